@@ -1,0 +1,225 @@
+//! What the layers tell the user: the only way to reach the screen.
+//!
+//! A layer emits [`Event`]s through [`Events`]; `ui/` decides what they look like. Questions go
+//! the same way, so that one place knows whether anybody is there to answer.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::diagnostic::{Diagnostic, Kind};
+
+/// Which stream of a command a line came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
+}
+
+/// Rows under named columns: the data that `nodes` and `docker.ps` print.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    /// Column titles.
+    pub columns: Vec<String>,
+    /// One cell a column in each row.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// How a host ended a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The task was done there.
+    Ok,
+    /// The task failed there.
+    Failed,
+    /// The host could not be reached.
+    Unreachable,
+    /// The task was not started there.
+    Skipped,
+}
+
+/// One line of the table at the end of a run on several hosts.
+#[derive(Clone, Debug)]
+pub struct HostResult {
+    /// The host's name.
+    pub host: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// How long it took there, in seconds.
+    pub seconds: f64,
+    /// What went wrong, if something did.
+    pub failure: Option<Diagnostic>,
+}
+
+/// Something the user may want to know.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Data that the user asked for, with its line ends. Goes to standard output.
+    Data(String),
+    /// A table that the user asked for. Goes to standard output.
+    Table(Table),
+    /// A line that a command wrote. Goes to the same stream of ours.
+    Output {
+        /// The host that ran the command; none if this machine did.
+        host: Option<String>,
+        /// Where the command wrote it.
+        stream: Stream,
+        /// The line, without its end.
+        line: String,
+    },
+    /// What a dry run did not do.
+    WouldDo(String),
+    /// Something worth a line.
+    Note(String),
+    /// Something the user should look at.
+    Warning(String),
+    /// The plan of an ensemble, as text.
+    Plan(String),
+    /// Something begins that takes a while.
+    Started {
+        /// Tells concurrent activities apart.
+        id: u64,
+        /// What it is about: a server, a container.
+        thing: String,
+        /// What is being done.
+        what: String,
+    },
+    /// An activity does something else now.
+    Progress {
+        /// As in [`Event::Started`].
+        id: u64,
+        /// What is being done now.
+        what: String,
+    },
+    /// An activity is over.
+    Finished {
+        /// As in [`Event::Started`].
+        id: u64,
+        /// How it ended; none if that is reported elsewhere.
+        what: Option<String>,
+    },
+    /// An error.
+    Failure(Diagnostic),
+    /// The table at the end of a run on several hosts.
+    Recap(Vec<HostResult>),
+}
+
+/// The side that shows events and asks questions; `ui/` has the terminal, tests have their own.
+pub trait Interface: Send + Sync {
+    /// Shows an event.
+    fn show(&self, event: Event);
+
+    /// Asks a question. With `typed`, only that word is a yes.
+    ///
+    /// Fails if nobody can answer: a prompt is refused, never waited for.
+    fn confirm(&self, question: &str, typed: Option<&str>) -> Result<bool, Diagnostic>;
+}
+
+/// A handle on the user, to be cloned at will.
+#[derive(Clone)]
+pub struct Events {
+    interface: Arc<dyn Interface>,
+    next: Arc<AtomicU64>,
+}
+
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Events")
+    }
+}
+
+impl Events {
+    /// Sends everything to this interface.
+    pub fn new(interface: Arc<dyn Interface>) -> Self {
+        Events {
+            interface,
+            next: Arc::default(),
+        }
+    }
+
+    /// Shows an event.
+    pub fn emit(&self, event: Event) {
+        self.interface.show(event);
+    }
+
+    /// Says something worth a line.
+    pub fn note(&self, text: impl Into<String>) {
+        self.emit(Event::Note(text.into()));
+    }
+
+    /// Says something that the user should look at.
+    pub fn warn(&self, text: impl Into<String>) {
+        self.emit(Event::Warning(text.into()));
+    }
+
+    /// Says that something begins that takes a while.
+    pub fn start(&self, thing: impl Into<String>, what: impl Into<String>) -> Activity {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        self.emit(Event::Started {
+            id,
+            thing: thing.into(),
+            what: what.into(),
+        });
+        Activity {
+            events: self.clone(),
+            id,
+            open: true,
+        }
+    }
+
+    /// Asks; an answer other than yes is an error, so that nothing goes on after it.
+    pub fn confirm(&self, question: &str, typed: Option<&str>) -> Result<(), Diagnostic> {
+        if self.interface.confirm(question, typed)? {
+            Ok(())
+        } else {
+            Err(Diagnostic::new(
+                Kind::Interrupted,
+                "not confirmed; nothing was done",
+            ))
+        }
+    }
+}
+
+/// Something that goes on. Dropped, it disappears from the screen.
+#[derive(Debug)]
+pub struct Activity {
+    events: Events,
+    id: u64,
+    open: bool,
+}
+
+impl Activity {
+    /// Says what is being done now.
+    pub fn update(&self, what: impl Into<String>) {
+        self.events.emit(Event::Progress {
+            id: self.id,
+            what: what.into(),
+        });
+    }
+
+    /// Ends with a line about how it went.
+    pub fn done(mut self, what: impl Into<String>) {
+        self.open = false;
+        self.events.emit(Event::Finished {
+            id: self.id,
+            what: Some(what.into()),
+        });
+    }
+}
+
+impl Drop for Activity {
+    fn drop(&mut self) {
+        if self.open {
+            self.events.emit(Event::Finished {
+                id: self.id,
+                what: None,
+            });
+        }
+    }
+}

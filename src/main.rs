@@ -1,0 +1,3 @@
+//! The `hitc` command.
+
+fn main() {}
