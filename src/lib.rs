@@ -3,6 +3,8 @@
 //! `src/README.md` is the map.
 
 pub mod diagnostic;
+pub mod docker;
 pub mod event;
+pub mod process;
 pub mod ssh;
 pub mod value;

@@ -110,7 +110,8 @@ impl Connection {
         Ok(Stream::new(Drained::new(channel, None), false))
     }
 
-    pub(super) fn lost(&self, doing: &str) -> Error {
+    /// The error for a connection that broke while `doing` something.
+    pub fn lost(&self, doing: &str) -> Error {
         Error::Lost {
             host: self.target.name.clone(),
             doing: doing.to_owned(),

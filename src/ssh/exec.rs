@@ -1,15 +1,15 @@
 //! Running a command on a server.
 
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use russh::ChannelMsg;
 
 use super::{Connection, Error};
-use crate::event;
+use crate::{
+    event,
+    process::{Exit, Output},
+};
 
 /// A command to run on a server.
 #[derive(Clone, Debug, Default)]
@@ -22,58 +22,6 @@ pub struct Command {
     pub stdin: Bytes,
     /// It is ended after this long.
     pub timeout: Option<Duration>,
-}
-
-/// How a command ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// With an exit status.
-    Code(u32),
-    /// By a signal, named without `SIG`.
-    Signal(String),
-}
-
-/// What came of a command.
-#[derive(Clone, Debug)]
-pub struct Output {
-    /// How it ended.
-    pub exit: Exit,
-    /// What it wrote to standard output.
-    pub stdout: Vec<u8>,
-    /// What it wrote to standard error.
-    pub stderr: Vec<u8>,
-    /// How long it took, the round trip included.
-    pub elapsed: Duration,
-}
-
-impl Output {
-    /// Whether it ended with status 0.
-    pub fn ok(&self) -> bool {
-        self.exit == Exit::Code(0)
-    }
-
-    /// Standard output as text, without the last line end.
-    pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.stdout)
-            .trim_end_matches(['\n', '\r'])
-            .to_owned()
-    }
-
-    /// Standard error as text, without the last line end.
-    pub fn error_text(&self) -> String {
-        String::from_utf8_lossy(&self.stderr)
-            .trim_end_matches(['\n', '\r'])
-            .to_owned()
-    }
-}
-
-impl fmt::Display for Exit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Exit::Code(code) => write!(f, "exit status {code}"),
-            Exit::Signal(name) => write!(f, "signal {name}"),
-        }
-    }
 }
 
 impl Command {

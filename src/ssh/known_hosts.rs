@@ -12,7 +12,7 @@ use std::{
     sync::Mutex,
 };
 
-use base64::{Engine, engine::general_purpose::STANDARD};
+use data_encoding::BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use russh::keys::{Algorithm, PublicKey};
 use sha1::Sha1;
@@ -254,9 +254,12 @@ fn matches(hosts: &str, name: &str) -> bool {
 /// `SALT|HASH`, both base64, the hash being HMAC-SHA1 of the name.
 fn matches_hashed(hashed: &str, name: &str) -> Option<bool> {
     let (salt, hash) = hashed.split_once('|')?;
-    let mut mac = Hmac::<Sha1>::new_from_slice(&STANDARD.decode(salt).ok()?).ok()?;
+    let mut mac = Hmac::<Sha1>::new_from_slice(&BASE64.decode(salt.as_bytes()).ok()?).ok()?;
     mac.update(name.as_bytes());
-    Some(mac.verify_slice(&STANDARD.decode(hash).ok()?).is_ok())
+    Some(
+        mac.verify_slice(&BASE64.decode(hash.as_bytes()).ok()?)
+            .is_ok(),
+    )
 }
 
 /// `*` is any text, `?` any character.
@@ -335,8 +338,8 @@ mod tests {
         let salt = [7_u8; 20];
         let mut mac = Hmac::<Sha1>::new_from_slice(&salt).unwrap();
         mac.update(b"web.example.com");
-        let hash = STANDARD.encode(mac.finalize().into_bytes());
-        let line = format!("|1|{}|{hash} {A}\n", STANDARD.encode(salt));
+        let hash = BASE64.encode(&mac.finalize().into_bytes());
+        let line = format!("|1|{}|{hash} {A}\n", BASE64.encode(&salt));
         assert_eq!(verdict(&line), Verdict::Known);
         assert_eq!(verdict(&line.replace(A, B)), Verdict::Changed { line: 1 });
     }

@@ -14,7 +14,7 @@ mod target;
 pub use channel::{Dialect, Stream};
 pub use connection::Connection;
 pub use error::Error;
-pub use exec::{Command, Exit, Output, quote};
+pub use exec::{Command, quote};
 pub use key::{KeyPair, default_identities};
 pub use known_hosts::{KnownHosts, Verdict};
 pub use pool::Pool;

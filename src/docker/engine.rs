@@ -1,0 +1,159 @@
+//! A Docker engine that answers.
+
+use std::{sync::Arc, time::Duration};
+
+use bollard::{ClientVersion, Docker, errors::Error as BollardError};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+
+use super::{Error, transport};
+use crate::ssh::{self, Connection, Dialect};
+
+/// What this machine is called in messages.
+pub(super) const HERE: &str = "this machine";
+
+/// The newest version of the engine's API that we speak; an older engine is spoken to in its own
+/// version.
+const API: &ClientVersion = bollard::API_DEFAULT_VERSION;
+
+/// How long one request may take, in seconds: sending a large image is one.
+const TIMEOUT: u64 = 3600;
+
+/// Where the engine listens, unless it was configured otherwise.
+const SOCKET: &str = "/var/run/docker.sock";
+
+/// The engine of this machine or of a server. Cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub(super) docker: Docker,
+    pub(super) host: String,
+    connection: Option<Arc<Connection>>,
+}
+
+/// Bytes both ways, to a port of a container.
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+impl Engine {
+    /// The engine of this machine, found as the docker command finds it (`DOCKER_HOST`).
+    pub async fn here() -> Result<Self, Error> {
+        let docker = Docker::connect_with_defaults().map_err(|error| no_engine(HERE, &error))?;
+        let docker = docker.with_timeout(Duration::from_secs(TIMEOUT));
+        let docker = docker
+            .negotiate_version()
+            .await
+            .map_err(|error| no_engine(HERE, &error))?;
+        Ok(Engine {
+            docker,
+            host: HERE.to_owned(),
+            connection: None,
+        })
+    }
+
+    /// The engine of a server.
+    pub async fn at(connection: &Arc<Connection>) -> Result<Self, Error> {
+        let target = connection.target();
+        let socket = Dialect::Socket(SOCKET.to_owned());
+        let dialect = match connection.stream(&socket).await {
+            Ok(_) => socket,
+            // Root may use every socket: nobody listens on this one.
+            Err(ssh::Error::Refused { .. }) if target.user == "root" => {
+                return Err(Error::NoEngine {
+                    host: target.name.clone(),
+                    cause: format!("nobody listens on {SOCKET}"),
+                });
+            }
+            Err(ssh::Error::Refused { .. }) => {
+                Dialect::Command("sudo -n docker system dial-stdio".to_owned())
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let transport = transport::over_ssh(connection.clone(), dialect);
+        let docker =
+            Docker::connect_with_custom_transport(transport, Some("http://docker"), TIMEOUT, API)
+                .map_err(|error| no_engine(&target.name, &error))?;
+        let docker = docker.negotiate_version().await.map_err(|error| {
+            if connection.is_closed() {
+                return connection.lost("asking for the Docker Engine").into();
+            }
+            no_engine(&target.name, &error)
+        })?;
+        Ok(Engine {
+            docker,
+            host: target.name.clone(),
+            connection: Some(connection.clone()),
+        })
+    }
+
+    /// The server's name, or `this machine`.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Opens a TCP connection from the engine's machine, which reaches the containers on it.
+    pub(super) async fn dial(
+        &self,
+        address: &str,
+        port: u16,
+    ) -> Result<Box<dyn Duplex>, std::io::Error> {
+        match &self.connection {
+            Some(connection) => match connection.dial(address, port).await {
+                Ok(stream) => Ok(Box::new(stream)),
+                Err(error) => Err(std::io::Error::other(error)),
+            },
+            None => Ok(Box::new(TcpStream::connect((address, port)).await?)),
+        }
+    }
+
+    /// Wraps what bollard says; `what` says what was being done.
+    pub(super) fn error(&self, what: impl Into<String>, error: &BollardError) -> Error {
+        if let Some(connection) = self.connection.as_ref().filter(|c| c.is_closed()) {
+            return connection.lost(&what.into()).into();
+        }
+        Error::Api {
+            host: self.host.clone(),
+            what: what.into(),
+            cause: cause(error),
+        }
+    }
+}
+
+/// Whether the engine said that there is no such thing.
+pub(super) fn is_missing(error: &BollardError) -> bool {
+    matches!(
+        error,
+        BollardError::DockerResponseServerError {
+            status_code: 404,
+            ..
+        }
+    )
+}
+
+/// What an error says at its root, without bollard's own words around it.
+pub(super) fn cause(error: &BollardError) -> String {
+    match error {
+        BollardError::DockerResponseServerError { message, .. } => message.trim().to_owned(),
+        BollardError::DockerStreamError { error } => error.trim().to_owned(),
+        BollardError::RequestTimeoutError => format!("no answer within {TIMEOUT} s"),
+        other => {
+            let mut root: &dyn std::error::Error = other;
+            while let Some(source) = root.source() {
+                root = source;
+            }
+            root.to_string()
+        }
+    }
+}
+
+fn no_engine(host: &str, error: &BollardError) -> Error {
+    let cause = match error {
+        BollardError::SocketNotFoundError(path) => format!("there is no socket {path}"),
+        other => cause(other),
+    };
+    Error::NoEngine {
+        host: host.to_owned(),
+        cause,
+    }
+}

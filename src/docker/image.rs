@@ -1,0 +1,457 @@
+//! Images: pulling, building here, and sending to a server without a registry.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use bollard::{
+    body_try_stream,
+    query_parameters::{
+        BuildImageOptionsBuilder, CreateImageOptionsBuilder, ImportImageOptionsBuilder,
+        ListImagesOptions, RemoveImageOptions, TagImageOptionsBuilder,
+    },
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use serde::Deserialize;
+use tokio::io::AsyncWriteExt;
+use tokio_util::io::{ReaderStream, SyncIoBridge};
+
+use super::{Context, Engine, Error, engine::is_missing};
+
+/// How many bytes of an image may wait between the archive and the server.
+const PIPE: usize = 1024 * 1024;
+
+/// How many lines of a build go into an error.
+const LOG_LINES: usize = 15;
+
+/// Told what is going on while something takes long.
+pub type Progress<'a> = &'a (dyn Fn(String) + Send + Sync);
+
+/// A build of an image.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// The folder with the Dockerfile.
+    pub folder: PathBuf,
+    /// The name the image gets.
+    pub name: String,
+}
+
+/// What an image consists of.
+struct Layers {
+    id: String,
+    layers: Vec<String>,
+}
+
+impl Engine {
+    /// What the engine has: from each name to the image's id.
+    pub async fn images(&self) -> Result<BTreeMap<String, String>, Error> {
+        let images = self
+            .docker
+            .list_images(None::<ListImagesOptions>)
+            .await
+            .map_err(|error| self.error("listing its images", &error))?;
+        Ok(images
+            .into_iter()
+            .flat_map(|image| {
+                let id = image.id;
+                image
+                    .repo_tags
+                    .into_iter()
+                    .map(move |name| (name, id.clone()))
+            })
+            .collect())
+    }
+
+    /// Whether the engine has an image.
+    pub async fn has_image(&self, image: &str) -> Result<bool, Error> {
+        Ok(self.layers(image).await?.is_some())
+    }
+
+    /// Pulls an image from its registry.
+    pub async fn pull(&self, image: &str, progress: Progress<'_>) -> Result<(), Error> {
+        progress(format!("pulling {image}"));
+        let (name, tag) = split_tag(image);
+        let options = CreateImageOptionsBuilder::new()
+            .from_image(name)
+            .tag(tag)
+            .build();
+        self.docker
+            .create_image(Some(options), None, None)
+            .try_for_each(async |_| Ok(()))
+            .await
+            .map_err(|error| Error::NoImage {
+                host: self.host.clone(),
+                image: image.to_owned(),
+                cause: super::engine::cause(&error),
+            })
+    }
+
+    /// Makes an image from the archive of a file system.
+    pub(crate) async fn import(
+        &self,
+        archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+        name: &str,
+    ) -> Result<(), Error> {
+        let (repository, tag) = split_tag(name);
+        let options = CreateImageOptionsBuilder::new()
+            .from_src("-")
+            .repo(repository)
+            .tag(tag)
+            .build();
+        self.docker
+            .create_image(Some(options), Some(body_try_stream(archive)), None)
+            .try_for_each(async |_| Ok(()))
+            .await
+            .map_err(|error| self.error(format!("making image `{name}`"), &error))
+    }
+
+    /// Gives an image another name.
+    pub async fn tag(&self, image: &str, name: &str) -> Result<(), Error> {
+        let (repository, tag) = split_tag(name);
+        let options = TagImageOptionsBuilder::new()
+            .repo(repository)
+            .tag(tag)
+            .build();
+        self.docker
+            .tag_image(image, Some(options))
+            .await
+            .map_err(|error| self.error(format!("naming image `{image}`"), &error))
+    }
+
+    /// Takes a name away from an image, and removes it with its last one.
+    pub async fn remove_image(&self, image: &str) -> Result<(), Error> {
+        match self
+            .docker
+            .remove_image(image, None::<RemoveImageOptions>, None)
+            .await
+        {
+            Ok(_) => Ok(()),
+            Err(error) if is_missing(&error) => Ok(()),
+            Err(error) => Err(self.error(format!("removing image `{image}`"), &error)),
+        }
+    }
+
+    /// Builds an image from a folder, unless the engine has it: its name says what is in it.
+    pub async fn build(&self, build: &Build, progress: Progress<'_>) -> Result<(), Error> {
+        if self.has_image(&build.name).await? {
+            return Ok(());
+        }
+        let fail = |cause: String, log: &[String]| Error::Build {
+            image: build.name.clone(),
+            folder: build.folder.display().to_string(),
+            cause,
+            log: log[log.len().saturating_sub(LOG_LINES)..].join("\n"),
+        };
+        progress(format!("building {}", build.name));
+        let folder = build.folder.clone();
+        let archive = blocking(move || {
+            let mut file = tempfile::tempfile()?;
+            Context::read(&folder)?.write_tar(&mut file)?;
+            file.seek(SeekFrom::Start(0))?;
+            Ok(file)
+        })
+        .await
+        .map_err(|error| fail(error.to_string(), &[]))?;
+        let options = BuildImageOptionsBuilder::new()
+            .t(&build.name)
+            .rm(true)
+            .forcerm(true)
+            .build();
+        let body = body_try_stream(ReaderStream::new(tokio::fs::File::from_std(archive)));
+        let mut log = Vec::new();
+        let mut messages = self.docker.build_image(options, None, Some(body));
+        while let Some(message) = messages.next().await {
+            let message = message.map_err(|error| fail(super::engine::cause(&error), &log))?;
+            let text = message.stream.unwrap_or_default();
+            for line in text.lines().filter(|line| !line.trim().is_empty()) {
+                if line.starts_with("Step ") {
+                    progress(format!("building {}: {line}", build.name));
+                }
+                log.push(line.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends an image to another engine, only the layers that it lacks. Does nothing if the
+    /// other has it already.
+    pub async fn push(
+        &self,
+        image: &str,
+        to: &Engine,
+        progress: Progress<'_>,
+    ) -> Result<(), Error> {
+        let Some(ours) = self.layers(image).await? else {
+            return Err(Error::NoImage {
+                host: self.host.clone(),
+                image: image.to_owned(),
+                cause: "it is not here".to_owned(),
+            });
+        };
+        if to
+            .layers(image)
+            .await?
+            .is_some_and(|theirs| theirs.id == ours.id)
+        {
+            return Ok(());
+        }
+        progress(format!("sending {image}"));
+        let shared = to.shared_layers(&ours.layers).await?;
+        let archive = self.export(image).await?;
+        let sent = to.load(&archive, shared, image, progress).await;
+        if shared > 0 && matches!(sent, Err(Error::Api { .. })) {
+            // An engine may have a layer in a form that it cannot use for another image.
+            return to.load(&archive, 0, image, progress).await;
+        }
+        sent
+    }
+
+    /// An image's id and the digests of its layers; none if the engine does not have it.
+    async fn layers(&self, image: &str) -> Result<Option<Layers>, Error> {
+        match self.docker.inspect_image(image).await {
+            Ok(found) => Ok(Some(Layers {
+                id: found.id.unwrap_or_default(),
+                layers: found.root_fs.and_then(|fs| fs.layers).unwrap_or_default(),
+            })),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(self.error(format!("inspecting image `{image}`"), &error)),
+        }
+    }
+
+    /// How many of these layers, from the bottom, some image of the engine has in this order.
+    async fn shared_layers(&self, layers: &[String]) -> Result<usize, Error> {
+        let images: HashSet<String> = self.images().await?.into_values().collect();
+        let shared: Vec<usize> = stream::iter(images)
+            .map(|id| async move { self.layers(&id).await })
+            .buffer_unordered(4)
+            .try_filter_map(async |theirs| {
+                Ok(theirs.map(|theirs| {
+                    let pairs = theirs.layers.iter().zip(layers);
+                    pairs.take_while(|(a, b)| a == b).count()
+                }))
+            })
+            .try_collect()
+            .await?;
+        Ok(shared.into_iter().max().unwrap_or(0))
+    }
+
+    /// Writes an image to a temporary file, in the form of `docker save`.
+    async fn export(&self, image: &str) -> Result<File, Error> {
+        let disk = |error: io::Error| Error::Api {
+            host: self.host.clone(),
+            what: format!("writing image `{image}` to a temporary file"),
+            cause: error.to_string(),
+        };
+        let file = tempfile::tempfile().map_err(disk)?;
+        let mut writer = tokio::fs::File::from_std(file);
+        let mut chunks = self.docker.export_image(image);
+        while let Some(chunk) = chunks.next().await {
+            let chunk =
+                chunk.map_err(|error| self.error(format!("reading image `{image}`"), &error))?;
+            writer.write_all(&chunk).await.map_err(disk)?;
+        }
+        writer.flush().await.map_err(disk)?;
+        Ok(writer.into_std().await)
+    }
+
+    /// Loads the archive of an image, without its lowest `skip` layers.
+    async fn load(
+        &self,
+        archive: &File,
+        skip: usize,
+        image: &str,
+        progress: Progress<'_>,
+    ) -> Result<(), Error> {
+        let fail = |cause: String| Error::Api {
+            host: self.host.clone(),
+            what: format!("loading image `{image}`"),
+            cause,
+        };
+        let archive = archive.try_clone().map_err(|e| fail(e.to_string()))?;
+        let plan = blocking(move || Selection::read(archive, skip))
+            .await
+            .map_err(|e| fail(e.to_string()))?;
+        progress(format!(
+            "sending {image} ({} MB)",
+            plan.bytes.div_ceil(1_000_000)
+        ));
+        let (reader, writer) = tokio::io::duplex(PIPE);
+        let writer = SyncIoBridge::new(writer);
+        let feeding = tokio::task::spawn_blocking(move || plan.write(writer));
+        let options = ImportImageOptionsBuilder::new().quiet(true).build();
+        let loaded = self
+            .docker
+            .import_image_stream(options, ReaderStream::new(reader), None)
+            .try_for_each(async |_| Ok(()))
+            .await;
+        // The engine's word counts first: when it stops reading, the writer fails too.
+        loaded.map_err(|error| self.error(format!("loading image `{image}`"), &error))?;
+        feeding
+            .await
+            .map_err(|error| fail(error.to_string()))?
+            .map_err(|error| fail(error.to_string()))
+    }
+}
+
+/// Runs file work where it does not hold up the others.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
+}
+
+/// `manifest.json` of `docker save`.
+#[derive(Deserialize)]
+struct Manifest {
+    #[serde(rename = "Layers")]
+    layers: Vec<PathBuf>,
+}
+
+/// Which entries of an image's archive are sent.
+struct Selection {
+    archive: File,
+    skipped: HashSet<PathBuf>,
+    bytes: u64,
+}
+
+impl Selection {
+    fn read(mut archive: File, skip: usize) -> io::Result<Self> {
+        archive.seek(SeekFrom::Start(0))?;
+        let mut manifest = None;
+        let mut links = false;
+        let mut sizes = Vec::new();
+        for entry in tar::Archive::new(&archive).entries()? {
+            let mut entry = entry?;
+            let path = entry.path()?.into_owned();
+            links |= entry.header().entry_type().is_symlink();
+            sizes.push((path.clone(), entry.size()));
+            if path == Path::new("manifest.json") {
+                let mut text = String::new();
+                entry.read_to_string(&mut text)?;
+                manifest = Some(serde_json::from_str::<Vec<Manifest>>(&text)?);
+            }
+        }
+        let layers = manifest
+            .and_then(|manifests| manifests.into_iter().next())
+            .map(|manifest| manifest.layers)
+            .unwrap_or_default();
+        // Equal layers are links to the first one; then all must be there.
+        let skip = if links { 0 } else { skip };
+        let kept: HashSet<&PathBuf> = layers.iter().skip(skip).collect();
+        let skipped: HashSet<PathBuf> = layers
+            .iter()
+            .take(skip)
+            .filter(|layer| !kept.contains(layer))
+            .cloned()
+            .collect();
+        let bytes = sizes
+            .iter()
+            .filter(|(path, _)| !skipped.contains(path))
+            .map(|(_, size)| size)
+            .sum();
+        Ok(Selection {
+            archive,
+            skipped,
+            bytes,
+        })
+    }
+
+    fn write(mut self, into: impl Write) -> io::Result<()> {
+        self.archive.seek(SeekFrom::Start(0))?;
+        let mut target = tar::Builder::new(into);
+        for entry in tar::Archive::new(&self.archive).entries()? {
+            let mut entry = entry?;
+            let path = entry.path()?.into_owned();
+            if self.skipped.contains(&path) {
+                continue;
+            }
+            let mut header = entry.header().clone();
+            match entry.link_name()? {
+                Some(link) => target.append_link(&mut header, path, link)?,
+                None => target.append_data(&mut header, path, &mut entry)?,
+            }
+        }
+        target.into_inner()?.flush()
+    }
+}
+
+/// Splits `registry:5000/name:tag`; without a tag it is `latest`, a digest stays with the name.
+fn split_tag(image: &str) -> (&str, &str) {
+    if image.contains('@') {
+        return (image, "");
+    }
+    match image.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        _ => (image, "latest"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags() {
+        assert_eq!(split_tag("a"), ("a", "latest"));
+        assert_eq!(split_tag("a:1"), ("a", "1"));
+        assert_eq!(split_tag("r:5000/a"), ("r:5000/a", "latest"));
+        assert_eq!(split_tag("r:5000/a:1"), ("r:5000/a", "1"));
+        assert_eq!(split_tag("a@sha256:0"), ("a@sha256:0", ""));
+    }
+
+    /// An archive as `docker save` writes it, with three layers.
+    fn archive(links: bool) -> File {
+        let mut file = tempfile::tempfile().unwrap();
+        let mut builder = tar::Builder::new(&mut file);
+        let mut add = |path: &str, content: &str| {
+            let mut header = tar::Header::new_gnu();
+            header.set_size(content.len() as u64);
+            header.set_mode(0o644);
+            builder
+                .append_data(&mut header, path, content.as_bytes())
+                .unwrap();
+        };
+        add("a/layer.tar", "aaaa");
+        add("b/layer.tar", "bb");
+        add("c/layer.tar", "c");
+        add(
+            "manifest.json",
+            r#"[{"Layers": ["a/layer.tar", "b/layer.tar", "c/layer.tar"]}]"#,
+        );
+        if links {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(tar::EntryType::Symlink);
+            header.set_size(0);
+            builder
+                .append_link(&mut header, "d/layer.tar", "../a/layer.tar")
+                .unwrap();
+        }
+        builder.finish().unwrap();
+        drop(builder);
+        file
+    }
+
+    fn sent(links: bool, skip: usize) -> Vec<String> {
+        let mut bytes = Vec::new();
+        let selection = Selection::read(archive(links), skip).unwrap();
+        selection.write(&mut bytes).unwrap();
+        tar::Archive::new(bytes.as_slice())
+            .entries()
+            .unwrap()
+            .map(|entry| entry.unwrap().path().unwrap().display().to_string())
+            .collect()
+    }
+
+    #[test]
+    fn layers_that_are_there_are_not_sent() {
+        assert_eq!(sent(false, 2), ["c/layer.tar", "manifest.json"]);
+        assert_eq!(sent(false, 0).len(), 4);
+        assert_eq!(sent(true, 2).len(), 5, "links need their targets");
+    }
+}
