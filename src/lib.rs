@@ -6,5 +6,6 @@ pub mod diagnostic;
 pub mod docker;
 pub mod event;
 pub mod process;
+pub mod provider;
 pub mod ssh;
 pub mod value;

@@ -92,6 +92,11 @@ impl Engine {
         &self.host
     }
 
+    /// The API itself, for the local provider, whose servers are containers of a special kind.
+    pub(crate) fn api(&self) -> &Docker {
+        &self.docker
+    }
+
     /// Opens a TCP connection from the engine's machine, which reaches the containers on it.
     pub(super) async fn dial(
         &self,

@@ -25,6 +25,9 @@ use super::{Context, Engine, Error, engine::is_missing};
 /// How many bytes of an image may wait between the archive and the server.
 const PIPE: usize = 1024 * 1024;
 
+/// How much is read and sent at once.
+const CHUNK: usize = 256 * 1024;
+
 /// How many lines of a build go into an error.
 const LOG_LINES: usize = 15;
 
@@ -161,7 +164,7 @@ impl Engine {
             .rm(true)
             .forcerm(true)
             .build();
-        let body = body_try_stream(ReaderStream::new(tokio::fs::File::from_std(archive)));
+        let body = body_try_stream(ReaderStream::with_capacity(tokio::fs::File::from_std(archive), CHUNK));
         let mut log = Vec::new();
         let mut messages = self.docker.build_image(options, None, Some(body));
         while let Some(message) = messages.next().await {
@@ -285,7 +288,7 @@ impl Engine {
         let options = ImportImageOptionsBuilder::new().quiet(true).build();
         let loaded = self
             .docker
-            .import_image_stream(options, ReaderStream::new(reader), None)
+            .import_image_stream(options, ReaderStream::with_capacity(reader, CHUNK), None)
             .try_for_each(async |_| Ok(()))
             .await;
         // The engine's word counts first: when it stops reading, the writer fails too.

@@ -1,0 +1,90 @@
+//! Where servers come from.
+//!
+//! A provider lists, creates and ends servers and says how to log in. It knows nothing of
+//! scripts, manifests or other providers.
+
+mod error;
+mod local;
+mod node;
+mod registry;
+mod unmanaged;
+
+use async_trait::async_trait;
+pub use error::Error;
+pub use local::Local;
+pub use node::{Node, NodeState, role};
+pub use registry::Providers;
+pub use unmanaged::Unmanaged;
+
+use crate::{
+    docker::Change,
+    event::Activity,
+    ssh,
+    value::{Invalid, Value},
+};
+
+/// A server to be created.
+#[derive(Clone, Debug)]
+pub struct Create {
+    /// Its name, without the prefix.
+    pub name: String,
+    /// The provider's options (`size`, `image`, …), validated before.
+    pub options: Value,
+    /// Tags that it carries from the first moment.
+    pub tags: Vec<(String, String)>,
+}
+
+/// A source of servers.
+#[async_trait]
+pub trait Provider: Send + Sync {
+    /// The provider's name, as in `provider: NAME`.
+    fn name(&self) -> &'static str;
+
+    /// Checks options without contacting anything.
+    fn validate(&self, options: &Value) -> Result<(), Invalid>;
+
+    /// All servers that carry our prefix, in whatever state. A provider that is not set up here
+    /// fails with [`Error::NotConfigured`].
+    async fn list(&self) -> Result<Vec<Node>, Error>;
+
+    /// A server that is there without being listed, because its name is its address.
+    fn by_address(&self, _name: &str) -> Option<Node> {
+        None
+    }
+
+    /// Creates a server, or finishes one of that name whose creation was interrupted. A server
+    /// that is there already is given back as it is. Returns when it runs and has an address;
+    /// SSH may not answer yet.
+    async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error>;
+
+    /// Ends a server for good. One that is gone already is fine.
+    async fn terminate(&self, node: &Node) -> Result<(), Error>;
+
+    /// Starts a server again, or starts it if it is stopped. Its address stays.
+    async fn reboot(&self, node: &Node) -> Result<(), Error>;
+
+    /// Gives a server another name.
+    async fn rename(&self, node: &Node, name: &str) -> Result<(), Error>;
+
+    /// What differs between a server and what its options say. A change that
+    /// [`Provider::resize`] can make says so.
+    fn changes(&self, node: &Node, options: &Value) -> Result<Vec<ServerChange>, Invalid>;
+
+    /// Gives a running server the size of these options.
+    async fn resize(&self, node: &Node, options: &Value) -> Result<(), Error>;
+
+    /// How to log in to a server.
+    async fn target(&self, node: &Node) -> Result<ssh::Target, Error>;
+
+    /// Makes this machine ready for the provider, where that takes more than credentials.
+    async fn set_up(&self, activity: &Activity) -> Result<(), Error>;
+}
+
+/// A difference between a server and its options.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerChange {
+    /// The option, with its old and new value.
+    pub change: Change,
+    /// Whether it can be made without a new server.
+    pub in_place: bool,
+}

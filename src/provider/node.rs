@@ -1,0 +1,86 @@
+//! One server, as every provider describes it.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+/// A server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// The provider it comes from.
+    pub provider: &'static str,
+    /// Its name, without the prefix.
+    pub name: String,
+    /// The provider's identifier.
+    pub id: String,
+    /// Its size, in the provider's words.
+    pub size: String,
+    /// The image it was made from, in the provider's words.
+    pub image: String,
+    /// The address under which it is reached; empty while it has none.
+    pub ip: String,
+    /// Its address among the provider's other servers; empty while it has none.
+    pub internal_ip: String,
+    /// What it does.
+    pub state: NodeState,
+    /// When it was made.
+    pub created: Option<Timestamp>,
+    /// The manifest that made it, if one did.
+    pub manifest: Option<String>,
+}
+
+/// What a server does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeState {
+    /// It is being made, or was when whoever made it died.
+    Creating,
+    /// It runs.
+    Running,
+    /// It is stopped.
+    Stopped,
+}
+
+impl fmt::Display for NodeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NodeState::Creating => "creating",
+            NodeState::Running => "running",
+            NodeState::Stopped => "stopped",
+        })
+    }
+}
+
+/// The role of a server: its name without the `-N` at its end. `web`, `web-1` and `web-2` have
+/// the role `web`.
+pub fn role(name: &str) -> &str {
+    match name.rsplit_once('-') {
+        Some((role, number))
+            if !role.is_empty()
+                && !number.is_empty()
+                && number.chars().all(|c| c.is_ascii_digit()) =>
+        {
+            role
+        }
+        _ => name,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn roles() {
+        for (name, expected) in [
+            ("web", "web"),
+            ("web-1", "web"),
+            ("web-12", "web"),
+            ("web-a", "web-a"),
+            ("web-1-2", "web-1"),
+            ("-1", "-1"),
+            ("10.0.0.1", "10.0.0.1"),
+        ] {
+            assert_eq!(role(name), expected);
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Servers that nobody rents out: a list of addresses in a file.
+//!
+//! Each line of `unmanaged_servers.txt` is `[USER@]ADDRESS[:PORT] [NAME]`; what follows a `#` is
+//! a comment.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use async_trait::async_trait;
+
+use super::{Create, Error, Node, NodeState, Provider, ServerChange};
+use crate::{
+    event::Activity,
+    ssh::{HostKey, KnownHosts, Target},
+    value::{Fields, Invalid, Value},
+};
+
+/// How long a server may take to answer.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Who we log in as where the list does not say.
+const USER: &str = "root";
+
+/// The servers of a list.
+pub struct Unmanaged {
+    file: PathBuf,
+    identities: Vec<PathBuf>,
+    known_hosts: Arc<KnownHosts>,
+}
+
+impl Unmanaged {
+    /// The servers listed in `file`, which need not exist.
+    pub fn new(file: PathBuf, identities: Vec<PathBuf>, known_hosts: Arc<KnownHosts>) -> Self {
+        Unmanaged {
+            file,
+            identities,
+            known_hosts,
+        }
+    }
+
+    fn cannot(&self, what: &'static str) -> Error {
+        Error::Unsupported {
+            provider: self.name(),
+            what,
+            help: format!("its servers are the lines of `{}`", self.file.display()),
+        }
+    }
+}
+
+/// One line of the list. The identifier of its server is the line's address in full.
+struct Line<'a> {
+    user: &'a str,
+    address: &'a str,
+    port: u16,
+}
+
+/// Reads `[USER@]ADDRESS[:PORT]`; an IPv6 address with a port stands in brackets.
+fn parse_address(text: &str) -> Result<Line<'_>, String> {
+    let (user, rest) = text.split_once('@').unwrap_or((USER, text));
+    let (address, port) = if let Some(rest) = rest.strip_prefix('[') {
+        let (address, port) = rest
+            .split_once(']')
+            .ok_or_else(|| format!("`{text}` has no `]`"))?;
+        (address, port.strip_prefix(':'))
+    } else {
+        match rest.split_once(':') {
+            // More than one colon: an IPv6 address without a port.
+            Some((_, port)) if port.contains(':') => (rest, None),
+            Some((address, port)) => (address, Some(port)),
+            None => (rest, None),
+        }
+    };
+    let port = match port {
+        Some(port) => port
+            .parse()
+            .map_err(|_| format!("`{port}` is no port number"))?,
+        None => 22,
+    };
+    let strange = |c: char| c.is_whitespace() || c.is_control() || "'\"$`;&|<>".contains(c);
+    if user.is_empty() || address.is_empty() || text.contains(strange) || address.starts_with('-') {
+        return Err(format!("`{text}` is no address"));
+    }
+    Ok(Line {
+        user,
+        address,
+        port,
+    })
+}
+
+fn read(path: &Path) -> Result<Vec<Node>, Error> {
+    let text = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
+        Err(error) => {
+            return Err(Error::File {
+                path: path.display().to_string(),
+                line: 0,
+                cause: error.to_string(),
+            });
+        }
+    };
+    let mut nodes: Vec<Node> = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let fail = |cause: String| Error::File {
+            path: path.display().to_string(),
+            line: index + 1,
+            cause,
+        };
+        let mut words = line
+            .split('#')
+            .next()
+            .unwrap_or_default()
+            .split_whitespace();
+        let Some(id) = words.next() else {
+            continue;
+        };
+        let address = parse_address(id).map_err(fail)?.address;
+        let name = words.next().unwrap_or(address);
+        if let Some(extra) = words.next() {
+            return Err(fail(format!("`{extra}` is too much")));
+        }
+        if nodes.iter().any(|node| node.name == name) {
+            return Err(fail(format!("there is a second `{name}`")));
+        }
+        nodes.push(node(id, address, name));
+    }
+    Ok(nodes)
+}
+
+fn node(id: &str, address: &str, name: &str) -> Node {
+    Node {
+        provider: "unmanaged",
+        name: name.to_owned(),
+        id: id.to_owned(),
+        size: String::new(),
+        image: String::new(),
+        ip: address.to_owned(),
+        internal_ip: address.to_owned(),
+        state: NodeState::Running,
+        created: None,
+        manifest: None,
+    }
+}
+
+#[async_trait]
+impl Provider for Unmanaged {
+    fn name(&self) -> &'static str {
+        "unmanaged"
+    }
+
+    fn validate(&self, options: &Value) -> Result<(), Invalid> {
+        Fields::new(options, "provider `unmanaged`")?.finish()
+    }
+
+    async fn list(&self) -> Result<Vec<Node>, Error> {
+        read(&self.file)
+    }
+
+    fn by_address(&self, name: &str) -> Option<Node> {
+        let line = parse_address(name).ok()?;
+        // A dot or a colon: anything else is a name that somebody mistyped.
+        line.address
+            .contains(['.', ':'])
+            .then(|| node(name, line.address, name))
+    }
+
+    async fn create(&self, _: &Create, _: &Activity) -> Result<Node, Error> {
+        Err(self.cannot("create servers"))
+    }
+
+    async fn terminate(&self, _: &Node) -> Result<(), Error> {
+        Err(self.cannot("terminate servers"))
+    }
+
+    async fn reboot(&self, _: &Node) -> Result<(), Error> {
+        Err(self.cannot("reboot servers"))
+    }
+
+    async fn rename(&self, _: &Node, _: &str) -> Result<(), Error> {
+        Err(self.cannot("rename servers"))
+    }
+
+    fn changes(&self, _: &Node, _: &Value) -> Result<Vec<ServerChange>, Invalid> {
+        Ok(Vec::new())
+    }
+
+    async fn resize(&self, _: &Node, _: &Value) -> Result<(), Error> {
+        Err(self.cannot("resize servers"))
+    }
+
+    async fn target(&self, node: &Node) -> Result<Target, Error> {
+        let line = parse_address(&node.id).map_err(|cause| Error::File {
+            path: self.file.display().to_string(),
+            line: 0,
+            cause,
+        })?;
+        Ok(Target {
+            name: node.name.clone(),
+            address: line.address.to_owned(),
+            port: line.port,
+            user: line.user.to_owned(),
+            identities: self.identities.clone(),
+            host_key: HostKey::KnownHosts(self.known_hosts.clone()),
+            connect_timeout: CONNECT_TIMEOUT,
+        })
+    }
+
+    async fn set_up(&self, _: &Activity) -> Result<(), Error> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(text: &str) -> Result<Vec<(String, String)>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("unmanaged_servers.txt");
+        fs::write(&path, text).unwrap();
+        read(&path)
+            .map(|nodes| nodes.into_iter().map(|n| (n.name, n.ip)).collect())
+            .map_err(|error| {
+                let text = error.to_string();
+                text.rsplit_once("txt`, ").unwrap().1.to_owned()
+            })
+    }
+
+    #[test]
+    fn lines() {
+        let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+        assert_eq!(
+            list("10.0.0.1\n\n# no\nme@10.0.0.2:2222 web # yes\n[::1]:22 six\nfe80::1\n").unwrap(),
+            [
+                pair("10.0.0.1", "10.0.0.1"),
+                pair("web", "10.0.0.2"),
+                pair("six", "::1"),
+                pair("fe80::1", "fe80::1"),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let error = |text: &str| list(text).unwrap_err();
+        assert_eq!(error("a\nb:x\n"), "line 2: `x` is no port number");
+        assert_eq!(error("a web too\n"), "line 1: `too` is too much");
+        assert_eq!(error("a web\nb web\n"), "line 2: there is a second `web`");
+        assert_eq!(error("$(id)\n"), "line 1: `$(id)` is no address");
+        assert_eq!(
+            error("-oProxyCommand=x\n"),
+            "line 1: `-oProxyCommand=x` is no address"
+        );
+    }
+}
