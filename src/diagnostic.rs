@@ -5,6 +5,8 @@
 
 use std::{fmt, ops::Range, sync::Arc};
 
+use crate::value::Invalid;
+
 /// What kind of failure it was; it decides the exit status (design §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -122,6 +124,8 @@ pub struct Diagnostic {
     pub message: String,
     /// The host where it happened.
     pub host: Option<String>,
+    /// The exit status of the command that failed.
+    pub code: Option<u32>,
     /// Where it was written, the innermost place first.
     pub excerpts: Vec<Excerpt>,
     /// More facts, such as the last lines of a command's output.
@@ -137,6 +141,7 @@ impl Diagnostic {
             kind,
             message: message.into(),
             host: None,
+            code: None,
             excerpts: Vec::new(),
             notes: Vec::new(),
             help: None,
@@ -173,6 +178,13 @@ impl Diagnostic {
     pub fn on(mut self, host: impl Into<String>) -> Self {
         self.host = Some(host.into());
         self
+    }
+}
+
+impl From<Invalid> for Diagnostic {
+    /// Without the place: whoever knows the text adds it.
+    fn from(invalid: Invalid) -> Self {
+        Diagnostic::new(Kind::Usage, invalid.message).help(invalid.help)
     }
 }
 

@@ -11,7 +11,10 @@ use std::{
     },
 };
 
-use crate::diagnostic::{Diagnostic, Kind};
+use crate::{
+    diagnostic::{Diagnostic, Kind},
+    table::Table,
+};
 
 /// Which stream of a command a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,15 +23,6 @@ pub enum Stream {
     Stdout,
     /// Standard error.
     Stderr,
-}
-
-/// Rows under named columns: the data that `nodes` and `docker.ps` print.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Table {
-    /// Column titles.
-    pub columns: Vec<String>,
-    /// One cell a column in each row.
-    pub rows: Vec<Vec<String>>,
 }
 
 /// How a host ended a task.
@@ -183,6 +177,56 @@ impl Events {
                 "not confirmed; nothing was done",
             ))
         }
+    }
+}
+
+/// Turns what a command writes into [`Event::Output`], a line at a time.
+///
+/// What is left without a line end is shown when it is dropped.
+pub struct Lines<'a> {
+    events: &'a Events,
+    host: Option<&'a str>,
+    rest: [Vec<u8>; 2],
+}
+
+impl<'a> Lines<'a> {
+    /// Lines of a command on this host, or on this machine.
+    pub fn new(events: &'a Events, host: Option<&'a str>) -> Self {
+        Lines {
+            events,
+            host,
+            rest: [Vec::new(), Vec::new()],
+        }
+    }
+
+    /// Takes what the command wrote.
+    pub fn push(&mut self, stream: Stream, bytes: &[u8]) {
+        let rest = &mut self.rest[stream as usize];
+        rest.extend_from_slice(bytes);
+        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+            let line: Vec<u8> = rest.drain(..=end).collect();
+            self.events.emit(output(self.host, stream, &line));
+        }
+    }
+}
+
+impl Drop for Lines<'_> {
+    fn drop(&mut self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let rest = &self.rest[stream as usize];
+            if !rest.is_empty() {
+                self.events.emit(output(self.host, stream, rest));
+            }
+        }
+    }
+}
+
+fn output(host: Option<&str>, stream: Stream, line: &[u8]) -> Event {
+    let line = String::from_utf8_lossy(line);
+    Event::Output {
+        host: host.map(str::to_owned),
+        stream,
+        line: line.trim_end_matches(['\n', '\r']).to_owned(),
     }
 }
 

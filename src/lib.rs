@@ -2,10 +2,17 @@
 //!
 //! `src/README.md` is the map.
 
+pub mod api;
+pub mod cancel;
 pub mod diagnostic;
 pub mod docker;
 pub mod event;
+pub mod iptables;
 pub mod process;
+pub mod project;
 pub mod provider;
+pub mod selection;
+pub mod session;
 pub mod ssh;
+pub mod table;
 pub mod value;

@@ -92,6 +92,11 @@ impl Engine {
         &self.host
     }
 
+    /// Whether the connection to the engine's machine still stands.
+    pub fn is_open(&self) -> bool {
+        self.connection.as_ref().is_none_or(|c| !c.is_closed())
+    }
+
     /// The API itself, for the local provider, whose servers are containers of a special kind.
     pub(crate) fn api(&self) -> &Docker {
         &self.docker

@@ -164,7 +164,10 @@ impl Engine {
             .rm(true)
             .forcerm(true)
             .build();
-        let body = body_try_stream(ReaderStream::with_capacity(tokio::fs::File::from_std(archive), CHUNK));
+        let body = body_try_stream(ReaderStream::with_capacity(
+            tokio::fs::File::from_std(archive),
+            CHUNK,
+        ));
         let mut log = Vec::new();
         let mut messages = self.docker.build_image(options, None, Some(body));
         while let Some(message) = messages.next().await {

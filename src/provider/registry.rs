@@ -32,6 +32,11 @@ impl Providers {
         self.get(node.provider)
     }
 
+    /// A server that is there without being listed, because its name is its address.
+    pub fn by_address(&self, name: &str) -> Option<Node> {
+        self.0.iter().find_map(|provider| provider.by_address(name))
+    }
+
     /// The names of all providers.
     pub fn names(&self) -> Vec<&'static str> {
         self.0.iter().map(|provider| provider.name()).collect()

@@ -10,6 +10,7 @@ mod key;
 mod known_hosts;
 mod pool;
 mod target;
+mod terminal;
 
 pub use channel::{Dialect, Stream};
 pub use connection::Connection;
@@ -20,3 +21,4 @@ pub use known_hosts::{KnownHosts, Verdict};
 pub use pool::Pool;
 pub use russh::keys::PublicKey;
 pub use target::{HostKey, Target};
+pub use terminal::terminal;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -54,19 +54,20 @@ impl Pool {
         }
     }
 
-    /// Forgets the connection to a server, which is closed when its last user is done.
-    pub fn forget(&self, target: &Target) {
-        if let Ok(mut connections) = self.connections.lock() {
-            connections.remove(&key(target));
-        }
+    /// Forgets the connections to an address; each is closed when its last user is done.
+    pub fn forget(&self, address: &str) {
+        self.lock().retain(|(_, known, _), _| known != address);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Key, Slot>> {
+        // A thread that died with the lock held has left a sound map behind.
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn slot(&self, target: &Target) -> Slot {
-        // A thread that died with the lock held has left a sound map behind.
-        let mut connections = self
-            .connections
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut connections = self.lock();
         let slot = connections.entry(key(target)).or_default();
         if slot.get().is_some_and(|connection| connection.is_closed()) {
             *slot = Slot::default();

@@ -1,0 +1,99 @@
+//! One call of a function by a script: driving futures, dry runs, errors with their position.
+
+use std::{future::Future, sync::Arc};
+
+use rhai::{EvalAltResult, NativeCallContext, Position};
+
+use super::{Api, throw};
+use crate::{
+    diagnostic::{Diagnostic, Failure, Kind},
+    event::Event,
+    session::Session,
+};
+
+/// What a function gives back to the script.
+pub(super) type Answer<T> = Result<T, Box<EvalAltResult>>;
+
+/// A call that is under way.
+pub(super) struct Call {
+    /// The run that it belongs to.
+    pub session: Arc<Session>,
+    position: Position,
+}
+
+impl Api {
+    /// Begins a call.
+    pub(super) fn call(&self, context: &NativeCallContext) -> Answer<Call> {
+        let position = context.call_position();
+        let session = self.session.get().cloned().ok_or_else(|| {
+            let diagnostic = Diagnostic::new(
+                Kind::Usage,
+                format!(
+                    "`{}` is called while the script is being loaded",
+                    context.fn_name()
+                ),
+            )
+            .help("call it inside a function".to_owned());
+            throw(diagnostic, position)
+        })?;
+        Ok(Call { session, position })
+    }
+}
+
+impl Call {
+    /// Drives a future to its end, or until the user ends the run.
+    pub fn wait<T, E: Into<Diagnostic>>(
+        &self,
+        future: impl Future<Output = Result<T, E>>,
+    ) -> Answer<T> {
+        self.try_wait(async { future.await.map_err(|error| Failure::from(error.into())) })
+    }
+
+    /// The same for what can fail with several errors.
+    pub fn try_wait<T>(&self, future: impl Future<Output = Result<T, Failure>>) -> Answer<T> {
+        let cancel = &self.session.cancel;
+        let result = self.session.runtime.block_on(async {
+            tokio::select! {
+                biased;
+                () = cancel.killed() => None,
+                result = future => Some(result),
+            }
+        });
+        match result {
+            Some(result) => result.map_err(|failure| throw(failure, self.position)),
+            None => Err(self.interrupted()),
+        }
+    }
+
+    /// Drives a future that changes something. In a dry run it is not driven: `what` is said
+    /// instead, and nothing is given back.
+    pub fn change<T, E: Into<Diagnostic>>(
+        &self,
+        what: impl FnOnce() -> String,
+        future: impl Future<Output = Result<T, E>>,
+    ) -> Answer<Option<T>> {
+        if self.session.settings.dry_run {
+            self.session.events.emit(Event::WouldDo(what()));
+            return Ok(None);
+        }
+        self.wait(future).map(Some)
+    }
+
+    /// An error at the place of the call.
+    pub fn fail(&self, failure: impl Into<Failure>) -> Box<EvalAltResult> {
+        throw(failure, self.position)
+    }
+
+    /// Attaches the place of the call to an error.
+    pub fn check<T, E: Into<Diagnostic>>(&self, result: Result<T, E>) -> Answer<T> {
+        result.map_err(|error| self.fail(error.into()))
+    }
+
+    fn interrupted(&self) -> Box<EvalAltResult> {
+        // Not an error that a script can catch.
+        Box::new(EvalAltResult::ErrorTerminated(
+            rhai::Dynamic::UNIT,
+            self.position,
+        ))
+    }
+}

@@ -1,0 +1,283 @@
+//! `docker::`: containers on servers.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use rhai::{Array, Dynamic, ImmutableString, Map};
+
+use super::{
+    Api, Host,
+    call::{Answer, Call},
+    namespace::Namespace,
+    value::{text_map, to_options},
+};
+use crate::{
+    diagnostic::{Diagnostic, Kind},
+    docker::{self, Build, Context, Engine, Image, Listed, Pull, Setup, Spec},
+    event::Activity,
+    provider::Node,
+    session::Session,
+    value::{Data, Entry, Value},
+};
+
+pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
+    let mut docker = Namespace::new(api, "docker", "Containers on servers.");
+    docker.function(
+        "setup(host: Host) -> string",
+        "Makes a Debian or Ubuntu server ready to run containers. Returns `ready`, `started` or
+         `installed`.",
+        |call: &Call, host: Host| {
+            let session = &call.session;
+            let done = call.change(|| format!("set up Docker on {}", host.0.name), async {
+                let activity = session.events.start(&host.0.name, "setting up Docker");
+                let done = set_up(session, &host.0).await?;
+                activity.done(format!("Docker is {done}"));
+                Ok::<_, Diagnostic>(done)
+            })?;
+            Ok(done.unwrap_or_default().to_owned())
+        },
+    );
+    docker.function(
+        "ps(host: Host) -> array",
+        "The running containers, as maps with `name`, `ip`, `ports`, `created` and `image`.",
+        |call: &Call, host: Host| {
+            let session = &call.session;
+            let listed = call.wait(async {
+                match session.find_engine(&host.0).await? {
+                    Some(engine) => Ok(engine.running().await?),
+                    // Nothing runs where there is no engine.
+                    None => Ok::<_, Diagnostic>(Vec::new()),
+                }
+            })?;
+            Ok(listed.iter().map(describe).collect::<Array>())
+        },
+    );
+    docker.function(
+        "run(host: Host, options: map) -> map",
+        "Starts a container and waits until it is ready. The options are those of a manifest's
+         container (`image`, `name`, `command`, `environment`, `ports`, `volumes`, …); `replace`
+         takes the place of a container of that name. Sets Docker up where it is missing. Returns
+         the container's `name` and `ip`.",
+        |call: &Call, host: Host, options: Map| run(call, &host, &options),
+    );
+    docker.function(
+        "kill(host: Host, name: string)",
+        "Ends a container and removes it.",
+        |call: &Call, host: Host, name: ImmutableString| {
+            let session = &call.session;
+            call.change(
+                || format!("kill container {name} on {}", host.0.name),
+                async {
+                    let activity = session
+                        .events
+                        .start(&host.0.name, format!("killing {name}"));
+                    session.engine(&host.0).await?.kill(&name).await?;
+                    activity.done(format!("{name} is gone"));
+                    Ok::<_, Diagnostic>(())
+                },
+            )
+            .map(drop)
+        },
+    );
+    docker.function(
+        "push(host: Host, image: string)",
+        "Sends an image of this machine to a server, without a registry and without the layers
+         that the server has.",
+        |call: &Call, host: Host, image: ImmutableString| {
+            let session = &call.session;
+            call.change(|| format!("send image {image} to {}", host.0.name), async {
+                let activity = session
+                    .events
+                    .start(&host.0.name, format!("sending {image}"));
+                let engine = engine(session, &host.0, &activity).await?;
+                let here = Engine::here().await?;
+                let progress = |text| activity.update(text);
+                here.push(&image, &engine, &progress).await?;
+                activity.done(format!("has {image}"));
+                Ok::<_, Diagnostic>(())
+            })
+            .map(drop)
+        },
+    );
+    docker.function(
+        "build(folder: string) -> string",
+        "Builds an image on this machine from a folder with a Dockerfile, and returns its name,
+         which changes with the folder's content.",
+        |call: &Call, folder: ImmutableString| build(call, &folder),
+    );
+    docker
+}
+
+fn describe(listed: &Listed) -> Dynamic {
+    let published = listed.ports.iter().map(ToString::to_string);
+    let exposed = listed.exposed.iter().map(|(port, _)| port.to_string());
+    let ports: Array = published.chain(exposed).map(Dynamic::from).collect();
+    let created = jiff::Timestamp::from_second(listed.created).unwrap_or_default();
+    let created = created.to_zoned(jiff::tz::TimeZone::system());
+    let mut map = text_map([
+        ("name", listed.name.clone()),
+        ("ip", listed.ip.clone()),
+        ("created", created.strftime("%Y-%m-%d %H:%M:%S").to_string()),
+        ("image", listed.image.clone()),
+    ]);
+    map.insert("ports".into(), ports.into());
+    Dynamic::from_map(map)
+}
+
+async fn set_up(session: &Session, node: &Node) -> Result<&'static str, Diagnostic> {
+    let connection = session.connect(node).await?;
+    Ok(match docker::set_up(&connection).await? {
+        Setup::Ready => "ready",
+        Setup::Started => "started",
+        Setup::Installed => "installed",
+    })
+}
+
+/// The engine of a server, which is set up if it is missing.
+async fn engine(session: &Session, node: &Node, activity: &Activity) -> Result<Engine, Diagnostic> {
+    if let Some(engine) = session.find_engine(node).await? {
+        return Ok(engine);
+    }
+    activity.update("setting up Docker");
+    set_up(session, node).await?;
+    session.engine(node).await
+}
+
+fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
+    let session = &call.session;
+    let (spec, replace) = call.check(decode(session, options))?;
+    let name = &host.0.name;
+    let ip = call.change(
+        || {
+            format!(
+                "run container {} of {} on {name}",
+                spec.name,
+                spec.image.name()
+            )
+        },
+        async {
+            let activity = session
+                .events
+                .start(name, format!("starting {}", spec.name));
+            let engine = engine(session, &host.0, &activity).await?;
+            provide_image(&engine, &spec, &activity).await?;
+            activity.update(format!("starting {}", spec.name));
+            let none = BTreeMap::new();
+            if replace && engine.inspect(&spec.name).await?.is_some() {
+                engine.replace(&spec, &none).await?;
+            } else {
+                engine.create(&spec, &none).await?;
+                engine.start(&spec.name).await?;
+                engine.wait_until_ready(&spec).await?;
+            }
+            let container = engine.inspect(&spec.name).await?;
+            activity.done(format!("{} runs", spec.name));
+            Ok::<_, Diagnostic>(container.map(|container| container.ip))
+        },
+    )?;
+    let ip = ip.flatten().map_or(Dynamic::UNIT, Dynamic::from);
+    let mut map = text_map([("name", spec.name.clone())]);
+    map.insert("ip".into(), ip);
+    Ok(map)
+}
+
+/// Pulls, builds or sends the image of a container, if the server does not have it.
+async fn provide_image(
+    engine: &Engine,
+    spec: &Spec,
+    activity: &Activity,
+) -> Result<(), Diagnostic> {
+    let image = spec.image.name();
+    if engine.has_image(image).await? {
+        return Ok(());
+    }
+    let progress = |text| activity.update(text);
+    match (&spec.image, spec.pull) {
+        (Image::Built { folder, name }, _) => {
+            let here = Engine::here().await?;
+            let build = Build {
+                folder: folder.clone(),
+                name: name.clone(),
+            };
+            here.build(&build, &progress).await?;
+            here.push(name, engine, &progress).await?;
+        }
+        (Image::Named(_), Pull::Missing) => engine.pull(image, &progress).await?,
+        (Image::Named(_), Pull::Never) => {}
+    }
+    Ok(())
+}
+
+/// A container's options; without a name it is called like the image.
+fn decode(session: &Session, options: &Map) -> Result<(Spec, bool), Diagnostic> {
+    let value = to_options(options);
+    let Data::Map(mut entries) = value.data else {
+        return Err(Diagnostic::new(
+            Kind::Usage,
+            "docker.run: options are missing",
+        ));
+    };
+    let mut take = |key: &str| -> Option<Entry> {
+        let at = entries.iter().position(|entry| entry.key == key)?;
+        Some(entries.remove(at))
+    };
+    let replace = match take("replace") {
+        Some(entry) => entry.value.to_bool("replace")?,
+        None => false,
+    };
+    let name = take("name")
+        .map(|entry| entry.value.to_text("name"))
+        .transpose()?;
+    let image = entries.iter().find(|entry| entry.key == "image");
+    let image = image.and_then(|entry| entry.value.scalar());
+    let name = name
+        .or_else(|| image.as_deref().map(name_of))
+        .ok_or_else(|| Diagnostic::new(Kind::Usage, "docker.run: `name` is missing"))?;
+    let value = Value {
+        data: Data::Map(entries),
+        span: None,
+    };
+    let what = format!("container `{name}`");
+    let spec = Spec::decode(&name, &value, &session.project.root, &what)?;
+    Ok((spec, replace))
+}
+
+/// `registry/org/app:1.2` → `app`.
+fn name_of(image: &str) -> String {
+    let last = image.rsplit('/').next().unwrap_or(image);
+    let end = last.find([':', '@']).unwrap_or(last.len());
+    last[..end].to_owned()
+}
+
+fn build(call: &Call, folder: &str) -> Answer<String> {
+    let session = &call.session;
+    let folder = session.project.root.join(Path::new(folder));
+    let context = Context::read(&folder)
+        .map_err(|error| Diagnostic::new(Kind::Usage, format!("docker::build: {error}")));
+    let name = call.check(context)?.image_name();
+    let build = Build {
+        folder,
+        name: name.clone(),
+    };
+    call.change(|| format!("build image {name}"), async {
+        let activity = session
+            .events
+            .start("this machine", format!("building {name}"));
+        let progress = |text| activity.update(text);
+        Engine::here().await?.build(&build, &progress).await?;
+        activity.done(format!("has {name}"));
+        Ok::<_, docker::Error>(())
+    })?;
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_images() {
+        assert_eq!(name_of("nginx"), "nginx");
+        assert_eq!(name_of("r:5000/org/app:1.2"), "app");
+        assert_eq!(name_of("app@sha256:0"), "app");
+    }
+}

@@ -1,0 +1,85 @@
+//! `local::`: commands on this machine.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rhai::{Array, ImmutableString};
+
+use super::{
+    Api,
+    call::{Answer, Call},
+    namespace::Namespace,
+    ssh::{check, output_map},
+};
+use crate::{
+    diagnostic::{Diagnostic, Kind},
+    event::Lines,
+    process::Program,
+};
+
+pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
+    let mut local = Namespace::new(api, "local", "Commands on this machine.");
+    local.function(
+        "run(command: string) -> string",
+        "Runs a line of shell in the project's folder, shows what it writes, and returns its
+         standard output. Throws if it fails.",
+        |call: &Call, command: ImmutableString| run(call, shell(&command), &command),
+    );
+    local.function(
+        "run(command: array) -> string",
+        "The same for a program and its arguments, which no shell sees.",
+        |call: &Call, command: Array| {
+            let program = Program::new(command.iter().map(ToString::to_string));
+            let line = program.argv.join(" ");
+            run(call, program, &line)
+        },
+    );
+    local.function(
+        "try_run(command: string) -> map",
+        "Runs a line of shell quietly and returns `#{ok, code, stdout, stderr, seconds}`.",
+        |call: &Call, command: ImmutableString| {
+            let program = in_project(call, shell(&command));
+            let running = async { program.run(|_, _| ()).await.map_err(|e| failed(&e)) };
+            let output = call.change(|| format!("run `{command}` here"), running)?;
+            Ok(output_map(output.as_ref()))
+        },
+    );
+    local.function(
+        "program() -> string",
+        "The path of this hitc, for scripts that run it.",
+        |call: &Call| {
+            let path = std::env::current_exe().map_err(|error| failed(&error));
+            Ok(call.check(path)?.display().to_string())
+        },
+    );
+    local
+}
+
+fn shell(line: &str) -> Program {
+    Program::new(["sh", "-c", line])
+}
+
+fn in_project(call: &Call, mut program: Program) -> Program {
+    program.folder = Some(call.session.project.root.clone());
+    program
+}
+
+fn run(call: &Call, program: Program, line: &str) -> Answer<String> {
+    let program = in_project(call, program);
+    let running = async {
+        let lines = Mutex::new(Lines::new(&call.session.events, None));
+        let output = program
+            .run(|stream, bytes| {
+                let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                lines.push(stream, bytes);
+            })
+            .await
+            .map_err(|error| failed(&error))?;
+        check(&output, line, None).map(|()| output.text())
+    };
+    let output = call.change(|| format!("run `{line}` here"), running)?;
+    Ok(output.unwrap_or_default())
+}
+
+fn failed(error: &std::io::Error) -> Diagnostic {
+    Diagnostic::new(Kind::Failed, error.to_string())
+}

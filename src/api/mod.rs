@@ -1,0 +1,78 @@
+//! What scripts can call: one file a namespace. They convert, call the layers below and convert
+//! back; there is no logic here.
+
+mod call;
+mod docker;
+mod env;
+mod failure;
+mod host;
+mod http;
+mod iptables;
+mod local;
+mod namespace;
+mod provider;
+mod ssh;
+mod time;
+mod ui;
+mod value;
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+pub use failure::{failure_of, throw};
+pub use host::Host;
+use rhai::{Dynamic, Engine, Map, NativeCallContext, Position};
+pub use value::to_table;
+
+use crate::session::Session;
+
+/// What the functions of all namespaces share.
+#[derive(Default)]
+pub struct Api {
+    session: OnceLock<Arc<Session>>,
+    config: Mutex<Vec<(Map, Position)>>,
+}
+
+impl Api {
+    /// From now on functions work. Before that, while scripts are being loaded, they refuse: a
+    /// hitcfile that did something just by being read would do it for `hitc tasks` too.
+    pub fn start(&self, session: Arc<Session>) {
+        // A second start cannot happen: there is one session a run.
+        let _ = self.session.set(session);
+    }
+
+    /// What the hitcfile gave to `config(…)`, with the places of the calls.
+    pub fn config(&self) -> Vec<(Map, Position)> {
+        self.config
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// Registers all namespaces.
+pub fn register(engine: &mut Engine, api: &Arc<Api>) {
+    value::register(engine);
+    host::register(engine);
+    for namespace in [
+        docker::namespace(api),
+        env::namespace(api),
+        http::namespace(api),
+        iptables::namespace(api),
+        local::namespace(api),
+        provider::namespace(api),
+        ssh::namespace(api),
+        time::namespace(api),
+        ui::namespace(api),
+    ] {
+        namespace.register(engine);
+    }
+    let api = api.clone();
+    rhai::FuncRegistration::new("config")
+        .with_comments(["/// Sets defaults for the flags of hitc; at the top of a hitcfile."])
+        .with_params_info(["settings: map"])
+        .register_into_engine(engine, move |ctx: NativeCallContext, settings: Map| {
+            let mut config = api.config.lock().unwrap_or_else(PoisonError::into_inner);
+            config.push((settings, ctx.call_position()));
+            Dynamic::UNIT
+        });
+}

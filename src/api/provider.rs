@@ -1,0 +1,265 @@
+//! `provider::`: servers, wherever they come from.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::try_join_all;
+use rhai::{Array, Dynamic, ImmutableString, Map};
+
+use super::{
+    Api, Host,
+    call::{Answer, Call},
+    namespace::Namespace,
+    value::{text_map, to_options},
+};
+use crate::{
+    diagnostic::{Diagnostic, Kind, plural},
+    provider::{self, Create, Node, Provider, role},
+    session::Session,
+    value::{Data, Fields, Invalid, Value},
+};
+
+/// How long a server may take from being there to answering on SSH.
+const READY_TIMEOUT: Duration = Duration::from_mins(5);
+/// How many servers may be created at once.
+const MOST: i64 = 1000;
+
+pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
+    let mut provider = Namespace::new(api, "provider", "Servers, wherever they come from.");
+    provider.function(
+        "nodes() -> array",
+        "All servers, as maps with `provider`, `name`, `role`, `id`, `size`, `image`, `ip`,
+         `internal_ip`, `state` and `created`.",
+        |call: &Call| {
+            let session = &call.session;
+            let nodes = call.wait(async { Ok::<_, Diagnostic>(session.nodes().await) })?;
+            Ok(nodes.iter().map(describe).collect::<Array>())
+        },
+    );
+    provider.function(
+        "create(options: map) -> array",
+        "Creates `count` servers named `name`, `name-1`, … and waits until they answer. The other
+         options are the provider's. Returns the hosts.",
+        |call: &Call, options: Map| create(call, &options),
+    );
+    provider.function(
+        "terminate(host: Host)",
+        "Ends a server for good, with everything on it.",
+        |call: &Call, host: Host| {
+            change(call, host, "terminate", async |p, node| {
+                p.terminate(node).await
+            })
+        },
+    );
+    provider.function(
+        "reboot(host: Host)",
+        "Starts a server again and waits until it answers.",
+        |call: &Call, host: Host| {
+            change(call, host.clone(), "reboot", async |p, node| {
+                p.reboot(node).await
+            })?;
+            if !call.session.settings.dry_run {
+                let name = host.0.name.clone();
+                call.wait(wait_for(&call.session, host.0.provider, &name))?;
+            }
+            Ok(())
+        },
+    );
+    provider.function(
+        "rename(host: Host, name: string)",
+        "Gives a server another name.",
+        |call: &Call, host: Host, name: ImmutableString| {
+            call.check(check_name(&name))?;
+            change(call, host, "rename", async |p, node| {
+                p.rename(node, &name).await
+            })
+        },
+    );
+    provider.function(
+        "set_up(name: string)",
+        "Makes this machine ready for a provider; for `local` that is Docker and a base image.",
+        |call: &Call, name: ImmutableString| {
+            let session = &call.session;
+            call.change(|| format!("set up provider {name}"), async {
+                let activity = session.events.start(name.as_str(), "setting up");
+                session.providers.get(&name)?.set_up(&activity).await?;
+                activity.done("ready");
+                Ok::<_, provider::Error>(())
+            })
+            .map(drop)
+        },
+    );
+    provider
+}
+
+fn describe(node: &Node) -> Dynamic {
+    let mut map = text_map([
+        ("provider", node.provider.to_owned()),
+        ("name", node.name.clone()),
+        ("role", role(&node.name).to_owned()),
+        ("id", node.id.clone()),
+        ("size", node.size.clone()),
+        ("image", node.image.clone()),
+        ("ip", node.ip.clone()),
+        ("internal_ip", node.internal_ip.clone()),
+        ("state", node.state.to_string()),
+    ]);
+    let created = node.created.map_or(Dynamic::UNIT, |created| {
+        let zoned = created.to_zoned(jiff::tz::TimeZone::system());
+        zoned.strftime("%Y-%m-%d %H:%M:%S%:z").to_string().into()
+    });
+    map.insert("created".into(), created);
+    Dynamic::from_map(map)
+}
+
+/// A server's name is a host name, as RFC 1123 allows it, and has room for a number.
+fn check_name(name: &str) -> Result<(), Diagnostic> {
+    let letters = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let ends = name.starts_with('-') || name.ends_with('-');
+    if name.is_empty() || name.len() > 50 || !letters || ends {
+        return Err(Diagnostic::new(
+            Kind::Usage,
+            format!("name: `{name}` is no name for a server"),
+        )
+        .help("use letters, digits and dashes, 50 at most".to_owned()));
+    }
+    Ok(())
+}
+
+/// The names of a server with a count: `web`, `web-1`, `web-2`.
+fn names(name: &str, count: i64) -> Vec<String> {
+    (0..count)
+        .map(|index| match index {
+            0 => name.to_owned(),
+            _ => format!("{name}-{index}"),
+        })
+        .collect()
+}
+
+struct Request {
+    provider: Arc<dyn Provider>,
+    names: Vec<String>,
+    options: Value,
+}
+
+fn decode(session: &Session, options: &Map) -> Result<Request, Diagnostic> {
+    let invalid = |error: Invalid| Diagnostic::from(error);
+    let mut fields = Fields::new(&to_options(options), "create").map_err(invalid)?;
+    let text = |value: &Value, what: &str| value.to_text(what);
+    let provider = fields.decode("provider", text).map_err(invalid)?;
+    let provider = provider.unwrap_or_else(|| session.settings.provider.clone());
+    let provider = session.providers.get(&provider)?.clone();
+    let name = fields
+        .decode("name", text)
+        .map_err(invalid)?
+        .ok_or_else(|| {
+            Diagnostic::new(Kind::Usage, "create: `name` is missing")
+                .help("write `hitc run create name=web`".to_owned())
+        })?;
+    check_name(&name)?;
+    let count = fields
+        .decode("count", |value, what| value.to_integer(what, 1..MOST))
+        .map_err(invalid)?
+        .unwrap_or(1);
+    let options = Value {
+        data: Data::Map(fields.rest()),
+        span: None,
+    };
+    provider.validate(&options).map_err(invalid)?;
+    Ok(Request {
+        provider,
+        names: names(&name, count),
+        options,
+    })
+}
+
+fn create(call: &Call, options: &Map) -> Answer<Array> {
+    let session = &call.session;
+    let request = call.check(decode(session, options))?;
+    let hosts = call.change(
+        || {
+            let count = plural(request.names.len(), "server");
+            format!("create {count}: {}", request.names.join(", "))
+        },
+        create_all(session, &request),
+    )?;
+    Ok(hosts.unwrap_or_default())
+}
+
+async fn create_all(session: &Session, request: &Request) -> Result<Array, Diagnostic> {
+    let there = request.provider.list().await?;
+    // One that was left half made is finished; any other of the name is somebody's.
+    let taken = there.iter().find(|node| {
+        request.names.contains(&node.name) && node.state != provider::NodeState::Creating
+    });
+    if let Some(node) = taken {
+        return Err(Diagnostic::new(
+            Kind::Usage,
+            format!("there is a server `{}` already", node.name),
+        )
+        .help("choose another name, or terminate it first".to_owned()));
+    }
+    let one = async |name: &String| {
+        let activity = session.events.start(name.as_str(), "creating");
+        let started = std::time::Instant::now();
+        let create = Create {
+            name: name.clone(),
+            options: request.options.clone(),
+            tags: Vec::new(),
+        };
+        let node = request.provider.create(&create, &activity).await?;
+        activity.update("waiting for SSH");
+        let target = session.target(&node).await?;
+        session.pool.wait_for(&target, READY_TIMEOUT).await?;
+        activity.done(format!(
+            "ready after {:.1} s",
+            started.elapsed().as_secs_f64()
+        ));
+        Ok::<_, Diagnostic>(Dynamic::from(Host::from(node)))
+    };
+    try_join_all(request.names.iter().map(one)).await
+}
+
+/// Waits until a server has an address and answers on SSH.
+async fn wait_for(session: &Session, provider: &'static str, name: &str) -> Result<(), Diagnostic> {
+    let nodes = session.providers.get(provider)?.list().await?;
+    let node = nodes
+        .iter()
+        .find(|node| node.name == name)
+        .ok_or_else(|| Diagnostic::new(Kind::Failed, format!("server `{name}` is gone")))?;
+    let target = session.target(node).await?;
+    session.pool.wait_for(&target, READY_TIMEOUT).await?;
+    Ok(())
+}
+
+fn change(
+    call: &Call,
+    host: Host,
+    what: &str,
+    act: impl AsyncFnOnce(&dyn Provider, &Node) -> Result<(), provider::Error>,
+) -> Answer<()> {
+    let session = &call.session;
+    let node = host.0;
+    let name = node.name.clone();
+    call.change(|| format!("{what} server {name}"), async {
+        let activity = session.events.start(name.as_str(), what);
+        act(session.providers.of(&node)?.as_ref(), &node).await?;
+        session.forget(&node);
+        activity.done(format!("{what}: done"));
+        Ok::<_, provider::Error>(())
+    })
+    .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counted_names() {
+        assert_eq!(names("web", 3), ["web", "web-1", "web-2"]);
+        assert!(check_name("web-1").is_ok());
+        for bad in ["", "-a", "a-", "a b", "a.b", "ä", &"x".repeat(51)] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+}

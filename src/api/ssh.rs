@@ -1,0 +1,228 @@
+//! `ssh::`: commands on servers. All of it is also a method of `Host`.
+
+use std::{sync::Arc, time::Duration};
+
+use rhai::{Dynamic, ImmutableString, Map};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Api, Host,
+    call::{Answer, Call},
+    namespace::Namespace,
+};
+use crate::{
+    diagnostic::{Diagnostic, Kind},
+    event::Lines,
+    process::{Exit, Output},
+    selection::Selection,
+    ssh::{Command, quote, terminal},
+};
+
+/// How many lines of a command's complaints go into an error.
+const TAIL: usize = 10;
+/// How often a port is tried.
+const RETRY: Duration = Duration::from_millis(100);
+/// How long `wait_for_port` waits unless told otherwise, in seconds.
+const PORT_TIMEOUT: i64 = 60;
+
+pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
+    let mut ssh = Namespace::new(api, "ssh", "Commands on servers.");
+    ssh.function(
+        "host(name: string) -> Host",
+        "The server of that name or address.",
+        |call: &Call, name: ImmutableString| find(call, &name),
+    );
+    ssh.method(
+        "run(host: Host, command: string) -> string",
+        "Runs a command, shows what it writes, and returns its standard output. Throws if it
+         fails.",
+        |call: &Call, host: Host, command: ImmutableString| run(call, &host, &command, false),
+    );
+    ssh.method(
+        "sudo(host: Host, command: string) -> string",
+        "Runs a command as root, as `run` does.",
+        |call: &Call, host: Host, command: ImmutableString| run(call, &host, &command, true),
+    );
+    ssh.method(
+        "try_run(host: Host, command: string) -> map",
+        "Runs a command quietly and returns `#{ok, code, stdout, stderr, seconds}`. Throws only if
+         the server cannot be reached.",
+        |call: &Call, host: Host, command: ImmutableString| try_run(call, &host, &command),
+    );
+    ssh.method(
+        "put(host: Host, content: string, path: string)",
+        "Writes a file on a server, whole or not at all.",
+        |call: &Call, host: Host, content: ImmutableString, path: ImmutableString| {
+            put(call, &host, &content, &path)
+        },
+    );
+    ssh.method(
+        "wait_for_port(host: Host, port: int)",
+        "Waits until something listens on a port of the server, a minute at most.",
+        |call: &Call, host: Host, port: i64| wait_for_port(call, &host, port, PORT_TIMEOUT),
+    );
+    ssh.method(
+        "wait_for_port(host: Host, port: int, seconds: int)",
+        "The same, for so many seconds at most.",
+        |call: &Call, host: Host, port: i64, seconds: i64| {
+            wait_for_port(call, &host, port, seconds)
+        },
+    );
+    ssh.method(
+        "terminal(host: Host)",
+        "Hands this terminal to a shell on the server, by the system's `ssh` with our settings.",
+        |call: &Call, host: Host| {
+            let session = &call.session;
+            let what = || format!("open a shell on {}", host.0.name);
+            let shell = async {
+                // First with our own connection, whose errors say more.
+                session.connect(&host.0).await?;
+                let target = session.target(&host.0).await?;
+                terminal(&target).await.map_err(Diagnostic::from)
+            };
+            call.change(what, shell).map(drop)
+        },
+    );
+    ssh
+}
+
+fn find(call: &Call, name: &str) -> Answer<Host> {
+    let session = &call.session;
+    let selection = Selection {
+        hosts: vec![name.to_owned()],
+        ..Selection::default()
+    };
+    let found = call.wait(async { selection.apply(&session.nodes().await, &session.providers) })?;
+    match <[_; 1]>::try_from(found) {
+        Ok([node]) => Ok(Host::from(node)),
+        Err(_) => {
+            let text = format!("`{name}` is more than one server");
+            Err(call.fail(Diagnostic::new(Kind::NotFound, text)))
+        }
+    }
+}
+
+fn run(call: &Call, host: &Host, line: &str, sudo: bool) -> Answer<String> {
+    let session = &call.session;
+    let command = Command {
+        line: line.to_owned(),
+        sudo,
+        timeout: session.settings.timeout,
+        ..Command::default()
+    };
+    let name = &host.0.name;
+    let running = async {
+        let connection = session.connect(&host.0).await?;
+        let mut lines = Lines::new(&session.events, Some(name));
+        let output = connection
+            .exec(&command, |stream, bytes| lines.push(stream, bytes))
+            .await?;
+        check(&output, line, Some(name))?;
+        Ok::<_, Diagnostic>(output.text())
+    };
+    let output = call.change(|| format!("run `{line}` on {name}"), running)?;
+    Ok(output.unwrap_or_default())
+}
+
+/// The error for a command that failed, on a server or here.
+pub(super) fn check(output: &Output, line: &str, host: Option<&str>) -> Result<(), Diagnostic> {
+    if output.ok() {
+        return Ok(());
+    }
+    let what = format!("`{line}` ended with {}", output.exit);
+    let mut diagnostic = match host {
+        Some(host) => Diagnostic::new(Kind::Failed, format!("host `{host}`: {what}")).on(host),
+        None => Diagnostic::new(Kind::Failed, what),
+    };
+    if let Exit::Code(code) = output.exit {
+        diagnostic.code = Some(code);
+    }
+    let tail = output.tail(TAIL);
+    if !tail.is_empty() {
+        diagnostic = diagnostic.note(tail);
+    }
+    Err(diagnostic)
+}
+
+fn try_run(call: &Call, host: &Host, line: &str) -> Answer<Map> {
+    let session = &call.session;
+    let command = Command {
+        timeout: session.settings.timeout,
+        ..Command::new(line)
+    };
+    let running = async {
+        let connection = session.connect(&host.0).await?;
+        Ok::<_, Diagnostic>(connection.run(&command).await?)
+    };
+    let output = call.change(|| format!("run `{line}` on {}", host.0.name), running)?;
+    Ok(output_map(output.as_ref()))
+}
+
+/// What came of a command, for scripts; in a dry run, what is not known is `()`.
+pub(super) fn output_map(output: Option<&Output>) -> Map {
+    let code = output.and_then(|output| match output.exit {
+        Exit::Code(code) => Some(i64::from(code).into()),
+        Exit::Signal(_) => None,
+    });
+    let pairs: [(&str, Option<Dynamic>); 5] = [
+        ("ok", output.map(|output| output.ok().into())),
+        ("code", code),
+        ("stdout", output.map(|output| output.text().into())),
+        ("stderr", output.map(|output| output.error_text().into())),
+        (
+            "seconds",
+            output.map(|output| output.elapsed.as_secs_f64().into()),
+        ),
+    ];
+    pairs
+        .into_iter()
+        .map(|(key, value)| (key.into(), value.unwrap_or(Dynamic::UNIT)))
+        .collect()
+}
+
+fn put(call: &Call, host: &Host, content: &str, path: &str) -> Answer<()> {
+    let session = &call.session;
+    let target = quote(path);
+    // Written beside the target and moved into its place.
+    let line = format!(
+        "set -e; t=$(mktemp {target}.XXXXXX); cat >\"$t\"; chmod 644 \"$t\"; mv \"$t\" {target}"
+    );
+    let command = Command {
+        stdin: content.to_owned().into(),
+        timeout: session.settings.timeout,
+        ..Command::new(line)
+    };
+    let name = &host.0.name;
+    let writing = async {
+        let output = session.connect(&host.0).await?.run(&command).await?;
+        check(&output, &format!("write {path}"), Some(name))
+    };
+    call.change(|| format!("write {path} on {name}"), writing)
+        .map(drop)
+}
+
+fn wait_for_port(call: &Call, host: &Host, port: i64, seconds: i64) -> Answer<()> {
+    let node = &host.0;
+    let fail = |kind, text: String| {
+        Diagnostic::new(kind, format!("host `{}`: {text}", node.name)).on(&node.name)
+    };
+    let number = u16::try_from(port)
+        .map_err(|_| call.fail(fail(Kind::Usage, format!("{port} is no port number"))))?;
+    let limit = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    let waiting = async {
+        let end = Instant::now() + limit;
+        while tokio::net::TcpStream::connect((node.ip.as_str(), number))
+            .await
+            .is_err()
+        {
+            if Instant::now() >= end {
+                let text = format!("nothing listens on port {port} after {seconds} s");
+                return Err(fail(Kind::Timeout, text));
+            }
+            sleep(RETRY).await;
+        }
+        Ok(())
+    };
+    call.change(|| format!("wait for port {port} of {}", node.name), waiting)
+        .map(drop)
+}

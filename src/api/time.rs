@@ -1,0 +1,43 @@
+//! `time::`: waiting and measuring.
+
+use std::{sync::Arc, time::Duration};
+
+use rhai::Dynamic;
+
+use super::{
+    Api,
+    call::{Answer, Call},
+    namespace::Namespace,
+};
+use crate::diagnostic::{Diagnostic, Kind};
+
+pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
+    let mut time = Namespace::new(api, "time", "Waiting and measuring.");
+    time.function(
+        "sleep(seconds: number)",
+        "Waits for so many seconds.",
+        |call: &Call, seconds: Dynamic| sleep(call, &seconds),
+    );
+    time.function("now() -> float", "The seconds since 1970.", |_: &Call| {
+        Ok(jiff::Timestamp::now().as_duration().as_secs_f64())
+    });
+    time
+}
+
+fn sleep(call: &Call, seconds: &Dynamic) -> Answer<()> {
+    #[expect(clippy::cast_precision_loss, reason = "nobody waits for 2^53 seconds")]
+    let number = seconds
+        .as_float()
+        .or_else(|_| seconds.as_int().map(|n| n as f64));
+    let duration = number
+        .ok()
+        .and_then(|number| Duration::try_from_secs_f64(number).ok())
+        .ok_or_else(|| {
+            let text = format!("time::sleep: `{seconds}` is no number of seconds");
+            call.fail(Diagnostic::new(Kind::Usage, text))
+        })?;
+    call.wait(async {
+        tokio::time::sleep(duration).await;
+        Ok::<_, Diagnostic>(())
+    })
+}

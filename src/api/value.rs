@@ -1,0 +1,89 @@
+//! Values between scripts and the layers below.
+
+use rhai::{Array, Dynamic, Engine, FuncRegistration, Map};
+
+use crate::{
+    table::Table,
+    value::{Data, Entry, Value},
+};
+
+/// A table as scripts hold it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ScriptTable(pub Table);
+
+/// Registers the types that are more than maps and arrays.
+pub(super) fn register(engine: &mut Engine) {
+    engine.register_type_with_name::<ScriptTable>("Table");
+    for name in ["to_string", "to_debug"] {
+        FuncRegistration::new(name)
+            .with_comments(["/// The table as text, its columns aligned."])
+            .register_into_engine(engine, |table: &mut ScriptTable| table.0.to_string());
+    }
+}
+
+/// A script's value as options.
+pub(super) fn to_value(value: &Dynamic) -> Value {
+    let data = if value.is_unit() {
+        Data::Null
+    } else if let Ok(b) = value.as_bool() {
+        Data::Bool(b)
+    } else if value.is_int() || value.is_float() {
+        Data::Number(value.to_string())
+    } else if let Some(items) = value.read_lock::<Array>() {
+        Data::List(items.iter().map(to_value).collect())
+    } else if let Some(map) = value.read_lock::<Map>() {
+        Data::Map(map.iter().map(entry).collect())
+    } else {
+        Data::Text(value.to_string())
+    };
+    Value { data, span: None }
+}
+
+/// A script's map as options.
+pub(super) fn to_options(map: &Map) -> Value {
+    Value {
+        data: Data::Map(map.iter().map(entry).collect()),
+        span: None,
+    }
+}
+
+fn entry((key, value): (&rhai::Identifier, &Dynamic)) -> Entry {
+    Entry {
+        key: key.to_string(),
+        key_span: None,
+        value: to_value(value),
+    }
+}
+
+/// A map of text, for scripts.
+pub(super) fn text_map<const N: usize>(pairs: [(&str, String); N]) -> Map {
+    pairs
+        .into_iter()
+        .map(|(key, value)| (key.into(), value.into()))
+        .collect()
+}
+
+/// The table that a script's value is, if it was made by `ui::table`.
+pub fn to_table(value: &Dynamic) -> Option<Table> {
+    value
+        .read_lock::<ScriptTable>()
+        .map(|table| table.0.clone())
+}
+
+/// The cells of some columns of maps; a missing one is empty.
+pub(super) fn table(columns: Vec<String>, maps: &[Map]) -> Table {
+    let cell = |map: &Map, column: &String| match map.get(column.as_str()) {
+        None => String::new(),
+        Some(value) if value.is_unit() => String::new(),
+        Some(value) => match value.read_lock::<Array>() {
+            Some(items) => {
+                let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+                items.join(", ")
+            }
+            None => value.to_string(),
+        },
+    };
+    let row = |map| columns.iter().map(|column| cell(map, column)).collect();
+    let rows = maps.iter().map(row).collect();
+    Table { columns, rows }
+}

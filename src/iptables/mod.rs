@@ -1,0 +1,33 @@
+//! The packet filter of a server.
+//!
+//! For now it is read and understood, not changed: a manifest's `firewall` is refused.
+
+mod parse;
+mod rule;
+
+pub use parse::parse;
+pub use rule::{Family, Rule};
+
+use crate::{
+    diagnostic::{Diagnostic, Kind},
+    ssh::{Command, Connection},
+};
+
+/// Reads all rules of a server, IPv4 and IPv6.
+pub async fn rules(connection: &Connection) -> Result<Vec<Rule>, Diagnostic> {
+    let mut rules = Vec::new();
+    for family in [Family::V4, Family::V6] {
+        let command = Command::root(family.save_command());
+        let output = connection.run(&command).await?;
+        let host = &connection.target().name;
+        let fail = |cause: String| {
+            let message = format!("host `{host}`: `{}`: {cause}", command.line);
+            Diagnostic::new(Kind::Failed, message).on(host)
+        };
+        if !output.ok() {
+            return Err(fail(output.exit.to_string()).note(output.tail(5)));
+        }
+        rules.extend(parse(family, &output.text()).map_err(fail)?);
+    }
+    Ok(rules)
+}

@@ -1,0 +1,78 @@
+//! Reading what `iptables-save` prints.
+
+use super::{Family, Rule};
+
+/// The rules and policies of an `iptables-save` text, in order.
+///
+/// Fails with the line that is not understood.
+pub fn parse(family: Family, text: &str) -> Result<Vec<Rule>, String> {
+    let mut table = String::new();
+    let mut rules = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let unknown = || format!("line {}: `{line}` is not understood", index + 1);
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') || line == "COMMIT" {
+            continue;
+        }
+        if let Some(name) = line.strip_prefix('*') {
+            name.clone_into(&mut table);
+        } else if let Some(chain) = line.strip_prefix(':') {
+            let mut words = chain.split_whitespace();
+            let (Some(chain), Some(policy)) = (words.next(), words.next()) else {
+                return Err(unknown());
+            };
+            // Chains of the user's own have no policy.
+            if policy != "-" {
+                rules.push(rule(family, &table, chain, "", policy));
+            }
+        } else {
+            let (chain, body) = strip_counters(line)
+                .strip_prefix("-A ")
+                .map(|rest| rest.split_once(' ').unwrap_or((rest, "")))
+                .ok_or_else(unknown)?;
+            let (matches, target) = split_target(body);
+            rules.push(rule(family, &table, chain, matches, target));
+        }
+    }
+    Ok(rules)
+}
+
+fn rule(family: Family, table: &str, chain: &str, matches: &str, target: &str) -> Rule {
+    Rule {
+        family,
+        table: table.to_owned(),
+        chain: chain.to_owned(),
+        matches: matches.trim().to_owned(),
+        target: target.to_owned(),
+    }
+}
+
+/// With `-c` every rule begins with `[packets:bytes]`.
+fn strip_counters(line: &str) -> &str {
+    match line.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((_, rest)) => rest.trim_start(),
+        None => line,
+    }
+}
+
+/// Splits at the `-j` or `-g` that is not part of a quoted comment.
+fn split_target(body: &str) -> (&str, &str) {
+    let mut quoted = false;
+    let mut escaped = false;
+    for (at, c) in body.char_indices() {
+        match c {
+            '"' if !escaped => quoted = !quoted,
+            '-' if !quoted
+                && (at == 0 || body[..at].ends_with(' '))
+                && ["-j ", "-g "]
+                    .iter()
+                    .any(|flag| body[at..].starts_with(flag)) =>
+            {
+                return (&body[..at], &body[at + 3..]);
+            }
+            _ => {}
+        }
+        escaped = c == '\\' && !escaped;
+    }
+    (body, "")
+}

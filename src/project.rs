@@ -1,0 +1,66 @@
+//! Where the user's files are.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+use crate::diagnostic::{Diagnostic, Kind};
+
+/// The name of the user's task script.
+pub const HITCFILE: &str = "hitcfile.rhai";
+
+/// The user's project: the folder with the hitcfile, or where there is none, the current folder.
+#[derive(Clone, Debug)]
+pub struct Project {
+    /// The project's folder.
+    pub root: PathBuf,
+    /// The hitcfile, if there is one.
+    pub hitcfile: Option<PathBuf>,
+    /// hitc's own files about this user: keys.
+    pub data: PathBuf,
+    /// The user's home folder.
+    pub home: PathBuf,
+}
+
+impl Project {
+    /// Finds the project by walking up from `from`.
+    pub fn find(from: &Path) -> Result<Self, Diagnostic> {
+        let home = env::home_dir()
+            .filter(|home| home.is_absolute())
+            .ok_or_else(|| {
+                Diagnostic::new(Kind::Usage, "there is no home folder")
+                    .help("set HOME to a folder for hitc's key".to_owned())
+            })?;
+        // https://specifications.freedesktop.org/basedir-spec/latest/
+        let data = env::var_os("XDG_DATA_HOME")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+            .unwrap_or_else(|| home.join(".local/share"))
+            .join("hitc");
+        let hitcfile = from
+            .ancestors()
+            .map(|folder| folder.join(HITCFILE))
+            .find(|path| path.is_file());
+        let root = match hitcfile.as_deref().and_then(Path::parent) {
+            Some(folder) => folder.to_owned(),
+            None => from.to_owned(),
+        };
+        Ok(Project {
+            root,
+            hitcfile,
+            data,
+            home,
+        })
+    }
+
+    /// A path as the user would write it: relative to the current folder if it is below it.
+    pub fn display(path: &Path) -> String {
+        env::current_dir()
+            .ok()
+            .and_then(|folder| path.strip_prefix(folder).ok())
+            .unwrap_or(path)
+            .display()
+            .to_string()
+    }
+}

@@ -1,0 +1,169 @@
+//! What one run holds: the runtime, the connections, the providers, the settings, the user.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::runtime::Handle;
+
+use crate::{
+    cancel::Cancel,
+    diagnostic::{Diagnostic, Kind},
+    docker::{self, Engine},
+    event::Events,
+    project::Project,
+    provider::{self, Local, Node, NodeState, Providers, Unmanaged},
+    selection::Selection,
+    ssh::{Connection, KnownHosts, Pool, Target, default_identities},
+};
+
+/// The file with the unmanaged servers, in the project's folder.
+const UNMANAGED: &str = "unmanaged_servers.txt";
+
+/// What the user set: by flag, in the environment or in the hitcfile, in this order.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The names of our servers at the providers begin with this.
+    pub name_prefix: String,
+    /// The provider of servers that name none.
+    pub provider: String,
+    /// On how many hosts a task runs at once.
+    pub forks: usize,
+    /// The user to log in as, instead of the provider's.
+    pub user: Option<String>,
+    /// The private key to log in with, instead of the provider's.
+    pub identity: Option<PathBuf>,
+    /// The SSH port, instead of the provider's.
+    pub port: Option<u16>,
+    /// How long a command may take.
+    pub timeout: Option<Duration>,
+    /// Nothing is changed; what would be is said.
+    pub dry_run: bool,
+    /// The servers to run on.
+    pub selection: Selection,
+}
+
+/// One run of hitc.
+pub struct Session {
+    /// Where futures are driven.
+    pub runtime: Handle,
+    /// The user.
+    pub events: Events,
+    /// Whether the user wants it to end.
+    pub cancel: Cancel,
+    /// What the user set.
+    pub settings: Settings,
+    /// Where the user's files are.
+    pub project: Project,
+    /// Where servers come from.
+    pub providers: Providers,
+    /// Connections to servers.
+    pub pool: Pool,
+    engines: Mutex<HashMap<String, Engine>>,
+}
+
+impl Session {
+    /// A run with these settings.
+    pub fn new(
+        runtime: Handle,
+        events: Events,
+        cancel: Cancel,
+        settings: Settings,
+        project: Project,
+    ) -> Self {
+        let known_hosts = KnownHosts::new(project.home.join(".ssh/known_hosts"));
+        let unmanaged = Unmanaged::new(
+            project.root.join(UNMANAGED),
+            default_identities(&project.home),
+            Arc::new(known_hosts),
+        );
+        let local = Local::new(&settings.name_prefix, project.data.clone());
+        Session {
+            runtime,
+            events,
+            cancel,
+            providers: Providers::new(vec![Arc::new(local), Arc::new(unmanaged)]),
+            settings,
+            project,
+            pool: Pool::default(),
+            engines: Mutex::default(),
+        }
+    }
+
+    /// All servers. A provider that fails is reported and does not hide the others.
+    pub async fn nodes(&self) -> Vec<Node> {
+        let (nodes, errors) = self.providers.list().await;
+        for error in errors {
+            self.events.warn(error.to_string());
+        }
+        nodes
+    }
+
+    /// How to log in to a server, by its provider and the user's settings.
+    pub async fn target(&self, node: &Node) -> Result<Target, provider::Error> {
+        let mut target = self.providers.of(node)?.target(node).await?;
+        if let Some(user) = &self.settings.user {
+            target.user.clone_from(user);
+        }
+        if let Some(port) = self.settings.port {
+            target.port = port;
+        }
+        if let Some(identity) = &self.settings.identity {
+            target.identities = vec![identity.clone()];
+        }
+        Ok(target)
+    }
+
+    /// The connection to a server.
+    pub async fn connect(&self, node: &Node) -> Result<Arc<Connection>, Diagnostic> {
+        if node.state != NodeState::Running {
+            return Err(Diagnostic::new(
+                Kind::Unreachable,
+                format!("host `{}`: the server is {}", node.name, node.state),
+            )
+            .help(format!("start it with `hitc run -H {} reboot`", node.name))
+            .on(&node.name));
+        }
+        let target = self.target(node).await?;
+        Ok(self.pool.connect(&target).await?)
+    }
+
+    /// The Docker engine of a server; none if the server has none that runs.
+    pub async fn find_engine(&self, node: &Node) -> Result<Option<Engine>, Diagnostic> {
+        let connection = self.connect(node).await?;
+        let engines = || self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = engines().get(&node.id).cloned();
+        if let Some(engine) = known.filter(Engine::is_open) {
+            return Ok(Some(engine));
+        }
+        match Engine::at(&connection).await {
+            Ok(engine) => {
+                engines().insert(node.id.clone(), engine.clone());
+                Ok(Some(engine))
+            }
+            Err(docker::Error::NoEngine { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The Docker engine of a server, which must run.
+    pub async fn engine(&self, node: &Node) -> Result<Engine, Diagnostic> {
+        self.find_engine(node).await?.ok_or_else(|| {
+            docker::Error::NoEngine {
+                host: node.name.clone(),
+                cause: "it is not installed, or does not run".to_owned(),
+            }
+            .into()
+        })
+    }
+
+    /// Forgets what is known of a server that was terminated or rebooted.
+    pub fn forget(&self, node: &Node) {
+        self.pool.forget(&node.ip);
+        let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
+        engines.remove(&node.id);
+    }
+}
