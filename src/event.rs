@@ -67,6 +67,8 @@ pub enum Event {
         /// The line, without its end.
         line: String,
     },
+    /// A task begins that runs on so many hosts; none if it runs on this machine.
+    Hosts(usize),
     /// What a dry run did not do.
     WouldDo(String),
     /// Something worth a line.

@@ -1,3 +1,7 @@
 //! The `hitc` command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hitc::run(std::env::args_os())
+}

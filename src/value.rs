@@ -6,7 +6,7 @@
 
 use std::{fmt, ops::Range};
 
-use crate::diagnostic::did_you_mean;
+use crate::diagnostic::{did_you_mean, nearest};
 
 /// Byte range in the text that the value was read from.
 pub type Span = Range<usize>;
@@ -229,6 +229,7 @@ fn split(text: &str) -> impl Iterator<Item = &str> {
 /// Reads a mapping key by key; a key that nobody asked for is an error that names the nearest.
 pub struct Fields<'a> {
     what: &'a str,
+    span: Option<Span>,
     entries: Vec<Entry>,
     known: Vec<&'static str>,
 }
@@ -238,6 +239,7 @@ impl<'a> Fields<'a> {
     pub fn new(value: &Value, what: &'a str) -> Result<Self, Invalid> {
         Ok(Fields {
             what,
+            span: value.span.clone(),
             entries: value.to_map(what)?,
             known: Vec::new(),
         })
@@ -257,6 +259,22 @@ impl<'a> Fields<'a> {
         decode: impl FnOnce(&Value, &str) -> Result<T, Invalid>,
     ) -> Result<Option<T>, Invalid> {
         self.take(key).map(|value| decode(&value, key)).transpose()
+    }
+
+    /// Takes the value of a key that must be there.
+    pub fn require(&mut self, key: &'static str) -> Result<Value, Invalid> {
+        if let Some(value) = self.take(key) {
+            return Ok(value);
+        }
+        let misspelt = self
+            .entries
+            .iter()
+            .find(|entry| nearest(&entry.key, [key]).is_some());
+        Err(Invalid {
+            message: format!("{}: `{key}` is missing", self.what),
+            span: misspelt.map_or(&self.span, |entry| &entry.key_span).clone(),
+            help: misspelt.map(|entry| format!("is `{}` meant to be `{key}`?", entry.key)),
+        })
     }
 
     /// Everything that was not taken: for maps whose further keys belong to somebody else.

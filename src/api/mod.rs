@@ -23,13 +23,13 @@ pub use host::Host;
 use rhai::{Dynamic, Engine, Map, NativeCallContext, Position};
 pub use value::to_table;
 
-use crate::session::Session;
+use crate::{session::Session, value::Value};
 
 /// What the functions of all namespaces share.
 #[derive(Default)]
 pub struct Api {
     session: OnceLock<Arc<Session>>,
-    config: Mutex<Vec<(Map, Position)>>,
+    config: Mutex<Vec<(Value, Position)>>,
 }
 
 impl Api {
@@ -41,7 +41,7 @@ impl Api {
     }
 
     /// What the hitcfile gave to `config(…)`, with the places of the calls.
-    pub fn config(&self) -> Vec<(Map, Position)> {
+    pub fn config(&self) -> Vec<(Value, Position)> {
         self.config
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -72,7 +72,7 @@ pub fn register(engine: &mut Engine, api: &Arc<Api>) {
         .with_params_info(["settings: map"])
         .register_into_engine(engine, move |ctx: NativeCallContext, settings: Map| {
             let mut config = api.config.lock().unwrap_or_else(PoisonError::into_inner);
-            config.push((settings, ctx.call_position()));
+            config.push((value::to_options(&settings), ctx.call_position()));
             Dynamic::UNIT
         });
 }

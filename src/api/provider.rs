@@ -148,13 +148,12 @@ fn decode(session: &Session, options: &Map) -> Result<Request, Diagnostic> {
     let provider = fields.decode("provider", text).map_err(invalid)?;
     let provider = provider.unwrap_or_else(|| session.settings.provider.clone());
     let provider = session.providers.get(&provider)?.clone();
-    let name = fields
-        .decode("name", text)
-        .map_err(invalid)?
-        .ok_or_else(|| {
-            Diagnostic::new(Kind::Usage, "create: `name` is missing")
-                .help("write `hitc run create name=web`".to_owned())
-        })?;
+    let name = fields.require("name").map_err(|mut error| {
+        let example = || "write `hitc run create name=web`".to_owned();
+        error.help.get_or_insert_with(example);
+        Diagnostic::from(error)
+    })?;
+    let name = name.to_text("name").map_err(invalid)?;
     check_name(&name)?;
     let count = fields
         .decode("count", |value, what| value.to_integer(what, 1..MOST))

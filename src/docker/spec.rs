@@ -201,12 +201,7 @@ impl Spec {
                     format!("{what}: `image` and `build` exclude each other"),
                 ));
             }
-            (None, None) => {
-                return Err(Invalid::new(
-                    value,
-                    format!("{what}: `image` is missing, and so is `build`"),
-                ));
-            }
+            (None, None) => image_name(&fields.require("image")?).map(Image::Named)?,
         };
         let mut spec = Spec::new(name, image);
         spec.command = fields.decode("command", words)?;
@@ -631,7 +626,7 @@ mod tests {
         let error = |pairs: &[(&str, &str)]| decode(pairs).unwrap_err().to_string();
         assert_eq!(
             error(&[("imgae", "a")]),
-            "container `x`: `image` is missing, and so is `build`"
+            "container `x`: `image` is missing"
         );
         assert_eq!(
             error(&[("image", "a"), ("port", "80")]),

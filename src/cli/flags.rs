@@ -1,0 +1,115 @@
+//! The flags that every way of running takes, and where else they can be set.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use crate::{script::Config, selection::Selection, session::Settings, ui::Color};
+
+/// What the names of our servers at the providers begin with, unless set otherwise.
+const NAME_PREFIX: &str = "HITC-";
+/// The provider of servers that name none.
+const PROVIDER: &str = "local";
+/// On how many hosts a task runs at once.
+const FORKS: usize = 32;
+
+const SELECTION: &str = "Selection";
+const RUNNING: &str = "Running";
+const CONNECTION: &str = "Connection";
+const OUTPUT: &str = "Output";
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum When {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are flags")]
+pub(super) struct Flags {
+    /// Run on these servers: names, addresses or globs
+    #[arg(short = 'H', long, global = true, value_name = "NAME", value_delimiter = ',', env = "HITC_HOSTS", help_heading = SELECTION)]
+    hosts: Vec<String>,
+    /// Run on the servers with these roles: names without their number
+    #[arg(short = 'R', long, global = true, value_name = "ROLE", value_delimiter = ',', env = "HITC_ROLES", help_heading = SELECTION)]
+    roles: Vec<String>,
+    /// Run on all servers
+    #[arg(long, global = true, help_heading = SELECTION)]
+    all: bool,
+    /// But not on these: names, addresses, roles or globs
+    #[arg(short = 'x', long, global = true, value_name = "NAME", value_delimiter = ',', env = "HITC_EXCLUDE", help_heading = SELECTION)]
+    exclude: Vec<String>,
+
+    /// Run on so many servers at once
+    #[arg(short = 'P', long, global = true, value_name = "N", env = "HITC_FORKS", help_heading = RUNNING)]
+    forks: Option<usize>,
+    /// End a command that takes longer than so many seconds
+    #[arg(short = 't', long, global = true, value_name = "SECONDS", env = "HITC_TIMEOUT", help_heading = RUNNING)]
+    timeout: Option<u64>,
+    /// Change nothing, say what would be done
+    #[arg(short = 'n', long, global = true, help_heading = RUNNING)]
+    dry_run: bool,
+    /// With --dry-run: exit status 5 if something would be done
+    #[arg(long, global = true, requires = "dry_run", help_heading = RUNNING)]
+    pub exit_code: bool,
+    /// Answer every question with yes
+    #[arg(short = 'y', long, global = true, env = "HITC_YES", value_parser = clap::builder::FalseyValueParser::new(), help_heading = RUNNING)]
+    pub yes: bool,
+
+    /// Log in as this user
+    #[arg(short = 'u', long, global = true, env = "HITC_USER", help_heading = CONNECTION)]
+    user: Option<String>,
+    /// Log in with this private key
+    #[arg(short = 'i', long, global = true, value_name = "FILE", env = "HITC_IDENTITY", help_heading = CONNECTION)]
+    identity: Option<PathBuf>,
+    /// The SSH port
+    #[arg(long, global = true, env = "HITC_PORT", help_heading = CONNECTION)]
+    port: Option<u16>,
+    /// What the names of our servers at the providers begin with [default: HITC-]
+    #[arg(long, global = true, value_name = "TEXT", env = "HITC_NAME_PREFIX", help_heading = CONNECTION)]
+    name_prefix: Option<String>,
+
+    /// Show only data, output of commands and errors
+    #[arg(short, long, global = true, help_heading = OUTPUT)]
+    pub quiet: bool,
+    /// When to use colours
+    #[arg(long, global = true, value_enum, value_name = "WHEN", env = "HITC_COLOR", help_heading = OUTPUT)]
+    color: Option<When>,
+}
+
+impl Flags {
+    pub fn color(&self) -> Color {
+        match self.color {
+            None | Some(When::Auto) => Color::Auto,
+            Some(When::Always) => Color::Always,
+            Some(When::Never) => Color::Never,
+        }
+    }
+
+    /// What counts: the flag, else the environment (which clap reads), else the hitcfile.
+    pub fn settings(&self, config: Config) -> Settings {
+        let timeout = self.timeout.or(config.timeout);
+        Settings {
+            name_prefix: self
+                .name_prefix
+                .clone()
+                .or(config.name_prefix)
+                .unwrap_or_else(|| NAME_PREFIX.to_owned()),
+            provider: config.provider.unwrap_or_else(|| PROVIDER.to_owned()),
+            forks: self.forks.or(config.forks).unwrap_or(FORKS).max(1),
+            user: self.user.clone().or(config.user),
+            identity: self.identity.clone().or(config.identity),
+            port: self.port.or(config.port),
+            timeout: timeout.map(Duration::from_secs),
+            dry_run: self.dry_run,
+            selection: Selection {
+                hosts: self.hosts.clone(),
+                roles: self.roles.clone(),
+                all: self.all,
+                exclude: self.exclude.clone(),
+            },
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The command line: flags, and one file a subcommand.
+
+mod flags;
+mod help;
+mod run;
+mod source;
+mod start;
+mod tasks;
+
+use std::{ffi::OsString, process::ExitCode, sync::Arc};
+
+use clap::{CommandFactory, Parser, Subcommand};
+use flags::Flags;
+
+use crate::{
+    diagnostic::{Diagnostic, Failure, Kind},
+    event::{Event, Events},
+    ui::Terminal,
+};
+
+/// Servers at any cloud, the containers on them, and the tasks you run there.
+#[derive(Parser)]
+#[command(
+    name = "hitc",
+    version,
+    disable_help_subcommand = true,
+    after_help = "`hitc TASK …` is `hitc run TASK …`. `hitc tasks` lists what there is to run."
+)]
+struct Cli {
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run tasks: TASK [VALUE | NAME=VALUE | --name VALUE]... [::: TASK ...]
+    Run(run::Run),
+    /// Run a command on the selected servers
+    Exec(run::Exec),
+    /// List the tasks there are
+    Tasks(tasks::Tasks),
+    /// Show what a task does and what it takes
+    Help(help::Help),
+    /// Show the script behind a task
+    Source(source::Source),
+    /// A task
+    #[command(external_subcommand)]
+    Task(Vec<OsString>),
+}
+
+/// Runs the program: parses the command line, does what it says, reports what went wrong.
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let Cli { flags, command } = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Where nobody reads it, nothing is lost.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    let terminal = Arc::new(Terminal::new(flags.color(), flags.quiet, flags.yes));
+    let events = Events::new(terminal.clone());
+    let result = match command {
+        None => {
+            let help = Cli::command().render_help();
+            events.emit(Event::Data(help.to_string()));
+            Ok(())
+        }
+        Some(Command::Run(run)) => run.main(&flags, &terminal, &events),
+        Some(Command::Exec(exec)) => exec.main(&flags, &terminal, &events),
+        Some(Command::Task(words)) => {
+            text(words).and_then(|words| run::Run { words }.main(&flags, &terminal, &events))
+        }
+        Some(Command::Tasks(tasks)) => tasks.main(&events),
+        Some(Command::Help(help)) => help.main(&events),
+        Some(Command::Source(source)) => source.main(&events),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            for diagnostic in &failure.0 {
+                events.emit(Event::Failure(diagnostic.clone()));
+            }
+            ExitCode::from(failure.kind().exit_code())
+        }
+    }
+}
+
+fn text(words: Vec<OsString>) -> Result<Vec<String>, Failure> {
+    words
+        .into_iter()
+        .map(|word| {
+            word.into_string().map_err(|word| {
+                let message = format!("`{}` is not UTF-8 text", word.display());
+                Diagnostic::new(Kind::Usage, message).into()
+            })
+        })
+        .collect()
+}

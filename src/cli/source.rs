@@ -1,0 +1,26 @@
+//! `hitc source TASK`.
+
+use clap::Args;
+
+use super::start::Start;
+use crate::{
+    diagnostic::Failure,
+    event::{Event, Events},
+};
+
+#[derive(Args)]
+pub(super) struct Source {
+    /// The task
+    task: String,
+}
+
+impl Source {
+    pub fn main(self, events: &Events) -> Result<(), Failure> {
+        let mut start = Start::new(events)?;
+        let task = start.scripts.find(&self.task)?;
+        let (name, line) = (&task.source.name, task.lines.start);
+        let text = format!("// {name}, line {line}\n{}\n", task.text());
+        events.emit(Event::Data(text));
+        Ok(())
+    }
+}

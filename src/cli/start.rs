@@ -1,0 +1,38 @@
+//! What every subcommand begins with: the project, its scripts.
+
+use std::{env, sync::Arc};
+
+use crate::{
+    api::Api,
+    cancel::Cancel,
+    diagnostic::{Diagnostic, Failure, Kind},
+    event::Events,
+    project::Project,
+    script::Scripts,
+};
+
+/// The user's project, and its scripts, of which nothing was run.
+pub(super) struct Start {
+    pub project: Project,
+    pub api: Arc<Api>,
+    pub scripts: Scripts,
+    pub cancel: Cancel,
+}
+
+impl Start {
+    pub fn new(events: &Events) -> Result<Self, Failure> {
+        let folder = env::current_dir().map_err(|error| {
+            Diagnostic::new(Kind::Usage, format!("the current folder: {error}"))
+        })?;
+        let project = Project::find(&folder)?;
+        let api = Arc::new(Api::default());
+        let cancel = Cancel::default();
+        let scripts = Scripts::load(&api, &project, events, &cancel)?;
+        Ok(Start {
+            project,
+            api,
+            scripts,
+            cancel,
+        })
+    }
+}

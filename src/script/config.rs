@@ -1,0 +1,62 @@
+//! What a hitcfile sets with `config(#{…})`.
+
+use std::path::PathBuf;
+
+use super::unit::span;
+use crate::{
+    api::Api,
+    diagnostic::{Diagnostic, Source},
+    value::{Fields, Invalid, Value},
+};
+
+/// The settings of a hitcfile. Flags and the environment come before them.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// As [`crate::session::Settings::name_prefix`].
+    pub name_prefix: Option<String>,
+    /// As [`crate::session::Settings::provider`].
+    pub provider: Option<String>,
+    /// As [`crate::session::Settings::forks`].
+    pub forks: Option<usize>,
+    /// As [`crate::session::Settings::timeout`], in seconds.
+    pub timeout: Option<u64>,
+    /// As [`crate::session::Settings::user`].
+    pub user: Option<String>,
+    /// As [`crate::session::Settings::identity`].
+    pub identity: Option<PathBuf>,
+    /// As [`crate::session::Settings::port`].
+    pub port: Option<u16>,
+}
+
+impl Config {
+    /// What the hitcfile gave to its calls of `config`; later ones come on top of earlier ones.
+    pub(super) fn read(api: &Api, hitcfile: &std::sync::Arc<Source>) -> Result<Self, Diagnostic> {
+        let mut config = Config::default();
+        for (settings, position) in api.config() {
+            config
+                .apply(&settings)
+                .map_err(|error| Diagnostic::from(error).at(hitcfile, span(hitcfile, position)))?;
+        }
+        Ok(config)
+    }
+
+    fn apply(&mut self, settings: &Value) -> Result<(), Invalid> {
+        let mut fields = Fields::new(settings, "config")?;
+        let text = Value::to_text;
+        let number = |value: &Value, what: &str| value.to_integer(what, 1..65536);
+        let unsigned = |number: Option<i64>| number.and_then(|n| usize::try_from(n).ok());
+        self.name_prefix = fields
+            .decode("name_prefix", text)?
+            .or(self.name_prefix.take());
+        self.provider = fields.decode("provider", text)?.or(self.provider.take());
+        self.user = fields.decode("user", text)?.or(self.user.take());
+        let identity = fields.decode("identity", text)?.map(PathBuf::from);
+        self.identity = identity.or(self.identity.take());
+        self.forks = unsigned(fields.decode("forks", number)?).or(self.forks);
+        let timeout = fields.decode("timeout", number)?;
+        self.timeout = timeout.and_then(|n| u64::try_from(n).ok()).or(self.timeout);
+        let port = fields.decode("port", number)?;
+        self.port = port.and_then(|n| u16::try_from(n).ok()).or(self.port);
+        fields.finish()
+    }
+}

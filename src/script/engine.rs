@@ -1,0 +1,68 @@
+//! The Rhai engine, with the settings that make mistakes show.
+
+use std::{cell::RefCell, sync::Arc};
+
+use rhai::{Dynamic, Engine, OptimizationLevel};
+
+use super::library::{Library, Resolver};
+use crate::{
+    api::{self, Api},
+    cancel::Cancel,
+    event::{Event, Events, Stream},
+};
+
+/// How deep calls and expressions may nest; a script's stack ([`super::parallel::STACK`]) has
+/// room for that. The engine's own defaults differ between debug and release builds.
+const DEPTH: usize = 64;
+
+thread_local! {
+    /// The host that this thread runs a task for.
+    static HOST: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Says for which host this thread runs a task, so that what it prints can be told apart.
+pub(super) fn set_host(host: Option<String>) {
+    HOST.with_borrow_mut(|current| *current = host);
+}
+
+/// An engine that knows all namespaces, and finds imports in the library.
+pub(super) fn new(
+    api: &Arc<Api>,
+    library: &Arc<Library>,
+    events: &Events,
+    cancel: &Cancel,
+) -> Engine {
+    let mut engine = Engine::new();
+    engine
+        // A misspelt variable or namespace is an error when the script is read.
+        .set_strict_variables(true)
+        // The optimizer drops statements that are wrong without saying so.
+        .set_optimization_level(OptimizationLevel::None)
+        .set_fail_on_invalid_map_property(true)
+        .set_max_call_levels(DEPTH)
+        .set_max_expr_depths(DEPTH, DEPTH)
+        .disable_symbol("eval")
+        .set_module_resolver(Resolver(library.clone()));
+    let printer = events.clone();
+    engine.on_print(move |text| printer.emit(printed(text)));
+    let debugger = events.clone();
+    engine.on_debug(move |text, source, position| {
+        let source = source.unwrap_or_default();
+        debugger.note(format!("{source}:{position:?}: {text}"));
+    });
+    let cancel = cancel.clone();
+    engine.on_progress(move |_| cancel.is_killed().then_some(Dynamic::UNIT));
+    api::register(&mut engine, api);
+    engine
+}
+
+fn printed(text: &str) -> Event {
+    match HOST.with_borrow(Clone::clone) {
+        None => Event::Data(format!("{text}\n")),
+        host => Event::Output {
+            host,
+            stream: Stream::Stdout,
+            line: text.to_owned(),
+        },
+    }
+}

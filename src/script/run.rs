@@ -1,0 +1,196 @@
+//! Running a task: on which hosts, after which questions, and what is shown of it.
+
+use std::time::Instant;
+
+use rhai::{Array, Dynamic};
+
+use super::{
+    Bound, Place, Scripts, Task,
+    engine::set_host,
+    parallel::{alone, each},
+};
+use crate::{
+    api::{Host, to_table},
+    diagnostic::{Diagnostic, Failure, Kind},
+    event::{Event, HostResult, Outcome},
+    provider::Node,
+    session::Session,
+    table::Table,
+};
+
+/// Runs a task with its arguments, on the hosts that the user selected.
+pub fn run(
+    scripts: &Scripts,
+    session: &Session,
+    task: &Task,
+    bound: &Bound,
+) -> Result<(), Failure> {
+    let hosts: Vec<Host> = match task.place {
+        Place::Here => Vec::new(),
+        Place::EachHost | Place::AllHosts => {
+            select(session, task)?.into_iter().map(Host::from).collect()
+        }
+    };
+    session.events.emit(Event::Hosts(hosts.len()));
+    if let Some(question) = &task.confirm {
+        let question = fill_in(question, task, bound, &hosts);
+        session.events.confirm(&question, None)?;
+    }
+    match task.place {
+        Place::Here => {
+            let value = once(scripts, task, bound.values.clone())?;
+            show(session, to_table(&value));
+            Ok(())
+        }
+        Place::AllHosts => {
+            let mut arguments = bound.values.clone();
+            let all: Array = hosts.into_iter().map(Dynamic::from).collect();
+            arguments.insert(0, all.into());
+            let value = once(scripts, task, arguments)?;
+            show(session, to_table(&value));
+            Ok(())
+        }
+        Place::EachHost => on_each(scripts, session, task, bound, &hosts),
+    }
+}
+
+fn once(scripts: &Scripts, task: &Task, arguments: Vec<Dynamic>) -> Result<Dynamic, Failure> {
+    alone(|| scripts.call(task, arguments)).map_err(|error| internal(&error))?
+}
+
+fn internal(error: &std::io::Error) -> Failure {
+    Diagnostic::new(Kind::Failed, format!("internal error: {error}")).into()
+}
+
+/// The servers that a task runs on. One that changes something wants to be told.
+fn select(session: &Session, task: &Task) -> Result<Vec<Node>, Diagnostic> {
+    let mut selection = session.settings.selection.clone();
+    if selection.is_empty() {
+        match &task.role {
+            Some(role) => selection.roles.push(role.clone()),
+            None if task.readonly => selection.all = true,
+            None => {
+                let message = format!(
+                    "`{}` runs on servers, and none is selected",
+                    task.full_name()
+                );
+                return Err(Diagnostic::new(Kind::Usage, message).help(
+                    "select with --hosts NAME or --roles ROLE, or all with --all".to_owned(),
+                ));
+            }
+        }
+    }
+    let implied = session.settings.selection.is_empty() && selection.all;
+    let nodes = session.runtime.block_on(async {
+        tokio::select! {
+            () = session.cancel.killed() => Err(Diagnostic::new(Kind::Interrupted, "interrupted")),
+            nodes = session.nodes() => Ok(nodes),
+        }
+    })?;
+    if implied && nodes.is_empty() {
+        session.events.note("there are no servers");
+        return Ok(Vec::new());
+    }
+    selection.apply(&nodes, &session.providers)
+}
+
+/// Puts the values of parameters into the question of `@confirm`.
+fn fill_in(question: &str, task: &Task, bound: &Bound, hosts: &[Host]) -> String {
+    let names: Vec<&str> = hosts.iter().map(|host| host.0.name.as_str()).collect();
+    let mut text = question.replace("${hosts}", &names.join(", "));
+    for (param, value) in task.params.iter().zip(&bound.values) {
+        text = text.replace(&format!("${{{}}}", param.name), &value.to_string());
+    }
+    text
+}
+
+fn on_each(
+    scripts: &Scripts,
+    session: &Session,
+    task: &Task,
+    bound: &Bound,
+    hosts: &[Host],
+) -> Result<(), Failure> {
+    let forks = if task.serial {
+        1
+    } else {
+        session.settings.forks
+    };
+    let many = hosts.len() > 1;
+    let scope = many.then(|| session.cancel.scope());
+    let results = each(hosts, forks, &session.cancel, |host| {
+        let name = &host.0.name;
+        set_host(many.then(|| name.clone()));
+        let mut arguments = bound.values.clone();
+        arguments.insert(0, Dynamic::from(host.clone()));
+        let started = Instant::now();
+        let result = scripts.call(task, arguments);
+        (result, started.elapsed().as_secs_f64())
+    })
+    .map_err(|error| internal(&error))?;
+    drop(scope);
+
+    let (mut tables, mut recap, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    for (host, result) in hosts.iter().zip(results) {
+        let name = host.0.name.clone();
+        let (outcome, seconds, failure) = match result {
+            None => (Outcome::Skipped, 0.0, None),
+            Some((Ok(value), seconds)) => {
+                tables.extend(to_table(&value).map(|table| (name.clone(), table)));
+                (Outcome::Ok, seconds, None)
+            }
+            Some((Err(failure), seconds)) => {
+                let outcome = match failure.kind() {
+                    Kind::Unreachable => Outcome::Unreachable,
+                    _ => Outcome::Failed,
+                };
+                failures.extend(failure.0.iter().cloned());
+                (outcome, seconds, failure.0.into_iter().next())
+            }
+        };
+        recap.push(HostResult {
+            host: name,
+            outcome,
+            seconds,
+            failure,
+        });
+    }
+    show(session, merge(tables, many));
+    let skipped = recap
+        .iter()
+        .any(|result| result.outcome == Outcome::Skipped);
+    if many && (skipped || !failures.is_empty() || !task.readonly) {
+        session.events.emit(Event::Recap(recap));
+    }
+    if skipped {
+        failures.push(Diagnostic::new(Kind::Interrupted, "interrupted"));
+    }
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure(failures))
+    }
+}
+
+/// One table of the tables of all hosts, which have the same columns.
+fn merge(tables: Vec<(String, Table)>, many: bool) -> Option<Table> {
+    let mut merged: Option<Table> = None;
+    for (host, table) in tables {
+        let table = if many {
+            table.with_first("host", &host)
+        } else {
+            table
+        };
+        match &mut merged {
+            None => merged = Some(table),
+            Some(all) => all.rows.extend(table.rows),
+        }
+    }
+    merged
+}
+
+fn show(session: &Session, table: Option<Table>) {
+    if let Some(table) = table {
+        session.events.emit(Event::Table(table));
+    }
+}

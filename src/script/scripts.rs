@@ -1,0 +1,181 @@
+//! The scripts of a run and their tasks, found by name.
+
+use std::sync::Arc;
+
+use rhai::{Dynamic, Engine, Scope};
+
+use super::{
+    Config,
+    embedded::{TASKS, TOP, file_name},
+    engine,
+    error::explain,
+    library::Library,
+    task::{Task, tasks_of},
+};
+use crate::{
+    api::Api,
+    cancel::Cancel,
+    diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
+    event::Events,
+    project::{HITCFILE, Project},
+};
+
+/// All scripts. Built-in ones are compiled when one of their tasks is asked for.
+pub struct Scripts {
+    engine: Engine,
+    library: Arc<Library>,
+    entries: Vec<Entry>,
+    built_in: Vec<&'static str>,
+}
+
+/// A task, and the name of the module whose function it is.
+struct Entry {
+    task: Arc<Task>,
+    module: String,
+}
+
+impl Scripts {
+    /// Reads the hitcfile of a project, if there is one, with what it imports. Nothing of it is
+    /// run but its top level.
+    pub fn load(
+        api: &Arc<Api>,
+        project: &Project,
+        events: &Events,
+        cancel: &Cancel,
+    ) -> Result<Self, Failure> {
+        let library = Arc::new(Library::new(project.root.clone()));
+        let mut scripts = Scripts {
+            engine: engine::new(api, &library, events, cancel),
+            library,
+            entries: Vec::new(),
+            built_in: Vec::new(),
+        };
+        if project.hitcfile.is_some() {
+            scripts.add(HITCFILE, None)?;
+            let unit = scripts.library.unit(&scripts.engine, HITCFILE)?;
+            for (alias, path) in &unit.imports {
+                let name = scripts.library.locate(Some(HITCFILE), path)?;
+                // Modules of the standard library are for calling, not for running.
+                if !Library::is_embedded(&name) {
+                    scripts.add(&name, Some(alias))?;
+                }
+            }
+        }
+        Ok(scripts)
+    }
+
+    /// A task by the name on the command line. Dashes are underscores.
+    pub fn find(&mut self, name: &str) -> Result<Arc<Task>, Failure> {
+        let wanted = name.replace('-', "_");
+        if let Some(task) = self.lookup(&wanted) {
+            return Ok(task);
+        }
+        let namespace = wanted
+            .split_once('.')
+            .map_or(TOP, |(namespace, _)| namespace);
+        if let Some((namespace, _)) = TASKS.iter().find(|(known, _)| *known == namespace) {
+            self.load_built_in(namespace)?;
+            if let Some(task) = self.lookup(&wanted) {
+                return Ok(task);
+            }
+        }
+        let all = self.all()?;
+        let names: Vec<String> = all.iter().map(|task| task.full_name()).collect();
+        let help = did_you_mean(&wanted, names.iter().map(String::as_str))
+            .unwrap_or_else(|| "`hitc tasks` lists the tasks there are".to_owned());
+        Err(
+            Diagnostic::new(Kind::NotFound, format!("there is no task `{name}`"))
+                .help(help)
+                .into(),
+        )
+    }
+
+    /// All tasks: first the user's, in the order of the hitcfile, then the built-in ones.
+    pub fn all(&mut self) -> Result<Vec<Arc<Task>>, Failure> {
+        for (namespace, _) in TASKS {
+            self.load_built_in(namespace)?;
+        }
+        Ok(self
+            .entries
+            .iter()
+            .map(|entry| entry.task.clone())
+            .collect())
+    }
+
+    /// Calls a task's function, on the thread of the caller.
+    pub(super) fn call(&self, task: &Task, arguments: Vec<Dynamic>) -> Result<Dynamic, Failure> {
+        let entry = self
+            .entries
+            .iter()
+            .find(|entry| entry.task.full_name() == task.full_name())
+            .ok_or_else(|| Diagnostic::new(Kind::NotFound, "the task is gone"))?;
+        let mut scope = Scope::new();
+        let mut names = Vec::new();
+        for (index, argument) in arguments.into_iter().enumerate() {
+            names.push(format!("a{index}"));
+            scope.push_dynamic(format!("a{index}"), argument);
+        }
+        // The engine calls functions of a module by script only.
+        let call = format!("{}::{}({})", entry.module, task.name, names.join(", "));
+        let ast = self
+            .engine
+            .compile_with_scope(&scope, call)
+            .map_err(|error| Diagnostic::new(Kind::Failed, error.to_string()))?;
+        self.engine
+            .eval_ast_with_scope(&mut scope, &ast)
+            .map_err(|error| explain(&self.library, &error))
+    }
+
+    /// What the hitcfile set with `config`.
+    pub fn config(&self, api: &Api) -> Result<Config, Diagnostic> {
+        match self.library.source(HITCFILE) {
+            Some(hitcfile) => Config::read(api, &hitcfile),
+            None => Ok(Config::default()),
+        }
+    }
+
+    fn lookup(&self, name: &str) -> Option<Arc<Task>> {
+        let has_name = |task: &Task| {
+            let alias = |alias: &String| match &task.namespace {
+                Some(namespace) => format!("{namespace}.{alias}") == name,
+                None => alias == name,
+            };
+            task.full_name() == name || task.aliases.iter().any(alias)
+        };
+        self.entries
+            .iter()
+            .map(|entry| &entry.task)
+            .find(|task| has_name(task))
+            .cloned()
+    }
+
+    fn load_built_in(&mut self, namespace: &'static str) -> Result<(), Failure> {
+        if self.built_in.contains(&namespace) {
+            return Ok(());
+        }
+        self.built_in.push(namespace);
+        let shown = (namespace != TOP).then_some(namespace);
+        self.add(&file_name(namespace), shown)
+    }
+
+    /// Adds the tasks of a script. A task that is there already stays: the user's come first.
+    fn add(&mut self, file: &str, namespace: Option<&str>) -> Result<(), Failure> {
+        let unit = self.library.unit(&self.engine, file)?;
+        let (tasks, errors) = tasks_of(&unit.ast, &unit.source, namespace);
+        if !errors.is_empty() {
+            return Err(Failure(errors));
+        }
+        let module = self.library.module(&self.engine, file)?;
+        let name = format!("hitc_tasks_{}", self.entries.len());
+        self.engine.register_static_module(&name, module);
+        for task in tasks {
+            if self.lookup(&task.full_name()).is_none() {
+                self.entries.push(Entry {
+                    task: Arc::new(task),
+                    module: name.clone(),
+                });
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! One script, read and compiled.
+
+use std::sync::Arc;
+
+use rhai::{AST, ASTNode, Engine, Expr, ParseError, ParseErrorType, Position, Stmt};
+
+use crate::diagnostic::{Diagnostic, Kind, Source, did_you_mean};
+
+/// A compiled script.
+pub(super) struct Unit {
+    /// Its text.
+    pub source: Arc<Source>,
+    /// Its syntax tree.
+    pub ast: AST,
+    /// Its imports at the top level: the alias and the path.
+    pub imports: Vec<(String, String)>,
+}
+
+impl Unit {
+    /// Compiles a script.
+    pub fn compile(engine: &Engine, source: Arc<Source>) -> Result<Self, Diagnostic> {
+        // The engine knows no `#!` line; as a comment it keeps the line numbers.
+        let text = match source.text.strip_prefix("#!") {
+            Some(rest) => &format!("//{rest}"),
+            None => &source.text,
+        };
+        let mut ast = engine
+            .compile(text)
+            .map_err(|error| explain(engine, &source, &error))?;
+        ast.set_source(source.name.as_str());
+        let mut imports = Vec::new();
+        ast.walk(&mut |path: &[ASTNode<'_>]| {
+            if let [ASTNode::Stmt(Stmt::Import(import, _))] = path
+                && let (Expr::StringConstant(path, _), alias) = &**import
+            {
+                imports.push((alias.as_str().to_owned(), path.to_string()));
+            }
+            true
+        });
+        Ok(Unit {
+            source,
+            ast,
+            imports,
+        })
+    }
+}
+
+/// The byte range of the word at a position of a source.
+pub(super) fn span(source: &Source, position: Position) -> std::ops::Range<usize> {
+    let line = position.line().unwrap_or(usize::MAX);
+    let offset = source.offset(line, position.position().unwrap_or(1));
+    source.word_at(offset)
+}
+
+fn explain(engine: &Engine, source: &Arc<Source>, error: &ParseError) -> Diagnostic {
+    let kind = error.err_type();
+    let mut help = None;
+    let message = match kind {
+        ParseErrorType::VariableUndefined(name) => {
+            help = Some(format!(
+                "declare it with `let {name} = …`, or write `global::{name}` for a constant of \
+                 the file"
+            ));
+            format!("there is no variable `{name}`")
+        }
+        ParseErrorType::ModuleUndefined(name) => {
+            help = did_you_mean(name, namespaces(engine).iter().map(String::as_str))
+                .or_else(|| Some(format!("import it: `import \"…\" as {name};`")));
+            format!("there is no namespace `{name}`")
+        }
+        ParseErrorType::WrongDocComment => {
+            help = Some("write `//` for a comment on anything else".to_owned());
+            "a `///` comment must stand right above a function".to_owned()
+        }
+        other => lower_first(&other.to_string()),
+    };
+    // Some errors are at the end of the text and have no position.
+    let span = match error.position() {
+        position if position.is_none() => source.text.len()..source.text.len(),
+        position => span(source, position),
+    };
+    Diagnostic::new(Kind::Usage, message)
+        .at(source, span)
+        .help(help)
+}
+
+/// The names of all namespaces that the engine knows.
+fn namespaces(engine: &Engine) -> Vec<String> {
+    let mut names = engine.collect_fn_metadata(
+        None,
+        |info| (!info.namespace.is_empty()).then(|| info.namespace.to_string()),
+        false,
+    );
+    names.sort();
+    names.dedup();
+    names
+}
+
+pub(super) fn lower_first(text: &str) -> String {
+    let mut chars = text.chars();
+    match chars.next() {
+        Some(first) => first.to_lowercase().chain(chars).collect(),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,224 @@
+//! The terminal: everything that is shown, and every question.
+//!
+//! Data goes to standard output, everything else to standard error.
+
+mod progress;
+mod prompt;
+mod report;
+
+use std::{
+    env,
+    io::{self, IsTerminal, Write},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use anstyle::{AnsiColor, Style};
+pub use progress::Progress;
+pub use report::render;
+
+use crate::{
+    diagnostic::{Diagnostic, plural},
+    event::{Event, HostResult, Interface, Outcome, Stream},
+    table::Table,
+};
+
+/// When to use colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Color {
+    /// On a terminal, and as the environment says.
+    #[default]
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The user's terminal.
+pub struct Terminal {
+    color: bool,
+    quiet: bool,
+    yes: bool,
+    progress: Progress,
+    /// Whether lines of commands carry their host.
+    prefix: AtomicBool,
+}
+
+impl Terminal {
+    /// A terminal. With `quiet`, only data, output of commands and errors are shown; with `yes`,
+    /// every question is answered so.
+    pub fn new(color: Color, quiet: bool, yes: bool) -> Self {
+        let terminal = io::stderr().is_terminal();
+        let ci = env::var_os("CI").is_some();
+        Terminal {
+            color: wants_color(color, terminal),
+            quiet,
+            yes,
+            progress: Progress::new(terminal && !ci && !quiet),
+            prefix: AtomicBool::new(true),
+        }
+    }
+
+    /// Whether errors are shown in colour.
+    pub fn is_colored(&self) -> bool {
+        self.color
+    }
+
+    /// The names of what goes on right now.
+    pub fn running(&self) -> Vec<String> {
+        self.progress.running()
+    }
+
+    fn out(&self, text: &str) {
+        // Nobody listens any more: `hitc tasks | head`.
+        self.progress
+            .suspend(|| drop(io::stdout().lock().write_all(text.as_bytes())));
+    }
+
+    fn err(&self, text: &str) {
+        self.progress
+            .suspend(|| drop(io::stderr().lock().write_all(text.as_bytes())));
+    }
+
+    fn note(&self, text: &str) {
+        if !self.quiet {
+            self.err(&format!("{text}\n"));
+        }
+    }
+
+    fn paint(&self, style: Style, text: &str) -> String {
+        if self.color {
+            format!("{style}{text}{style:#}")
+        } else {
+            text.to_owned()
+        }
+    }
+
+    fn line(&self, host: Option<&str>, stream: Stream, line: &str) {
+        let prefix = match host {
+            Some(host) if self.prefix.load(Ordering::Relaxed) => {
+                format!("{} ", self.paint(color_of(host), &format!("[{host}]")))
+            }
+            _ => String::new(),
+        };
+        match stream {
+            Stream::Stdout => self.out(&format!("{prefix}{line}\n")),
+            Stream::Stderr => self.err(&format!("{prefix}{line}\n")),
+        }
+    }
+
+    fn plan(&self, text: &str) {
+        let mut painted = String::new();
+        for line in text.lines() {
+            let style = match line.trim_start().chars().next() {
+                Some('+') => AnsiColor::Green.on_default(),
+                Some('~' | '!') => AnsiColor::Yellow.on_default(),
+                Some('-') => AnsiColor::Red.on_default(),
+                _ => Style::new(),
+            };
+            painted.push_str(&self.paint(style, line));
+            painted.push('\n');
+        }
+        self.err(&painted);
+    }
+
+    fn recap(&self, results: &[HostResult]) {
+        let row = |result: &HostResult| {
+            let outcome = match result.outcome {
+                Outcome::Ok => "ok",
+                Outcome::Failed => "failed",
+                Outcome::Unreachable => "unreachable",
+                Outcome::Skipped => "skipped",
+            };
+            let seconds = match result.outcome {
+                Outcome::Skipped => String::new(),
+                _ => format!("{:.1} s", result.seconds),
+            };
+            vec![result.host.clone(), outcome.to_owned(), seconds]
+        };
+        let table = Table {
+            columns: ["host", "result", "time"].map(str::to_owned).to_vec(),
+            rows: results.iter().map(row).collect(),
+        };
+        let count = |outcome| results.iter().filter(|r| r.outcome == outcome).count();
+        let mut summary = vec![format!("{} ok", count(Outcome::Ok))];
+        for (outcome, word) in [
+            (Outcome::Failed, "failed"),
+            (Outcome::Unreachable, "unreachable"),
+            (Outcome::Skipped, "skipped"),
+        ] {
+            if count(outcome) > 0 {
+                summary.push(format!("{} {word}", count(outcome)));
+            }
+        }
+        let hosts = plural(results.len(), "host");
+        self.note(&format!("\n{table}\n\n{hosts}: {}", summary.join(", ")));
+    }
+}
+
+impl Interface for Terminal {
+    fn show(&self, event: Event) {
+        match event {
+            Event::Data(text) => self.out(&text),
+            Event::Table(table) => self.out(&format!("{table}\n")),
+            Event::Output { host, stream, line } => self.line(host.as_deref(), stream, &line),
+            Event::Hosts(count) => self.prefix.store(count != 1, Ordering::Relaxed),
+            Event::WouldDo(what) => {
+                self.err(&format!(
+                    "{} {what}\n",
+                    self.paint(Style::new().bold(), "would")
+                ));
+            }
+            Event::Note(text) => self.note(&text),
+            Event::Warning(text) => {
+                let warning = self.paint(AnsiColor::Yellow.on_default().bold(), "warning:");
+                self.err(&format!("{warning} {text}\n"));
+            }
+            Event::Plan(text) => self.plan(&text),
+            Event::Started { id, thing, what } => {
+                if !self.quiet {
+                    self.progress.start(id, &thing, &what);
+                }
+            }
+            Event::Progress { id, what } => self.progress.update(id, &what),
+            Event::Finished { id, what } => self.progress.finish(id, what.as_deref()),
+            Event::Failure(diagnostic) => {
+                let report = render(&diagnostic, self.color);
+                self.err(&format!("{report}\n"));
+            }
+            Event::Recap(results) => self.recap(&results),
+        }
+    }
+
+    fn confirm(&self, question: &str, typed: Option<&str>) -> Result<bool, Diagnostic> {
+        if self.yes {
+            return Ok(true);
+        }
+        self.progress.suspend(|| prompt::confirm(question, typed))
+    }
+}
+
+/// `--color` beats `NO_COLOR`, which beats `FORCE_COLOR`, which beats what the terminal is.
+fn wants_color(color: Color, terminal: bool) -> bool {
+    let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    match color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto if set("NO_COLOR") => false,
+        Color::Auto => set("FORCE_COLOR") || terminal,
+    }
+}
+
+/// A colour for a host, always the same.
+fn color_of(host: &str) -> Style {
+    const COLORS: [AnsiColor; 6] = [
+        AnsiColor::Cyan,
+        AnsiColor::Green,
+        AnsiColor::Yellow,
+        AnsiColor::Magenta,
+        AnsiColor::Blue,
+        AnsiColor::BrightCyan,
+    ];
+    let sum: usize = host.bytes().map(usize::from).sum();
+    COLORS[sum % COLORS.len()].on_default()
+}

@@ -1,0 +1,109 @@
+//! What goes on: a spinner each on a terminal, plain lines elsewhere.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How often the spinners turn.
+const TICK: Duration = Duration::from_millis(100);
+
+/// All that goes on.
+pub struct Progress {
+    bars: Option<MultiProgress>,
+    running: Mutex<BTreeMap<u64, Activity>>,
+}
+
+struct Activity {
+    thing: String,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// Spinners if `animated`, else a line for each step.
+    pub fn new(animated: bool) -> Self {
+        let draw = || MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        Progress {
+            bars: animated.then(draw),
+            running: Mutex::default(),
+        }
+    }
+
+    /// Something begins.
+    pub fn start(&self, id: u64, thing: &str, what: &str) {
+        let bar = self.bars.as_ref().map(|bars| {
+            let style = ProgressStyle::with_template("{spinner} {prefix}  {wide_msg} {elapsed}");
+            let bar = bars.add(ProgressBar::new_spinner());
+            if let Ok(style) = style {
+                bar.set_style(style);
+            }
+            bar.set_prefix(thing.to_owned());
+            bar.set_message(what.to_owned());
+            bar.enable_steady_tick(TICK);
+            bar
+        });
+        if bar.is_none() {
+            line(thing, what);
+        }
+        let activity = Activity {
+            thing: thing.to_owned(),
+            bar,
+        };
+        self.lock().insert(id, activity);
+    }
+
+    /// It does something else now.
+    pub fn update(&self, id: u64, what: &str) {
+        let running = self.lock();
+        let Some(activity) = running.get(&id) else {
+            return;
+        };
+        match &activity.bar {
+            Some(bar) => bar.set_message(what.to_owned()),
+            None => line(&activity.thing, what),
+        }
+    }
+
+    /// It is over; `what` is said about it.
+    pub fn finish(&self, id: u64, what: Option<&str>) {
+        let Some(activity) = self.lock().remove(&id) else {
+            return;
+        };
+        if let Some(bar) = activity.bar {
+            bar.finish_and_clear();
+        }
+        if let Some(what) = what {
+            self.suspend(|| line(&activity.thing, what));
+        }
+    }
+
+    /// The names of what goes on.
+    pub fn running(&self) -> Vec<String> {
+        let running = self.lock();
+        running
+            .values()
+            .map(|activity| activity.thing.clone())
+            .collect()
+    }
+
+    /// Takes the spinners away while something is written.
+    pub fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
+        match &self.bars {
+            Some(bars) => bars.suspend(write),
+            None => write(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Activity>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn line(thing: &str, what: &str) {
+    // Standard error that is gone cannot be told so.
+    let _ = writeln!(io::stderr().lock(), "{thing}: {what}");
+}
