@@ -25,30 +25,39 @@ pub enum Stream {
     Stderr,
 }
 
-/// How a host ended a task.
+/// How a host ended a task, or how a thing of a manifest was brought about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The task was done there.
+    /// It went well.
     Ok,
-    /// The task failed there.
+    /// It went well, and something was changed.
+    Changed,
+    /// It failed.
     Failed,
     /// The host could not be reached.
     Unreachable,
-    /// The task was not started there.
+    /// It was not begun.
     Skipped,
 }
 
-/// One line of the table at the end of a run on several hosts.
+/// One line of the table at the end.
 #[derive(Clone, Debug)]
-pub struct HostResult {
-    /// The host's name.
-    pub host: String,
+pub struct RecapLine {
+    /// The host or thing.
+    pub name: String,
     /// How it ended.
     pub outcome: Outcome,
-    /// How long it took there, in seconds.
+    /// How long it took, in seconds.
     pub seconds: f64,
     /// What went wrong, if something did.
     pub failure: Option<Diagnostic>,
+}
+
+impl RecapLine {
+    /// Whether it went well.
+    pub fn is_ok(&self) -> bool {
+        matches!(self.outcome, Outcome::Ok | Outcome::Changed)
+    }
 }
 
 /// Something the user may want to know.
@@ -71,6 +80,8 @@ pub enum Event {
     Hosts(usize),
     /// What a dry run did not do.
     WouldDo(String),
+    /// What comes next.
+    Heading(String),
     /// Something worth a line.
     Note(String),
     /// Something the user should look at.
@@ -102,8 +113,13 @@ pub enum Event {
     },
     /// An error.
     Failure(Diagnostic),
-    /// The table at the end of a run on several hosts.
-    Recap(Vec<HostResult>),
+    /// The table at the end of what several hosts or things took part in.
+    Recap {
+        /// What each line is about: `host`, `thing`.
+        noun: &'static str,
+        /// The lines.
+        lines: Vec<RecapLine>,
+    },
 }
 
 /// The side that shows events and asks questions; `ui/` has the terminal, tests have their own.

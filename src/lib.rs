@@ -9,6 +9,7 @@ pub mod cancel;
 mod cli;
 pub mod diagnostic;
 pub mod docker;
+pub mod ensemble;
 pub mod event;
 pub mod iptables;
 pub mod process;

@@ -266,15 +266,18 @@ impl<'a> Fields<'a> {
         if let Some(value) = self.take(key) {
             return Ok(value);
         }
-        let misspelt = self
-            .entries
-            .iter()
-            .find(|entry| nearest(&entry.key, [key]).is_some());
+        let misspelt = self.nearest(key);
         Err(Invalid {
             message: format!("{}: `{key}` is missing", self.what),
             span: misspelt.map_or(&self.span, |entry| &entry.key_span).clone(),
             help: misspelt.map(|entry| format!("is `{}` meant to be `{key}`?", entry.key)),
         })
+    }
+
+    /// A key that was not taken and is probably meant to be this one.
+    pub fn nearest(&self, key: &str) -> Option<&Entry> {
+        let near = |entry: &&Entry| nearest(&entry.key, [key]).is_some();
+        self.entries.iter().find(near)
     }
 
     /// Everything that was not taken: for maps whose further keys belong to somebody else.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, Kind},
-    docker::{self, Build, Context, Engine, Image, Listed, Pull, Setup, Spec},
+    docker::{self, Build, Context, Engine, Listed, Setup, Spec},
     event::Activity,
     provider::Node,
     session::Session,
@@ -159,7 +159,8 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
                 .events
                 .start(name, format!("starting {}", spec.name));
             let engine = engine(session, &host.0, &activity).await?;
-            provide_image(&engine, &spec, &activity).await?;
+            let progress = |text| activity.update(text);
+            engine.provide_image(&spec, &progress).await?;
             activity.update(format!("starting {}", spec.name));
             let none = BTreeMap::new();
             if replace && engine.inspect(&spec.name).await?.is_some() {
@@ -178,33 +179,6 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
     let mut map = text_map([("name", spec.name.clone())]);
     map.insert("ip".into(), ip);
     Ok(map)
-}
-
-/// Pulls, builds or sends the image of a container, if the server does not have it.
-async fn provide_image(
-    engine: &Engine,
-    spec: &Spec,
-    activity: &Activity,
-) -> Result<(), Diagnostic> {
-    let image = spec.image.name();
-    if engine.has_image(image).await? {
-        return Ok(());
-    }
-    let progress = |text| activity.update(text);
-    match (&spec.image, spec.pull) {
-        (Image::Built { folder, name }, _) => {
-            let here = Engine::here().await?;
-            let build = Build {
-                folder: folder.clone(),
-                name: name.clone(),
-            };
-            here.build(&build, &progress).await?;
-            here.push(name, engine, &progress).await?;
-        }
-        (Image::Named(_), Pull::Missing) => engine.pull(image, &progress).await?,
-        (Image::Named(_), Pull::Never) => {}
-    }
-    Ok(())
 }
 
 /// A container's options; without a name it is called like the image.

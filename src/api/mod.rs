@@ -3,6 +3,7 @@
 
 mod call;
 mod docker;
+mod ensemble;
 mod env;
 mod failure;
 mod host;
@@ -55,6 +56,7 @@ pub fn register(engine: &mut Engine, api: &Arc<Api>) {
     host::register(engine);
     for namespace in [
         docker::namespace(api),
+        ensemble::namespace(api),
         env::namespace(api),
         http::namespace(api),
         iptables::namespace(api),

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, Kind, plural},
-    provider::{self, Create, Node, Provider, role},
+    provider::{self, Create, Node, Provider, numbered, role},
     session::Session,
     value::{Data, Fields, Invalid, Value},
 };
@@ -125,16 +125,6 @@ fn check_name(name: &str) -> Result<(), Diagnostic> {
     Ok(())
 }
 
-/// The names of a server with a count: `web`, `web-1`, `web-2`.
-fn names(name: &str, count: i64) -> Vec<String> {
-    (0..count)
-        .map(|index| match index {
-            0 => name.to_owned(),
-            _ => format!("{name}-{index}"),
-        })
-        .collect()
-}
-
 struct Request {
     provider: Arc<dyn Provider>,
     names: Vec<String>,
@@ -166,7 +156,7 @@ fn decode(session: &Session, options: &Map) -> Result<Request, Diagnostic> {
     provider.validate(&options).map_err(invalid)?;
     Ok(Request {
         provider,
-        names: names(&name, count),
+        names: numbered(&name, count),
         options,
     })
 }
@@ -254,8 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counted_names() {
-        assert_eq!(names("web", 3), ["web", "web-1", "web-2"]);
+    fn names() {
         assert!(check_name("web-1").is_ok());
         for bad in ["", "-a", "a-", "a b", "a.b", "ä", &"x".repeat(51)] {
             assert!(check_name(bad).is_err(), "{bad}");

@@ -10,7 +10,10 @@ use super::{
     namespace::Namespace,
     value::{ScriptTable, table},
 };
-use crate::diagnostic::{Diagnostic, Kind};
+use crate::{
+    diagnostic::{Diagnostic, Kind},
+    event::Event,
+};
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut ui = Namespace::new(api, "ui", "Talking to the user.");
@@ -18,6 +21,14 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "table(columns: array, rows: array) -> Table",
         "A table of maps: the columns in this order. Print it, or return it from a task.",
         |call: &Call, columns: Array, rows: Array| make_table(call, &columns, &rows),
+    );
+    ui.function(
+        "heading(text: string)",
+        "Says what comes next, on a line that stands out. It goes to standard error.",
+        |call: &Call, text: ImmutableString| {
+            call.session.events.emit(Event::Heading(text.to_string()));
+            Ok(())
+        },
     );
     ui.function(
         "note(text: string)",

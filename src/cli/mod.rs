@@ -62,29 +62,31 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let terminal = Arc::new(Terminal::new(flags.color(), flags.quiet, flags.yes));
     let events = Events::new(terminal.clone());
+    let done = |result: Result<(), Failure>| result.map(|()| ExitCode::SUCCESS);
     let result = match command {
         None => {
             let help = Cli::command().render_help();
             events.emit(Event::Data(help.to_string()));
-            Ok(())
+            Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Run(run)) => run.main(&flags, &terminal, &events),
+        Some(Command::Run(run)) => done(run.main(&flags, &terminal, &events)),
         Some(Command::Exec(exec)) => exec.main(&flags, &terminal, &events),
         Some(Command::Task(words)) => {
-            text(words).and_then(|words| run::Run { words }.main(&flags, &terminal, &events))
+            done(text(words).and_then(|words| run::Run { words }.main(&flags, &terminal, &events)))
         }
-        Some(Command::Tasks(tasks)) => tasks.main(&events),
-        Some(Command::Help(help)) => help.main(&events),
-        Some(Command::Source(source)) => source.main(&events),
+        Some(Command::Tasks(tasks)) => done(tasks.main(&events)),
+        Some(Command::Help(help)) => done(help.main(&events)),
+        Some(Command::Source(source)) => done(source.main(&events)),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            for diagnostic in &failure.0 {
-                events.emit(Event::Failure(diagnostic.clone()));
-            }
-            ExitCode::from(failure.kind().exit_code())
-        }
+    result.unwrap_or_else(|failure| {
+        report(&failure, &events);
+        ExitCode::from(failure.kind().exit_code())
+    })
+}
+
+fn report(failure: &Failure, events: &Events) {
+    for diagnostic in &failure.0 {
+        events.emit(Event::Failure(diagnostic.clone()));
     }
 }
 

@@ -1,6 +1,7 @@
 //! `hitc run`, `hitc exec`, and `hitc TASK`.
 
 use std::{
+    process::ExitCode,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,7 +12,7 @@ use std::{
 use clap::Args;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{flags::Flags, start::Start};
+use super::{flags::Flags, report, start::Start};
 use crate::{
     cancel::Cancel,
     diagnostic::{Diagnostic, Failure, Kind},
@@ -75,7 +76,7 @@ impl Exec {
         flags: &Flags,
         terminal: &Arc<Terminal>,
         events: &Events,
-    ) -> Result<(), Failure> {
+    ) -> Result<ExitCode, Failure> {
         let line = match self.words.as_slice() {
             [line] => line.clone(),
             words => words
@@ -89,7 +90,23 @@ impl Exec {
         let bound = Bound {
             values: vec![line.into()],
         };
-        execute(start, &[(task, bound)], flags, terminal, events)
+        let failure = match execute(start, &[(task, bound)], flags, terminal, events) {
+            Ok(()) => return Ok(ExitCode::SUCCESS),
+            Err(failure) => failure,
+        };
+        // On one host the command's own status is ours.
+        match failure.0.as_slice() {
+            [
+                Diagnostic {
+                    code: Some(code), ..
+                },
+            ] if terminal.is_on_one_host() => {
+                let code = u8::try_from(*code).unwrap_or(u8::MAX);
+                report(&failure, events);
+                Ok(ExitCode::from(code))
+            }
+            _ => Err(failure),
+        }
     }
 }
 

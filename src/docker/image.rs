@@ -20,7 +20,7 @@ use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::{ReaderStream, SyncIoBridge};
 
-use super::{Context, Engine, Error, engine::is_missing};
+use super::{Context, Engine, Error, Image, Pull, Spec, engine::is_missing};
 
 /// How many bytes of an image may wait between the archive and the server.
 const PIPE: usize = 1024 * 1024;
@@ -181,6 +181,29 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Sees to it that a server's engine has the image of a container: pulls it, or builds it on
+    /// this machine and sends it.
+    pub async fn provide_image(&self, spec: &Spec, progress: Progress<'_>) -> Result<(), Error> {
+        let image = spec.image.name();
+        if self.has_image(image).await? {
+            return Ok(());
+        }
+        match (&spec.image, spec.pull) {
+            (Image::Built { folder, name }, _) => {
+                let here = Engine::here().await?;
+                let build = Build {
+                    folder: folder.clone(),
+                    name: name.clone(),
+                };
+                here.build(&build, progress).await?;
+                here.push(name, self, progress).await
+            }
+            (Image::Named(_), Pull::Missing) => self.pull(image, progress).await,
+            // The engine says that it does not have it.
+            (Image::Named(_), Pull::Never) => Ok(()),
+        }
     }
 
     /// Sends an image to another engine, only the layers that it lacks. Does nothing if the

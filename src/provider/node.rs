@@ -65,9 +65,25 @@ pub fn role(name: &str) -> &str {
     }
 }
 
+/// The names of `count` servers: `web`, `web-1`, `web-2`.
+pub fn numbered(name: &str, count: i64) -> Vec<String> {
+    (0..count)
+        .map(|index| match index {
+            0 => name.to_owned(),
+            _ => format!("{name}-{index}"),
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn numbers() {
+        assert_eq!(numbered("web", 3), ["web", "web-1", "web-2"]);
+        assert!(numbered("web", 3).iter().all(|name| role(name) == "web"));
+    }
 
     #[test]
     fn roles() {

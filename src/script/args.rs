@@ -57,11 +57,14 @@ pub fn bind(task: &Task, words: &[String]) -> Result<Bound, Diagnostic> {
             } else if is_flag(task, name) {
                 set(name, "true")?;
             } else {
+                if position(task, &name.replace('-', "_")).is_none() && !task.takes_options() {
+                    return Err(
+                        unknown(task, name).note("flags of hitc itself come before the task")
+                    );
+                }
                 let text = words.next().ok_or_else(|| {
-                    wrong(
-                        task,
-                        format!("{}: `--{name}` needs a value", task.full_name()),
-                    )
+                    let message = format!("{}: `--{name}` needs a value", task.full_name());
+                    wrong(task, message).note("flags of hitc itself come before the task")
                 })?;
                 set(name, text)?;
             }

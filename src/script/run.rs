@@ -12,7 +12,7 @@ use super::{
 use crate::{
     api::{Host, to_table},
     diagnostic::{Diagnostic, Failure, Kind},
-    event::{Event, HostResult, Outcome},
+    event::{Event, Outcome, RecapLine},
     provider::Node,
     session::Session,
     table::Table,
@@ -148,8 +148,8 @@ fn on_each(
                 (outcome, seconds, failure.0.into_iter().next())
             }
         };
-        recap.push(HostResult {
-            host: name,
+        recap.push(RecapLine {
+            name,
             outcome,
             seconds,
             failure,
@@ -160,7 +160,10 @@ fn on_each(
         .iter()
         .any(|result| result.outcome == Outcome::Skipped);
     if many && (skipped || !failures.is_empty() || !task.readonly) {
-        session.events.emit(Event::Recap(recap));
+        session.events.emit(Event::Recap {
+            noun: "host",
+            lines: recap,
+        });
     }
     if skipped {
         failures.push(Diagnostic::new(Kind::Interrupted, "interrupted"));

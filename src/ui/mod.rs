@@ -18,7 +18,7 @@ pub use report::render;
 
 use crate::{
     diagnostic::{Diagnostic, plural},
-    event::{Event, HostResult, Interface, Outcome, Stream},
+    event::{Event, Interface, Outcome, RecapLine, Stream},
     table::Table,
 };
 
@@ -62,6 +62,11 @@ impl Terminal {
     /// Whether errors are shown in colour.
     pub fn is_colored(&self) -> bool {
         self.color
+    }
+
+    /// Whether what runs, runs on exactly one host.
+    pub fn is_on_one_host(&self) -> bool {
+        !self.prefix.load(Ordering::Relaxed)
     }
 
     /// The names of what goes on right now.
@@ -122,36 +127,33 @@ impl Terminal {
         self.err(&painted);
     }
 
-    fn recap(&self, results: &[HostResult]) {
-        let row = |result: &HostResult| {
-            let outcome = match result.outcome {
-                Outcome::Ok => "ok",
-                Outcome::Failed => "failed",
-                Outcome::Unreachable => "unreachable",
-                Outcome::Skipped => "skipped",
-            };
+    fn recap(&self, noun: &str, results: &[RecapLine]) {
+        let row = |result: &RecapLine| {
+            let outcome = word(result.outcome);
             let seconds = match result.outcome {
                 Outcome::Skipped => String::new(),
                 _ => format!("{:.1} s", result.seconds),
             };
-            vec![result.host.clone(), outcome.to_owned(), seconds]
+            vec![result.name.clone(), outcome.to_owned(), seconds]
         };
         let table = Table {
-            columns: ["host", "result", "time"].map(str::to_owned).to_vec(),
+            columns: [noun, "result", "time"].map(str::to_owned).to_vec(),
             rows: results.iter().map(row).collect(),
         };
         let count = |outcome| results.iter().filter(|r| r.outcome == outcome).count();
-        let mut summary = vec![format!("{} ok", count(Outcome::Ok))];
-        for (outcome, word) in [
-            (Outcome::Failed, "failed"),
-            (Outcome::Unreachable, "unreachable"),
-            (Outcome::Skipped, "skipped"),
-        ] {
-            if count(outcome) > 0 {
-                summary.push(format!("{} {word}", count(outcome)));
-            }
-        }
-        let hosts = plural(results.len(), "host");
+        let all = [
+            Outcome::Ok,
+            Outcome::Changed,
+            Outcome::Failed,
+            Outcome::Unreachable,
+            Outcome::Skipped,
+        ];
+        let summary: Vec<String> = all
+            .into_iter()
+            .filter(|outcome| count(*outcome) > 0)
+            .map(|outcome| format!("{} {}", count(outcome), word(outcome)))
+            .collect();
+        let hosts = plural(results.len(), noun);
         self.note(&format!("\n{table}\n\n{hosts}: {}", summary.join(", ")));
     }
 }
@@ -168,6 +170,10 @@ impl Interface for Terminal {
                     "{} {what}\n",
                     self.paint(Style::new().bold(), "would")
                 ));
+            }
+            Event::Heading(text) => {
+                let heading = self.paint(Style::new().bold(), &text);
+                self.note(&format!("\n{heading}"));
             }
             Event::Note(text) => self.note(&text),
             Event::Warning(text) => {
@@ -186,7 +192,7 @@ impl Interface for Terminal {
                 let report = render(&diagnostic, self.color);
                 self.err(&format!("{report}\n"));
             }
-            Event::Recap(results) => self.recap(&results),
+            Event::Recap { noun, lines } => self.recap(noun, &lines),
         }
     }
 
@@ -195,6 +201,16 @@ impl Interface for Terminal {
             return Ok(true);
         }
         self.progress.suspend(|| prompt::confirm(question, typed))
+    }
+}
+
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Ok => "ok",
+        Outcome::Changed => "changed",
+        Outcome::Failed => "failed",
+        Outcome::Unreachable => "unreachable",
+        Outcome::Skipped => "skipped",
     }
 }
 

@@ -1,0 +1,76 @@
+//! `ensemble::`: whole environments of servers and containers.
+
+use std::{path::PathBuf, sync::Arc};
+
+use rhai::{ImmutableString, Map};
+
+use super::{
+    Api,
+    call::{Answer, Call},
+    namespace::Namespace,
+    value::to_options,
+};
+use crate::{
+    diagnostic::Diagnostic,
+    ensemble::{self, Request},
+    event::Event,
+    value::{Fields, Invalid, Value},
+};
+
+pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
+    let mut ensemble = Namespace::new(api, "ensemble", "Whole environments, from a manifest.");
+    ensemble.function(
+        "up(manifest: string, options: map)",
+        "Brings up the servers and containers of a manifest: shows what that changes, asks, and
+         makes it so. `prune` removes what was made for the manifest and is no longer in it;
+         `replace` names servers that are made anew.",
+        |call: &Call, manifest: ImmutableString, options: Map| {
+            let request = request(call, &options)?;
+            let path = PathBuf::from(manifest.as_str());
+            call.try_wait(ensemble::up(&call.session, &path, &request))
+        },
+    );
+    ensemble.function(
+        "plan(manifest: string, options: map)",
+        "Shows what `up` would change.",
+        |call: &Call, manifest: ImmutableString, options: Map| {
+            let request = request(call, &options)?;
+            let path = PathBuf::from(manifest.as_str());
+            let session = &call.session;
+            let plan = call.try_wait(ensemble::plan(session, &path, &request))?;
+            session.events.emit(Event::Data(format!("{plan}\n")));
+            if session.settings.dry_run && !plan.is_empty() {
+                session.events.emit(Event::WouldDo(plan.summary()));
+            }
+            Ok(())
+        },
+    );
+    ensemble.function(
+        "down(manifest: string)",
+        "Ends the servers of a manifest, with everything on them, and its containers on servers
+         that cannot be ended.",
+        |call: &Call, manifest: ImmutableString| {
+            let path = PathBuf::from(manifest.as_str());
+            call.try_wait(ensemble::down(&call.session, &path))
+        },
+    );
+    ensemble
+}
+
+fn request(call: &Call, options: &Map) -> Answer<Request> {
+    let decode = || -> Result<Request, Invalid> {
+        let options = to_options(options);
+        let mut fields = Fields::new(&options, "ensemble")?;
+        let prune = fields.decode("prune", Value::to_bool)?.unwrap_or(false);
+        let replace = fields
+            .decode("replace", Value::to_list)?
+            .unwrap_or_default();
+        fields.finish()?;
+        let names = replace.iter().map(|name| name.to_text("replace"));
+        Ok(Request {
+            prune,
+            replace: names.collect::<Result<_, _>>()?,
+        })
+    };
+    call.check(decode().map_err(Diagnostic::from))
+}

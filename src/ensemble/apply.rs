@@ -1,0 +1,440 @@
+//! Making a plan true: everything whose dependencies are met, at once.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, stream::FuturesUnordered};
+
+use super::{
+    Action, EngineState, Graph, Manifest, Observed, Plan, Request, ServerState, Thing,
+    facts::Facts,
+    lock::Lock,
+    observe::{LABEL_MANIFEST, look},
+    reconcile::{Differences, decide_container, decide_server, decode, leftovers},
+};
+use crate::{
+    diagnostic::{Diagnostic, Kind},
+    docker::{self, Engine, Spec},
+    event::{Activity, Outcome, RecapLine},
+    provider::{Create, Node, Provider},
+    session::Session,
+    value::Value,
+};
+
+/// How long a server may take from being there to answering on SSH.
+const READY_TIMEOUT: Duration = Duration::from_mins(5);
+
+/// What is applied, and with what.
+pub(super) struct Apply<'a> {
+    pub session: &'a Session,
+    pub manifest: &'a Manifest,
+    pub graph: &'a Graph,
+    pub observed: &'a Observed,
+    pub plan: &'a Plan,
+    pub request: &'a Request,
+    pub differences: Differences<'a>,
+}
+
+/// What has been reached so far.
+struct World<'a> {
+    apply: &'a Apply<'a>,
+    facts: Mutex<Facts>,
+    servers: Mutex<HashMap<String, ServerState>>,
+    locks: Mutex<Vec<Lock>>,
+}
+
+/// How a thing ended. Nothing was done if nothing is said.
+type Ended = Result<Option<String>, Diagnostic>;
+
+impl Apply<'_> {
+    /// Makes everything so. What fails stops only what needs it.
+    pub async fn run(&self) -> Vec<RecapLine> {
+        let world = World {
+            apply: self,
+            facts: Mutex::new(Facts::of(self.manifest)),
+            servers: Mutex::default(),
+            locks: Mutex::default(),
+        };
+        let mut waiting: Vec<&Thing> = self.graph.things().collect();
+        let mut ended: BTreeMap<Thing, RecapLine> = BTreeMap::new();
+        let mut running = FuturesUnordered::new();
+        loop {
+            let stopping = self.session.cancel.is_stopping();
+            waiting.retain(|thing| {
+                let needs: Vec<&Thing> = self.graph.needs(thing).collect();
+                let stopped =
+                    |needed: &&&Thing| ended.get(needed).is_some_and(|line| !line.is_ok());
+                if stopping || needs.iter().any(|needed| stopped(&needed)) {
+                    ended.insert((*thing).clone(), skipped(thing));
+                    return false;
+                }
+                if needs.iter().all(|needed| ended.contains_key(needed)) {
+                    running.push(world.reach(thing));
+                    return false;
+                }
+                true
+            });
+            // The things are in an order in which each comes after what it needs: when nothing
+            // runs, nothing waits.
+            let Some((thing, line)) = running.next().await else {
+                break;
+            };
+            ended.insert(thing.clone(), line);
+        }
+        let mut lines = self.in_order(&mut ended);
+        if lines.iter().all(RecapLine::is_ok) {
+            lines.extend(world.prune().await);
+        }
+        lines
+    }
+
+    /// The lines as the plan orders its steps, without those about which there is nothing to say.
+    fn in_order(&self, ended: &mut BTreeMap<Thing, RecapLine>) -> Vec<RecapLine> {
+        self.plan
+            .steps
+            .iter()
+            .filter_map(|step| {
+                let line = ended.remove(&step.thing)?;
+                let silent = step.action == Action::None && line.outcome == Outcome::Ok;
+                (!silent).then_some(line)
+            })
+            .collect()
+    }
+
+    /// Whether anything happens to a server or on it.
+    fn touches(&self, server: &str) -> bool {
+        let steps = self.plan.steps.iter();
+        steps
+            .filter(|step| step.thing.server() == server)
+            .any(|step| step.action != Action::None)
+            || self
+                .plan
+                .pruned()
+                .any(|extra| extra.thing.server() == server)
+    }
+}
+
+fn skipped(thing: &Thing) -> RecapLine {
+    RecapLine {
+        name: thing.to_string(),
+        outcome: Outcome::Skipped,
+        seconds: 0.0,
+        failure: None,
+    }
+}
+
+impl<'a> World<'a> {
+    async fn reach(&self, thing: &'a Thing) -> (&'a Thing, RecapLine) {
+        let started = Instant::now();
+        let ended = match thing {
+            Thing::Server(name) => self.server(name).await,
+            Thing::Container(server, name) => self.container(server, name).await,
+        };
+        let (outcome, failure) = match ended {
+            Ok(Some(_)) => (Outcome::Changed, None),
+            Ok(None) => (Outcome::Ok, None),
+            Err(error) if error.kind == Kind::Unreachable => (Outcome::Unreachable, Some(error)),
+            Err(error) => (Outcome::Failed, Some(error)),
+        };
+        let line = RecapLine {
+            name: thing.to_string(),
+            outcome,
+            seconds: started.elapsed().as_secs_f64(),
+            failure,
+        };
+        (thing, line)
+    }
+
+    async fn server(&self, name: &str) -> Ended {
+        let Apply {
+            session,
+            manifest,
+            observed,
+            ..
+        } = self.apply;
+        let state = observed.servers.get(name);
+        if let Some(state) = state.filter(|_| !self.apply.touches(name)) {
+            self.facts().server(&state.node);
+            self.servers().insert(name.to_owned(), state.clone());
+            return Ok(None);
+        }
+        let server = manifest.server(name).ok_or_else(|| gone(name))?;
+        let options = self.resolve(name, |facts| {
+            server
+                .options
+                .resolve(&|variable| facts.value(name, variable))
+        })?;
+        let request = self.apply.request;
+        let action = decide_server(server, &options, state, request, self.apply.differences)?;
+        let activity = session.events.start(name, "looking");
+        let provider = session.providers.get(&server.provider)?;
+        let change = ServerStep {
+            world: self,
+            name,
+            provider: provider.as_ref(),
+            options: &options,
+            activity: &activity,
+        };
+        let node = change.make(&action, state.map(|state| &state.node)).await?;
+        let engine = change.prepare(&node, !server.containers.is_empty()).await?;
+        self.facts().server(&node);
+        self.servers()
+            .insert(name.to_owned(), ServerState { node, engine });
+        let done = describe(&action);
+        if let Some(done) = &done {
+            activity.done(done.as_str());
+        }
+        Ok(done)
+    }
+
+    async fn container(&self, server: &str, name: &str) -> Ended {
+        let Apply {
+            session, manifest, ..
+        } = self.apply;
+        let container = manifest.container(server, name).ok_or_else(|| gone(name))?;
+        let body = self.resolve(server, |facts| {
+            container
+                .body
+                .resolve(&|variable| facts.value(server, variable))
+        })?;
+        let spec = decode(manifest, container, &body)?;
+        let state = self.server_state(server)?;
+        let action = decide_container(&spec, &state.engine);
+        if action == Action::None {
+            if let Some(found) = state.engine.container(name) {
+                self.facts().container(server, found);
+            }
+            return Ok(None);
+        }
+        let engine = session.engine(&state.node).await?;
+        let activity = session.events.start(format!("{server}.{name}"), "looking");
+        self.change_container(&engine, &spec, &action, &activity)
+            .await?;
+        for leftover in leftovers(name, &state.engine) {
+            engine.remove(leftover).await?;
+        }
+        let found = engine.inspect(name).await?.ok_or_else(|| gone(name))?;
+        self.facts().container(server, &found);
+        let done = describe(&action);
+        if let Some(done) = &done {
+            activity.done(done.as_str());
+        }
+        Ok(done)
+    }
+
+    async fn change_container(
+        &self,
+        engine: &Engine,
+        spec: &Spec,
+        action: &Action,
+        activity: &Activity,
+    ) -> Result<(), docker::Error> {
+        let progress = |text| activity.update(text);
+        let owner = self.apply.manifest.name.clone();
+        let labels = BTreeMap::from([(LABEL_MANIFEST.to_owned(), owner)]);
+        match action {
+            Action::None | Action::Unknown(_) => {}
+            Action::Create | Action::Finish => {
+                engine.provide_image(spec, &progress).await?;
+                activity.update("creating");
+                engine.create(spec, &labels).await?;
+                engine.start(&spec.name).await?;
+                activity.update("waiting until it is ready");
+                engine.wait_until_ready(spec).await?;
+            }
+            Action::Start => {
+                activity.update("starting");
+                engine.update(spec).await?;
+                engine.start(&spec.name).await?;
+                activity.update("waiting until it is ready");
+                engine.wait_until_ready(spec).await?;
+            }
+            Action::Update(_) => {
+                activity.update("changing");
+                engine.update(spec).await?;
+            }
+            Action::Replace(_) => {
+                engine.provide_image(spec, &progress).await?;
+                activity.update("replacing");
+                engine.replace(spec, &labels).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what is ours and not in the manifest, if that was asked for.
+    async fn prune(&self) -> Vec<RecapLine> {
+        let mut lines = Vec::new();
+        for extra in self.apply.plan.pruned() {
+            let started = Instant::now();
+            let activity = self
+                .apply
+                .session
+                .events
+                .start(extra.thing.to_string(), "removing");
+            let removed = self.remove(&extra.thing).await;
+            let outcome = match &removed {
+                Ok(()) => Outcome::Changed,
+                Err(_) => Outcome::Failed,
+            };
+            if removed.is_ok() {
+                activity.done("removed");
+            }
+            lines.push(RecapLine {
+                name: extra.thing.to_string(),
+                outcome,
+                seconds: started.elapsed().as_secs_f64(),
+                failure: removed.err(),
+            });
+        }
+        lines
+    }
+
+    async fn remove(&self, thing: &Thing) -> Result<(), Diagnostic> {
+        let Apply {
+            session, observed, ..
+        } = self.apply;
+        match thing {
+            Thing::Server(name) => {
+                let node = observed.extra.iter().find(|node| node.name == *name);
+                let node = node.ok_or_else(|| gone(name))?;
+                session.providers.of(node)?.terminate(node).await?;
+                session.forget(node);
+                Ok(())
+            }
+            Thing::Container(server, name) => {
+                let state = self.server_state(server)?;
+                Ok(session.engine(&state.node).await?.remove(name).await?)
+            }
+        }
+    }
+
+    /// What variables stand for must be known by now: everything they wait for is there.
+    fn resolve(
+        &self,
+        thing: &str,
+        resolve: impl FnOnce(&Facts) -> Result<Value, Vec<super::variable::Variable>>,
+    ) -> Result<Value, Diagnostic> {
+        let facts = self.facts();
+        resolve(&facts).map_err(|variables| {
+            let names: Vec<String> = variables.iter().map(ToString::to_string).collect();
+            let message = format!("`{thing}`: {} is not known", names.join(", "));
+            Diagnostic::new(Kind::Failed, message)
+        })
+    }
+
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn servers(&self) -> MutexGuard<'_, HashMap<String, ServerState>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Holds a lock until everything is done.
+    fn keep(&self, lock: Lock) {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.push(lock);
+    }
+
+    /// What a server is since its turn.
+    fn server_state(&self, name: &str) -> Result<ServerState, Diagnostic> {
+        self.servers().get(name).cloned().ok_or_else(|| gone(name))
+    }
+}
+
+/// Bringing one server about.
+struct ServerStep<'a> {
+    world: &'a World<'a>,
+    name: &'a str,
+    provider: &'a dyn Provider,
+    options: &'a Value,
+    activity: &'a Activity,
+}
+
+impl ServerStep<'_> {
+    /// Does what the action says, and gives the server as it is then.
+    async fn make(&self, action: &Action, node: Option<&Node>) -> Result<Node, Diagnostic> {
+        let session = self.world.apply.session;
+        match (action, node) {
+            (Action::Create | Action::Finish, _) => self.create().await,
+            (Action::Replace(_), Some(node)) => {
+                self.activity.update("terminating the old one");
+                self.provider.terminate(node).await?;
+                session.forget(node);
+                self.create().await
+            }
+            (Action::Start, Some(node)) => {
+                self.activity.update("starting");
+                self.provider.reboot(node).await?;
+                session.forget(node);
+                let nodes = self.provider.list().await?;
+                let found = nodes.into_iter().find(|found| found.name == node.name);
+                found.ok_or_else(|| gone(self.name))
+            }
+            (Action::Update(changes), Some(node)) => {
+                // Docker is set up when the server is prepared; anything else is its size.
+                if changes.iter().any(|change| change.field != "docker") {
+                    self.activity.update("resizing");
+                    self.provider.resize(node, self.options).await?;
+                }
+                Ok(node.clone())
+            }
+            (_, Some(node)) => Ok(node.clone()),
+            (_, None) => Err(gone(self.name)),
+        }
+    }
+
+    async fn create(&self) -> Result<Node, Diagnostic> {
+        self.activity.update("creating");
+        let create = Create {
+            name: self.name.to_owned(),
+            options: self.options.clone(),
+            tags: vec![(
+                "manifest".to_owned(),
+                self.world.apply.manifest.name.clone(),
+            )],
+        };
+        Ok(self.provider.create(&create, self.activity).await?)
+    }
+
+    /// Connects, takes the lock, sets Docker up if there will be containers, and looks what runs.
+    async fn prepare(&self, node: &Node, containers: bool) -> Result<EngineState, Diagnostic> {
+        let Apply {
+            session, manifest, ..
+        } = self.world.apply;
+        self.activity.update("waiting for SSH");
+        let target = session.target(node).await?;
+        let connection = session.pool.wait_for(&target, READY_TIMEOUT).await?;
+        let lock = Lock::take(&connection, &manifest.name).await?;
+        self.world.keep(lock);
+        if containers && session.find_engine(node).await?.is_none() {
+            self.activity.update("setting up Docker");
+            docker::set_up(&connection).await?;
+        }
+        match look(session, node).await {
+            EngineState::Unreachable(error) => Err(error),
+            state => Ok(state),
+        }
+    }
+}
+
+/// What is said of a thing that was changed.
+fn describe(action: &Action) -> Option<String> {
+    let word = match action {
+        Action::None | Action::Unknown(_) => return None,
+        Action::Create | Action::Finish => "created",
+        Action::Start => "started",
+        Action::Update(_) => "changed",
+        Action::Replace(_) => "replaced",
+    };
+    Some(word.to_owned())
+}
+
+fn gone(name: &str) -> Diagnostic {
+    Diagnostic::new(Kind::Failed, format!("`{name}` is gone"))
+        .help("somebody else changes the same servers; run it again".to_owned())
+}

@@ -1,0 +1,445 @@
+//! Reading a manifest: templates, counts, variables, and everything that can be wrong with it.
+//!
+//! Nothing is contacted. All errors are found, not just the first.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    Container, Graph, Manifest, Server,
+    facts::Facts,
+    template::{expand, templates},
+    tree::{Tree, Use},
+    variable::{CONTAINER_FIELDS, SERVER_FIELDS, Variable},
+    yaml,
+};
+use crate::{
+    diagnostic::{Diagnostic, Failure, Kind, Source, did_you_mean},
+    docker::Spec,
+    project::Project,
+    provider::{Providers, numbered},
+    value::{Data, Entry, Fields, Invalid, Span, Value},
+};
+
+/// The endings of manifests, which may be left out.
+const ENDINGS: [&str; 2] = ["yml", "yaml"];
+/// The key of the templates, which is no server.
+const TEMPLATES: &str = "templates";
+/// Keys of a server that the manifest reference has and that do not work yet.
+const NOT_YET: [&str; 3] = ["firewall", "docker_mount", "protect"];
+/// How many servers or containers one entry may stand for.
+const MOST: i64 = 1000;
+
+/// Reads the manifest at `path`, whose ending may be left out.
+pub fn load(path: &Path, providers: &Providers) -> Result<Manifest, Failure> {
+    let path = find(path)?;
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let text = fs::read_to_string(&path).map_err(|error| {
+        let cause = match error.kind() {
+            io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+            _ => error.to_string(),
+        };
+        let message = format!("manifest `{}`: {cause}", path.display());
+        Diagnostic::new(Kind::Usage, message)
+    })?;
+    let source = Source::new(Project::display(&path), text);
+    let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+    read(&name, source, folder, providers)
+}
+
+fn find(path: &Path) -> Result<PathBuf, Diagnostic> {
+    let with_endings = ENDINGS.iter().map(|ending| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".");
+        name.push(ending);
+        PathBuf::from(name)
+    });
+    let candidates = [path.to_owned()].into_iter().chain(with_endings);
+    if let Some(found) = candidates.into_iter().find(|path| path.is_file()) {
+        return Ok(found);
+    }
+    let message = format!("there is no manifest `{}`", path.display());
+    Err(Diagnostic::new(Kind::NotFound, message).help(near(path)))
+}
+
+/// A manifest in the same folder whose name is near.
+fn near(path: &Path) -> Option<String> {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let names: Vec<String> = fs::read_dir(folder.unwrap_or(Path::new(".")))
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|e| ENDINGS.iter().any(|known| e == *known))
+        })
+        .flat_map(|path| [path.file_name(), path.file_stem()].map(|n| n.map(ToOwned::to_owned)))
+        .filter_map(|name| name?.into_string().ok())
+        .collect();
+    let wanted = path.file_name()?.to_str()?;
+    did_you_mean(wanted, names.iter().map(String::as_str))
+}
+
+/// Reads a manifest from its text.
+pub(super) fn read(
+    name: &str,
+    source: Arc<Source>,
+    folder: PathBuf,
+    providers: &Providers,
+) -> Result<Manifest, Failure> {
+    let document = yaml::parse(&source)?;
+    let mut loader = Loader {
+        providers,
+        manifest: Manifest {
+            name: name.to_owned(),
+            source,
+            folder,
+            servers: Vec::new(),
+        },
+        templates: Vec::new(),
+        errors: Vec::new(),
+    };
+    loader.document(&document);
+    if loader.errors.is_empty() {
+        loader.check_references();
+    }
+    if loader.errors.is_empty() {
+        loader.check_values();
+    }
+    if loader.errors.is_empty()
+        && let Err(cycle) = Graph::of(&loader.manifest)
+    {
+        loader.errors.push(cycle);
+    }
+    if loader.errors.is_empty() {
+        Ok(loader.manifest)
+    } else {
+        Err(Failure(loader.errors))
+    }
+}
+
+struct Loader<'a> {
+    providers: &'a Providers,
+    manifest: Manifest,
+    templates: Vec<Entry>,
+    errors: Vec<Diagnostic>,
+}
+
+impl Loader<'_> {
+    /// Notes an error and goes on.
+    fn note<T>(&mut self, result: Result<T, Invalid>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(invalid) => {
+                let span = invalid.span.clone();
+                self.wrong(Diagnostic::from(invalid), span);
+                None
+            }
+        }
+    }
+
+    fn wrong(&mut self, diagnostic: Diagnostic, span: Option<Span>) {
+        let source = &self.manifest.source;
+        // A map has no extent of its own: its first word will do.
+        let span = span.map(|span| {
+            if span.is_empty() {
+                source.word_at(span.start)
+            } else {
+                span
+            }
+        });
+        self.errors.push(match span {
+            Some(span) => diagnostic.at(source, span),
+            None => diagnostic,
+        });
+    }
+
+    fn document(&mut self, document: &Value) {
+        let Some(entries) = self.note(document.to_map("a manifest")) else {
+            return;
+        };
+        let found = entries.iter().find(|entry| entry.key == TEMPLATES);
+        match templates(found.map(|entry| &entry.value)) {
+            Ok(templates) => self.templates = templates,
+            Err(error) => self.wrong(error, found.and_then(|entry| entry.value.span.clone())),
+        }
+        for entry in entries.iter().filter(|entry| entry.key != TEMPLATES) {
+            self.server(entry);
+        }
+    }
+
+    fn server(&mut self, entry: &Entry) {
+        let name = &entry.key;
+        let by_address = self.providers.by_address(name).is_some();
+        if !by_address && !is_name(name) {
+            self.bad_name("server", entry);
+            return;
+        }
+        let what = format!("server `{name}`");
+        let Some(value) = self.note(expand(&entry.value, &self.templates)) else {
+            return;
+        };
+        let Some(mut fields) = self.note(Fields::new(&value, &what)) else {
+            return;
+        };
+        for key in NOT_YET {
+            if let Some(value) = fields.take(key) {
+                let error = Invalid {
+                    message: format!("{what}: `{key}` does not work yet"),
+                    span: value.span,
+                    help: Some("leave it out; this version of hitc cannot do it".to_owned()),
+                };
+                self.note::<()>(Err(error));
+            }
+        }
+        let count = fields.decode("count", |value, what| value.to_integer(what, 1..MOST));
+        let containers = fields.take("containers");
+        let provider = match fields.take("provider") {
+            Some(provider) => self.provider(&provider),
+            None if by_address => Some("unmanaged".to_owned()),
+            None => {
+                let mut error = Invalid {
+                    message: format!("{what}: `provider` is missing"),
+                    span: entry.key_span.clone(),
+                    help: Some(format!("there is {}", self.providers.names().join(", "))),
+                };
+                if let Some(near) = fields.nearest("provider") {
+                    error.span.clone_from(&near.key_span);
+                    error.help = Some(format!("is `{}` meant to be `provider`?", near.key));
+                }
+                self.note(Err(error))
+            }
+        };
+        let options = Value {
+            data: Data::Map(fields.rest()),
+            span: value.span.clone(),
+        };
+        let options = Tree::read(&options, &self.manifest.source.text);
+        let options = self.note(options);
+        let containers = self.containers(&what, containers.as_ref());
+        let (Some(count), Some(provider), Some(options)) = (self.note(count), provider, options)
+        else {
+            return;
+        };
+        for name in numbered(name, count.unwrap_or(1)) {
+            if self.manifest.server(&name).is_some() {
+                self.twice("server", &name, entry);
+                return;
+            }
+            self.manifest.servers.push(Server {
+                name,
+                provider: provider.clone(),
+                options: options.clone(),
+                containers: containers.clone(),
+                span: entry.key_span.clone(),
+            });
+        }
+    }
+
+    fn provider(&mut self, value: &Value) -> Option<String> {
+        let name = self.note(value.to_text("provider"))?;
+        match self.providers.get(&name) {
+            Ok(_) => Some(name),
+            Err(error) => {
+                self.wrong(error.into(), value.span.clone());
+                None
+            }
+        }
+    }
+
+    fn containers(&mut self, server: &str, value: Option<&Value>) -> Vec<Container> {
+        let mut containers: Vec<Container> = Vec::new();
+        let Some(value) = value else {
+            return containers;
+        };
+        let Some(entries) = self.note(value.to_map(&format!("{server}: `containers`"))) else {
+            return containers;
+        };
+        for entry in &entries {
+            for container in self.container(entry) {
+                if containers.iter().any(|other| other.name == container.name) {
+                    self.twice("container", &container.name, entry);
+                    break;
+                }
+                containers.push(container);
+            }
+        }
+        containers
+    }
+
+    fn container(&mut self, entry: &Entry) -> Vec<Container> {
+        let name = &entry.key;
+        // The engine wants two characters at least; suffixes with a dot are ours.
+        if !is_name(name) || name.len() < 2 {
+            self.bad_name("container", entry);
+            return Vec::new();
+        }
+        let Some(value) = self.note(expand(&entry.value, &self.templates)) else {
+            return Vec::new();
+        };
+        let what = format!("container `{name}`");
+        let Some(mut entries) = self.note(value.to_map(&what)) else {
+            return Vec::new();
+        };
+        let mut count = 1;
+        if let Some(at) = entries.iter().position(|entry| entry.key == "count") {
+            let given = entries.remove(at).value.to_integer("count", 1..MOST);
+            count = self.note(given).unwrap_or(1);
+        }
+        for entry in &mut entries {
+            if entry.key == "environment" {
+                let expanded = expand(&entry.value, &self.templates);
+                if let Some(value) = self.note(expanded) {
+                    entry.value = value;
+                }
+            }
+        }
+        let value = Value {
+            data: Data::Map(entries),
+            span: value.span,
+        };
+        let body = Tree::read(&value, &self.manifest.source.text);
+        let Some(body) = self.note(body) else {
+            return Vec::new();
+        };
+        numbered(name, count)
+            .into_iter()
+            .map(|name| Container {
+                name,
+                body: body.clone(),
+                span: entry.key_span.clone(),
+            })
+            .collect()
+    }
+
+    fn bad_name(&mut self, what: &str, entry: &Entry) {
+        let message = format!("`{}` is no name for a {what}", entry.key);
+        let diagnostic = Diagnostic::new(Kind::Usage, message)
+            .help("use letters, digits, dashes and underscores".to_owned());
+        self.wrong(diagnostic, entry.key_span.clone());
+    }
+
+    fn twice(&mut self, what: &str, name: &str, entry: &Entry) {
+        let message = format!("there is a second {what} `{name}`");
+        let diagnostic = Diagnostic::new(Kind::Usage, message)
+            .help("counts number the names: NAME, NAME-1, NAME-2".to_owned());
+        self.wrong(diagnostic, entry.key_span.clone());
+    }
+
+    /// Does everything that variables refer to exist?
+    fn check_references(&mut self) {
+        let text = self.manifest.source.text.clone();
+        let mut wrong: Vec<(Diagnostic, Option<Span>)> = Vec::new();
+        for server in &self.manifest.servers {
+            let bodies = server.containers.iter().map(|container| &container.body);
+            for tree in [&server.options].into_iter().chain(bodies) {
+                for one in tree.uses(&text) {
+                    if let Err(error) = self.check_reference(&one) {
+                        wrong.push((error, one.span));
+                    }
+                }
+            }
+        }
+        // What a count repeats is wrong once.
+        wrong.dedup();
+        for (error, span) in wrong {
+            self.wrong(error, span);
+        }
+    }
+
+    fn check_reference(&self, one: &Use) -> Result<(), Diagnostic> {
+        let missing = |what: &str, name: &str, known: &[&str]| {
+            let message = format!("`{}`: there is no {what} `{name}`", one.variable);
+            let help = did_you_mean(name, known.iter().copied())
+                .or_else(|| (!known.is_empty()).then(|| format!("there is {}", known.join(", "))));
+            Diagnostic::new(Kind::Usage, message).help(help)
+        };
+        let server = |name: &str| {
+            self.manifest.server(name).ok_or_else(|| {
+                let servers = &self.manifest.servers;
+                let known: Vec<&str> = servers.iter().map(|s| s.name.as_str()).collect();
+                missing("server", name, &known)
+            })
+        };
+        let field = |field: &str, known: &[&str]| {
+            let found = known.contains(&field);
+            found
+                .then_some(())
+                .ok_or_else(|| missing("field", field, known))
+        };
+        match &one.variable {
+            Variable::Host(name) => field(name, &SERVER_FIELDS),
+            Variable::Server(name, of) => server(name).and_then(|_| field(of, &SERVER_FIELDS)),
+            Variable::Container(of_server, name, of) => {
+                let containers = &server(of_server)?.containers;
+                if !containers.iter().any(|container| container.name == *name) {
+                    let known: Vec<&str> = containers.iter().map(|c| c.name.as_str()).collect();
+                    return Err(missing("container", name, &known));
+                }
+                field(of, &CONTAINER_FIELDS)
+            }
+            Variable::Env(name) => match std::env::var(name) {
+                Ok(_) => Ok(()),
+                Err(_) => {
+                    let message = format!("environment variable `{name}` is not set");
+                    Err(Diagnostic::new(Kind::Usage, message))
+                }
+            },
+            Variable::Secret(_) => {
+                let message = format!("`{}`: secrets do not work yet", one.variable);
+                Err(Diagnostic::new(Kind::Usage, message)
+                    .help("write ${env.NAME} and set it in the environment".to_owned()))
+            }
+            Variable::InternalIps | Variable::Servers => Ok(()),
+        }
+    }
+
+    /// Is every value of a kind that its key takes? What variables stand for is not known yet;
+    /// something of the right kind takes their place.
+    fn check_values(&mut self) {
+        let facts = Facts::of(&self.manifest);
+        let mut errors = Vec::new();
+        for server in &self.manifest.servers {
+            let sample = |variable: &Variable| {
+                let known = facts.value(&server.name, variable);
+                Some(known.unwrap_or_else(|| sample(variable).to_owned()))
+            };
+            let provider = self.providers.get(&server.provider);
+            if let (Ok(provider), Ok(options)) = (provider, server.options.resolve(&sample)) {
+                errors.extend(provider.validate(&options).err());
+            }
+            for container in &server.containers {
+                let what = format!("container `{}`", container.name);
+                if let Ok(body) = container.body.resolve(&sample) {
+                    let spec = Spec::decode(&container.name, &body, &self.manifest.folder, &what);
+                    errors.extend(spec.err());
+                }
+            }
+        }
+        errors.dedup_by(|a, b| a.span == b.span && a.span.is_some());
+        for error in errors {
+            self.note::<()>(Err(error));
+        }
+    }
+}
+
+/// Something of the kind that a variable stands for.
+fn sample(variable: &Variable) -> &'static str {
+    match variable {
+        Variable::Container(_, _, field) if field == "ports" => "80:80",
+        Variable::Servers => "[]",
+        // An address that is nobody's (RFC 5737).
+        _ => "192.0.2.1",
+    }
+}
+
+/// Letters, digits, dashes and underscores, beginning with a letter or digit.
+fn is_name(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.len() <= 50
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
+}

@@ -1,0 +1,60 @@
+//! A manifest: which servers and containers there should be.
+
+use std::{path::PathBuf, sync::Arc};
+
+use super::tree::Tree;
+use crate::{diagnostic::Source, value::Span};
+
+/// A manifest, loaded and understood. Counts and templates are worked out; variables are not.
+#[derive(Clone, Debug)]
+pub struct Manifest {
+    /// Its name: that of the file, without its ending. What it makes is labelled with it.
+    pub name: String,
+    /// Its text.
+    pub source: Arc<Source>,
+    /// Where relative paths in it begin.
+    pub folder: PathBuf,
+    /// Its servers, in the order in which they are written.
+    pub servers: Vec<Server>,
+}
+
+/// A server of a manifest.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Its name.
+    pub name: String,
+    /// Where it comes from.
+    pub provider: String,
+    /// The provider's options.
+    pub(super) options: Tree,
+    /// Its containers.
+    pub containers: Vec<Container>,
+    /// Where it is written.
+    pub(super) span: Option<Span>,
+}
+
+/// A container of a manifest.
+#[derive(Clone, Debug)]
+pub struct Container {
+    /// Its name.
+    pub name: String,
+    /// What it should be.
+    pub(super) body: Tree,
+    /// Where it is written.
+    pub(super) span: Option<Span>,
+}
+
+impl Manifest {
+    /// A server by name.
+    pub fn server(&self, name: &str) -> Option<&Server> {
+        self.servers.iter().find(|server| server.name == name)
+    }
+
+    /// A container by the names of its server and its own.
+    pub fn container(&self, server: &str, name: &str) -> Option<&Container> {
+        self.server(server)?
+            .containers
+            .iter()
+            .find(|container| container.name == name)
+    }
+}

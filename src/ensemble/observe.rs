@@ -1,0 +1,162 @@
+//! What is really there: one look at everything, at once.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+
+use super::Manifest;
+use crate::{
+    diagnostic::{Diagnostic, Failure},
+    docker::{self, Engine},
+    provider::{Error, Node, NodeState},
+    session::Session,
+};
+
+/// The label that says which manifest a container belongs to.
+pub(super) const LABEL_MANIFEST: &str = "hitc.manifest";
+
+/// Everything that was found, at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Observed {
+    /// The servers of the manifest that are there, by name.
+    pub servers: BTreeMap<String, ServerState>,
+    /// Servers that were made for the manifest and are no longer in it.
+    pub extra: Vec<Node>,
+}
+
+/// A server that is there.
+#[derive(Clone, Debug)]
+pub struct ServerState {
+    /// What its provider says of it.
+    pub node: Node,
+    /// What runs on it.
+    pub engine: EngineState,
+}
+
+/// What is known of a server's Docker engine.
+#[derive(Clone, Debug)]
+pub enum EngineState {
+    /// Nothing: the server does not run.
+    Off,
+    /// Nothing: the server does not answer.
+    Unreachable(Diagnostic),
+    /// There is none that runs.
+    Missing,
+    /// It runs.
+    Running {
+        /// All its containers.
+        containers: Vec<docker::Container>,
+        /// The image that it has under each name.
+        images: BTreeMap<String, String>,
+    },
+}
+
+impl EngineState {
+    /// A container by name.
+    pub fn container(&self, name: &str) -> Option<&docker::Container> {
+        match self {
+            EngineState::Running { containers, .. } => {
+                containers.iter().find(|container| container.name == name)
+            }
+            _ => None,
+        }
+    }
+
+    /// All containers.
+    pub fn containers(&self) -> &[docker::Container] {
+        match self {
+            EngineState::Running { containers, .. } => containers,
+            _ => &[],
+        }
+    }
+
+    /// What the engine has under an image's name.
+    pub fn image_id(&self, image: &str) -> Option<&str> {
+        match self {
+            EngineState::Running { images, .. } => {
+                // Without a tag it is the latest.
+                let tagged = format!("{image}:latest");
+                let id = images.get(image).or_else(|| images.get(&tagged));
+                id.map(String::as_str)
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Looks at everything that a manifest is about: one call a provider, one connection a server.
+///
+/// A server that does not answer is part of what was found; a provider that does not is an error.
+pub async fn observe(session: &Session, manifest: &Manifest) -> Result<Observed, Failure> {
+    let mut names: Vec<&str> = manifest
+        .servers
+        .iter()
+        .map(|s| s.provider.as_str())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    let lists = join_all(names.iter().map(|name| list(session, name))).await;
+    let (mut nodes, mut errors) = (Vec::new(), Vec::new());
+    for listed in lists {
+        match listed {
+            Ok(found) => nodes.extend(found),
+            Err(error) => errors.push(Diagnostic::from(error)),
+        }
+    }
+    if !errors.is_empty() {
+        return Err(Failure(errors));
+    }
+    let mut observed = Observed::default();
+    let mut found = Vec::new();
+    for node in nodes {
+        let server = manifest.server(&node.name);
+        if server.is_some_and(|server| server.provider == node.provider) {
+            found.push(node);
+        } else if node.manifest.as_ref() == Some(&manifest.name) {
+            observed.extra.push(node);
+        }
+    }
+    for server in &manifest.servers {
+        if !found.iter().any(|node| node.name == server.name)
+            && let Some(node) = session
+                .providers
+                .get(&server.provider)
+                .ok()
+                .and_then(|provider| provider.by_address(&server.name))
+        {
+            found.push(node);
+        }
+    }
+    let engines = join_all(found.iter().map(|node| look(session, node))).await;
+    for (node, engine) in found.into_iter().zip(engines) {
+        let state = ServerState {
+            node: node.clone(),
+            engine,
+        };
+        observed.servers.insert(node.name, state);
+    }
+    Ok(observed)
+}
+
+async fn list(session: &Session, provider: &str) -> Result<Vec<Node>, Error> {
+    session.providers.get(provider)?.list().await
+}
+
+/// Looks at what runs on a server.
+pub(super) async fn look(session: &Session, node: &Node) -> EngineState {
+    if node.state != NodeState::Running {
+        return EngineState::Off;
+    }
+    match session.find_engine(node).await {
+        Err(error) => EngineState::Unreachable(error),
+        Ok(None) => EngineState::Missing,
+        Ok(Some(engine)) => look_inside(&engine)
+            .await
+            .unwrap_or_else(|error| EngineState::Unreachable(error.into())),
+    }
+}
+
+async fn look_inside(engine: &Engine) -> Result<EngineState, docker::Error> {
+    let (containers, images) = tokio::try_join!(engine.containers(), engine.images())?;
+    Ok(EngineState::Running { containers, images })
+}

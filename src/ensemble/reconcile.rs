@@ -1,0 +1,367 @@
+//! The difference between a manifest and what is there. Pure: it is given what was seen, and can
+//! touch nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    Action, EngineState, Graph, Manifest, Observed, Plan, Server, ServerState, Step, Thing,
+    facts::Facts, manifest::Container, observe::LABEL_MANIFEST, plan::Extra, variable::Variable,
+};
+use crate::{
+    diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
+    docker::{Change, Spec, State},
+    provider::{Node, NodeState, ServerChange},
+    value::{Invalid, Value},
+};
+
+/// What differs between a server and its options; its provider knows.
+pub type Differences<'a> = &'a (dyn Fn(&Node, &Value) -> Result<Vec<ServerChange>, Invalid> + Sync);
+
+/// What the user wants beside what the manifest says.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// Remove what is ours and not in the manifest.
+    pub prune: bool,
+    /// Servers that are made anew, with all that is on them lost.
+    pub replace: BTreeSet<String>,
+}
+
+/// Endings of the names of containers that an interrupted replacement leaves behind.
+const LEFTOVERS: [&str; 2] = [".new", ".old"];
+
+/// Works out what has to happen. Fails if something cannot be known or may not be done; all
+/// reasons are given.
+pub fn reconcile(
+    manifest: &Manifest,
+    graph: &Graph,
+    observed: &Observed,
+    request: &Request,
+    differences: Differences<'_>,
+) -> Result<Plan, Failure> {
+    let mut planner = Planner {
+        manifest,
+        observed,
+        request,
+        differences,
+        facts: Facts::of(manifest),
+        steps: BTreeMap::new(),
+        errors: request.check(manifest),
+    };
+    for thing in graph.things() {
+        let (action, what) = match thing {
+            Thing::Server(name) => planner.server(name),
+            Thing::Container(server, name) => planner.container(server, name),
+        };
+        planner.steps.insert(thing.clone(), (action, what));
+    }
+    if !planner.errors.is_empty() {
+        return Err(Failure(planner.errors));
+    }
+    Ok(Plan {
+        manifest: manifest.name.clone(),
+        steps: planner.ordered(graph),
+        extra: planner.extra(),
+        prune: request.prune,
+    })
+}
+
+impl Request {
+    fn check(&self, manifest: &Manifest) -> Vec<Diagnostic> {
+        let unknown = self
+            .replace
+            .iter()
+            .filter(|name| manifest.server(name).is_none());
+        unknown
+            .map(|name| {
+                let message = format!("replace: there is no server `{name}` in the manifest");
+                let known = manifest.servers.iter().map(|server| server.name.as_str());
+                Diagnostic::new(Kind::Usage, message).help(did_you_mean(name, known))
+            })
+            .collect()
+    }
+}
+
+struct Planner<'a> {
+    manifest: &'a Manifest,
+    observed: &'a Observed,
+    request: &'a Request,
+    differences: Differences<'a>,
+    facts: Facts,
+    steps: BTreeMap<Thing, (Action, String)>,
+    errors: Vec<Diagnostic>,
+}
+
+impl Planner<'_> {
+    fn server(&mut self, name: &str) -> (Action, String) {
+        let Some(server) = self.manifest.server(name) else {
+            return (Action::None, String::new());
+        };
+        let what = format!("server, {}", server.provider);
+        let state = self.observed.servers.get(name);
+        let options = server.options.resolve(&|v| self.facts.value(name, v));
+        let action = match (options, state) {
+            (Err(variables), Some(_)) => unknown(&variables),
+            (Err(_), None) => Action::Create,
+            (Ok(options), state) => {
+                let decided =
+                    decide_server(server, &options, state, self.request, self.differences);
+                match decided {
+                    Ok(action) => action,
+                    Err(error) => {
+                        let source = &self.manifest.source;
+                        self.errors.push(match &server.span {
+                            Some(span) if error.kind == Kind::Usage => {
+                                error.at(source, span.clone())
+                            }
+                            _ => error,
+                        });
+                        Action::None
+                    }
+                }
+            }
+        };
+        // What stays is known now; what is made, or started, may get another address.
+        if let (Action::None | Action::Update(_), Some(state)) = (&action, state) {
+            self.facts.server(&state.node);
+        }
+        (action, what)
+    }
+
+    fn container(&mut self, server: &str, name: &str) -> (Action, String) {
+        let Some(container) = self.manifest.container(server, name) else {
+            return (Action::None, String::new());
+        };
+        let resolved = container.body.resolve(&|v| self.facts.value(server, v));
+        let spec = match resolved {
+            Ok(body) => match decode(self.manifest, container, &body) {
+                Ok(spec) => Ok(spec),
+                Err(error) => {
+                    self.errors.push(error);
+                    return (Action::None, String::new());
+                }
+            },
+            Err(variables) => Err(variables),
+        };
+        let what = match &spec {
+            Ok(spec) => format!("container, {}", spec.image.name()),
+            Err(_) => "container".to_owned(),
+        };
+        let on_server = self.steps.get(&Thing::Server(server.to_owned()));
+        let action = match on_server.map(|(action, _)| action) {
+            Some(Action::Create | Action::Finish | Action::Replace(_)) => Action::Create,
+            Some(Action::Start) => Action::Unknown(vec!["its server is started first".to_owned()]),
+            _ => {
+                let off = EngineState::Missing;
+                let state = self.observed.servers.get(server);
+                let engine = state.map_or(&off, |state| &state.engine);
+                match (&spec, engine.container(name)) {
+                    (Ok(spec), _) => decide_container(spec, engine),
+                    (Err(variables), Some(_)) => unknown(variables),
+                    (Err(_), None) => Action::Create,
+                }
+            }
+        };
+        let state = self.observed.servers.get(server);
+        let found = state.and_then(|state| state.engine.container(name));
+        if let (Action::None | Action::Update(_), Some(found)) = (&action, found) {
+            self.facts.container(server, found);
+        }
+        (masked(action, container), what)
+    }
+
+    /// The steps as the manifest orders its things.
+    fn ordered(&mut self, graph: &Graph) -> Vec<Step> {
+        let mut things = Vec::new();
+        for server in &self.manifest.servers {
+            things.push(Thing::Server(server.name.clone()));
+            things.extend(
+                server
+                    .containers
+                    .iter()
+                    .map(|container| Thing::Container(server.name.clone(), container.name.clone())),
+            );
+        }
+        let step = |thing: Thing| {
+            let (action, what) = self.steps.get(&thing)?.clone();
+            let own = Thing::Server(thing.server().to_owned());
+            let changes = |needed: &&Thing| {
+                let step = self.steps.get(needed);
+                **needed != own && step.is_some_and(|(action, _)| *action != Action::None)
+            };
+            let mut waits_for: Vec<Thing> = graph.needs(&thing).filter(changes).cloned().collect();
+            waits_for.sort();
+            Some(Step {
+                thing,
+                what,
+                action,
+                waits_for,
+            })
+        };
+        things.into_iter().filter_map(step).collect()
+    }
+
+    /// What is there and not in the manifest.
+    fn extra(&self) -> Vec<Extra> {
+        let mut extra = Vec::new();
+        for (server, state) in &self.observed.servers {
+            let step = self.steps.get(&Thing::Server(server.clone()));
+            if let Some((Action::Replace(_), _)) = step {
+                // All of it goes with the server.
+                continue;
+            }
+            for container in state.engine.containers() {
+                let name = LEFTOVERS
+                    .iter()
+                    .find_map(|ending| container.name.strip_suffix(ending))
+                    .unwrap_or(&container.name);
+                if self.manifest.container(server, name).is_none() {
+                    let owner = container.labels.get(LABEL_MANIFEST);
+                    extra.push(Extra {
+                        thing: Thing::Container(server.clone(), container.name.clone()),
+                        ours: owner == Some(&self.manifest.name),
+                    });
+                }
+            }
+        }
+        extra.extend(self.observed.extra.iter().map(|node| Extra {
+            thing: Thing::Server(node.name.clone()),
+            ours: true,
+        }));
+        extra.sort_by(|a, b| a.thing.cmp(&b.thing));
+        extra
+    }
+}
+
+/// The spec of a container whose variables are known. An error points into the manifest.
+pub(super) fn decode(
+    manifest: &Manifest,
+    container: &Container,
+    body: &Value,
+) -> Result<Spec, Diagnostic> {
+    let what = format!("container `{}`", container.name);
+    Spec::decode(&container.name, body, &manifest.folder, &what).map_err(|error| {
+        let span = error.span.clone().or(container.span.clone());
+        match span {
+            Some(span) => Diagnostic::from(error).at(&manifest.source, span),
+            None => error.into(),
+        }
+    })
+}
+
+/// What has to happen to a server whose options are known.
+pub(super) fn decide_server(
+    server: &Server,
+    options: &Value,
+    state: Option<&ServerState>,
+    request: &Request,
+    differences: Differences<'_>,
+) -> Result<Action, Diagnostic> {
+    let Some(ServerState { node, engine }) = state else {
+        return Ok(Action::Create);
+    };
+    let changes = differences(node, options)?;
+    if request.replace.contains(&server.name) {
+        let changes = changes.into_iter().map(|change| change.change);
+        return Ok(Action::Replace(changes.collect()));
+    }
+    match node.state {
+        NodeState::Creating => return Ok(Action::Finish),
+        NodeState::Stopped => return Ok(Action::Start),
+        NodeState::Running => {}
+    }
+    if let EngineState::Unreachable(error) = engine {
+        return Err(error.clone());
+    }
+    if let Some(fixed) = changes.iter().find(|change| !change.in_place) {
+        let Change { field, old, new } = &fixed.change;
+        let text = |side: &Option<String>| side.clone().unwrap_or_else(|| "nothing".to_owned());
+        let message = format!(
+            "server `{}`: `{field}` cannot be changed from {} to {}",
+            server.name,
+            text(old),
+            text(new)
+        );
+        let help = format!(
+            "leave it as it is, or make the server anew with replace={}: everything on it is lost",
+            server.name
+        );
+        return Err(Diagnostic::new(Kind::Usage, message).help(help));
+    }
+    let mut changes: Vec<Change> = changes.into_iter().map(|change| change.change).collect();
+    if matches!(engine, EngineState::Missing) && !server.containers.is_empty() {
+        changes.push(Change {
+            field: "docker".to_owned(),
+            old: None,
+            new: Some("set up".to_owned()),
+        });
+    }
+    Ok(if changes.is_empty() {
+        Action::None
+    } else {
+        Action::Update(changes)
+    })
+}
+
+/// What has to happen to a container whose spec is known, on a server with this engine.
+pub(super) fn decide_container(spec: &Spec, engine: &EngineState) -> Action {
+    let Some(found) = engine.container(&spec.name) else {
+        return Action::Create;
+    };
+    let mut comparison = found.compare(spec, engine.image_id(spec.image.name()));
+    if !comparison.replace.is_empty() {
+        comparison.replace.append(&mut comparison.in_place);
+        return Action::Replace(comparison.replace);
+    }
+    if found.state != State::Running {
+        return Action::Start;
+    }
+    let mut changes = comparison.in_place;
+    changes.extend(leftovers(&spec.name, engine).map(|name| Change {
+        field: "left by an interrupted replacement".to_owned(),
+        old: Some(name.to_owned()),
+        new: None,
+    }));
+    if changes.is_empty() {
+        Action::None
+    } else {
+        Action::Update(changes)
+    }
+}
+
+/// The names of containers that an interrupted replacement of a container left behind.
+pub(super) fn leftovers<'a>(
+    name: &'a str,
+    engine: &'a EngineState,
+) -> impl Iterator<Item = &'a str> {
+    LEFTOVERS.iter().filter_map(move |ending| {
+        let leftover = format!("{name}{ending}");
+        engine.container(&leftover).map(|found| found.name.as_str())
+    })
+}
+
+fn unknown(variables: &[Variable]) -> Action {
+    Action::Unknown(variables.iter().map(ToString::to_string).collect())
+}
+
+/// Takes values away that came from the environment: they may be secrets.
+fn masked(action: Action, container: &Container) -> Action {
+    let from_outside =
+        |variable: &Variable| matches!(variable, Variable::Env(_) | Variable::Secret(_));
+    let keys = container.body.keys_with("environment", from_outside);
+    let mask = |changes: Vec<Change>| {
+        let hide = |mut change: Change| {
+            let key = change.field.strip_prefix("environment.");
+            if key.is_some_and(|key| keys.iter().any(|masked| masked == key)) {
+                change.old = change.old.map(|_| "***".to_owned());
+                change.new = change.new.map(|_| "***".to_owned());
+            }
+            change
+        };
+        changes.into_iter().map(hide).collect()
+    };
+    match action {
+        Action::Update(changes) => Action::Update(mask(changes)),
+        Action::Replace(changes) => Action::Replace(mask(changes)),
+        other => other,
+    }
+}

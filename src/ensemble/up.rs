@@ -1,0 +1,113 @@
+//! Bringing a manifest up, and saying what that would do.
+
+use std::{path::Path, time::Instant};
+
+use super::{Graph, Manifest, Observed, Plan, Request, apply::Apply, load, observe, reconcile};
+use crate::{
+    diagnostic::{Diagnostic, Failure, Kind},
+    event::{Event, Outcome},
+    provider::{Node, ServerChange},
+    session::Session,
+    value::{Invalid, Value},
+};
+
+/// A manifest, what is there, and what has to happen.
+struct Prepared {
+    manifest: Manifest,
+    graph: Graph,
+    observed: Observed,
+    plan: Plan,
+}
+
+/// Says what bringing up the manifest at `path` would do.
+pub async fn plan(session: &Session, path: &Path, request: &Request) -> Result<Plan, Failure> {
+    Ok(prepare(session, path, request).await?.plan)
+}
+
+/// Brings up the manifest at `path`: shows the plan, asks, and makes it so.
+pub async fn up(session: &Session, path: &Path, request: &Request) -> Result<(), Failure> {
+    let started = Instant::now();
+    let prepared = prepare(session, path, request).await?;
+    let plan = &prepared.plan;
+    session.events.emit(Event::Plan(plan.to_string()));
+    if plan.is_empty() {
+        let name = &plan.manifest;
+        let seconds = started.elapsed().as_secs_f64();
+        session
+            .events
+            .note(format!("`{name}` is up to date ({seconds:.1} s)"));
+        return Ok(());
+    }
+    if session.settings.dry_run {
+        session.events.emit(Event::WouldDo(plan.summary()));
+        return Ok(());
+    }
+    let question = format!("Bring up `{}`: {}?", plan.manifest, plan.summary());
+    session.events.confirm(&question, None)?;
+
+    let scope = session.cancel.scope();
+    let apply = Apply {
+        session,
+        manifest: &prepared.manifest,
+        graph: &prepared.graph,
+        observed: &prepared.observed,
+        plan,
+        request,
+        differences: &|node, options| differences(session, node, options),
+    };
+    let lines = apply.run().await;
+    drop(scope);
+    let mut failures: Vec<Diagnostic> = lines
+        .iter()
+        .filter_map(|line| line.failure.clone())
+        .collect();
+    let skipped = lines.iter().any(|line| line.outcome == Outcome::Skipped);
+    session.events.emit(Event::Recap {
+        noun: "thing",
+        lines,
+    });
+    if session.cancel.is_stopping() && skipped {
+        failures.push(
+            Diagnostic::new(Kind::Interrupted, "interrupted")
+                .help("run it again: what is done stays done".to_owned()),
+        );
+    }
+    if !failures.is_empty() {
+        return Err(Failure(failures));
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    session
+        .events
+        .note(format!("`{}` is up ({seconds:.1} s)", plan.manifest));
+    Ok(())
+}
+
+async fn prepare(session: &Session, path: &Path, request: &Request) -> Result<Prepared, Failure> {
+    let manifest = load(path, &session.providers)?;
+    let graph = Graph::of(&manifest)?;
+    let activity = session
+        .events
+        .start(&manifest.name, "looking at what is there");
+    let observed = observe(session, &manifest).await?;
+    drop(activity);
+    let differences = |node: &Node, options: &Value| differences(session, node, options);
+    let plan = reconcile(&manifest, &graph, &observed, request, &differences)?;
+    Ok(Prepared {
+        manifest,
+        graph,
+        observed,
+        plan,
+    })
+}
+
+fn differences(
+    session: &Session,
+    node: &Node,
+    options: &Value,
+) -> Result<Vec<ServerChange>, Invalid> {
+    match session.providers.of(node) {
+        Ok(provider) => provider.changes(node, options),
+        // The node came from a provider, so there is one.
+        Err(_) => Ok(Vec::new()),
+    }
+}
