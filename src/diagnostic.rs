@@ -259,6 +259,25 @@ pub fn did_you_mean<'a>(
     nearest(name, candidates).map(|near| format!("did you mean `{near}`?"))
 }
 
+/// What the system says of an error, as a part of a sentence: `connection refused` instead of
+/// `Connection refused (os error 111)`.
+pub fn plain(error: impl fmt::Display) -> String {
+    let text = error.to_string();
+    let text = match text.find(" (os error ") {
+        Some(end) => &text[..end],
+        None => &text,
+    };
+    let mut chars = text.chars();
+    match (chars.next(), chars.next()) {
+        // A word in capitals stays one.
+        (Some(first), Some(second)) if second.is_lowercase() => {
+            let rest = &text[first.len_utf8()..];
+            first.to_lowercase().chain(rest.chars()).collect()
+        }
+        _ => text.to_owned(),
+    }
+}
+
 /// `1 server`, `2 servers`.
 pub fn plural(count: usize, noun: &str) -> String {
     match count {

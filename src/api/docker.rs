@@ -206,6 +206,11 @@ fn decode(session: &Session, options: &Map) -> Result<(Spec, bool), Diagnostic> 
     let name = name
         .or_else(|| image.as_deref().map(name_of))
         .ok_or_else(|| Diagnostic::new(Kind::Usage, "docker.run: `name` is missing"))?;
+    if name.len() < 2 {
+        let message = format!("name: `{name}` is too short for a container");
+        return Err(Diagnostic::new(Kind::Usage, message)
+            .help("the Docker Engine wants two characters at least".to_owned()));
+    }
     let value = Value {
         data: Data::Map(entries),
         span: None,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use rhai::ImmutableString;
 
 use super::{Api, call::Call, namespace::Namespace};
-use crate::diagnostic::{Diagnostic, Kind};
+use crate::diagnostic::{Diagnostic, Kind, plain};
 
 /// How long a request may take, its answer included.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,7 +33,7 @@ async fn get(url: &str) -> Result<String, Diagnostic> {
         } else {
             Kind::Failed
         };
-        Diagnostic::new(kind, format!("GET {url}: {root}"))
+        Diagnostic::new(kind, format!("GET {url}: {}", plain(root)))
     };
     let provider = rustls::crypto::ring::default_provider();
     // Fails when a provider is set already, which is fine.

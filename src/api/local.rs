@@ -11,7 +11,7 @@ use super::{
     ssh::{check, output_map},
 };
 use crate::{
-    diagnostic::{Diagnostic, Kind},
+    diagnostic::{Diagnostic, Kind, plain},
     event::Lines,
     process::Program,
 };
@@ -81,5 +81,5 @@ fn run(call: &Call, program: Program, line: &str) -> Answer<String> {
 }
 
 fn failed(error: &std::io::Error) -> Diagnostic {
-    Diagnostic::new(Kind::Failed, error.to_string())
+    Diagnostic::new(Kind::Failed, plain(error))
 }

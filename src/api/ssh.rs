@@ -183,10 +183,9 @@ pub(super) fn output_map(output: Option<&Output>) -> Map {
 fn put(call: &Call, host: &Host, content: &str, path: &str) -> Answer<()> {
     let session = &call.session;
     let target = quote(path);
-    // Written beside the target and moved into its place.
-    let line = format!(
-        "set -e; t=$(mktemp {target}.XXXXXX); cat >\"$t\"; chmod 644 \"$t\"; mv \"$t\" {target}"
-    );
+    // Written beside the target, as a file that was not there before (`-C`), and moved into its
+    // place.
+    let line = format!("set -eC; t={target}.$$; cat >\"$t\"; chmod 644 \"$t\"; mv \"$t\" {target}");
     let command = Command {
         stdin: content.to_owned().into(),
         timeout: session.settings.timeout,

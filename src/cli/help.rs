@@ -22,14 +22,12 @@ impl Help {
             events.emit(Event::Data(help.to_string()));
             return Ok(());
         };
-        // A subcommand of ours is no task.
+        // As on the command line, a subcommand comes before a task of that name.
         let mut command = Cli::command();
-        let subcommand = command.find_subcommand_mut(&name).cloned();
-        let mut start = Start::new(events)?;
-        let text = match (start.scripts.find(&name), subcommand) {
-            (Ok(task), _) => describe(&task),
-            (Err(_), Some(mut subcommand)) => subcommand.render_long_help().to_string(),
-            (Err(error), None) => return Err(error),
+        command.build();
+        let text = match command.find_subcommand_mut(&name) {
+            Some(subcommand) => subcommand.render_long_help().to_string(),
+            None => describe(&*Start::new(events)?.scripts.find(&name)?),
         };
         events.emit(Event::Data(text));
         Ok(())

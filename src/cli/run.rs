@@ -9,13 +9,13 @@ use std::{
     time::Duration,
 };
 
-use clap::Args;
+use clap::{Args, CommandFactory};
 use tokio::runtime::{Builder, Runtime};
 
-use super::{flags::Flags, report, start::Start};
+use super::{Cli, flags::Flags, report, start::Start};
 use crate::{
     cancel::Cancel,
-    diagnostic::{Diagnostic, Failure, Kind},
+    diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
     event::{Event, Events, Interface},
     script::{Bound, Task, bind, run},
     session::Session,
@@ -62,12 +62,29 @@ impl Run {
             let Some((name, words)) = words.split_first() else {
                 return Err(Diagnostic::new(Kind::Usage, "a task is missing beside `:::`").into());
             };
+            if name.starts_with('-') {
+                return Err(unknown_flag(name).into());
+            }
             let task = start.scripts.find(name)?;
             let bound = bind(&task, words)?;
             calls.push((task, bound));
         }
         execute(start, &calls, flags, terminal, events)
     }
+}
+
+/// What stands where a task should, and looks like a flag, is one that we do not have.
+fn unknown_flag(flag: &str) -> Diagnostic {
+    let command = Cli::command();
+    let known: Vec<String> = command
+        .get_arguments()
+        .filter_map(|argument| argument.get_long())
+        .map(|long| format!("--{long}"))
+        .collect();
+    let name = flag.split('=').next().unwrap_or(flag);
+    let help = did_you_mean(name, known.iter().map(String::as_str))
+        .unwrap_or_else(|| "`hitc --help` lists the flags there are".to_owned());
+    Diagnostic::new(Kind::Usage, format!("there is no flag `{name}`")).help(help)
 }
 
 impl Exec {

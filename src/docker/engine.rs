@@ -152,7 +152,7 @@ pub(super) fn cause(error: &BollardError) -> String {
             while let Some(source) = root.source() {
                 root = source;
             }
-            root.to_string()
+            crate::diagnostic::plain(root)
         }
     }
 }

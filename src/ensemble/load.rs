@@ -17,7 +17,7 @@ use super::{
     yaml,
 };
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind, Source, did_you_mean},
+    diagnostic::{Diagnostic, Failure, Kind, Source, did_you_mean, plain},
     docker::Spec,
     project::Project,
     provider::{Providers, numbered},
@@ -30,6 +30,16 @@ const ENDINGS: [&str; 2] = ["yml", "yaml"];
 const TEMPLATES: &str = "templates";
 /// Keys of a server that the manifest reference has and that do not work yet.
 const NOT_YET: [&str; 3] = ["firewall", "docker_mount", "protect"];
+/// Keys of a server that are not its provider's.
+const KEYS: [&str; 7] = [
+    "template",
+    "provider",
+    "count",
+    "containers",
+    "firewall",
+    "docker_mount",
+    "protect",
+];
 /// How many servers or containers one entry may stand for.
 const MOST: i64 = 1000;
 
@@ -40,7 +50,7 @@ pub fn load(path: &Path, providers: &Providers) -> Result<Manifest, Failure> {
     let text = fs::read_to_string(&path).map_err(|error| {
         let cause = match error.kind() {
             io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
-            _ => error.to_string(),
+            _ => plain(error),
         };
         let message = format!("manifest `{}`: {cause}", path.display());
         Diagnostic::new(Kind::Usage, message)
@@ -102,22 +112,26 @@ pub(super) fn read(
         errors: Vec::new(),
     };
     loader.document(&document);
+    // What could not be read cannot be referred to, which is no error of its own.
     if loader.errors.is_empty() {
         loader.check_references();
     }
-    if loader.errors.is_empty() {
-        loader.check_values();
-    }
+    loader.check_values();
     if loader.errors.is_empty()
         && let Err(cycle) = Graph::of(&loader.manifest)
     {
         loader.errors.push(cycle);
     }
-    if loader.errors.is_empty() {
-        Ok(loader.manifest)
-    } else {
-        Err(Failure(loader.errors))
+    let Loader {
+        manifest,
+        mut errors,
+        ..
+    } = loader;
+    if errors.is_empty() {
+        return Ok(manifest);
     }
+    errors.sort_by_key(|error| error.excerpts.first().map(|excerpt| excerpt.span.start));
+    Err(Failure(errors))
 }
 
 struct Loader<'a> {
@@ -271,8 +285,7 @@ impl Loader<'_> {
 
     fn container(&mut self, entry: &Entry) -> Vec<Container> {
         let name = &entry.key;
-        // The engine wants two characters at least; suffixes with a dot are ours.
-        if !is_name(name) || name.len() < 2 {
+        if !is_name(name) {
             self.bad_name("container", entry);
             return Vec::new();
         }
@@ -317,7 +330,7 @@ impl Loader<'_> {
     fn bad_name(&mut self, what: &str, entry: &Entry) {
         let message = format!("`{}` is no name for a {what}", entry.key);
         let diagnostic = Diagnostic::new(Kind::Usage, message)
-            .help("use letters, digits, dashes and underscores".to_owned());
+            .help("use letters, digits, dashes and underscores, two at least".to_owned());
         self.wrong(diagnostic, entry.key_span.clone());
     }
 
@@ -408,7 +421,8 @@ impl Loader<'_> {
             };
             let provider = self.providers.get(&server.provider);
             if let (Ok(provider), Ok(options)) = (provider, server.options.resolve(&sample)) {
-                errors.extend(provider.validate(&options).err());
+                let invalid = provider.validate(&options).err();
+                errors.extend(invalid.map(|error| self.meant_for_server(server, error)));
             }
             for container in &server.containers {
                 let what = format!("container `{}`", container.name);
@@ -425,6 +439,21 @@ impl Loader<'_> {
     }
 }
 
+impl Loader<'_> {
+    /// A key that a provider does not know may be a misspelt one of the server's own.
+    fn meant_for_server(&self, server: &Server, mut error: Invalid) -> Invalid {
+        let span = error.span.clone();
+        let key = span.and_then(|span| self.manifest.source.text.get(span));
+        if let Some(key) = key
+            && let Some(help) = did_you_mean(key, KEYS)
+        {
+            error.message = format!("server `{}`: there is no `{key}`", server.name);
+            error.help = Some(help);
+        }
+        error
+    }
+}
+
 /// Something of the kind that a variable stands for.
 fn sample(variable: &Variable) -> &'static str {
     match variable {
@@ -435,10 +464,11 @@ fn sample(variable: &Variable) -> &'static str {
     }
 }
 
-/// Letters, digits, dashes and underscores, beginning with a letter or digit.
+/// Letters, digits, dashes and underscores, beginning with a letter or digit. The engine wants two
+/// at least; endings with a dot are ours.
 fn is_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && name.len() <= 50
+        && (2..=50).contains(&name.len())
         && name
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')

@@ -14,6 +14,7 @@ use async_trait::async_trait;
 
 use super::{Create, Error, Node, NodeState, Provider, ServerChange};
 use crate::{
+    diagnostic::plain,
     event::Activity,
     ssh::{HostKey, KnownHosts, Target},
     value::{Fields, Invalid, Value},
@@ -99,7 +100,7 @@ fn read(path: &Path) -> Result<Vec<Node>, Error> {
             return Err(Error::File {
                 path: path.display().to_string(),
                 line: 0,
-                cause: error.to_string(),
+                cause: plain(error),
             });
         }
     };

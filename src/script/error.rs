@@ -3,13 +3,10 @@
 
 use rhai::{EvalAltResult, Position};
 
-use super::{
-    library::Library,
-    unit::{lower_first, span},
-};
+use super::{library::Library, unit::span};
 use crate::{
     api::failure_of,
-    diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
+    diagnostic::{Diagnostic, Failure, Kind, did_you_mean, plain},
 };
 
 /// A place in a script, and the function that was called there, if one was.
@@ -19,9 +16,9 @@ struct Place {
     called: Option<String>,
 }
 
-/// Explains an error of the engine.
-pub(super) fn explain(library: &Library, error: &EvalAltResult) -> Failure {
-    let (innermost, places) = unwind(error);
+/// Explains an error of the engine. `file` is the script whose top level was run, if one was.
+pub(super) fn explain(library: &Library, file: Option<&str>, error: &EvalAltResult) -> Failure {
+    let (innermost, places) = unwind(file.unwrap_or_default(), error);
     let mut failure = match innermost {
         EvalAltResult::ErrorRuntime(value, _) => failure_of(value).unwrap_or_else(|| {
             let text = match value.read_lock::<rhai::Map>() {
@@ -44,9 +41,9 @@ pub(super) fn explain(library: &Library, error: &EvalAltResult) -> Failure {
 }
 
 /// The error itself, and the places from the innermost to the outermost.
-fn unwind(error: &EvalAltResult) -> (&EvalAltResult, Vec<Place>) {
+fn unwind<'a>(file: &str, error: &'a EvalAltResult) -> (&'a EvalAltResult, Vec<Place>) {
     let mut places = Vec::new();
-    let mut file = String::new();
+    let mut file = file.to_owned();
     let mut current = error;
     // The position of a call is in the file of the caller, the source is that of the function.
     while let EvalAltResult::ErrorInFunctionCall(name, source, inner, position) = current {
@@ -62,7 +59,7 @@ fn unwind(error: &EvalAltResult) -> (&EvalAltResult, Vec<Place>) {
         position: current.position(),
         called: None,
     });
-    // The outermost is the call that we made ourselves.
+    // Without a file, the outermost is the call that we made ourselves.
     places.retain(|place| !place.file.is_empty() && !place.position.is_none());
     places.reverse();
     (current, places)
@@ -87,9 +84,11 @@ fn locate(library: &Library, diagnostic: &mut Diagnostic, places: &[Place]) {
                 Some(name) => format!("in `{name}`, called"),
                 None => "called".to_owned(),
             };
-            diagnostic
-                .notes
-                .push(format!("{called} at {file}:{line}:{column}"));
+            let note = format!("{called} at {file}:{line}:{column}");
+            // Recursion says the same again and again.
+            if diagnostic.notes.last() != Some(&note) {
+                diagnostic.notes.push(note);
+            }
         } else {
             let span = span(&source, place.position);
             diagnostic.excerpts.push(crate::diagnostic::Excerpt {
@@ -124,12 +123,12 @@ fn describe(library: &Library, error: &EvalAltResult) -> Diagnostic {
             diagnostic("calls are nested too deeply".to_owned())
                 .help("does a function call itself without end?".to_owned())
         }
-        EvalAltResult::ErrorParsing(kind, _) => diagnostic(lower_first(&kind.to_string())),
+        EvalAltResult::ErrorParsing(kind, _) => diagnostic(plain(kind)),
         other => {
             // The message without the position, which is shown as an excerpt.
             let text = other.to_string();
             let end = text.rfind(" (line ").unwrap_or(text.len());
-            diagnostic(lower_first(&text[..end]))
+            diagnostic(plain(&text[..end]))
         }
     }
 }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     api::throw,
-    diagnostic::{Diagnostic, Failure, Kind, Source, did_you_mean},
+    diagnostic::{Diagnostic, Failure, Kind, Source, did_you_mean, plain},
 };
 
 thread_local! {
@@ -79,7 +79,7 @@ impl Library {
         let _importing = Importing::begin(name)?;
         let unit = self.unit(engine, name)?;
         let module = Module::eval_ast_as_new(Scope::new(), &unit.ast, engine)
-            .map_err(|error| explain(self, &error))?;
+            .map_err(|error| explain(self, Some(name), &error))?;
         let module: Shared<Module> = module.into();
         self.modules().insert(name.to_owned(), module.clone());
         Ok(module)
@@ -134,7 +134,7 @@ impl Library {
         fs::read_to_string(self.root.join(name)).map_err(|error| {
             let cause = match error.kind() {
                 io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
-                _ => error.to_string(),
+                _ => plain(error),
             };
             Diagnostic::new(Kind::Usage, format!("`{name}`: {cause}"))
         })

@@ -123,7 +123,7 @@ impl Scripts {
             .map_err(|error| Diagnostic::new(Kind::Failed, error.to_string()))?;
         self.engine
             .eval_ast_with_scope(&mut scope, &ast)
-            .map_err(|error| explain(&self.library, &error))
+            .map_err(|error| explain(&self.library, None, &error))
     }
 
     /// What the hitcfile set with `config`.

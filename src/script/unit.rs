@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rhai::{AST, ASTNode, Engine, Expr, ParseError, ParseErrorType, Position, Stmt};
 
-use crate::diagnostic::{Diagnostic, Kind, Source, did_you_mean};
+use crate::diagnostic::{Diagnostic, Kind, Source, did_you_mean, plain};
 
 /// A compiled script.
 pub(super) struct Unit {
@@ -72,7 +72,7 @@ fn explain(engine: &Engine, source: &Arc<Source>, error: &ParseError) -> Diagnos
             help = Some("write `//` for a comment on anything else".to_owned());
             "a `///` comment must stand right above a function".to_owned()
         }
-        other => lower_first(&other.to_string()),
+        other => plain(other),
     };
     // Some errors are at the end of the text and have no position.
     let span = match error.position() {
@@ -94,12 +94,4 @@ fn namespaces(engine: &Engine) -> Vec<String> {
     names.sort();
     names.dedup();
     names
-}
-
-pub(super) fn lower_first(text: &str) -> String {
-    let mut chars = text.chars();
-    match chars.next() {
-        Some(first) => first.to_lowercase().chain(chars).collect(),
-        None => String::new(),
-    }
 }

@@ -14,6 +14,7 @@ use super::{
     channel::{Drained, Stream},
     key,
 };
+use crate::diagnostic::plain;
 
 /// sshd serves ten sessions on a connection (`MaxSessions` in sshd_config(5)); we keep below.
 const SESSIONS: usize = 8;
@@ -146,15 +147,15 @@ async fn dial(target: &Target) -> Result<Handle<Checker>, Error> {
         .map_err(|error| Error::Resolve {
             host: target.name.clone(),
             address: target.address.clone(),
-            cause: error.to_string(),
+            cause: plain(&error),
         })?
         .collect();
     let socket = TcpStream::connect(addresses.as_slice())
         .await
-        .map_err(|error| connect(describe(&error)))?;
+        .map_err(|error| connect(plain(&error)))?;
     socket
         .set_nodelay(true)
-        .map_err(|error| connect(describe(&error)))?;
+        .map_err(|error| connect(plain(&error)))?;
 
     let mut config = client::Config {
         keepalive_interval: Some(KEEPALIVE),
@@ -303,21 +304,9 @@ impl Checker {
     }
 }
 
-/// A system error without the `(os error 111)`.
-fn describe(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        std::io::ErrorKind::HostUnreachable => "no route to host".to_owned(),
-        std::io::ErrorKind::NetworkUnreachable => "network unreachable".to_owned(),
-        std::io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
-        std::io::ErrorKind::TimedOut => "connection timed out".to_owned(),
-        _ => error.to_string(),
-    }
-}
-
 fn protocol(error: &russh::Error) -> String {
     match error {
-        russh::Error::IO(error) => describe(error),
+        russh::Error::IO(error) => plain(error),
         russh::Error::HUP | russh::Error::Disconnect => {
             "the server hung up during the handshake".to_owned()
         }

@@ -11,6 +11,7 @@ use std::{
 use russh::keys::{self, Algorithm, PrivateKey, ssh_key::LineEnding};
 
 use super::Error;
+use crate::diagnostic::plain;
 
 /// A private key on disk and its public half.
 #[derive(Clone, Debug)]
@@ -89,7 +90,7 @@ pub(super) fn load(path: &Path) -> Result<Arc<PrivateKey>, Error> {
                      name another key with `--identity`"
                         .to_owned()
                 }
-                keys::Error::IO(error) => error.to_string(),
+                keys::Error::IO(error) => plain(error),
                 other => format!("not a private key: {other}"),
             },
         })

@@ -18,6 +18,7 @@ use russh::keys::{Algorithm, PublicKey};
 use sha1::Sha1;
 
 use super::Error;
+use crate::diagnostic::plain;
 
 /// What the file says about a host's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -177,7 +178,7 @@ impl KnownHosts {
             let text = match fs::read_to_string(&self.path) {
                 Ok(text) => text,
                 Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
-                Err(error) => return Err(self.fail(error.to_string())),
+                Err(error) => return Err(self.fail(plain(error))),
             };
             *entries = Some(parse(&text));
         }

@@ -1,0 +1,331 @@
+//! Scripts that are wrong, and how that is said.
+
+use crate::support::{Project, Run};
+
+fn run(hitcfile: &str, arguments: &[&str]) -> Run {
+    Project::new()
+        .file("hitcfile.rhai", hitcfile)
+        .run(arguments)
+}
+
+#[test]
+fn a_syntax_error() {
+    run("/// A.\nfn a( { }\n", &["tasks"]).fails(
+        2,
+        "\
+error: expecting ')' to close the parameters list of function 'a'
+ --> hitcfile.rhai:2:7
+  |
+2 | fn a( { }
+  |       ^
+",
+    );
+}
+
+#[test]
+fn an_unknown_function() {
+    run("/// A.\nfn a() { docker::rnu(1) }\n", &["run", "a"]).fails(
+        2,
+        "\
+error: there is no function `docker::rnu`
+ --> hitcfile.rhai:2:18
+  |
+2 | fn a() { docker::rnu(1) }
+  |                  ^^^
+  |
+  = help: did you mean `run`?
+",
+    );
+    run(
+        "/// A.\nfn a() { helo() }\nprivate fn hello() {}\n",
+        &["run", "a"],
+    )
+    .fails(
+        2,
+        "\
+error: there is no function `helo`
+ --> hitcfile.rhai:2:10
+  |
+2 | fn a() { helo() }
+  |          ^^^^
+  |
+  = help: did you mean `hello`?
+",
+    );
+}
+
+#[test]
+fn all_of_them_not_just_the_first() {
+    let run = run("/// A.\nfn a() { one(); [1].two() }\n", &["tasks"]);
+    assert_eq!(run.status, 2);
+    let errors: Vec<&str> = run
+        .stderr
+        .lines()
+        .filter(|l| l.starts_with("error"))
+        .collect();
+    assert_eq!(
+        errors,
+        [
+            "error: there is no function `one`",
+            "error: there is no function `two`"
+        ]
+    );
+}
+
+#[test]
+fn a_wrong_number_of_arguments() {
+    run("/// A.\nfn a() { ui::note(\"a\", \"b\") }\n", &["run", "a"]).fails(
+        2,
+        "\
+error: `ui::note` does not take 2 arguments
+ --> hitcfile.rhai:2:14
+  |
+2 | fn a() { ui::note(\"a\", \"b\") }
+  |              ^^^^
+  |
+  = help: it is `note(text: string)`
+",
+    );
+}
+
+#[test]
+fn a_wrong_type_of_argument() {
+    run("/// A.\nfn a() { ui::note(1) }\n", &["run", "a"]).fails(
+        1,
+        "\
+error: `ui::note` does not take (i64)
+ --> hitcfile.rhai:2:14
+  |
+2 | fn a() { ui::note(1) }
+  |              ^^^^
+  |
+  = help: it is `note(text: string)`
+",
+    );
+}
+
+#[test]
+fn an_unknown_variable_or_namespace() {
+    run("/// A.\nfn a() { foo }\n", &["run", "a"]).fails(
+        2,
+        "\
+error: there is no variable `foo`
+ --> hitcfile.rhai:2:10
+  |
+2 | fn a() { foo }
+  |          ^^^
+  |
+  = help: declare it with `let foo = …`, or write `global::foo` for a constant of the file
+",
+    );
+    run("/// A.\nfn a() { dokcer::ps() }\n", &["run", "a"]).fails(
+        2,
+        "\
+error: there is no namespace `dokcer`
+ --> hitcfile.rhai:2:10
+  |
+2 | fn a() { dokcer::ps() }
+  |          ^^^^^^
+  |
+  = help: did you mean `docker`?
+",
+    );
+}
+
+#[test]
+fn a_comment_that_does_not_fit() {
+    run(
+        "/// A.\n/// @param naem  the name\nfn a(name) {}\n",
+        &["tasks"],
+    )
+    .fails(
+        2,
+        "\
+error: `a` has no parameter `naem`
+ --> hitcfile.rhai:2:12
+  |
+2 | /// @param naem  the name
+  |            ^^^^
+  |
+  = help: did you mean `name`?
+",
+    );
+    run("/// A constant.\nconst X = 1;\n", &["tasks"]).fails(
+        2,
+        "\
+error: a `///` comment must stand right above a function
+ --> hitcfile.rhai:1:1
+  |
+1 | /// A constant.
+  | ^
+  |
+  = help: write `//` for a comment on anything else
+",
+    );
+}
+
+#[test]
+fn a_wrong_setting() {
+    run("config(#{ forsk: 3 });\n", &["run", "nodes"]).fails(
+        2,
+        "\
+error: config: there is no `forsk`
+ --> hitcfile.rhai:1:1
+  |
+1 | config(#{ forsk: 3 });
+  | ^^^^^^
+  |
+  = help: did you mean `forks`?
+",
+    );
+}
+
+#[test]
+fn doing_something_while_being_loaded() {
+    run("local::run(\"touch /tmp/hitc-was-here\");\n", &["tasks"]).fails(
+        2,
+        "\
+error: `run` is called while the script is being loaded
+ --> hitcfile.rhai:1:8
+  |
+1 | local::run(\"touch /tmp/hitc-was-here\");
+  |        ^^^
+  |
+  = help: call it inside a function
+",
+    );
+}
+
+#[test]
+fn a_command_that_fails() {
+    let text = "/// A.\nfn a() { inner() }\nprivate fn inner() {\n    \
+                local::run(\"echo out; echo complaint >&2; exit 3\");\n}\n";
+    run(text, &["run", "a"]).is(
+        1,
+        "out\n",
+        "\
+complaint
+error: `echo out; echo complaint >&2; exit 3` ended with exit status 3
+ --> hitcfile.rhai:4:12
+  |
+4 |     local::run(\"echo out; echo complaint >&2; exit 3\");
+  |            ^^^
+  |
+  = note: complaint
+  = note: in `inner`, called at hitcfile.rhai:2:10
+",
+    );
+}
+
+#[test]
+fn an_error_can_be_caught() {
+    let text = "/// A.\nfn a() {\n    try { local::run(\"exit 3\") } \
+                catch (e) { print(`${e.kind} ${e.code} ${e.message}`) }\n}\n";
+    run(text, &["run", "a"]).is(0, "failed 3 `exit 3` ended with exit status 3\n", "");
+}
+
+#[test]
+fn a_script_may_throw() {
+    run("/// A.\nfn a() { throw \"no\" }\n", &["run", "a"]).fails(
+        1,
+        "\
+error: no
+ --> hitcfile.rhai:2:10
+  |
+2 | fn a() { throw \"no\" }
+  |          ^^^^^
+",
+    );
+}
+
+#[test]
+fn endless_recursion_is_an_error() {
+    run("/// A.\nfn a() { a() }\n", &["run", "a"]).fails(
+        1,
+        "error: calls are nested too deeply\nhelp: does a function call itself without end?\n",
+    );
+}
+
+#[test]
+fn imports() {
+    let project = |lib: &str| {
+        Project::new()
+            .file(
+                "hitcfile.rhai",
+                "import \"lib/x\" as x;\n/// A.\nfn a() { x::f() }\n",
+            )
+            .file("lib/x.rhai", lib)
+            .file("lib/y.rhai", "import \"x\" as x;\n/// G.\nfn g() {}\n")
+            .file(
+                "lib/deep/z.rhai",
+                "import \"../z\" as z;\n/// H.\nfn h() { z::z() }\n",
+            )
+            .file("lib/z.rhai", "/// Z.\nfn z() { print(\"z\") }\n")
+    };
+    project("import \"deep/z\" as z;\n/// F.\nfn f() { z::h() }\n")
+        .run(&["run", "a"])
+        .is(0, "z\n", "");
+    project("import \"y\" as y;\n/// F.\nfn f() {}\n")
+        .run(&["run", "a"])
+        .fails(
+            2,
+            "\
+error: scripts import each other: lib/x.rhai → lib/y.rhai → lib/x.rhai
+ --> lib/y.rhai:1:8
+  |
+1 | import \"x\" as x;
+  |        ^
+  |
+  = note: called at lib/x.rhai:1:8
+  = note: called at hitcfile.rhai:1:8
+  = help: move what both need into a third script
+",
+        );
+    project("/// F.\nfn f() { throw \"deep\" }\n")
+        .run(&["run", "a"])
+        .fails(
+            1,
+            "\
+error: deep
+ --> lib/x.rhai:2:10
+  |
+2 | fn f() { throw \"deep\" }
+  |          ^^^^^
+  |
+  = note: in `f`, called at hitcfile.rhai:3:13
+",
+        );
+    Project::new()
+        .file("hitcfile.rhai", "import \"lib/z\" as z;\n")
+        .run(&["tasks"])
+        .fails(
+            2,
+            "\
+error: there is no script `lib/z.rhai`
+ --> hitcfile.rhai:1:8
+  |
+1 | import \"lib/z\" as z;
+  |        ^
+",
+        );
+    run("import \"std/rerty\" as retry;\n", &["tasks"]).fails(
+        2,
+        "\
+error: there is no module `std/rerty`
+ --> hitcfile.rhai:1:8
+  |
+1 | import \"std/rerty\" as retry;
+  |        ^
+  |
+  = help: did you mean `std/retry`?
+",
+    );
+}
+
+#[test]
+fn the_users_functions_are_not_the_librarys() {
+    // `nodes` of the built-in script calls `provider::nodes`, never a `nodes` of the user's.
+    let text = "/// Mine.\nfn nodes() { print(\"mine\") }\nfn fail() { throw \"hijacked\" }\n\
+                /// @param x y\nfn table(x) { throw \"hijacked\" }\n";
+    run(text, &["run", "nodes"]).is(0, "mine\n", "");
+}

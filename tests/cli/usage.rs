@@ -1,0 +1,205 @@
+//! The command line itself: what there is, and what is not.
+
+use crate::support::Project;
+
+#[test]
+fn without_arguments_it_says_what_it_can_do() {
+    let run = Project::new().run(&[]).ok();
+    assert!(run.stdout.starts_with(
+        "Servers at any cloud, the containers on them, and the tasks you run there\n\n\
+         Usage: hitc [OPTIONS] [COMMAND]\n"
+    ));
+    assert_eq!(run.stderr, "");
+}
+
+#[test]
+fn an_unknown_flag() {
+    let run = Project::new().run(&["run", "--hots", "x", "nodes"]);
+    run.fails(
+        2,
+        "error: there is no flag `--hots`\nhelp: did you mean `--hosts`?\n",
+    );
+    let run = Project::new().run(&["tasks", "--jsno"]);
+    assert_eq!(run.status, 2);
+    assert!(
+        run.stderr.contains("unexpected argument '--jsno' found"),
+        "{run}"
+    );
+}
+
+#[test]
+fn tasks_lists_the_users_and_the_built_in_ones() {
+    let project = Project::new().file(
+        "hitcfile.rhai",
+        "import \"tasks/db\" as db;\n\n/// Deploy it.\nfn deploy(host) {}\n\nprivate fn helper() {}\n\n\
+         /// Not shown.\n/// @hidden\nfn secret() {}\n",
+    );
+    let project = project.file("tasks/db.rhai", "/// Back it up.\nfn backup(host) {}\n");
+    let run = project.run(&["tasks"]).ok();
+    assert!(
+        run.stdout
+            .starts_with("deploy         Deploy it.\n\ndb.backup      Back it up.\n\nnodes "),
+        "{run}"
+    );
+    project
+        .run(&["tasks", "back"])
+        .is(0, "db.backup  Back it up.\n", "");
+    project
+        .run(&["tasks", "nothing"])
+        .fails(3, "error: there is no task with `nothing` in its name\n");
+}
+
+#[test]
+fn tasks_as_json() {
+    let project = Project::new().file(
+        "hitcfile.rhai",
+        "/// Deploy it.\n///\n/// All of it.\n/// @param tag = \"x\"  the tag\n\
+         /// @example hitc run deploy\nfn deploy(host, tag) {}\n",
+    );
+    let run = project.run(&["tasks", "--json", "deploy"]).ok();
+    let tasks: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(
+        tasks,
+        serde_json::json!([{
+            "name": "deploy",
+            "namespace": null,
+            "summary": "Deploy it.",
+            "doc": "All of it.",
+            "params": [{"name": "tag", "type": "text", "default": "\"x\"", "doc": "the tag"}],
+            "readonly": false,
+            "aliases": [],
+            "examples": ["hitc run deploy"],
+            "file": "hitcfile.rhai",
+            "line": 1,
+        }])
+    );
+}
+
+#[test]
+fn help_for_a_task() {
+    Project::new().run(&["help", "docker.kill"]).is(
+        0,
+        "docker.kill
+
+End a container and remove it.
+
+Usage
+  hitc run [-H NAME | -R ROLE | --all] docker.kill NAME
+
+Parameters
+  name  the container's name
+
+Runs
+  on all selected servers at once
+
+Examples
+  hitc run -R web docker.kill nginx
+",
+        "",
+    );
+}
+
+#[test]
+fn help_for_a_subcommand() {
+    let run = Project::new().run(&["help", "exec"]).ok();
+    assert!(
+        run.stdout
+            .contains("Usage: hitc exec [OPTIONS] -- <COMMAND>..."),
+        "{run}"
+    );
+}
+
+#[test]
+fn source_of_a_built_in_task() {
+    Project::new().run(&["source", "docker.ps"]).is(
+        0,
+        "// scripts/docker.rhai, line 25
+/// List the running containers.
+///
+/// @readonly
+fn ps(host) {
+    ui::table([\"name\", \"ip\", \"ports\", \"created\", \"image\"], docker::ps(host))
+}
+",
+        "",
+    );
+}
+
+#[test]
+fn a_task_that_is_not_there() {
+    let project = Project::new();
+    let expected = "error: there is no task `nodse`\nhelp: did you mean `nodes`?\n";
+    project.run(&["run", "nodse"]).fails(3, expected);
+    project.run(&["nodse"]).fails(3, expected);
+    project.run(&["help", "nodse"]).fails(3, expected);
+    project.run(&["source", "nodse"]).fails(3, expected);
+}
+
+#[test]
+fn a_task_that_needs_servers_wants_them_selected() {
+    let expected = "error: `terminate` runs on servers, and none is selected\n\
+                    help: select with --hosts NAME or --roles ROLE, or all with --all\n";
+    Project::new().run(&["run", "terminate"]).fails(2, expected);
+    Project::new()
+        .run(&["exec", "--", "true"])
+        .fails(2, &expected.replace("terminate", "exec"));
+}
+
+#[test]
+fn arguments_that_do_not_fit() {
+    let project = Project::new();
+    project.run(&["run", "create"]).fails(
+        2,
+        "error: create: `name` is missing\nhelp: write `hitc run create name=web`\n",
+    );
+    project.run(&["run", "create", "nmae=web"]).fails(
+        2,
+        "error: create: `name` is missing\nhelp: is `nmae` meant to be `name`?\n",
+    );
+    project
+        .run(&["run", "create", "name=web", "sze=1x1g"])
+        .fails(
+            2,
+            "error: provider `local`: there is no `sze`\nhelp: did you mean `size`?\n",
+        );
+    project
+        .run(&["run", "create", "name=web", "provider=ec3"])
+        .fails(
+            2,
+            "error: there is no provider `ec3`\nhelp: there is local, unmanaged\n",
+        );
+    project
+        .run(&["run", "create", "name=web", "count=0"])
+        .fails(2, "error: count must be from 1 to 999, not 0\n");
+    project.run(&["run", "create", "name=a b"]).fails(
+        2,
+        "error: name: `a b` is no name for a server\n\
+         help: use letters, digits and dashes, 50 at most\n",
+    );
+    project.run(&["run", "--all", "docker.kill"]).fails(
+        2,
+        "error: docker.kill: `name` is missing\n\
+         note: `hitc help docker.kill` says what it takes\n\
+         help: write `name=…`: the container's name\n",
+    );
+    project.run(&["run", "ensemble.up", "x", "--yes"]).fails(
+        2,
+        "error: ensemble.up: there is no parameter `yes`\n\
+         note: `hitc help ensemble.up` says what it takes\n\
+         note: flags of hitc itself come before the task\n\
+         help: it has manifest, prune, replace\n",
+    );
+}
+
+#[test]
+fn nothing_runs_unless_all_of_it_is_understood() {
+    let project = Project::new().file("hitcfile.rhai", "/// A.\nfn a() { print(\"ran\") }\n");
+    project
+        .run(&["run", "a", ":::", "a"])
+        .is(0, "ran\nran\n", "");
+    let run = project.run(&["run", "a", ":::", "b"]);
+    assert_eq!((run.status, run.stdout.as_str()), (3, ""));
+    project
+        .run(&["run", "a", ":::"])
+        .fails(2, "error: a task is missing beside `:::`\n");
+}
