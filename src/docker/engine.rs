@@ -142,7 +142,7 @@ pub(super) fn is_missing(error: &BollardError) -> bool {
 }
 
 /// What an error says at its root, without bollard's own words around it.
-pub(super) fn cause(error: &BollardError) -> String {
+pub(crate) fn cause(error: &BollardError) -> String {
     match error {
         BollardError::DockerResponseServerError { message, .. } => message.trim().to_owned(),
         BollardError::DockerStreamError { error } => error.trim().to_owned(),

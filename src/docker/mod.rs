@@ -17,6 +17,7 @@ mod transport;
 pub use container::{Container, Listed, State};
 pub use context::Context;
 pub use engine::Engine;
+pub(crate) use engine::cause;
 pub use error::Error;
 pub use image::{Build, Progress};
 pub use port::{Port, Protocol};

@@ -34,14 +34,13 @@ pub(super) struct Drained {
 }
 
 impl Drained {
-    /// Takes over a channel. The permit, if any, is given back when the server has closed it.
+    /// Takes over a channel. The permit, if any, is given back when it is closed.
     pub(super) fn new(channel: Channel<Msg>, permit: Option<OwnedSemaphorePermit>) -> Self {
         let (mut read, write) = channel.split();
         let write = Arc::new(write);
         let (sender, messages) = mpsc::unbounded_channel();
         let closer = write.clone();
         tokio::spawn(async move {
-            let mut listened_to = true;
             loop {
                 tokio::select! {
                     message = read.wait() => match message {
@@ -51,11 +50,11 @@ impl Drained {
                         }
                         None => break,
                     },
-                    () = sender.closed(), if listened_to => {
-                        listened_to = false;
-                        if closer.close().await.is_err() {
-                            break;
-                        }
+                    () = sender.closed() => {
+                        // The library says nothing of a channel that we closed ourselves, so
+                        // there is nothing to wait for.
+                        let _ = closer.close().await;
+                        break;
                     }
                 }
             }

@@ -7,7 +7,11 @@ use russh::{
     client::{self, Handle, Handler},
     keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate},
 };
-use tokio::{net::TcpStream, sync::Semaphore, time::timeout};
+use tokio::{
+    net::TcpStream,
+    sync::Semaphore,
+    time::{Instant, sleep, timeout},
+};
 
 use super::{
     Dialect, Error, HostKey, Target, Verdict,
@@ -18,6 +22,10 @@ use crate::diagnostic::plain;
 
 /// sshd serves ten sessions on a connection (`MaxSessions` in sshd_config(5)); we keep below.
 const SESSIONS: usize = 8;
+
+/// How long to wait for a session where the server admits no more, and how often to ask.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
+const SESSION_RETRY: Duration = Duration::from_millis(50);
 
 /// After this long without a word from the server it is asked for one, three times; then the
 /// connection counts as lost.
@@ -30,7 +38,7 @@ const WINDOW: u32 = 8 * 1024 * 1024;
 /// An authenticated connection. Channels on it are independent and may be used at once.
 pub struct Connection {
     target: Target,
-    handle: Handle<Checker>,
+    handle: Arc<Handle<Checker>>,
     sessions: Arc<Semaphore>,
 }
 
@@ -47,7 +55,7 @@ impl Connection {
             })??;
         Ok(Connection {
             target: target.clone(),
-            handle,
+            handle: Arc::new(handle),
             sessions: Arc::new(Semaphore::new(SESSIONS)),
         })
     }
@@ -64,18 +72,25 @@ impl Connection {
 
     /// Opens a session channel; waits while as many are open as the server allows.
     pub(super) async fn session(&self) -> Result<Drained, Error> {
-        let permit = self
-            .sessions
-            .clone()
-            .acquire_owned()
-            .await
-            .map_err(|_| self.lost("opening a channel"))?;
-        let channel = self
-            .handle
-            .channel_open_session()
-            .await
-            .map_err(|error| self.not_opened(error, "a session"))?;
-        Ok(Drained::new(channel, Some(permit)))
+        let end = Instant::now() + SESSION_TIMEOUT;
+        loop {
+            let permit = self.sessions.clone().acquire_owned().await;
+            let permit = permit.map_err(|_| self.lost("opening a channel"))?;
+            let handle = self.handle.clone();
+            // On its own: if nobody waits for it any more, the channel is closed and not lost.
+            let opening = tokio::spawn(async move {
+                let channel = handle.channel_open_session().await?;
+                Ok(Drained::new(channel, Some(permit)))
+            });
+            match opening.await.map_err(|_| self.lost("opening a channel"))? {
+                Ok(channel) => return Ok(channel),
+                // A command that was given up may hold its session until it ends.
+                Err(russh::Error::ChannelOpenFailure(_)) if Instant::now() < end => {
+                    sleep(SESSION_RETRY).await;
+                }
+                Err(error) => return Err(self.not_opened(error, "a session")),
+            }
+        }
     }
 
     /// Opens a byte stream to something on the server.

@@ -1,1 +1,9 @@
-//! …
+//! Against real servers: containers of this machine's Docker Engine, with sshd and an engine of
+//! their own. What is missing for that is installed and started.
+
+mod containers;
+mod ensembles;
+mod interruptions;
+mod servers;
+mod ssh;
+mod trouble;

@@ -1,1 +1,121 @@
-//! …
+//! Projects with real servers: containers of this machine's Docker Engine.
+
+use std::{
+    ops::Deref,
+    process::Command,
+    sync::{
+        Once,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use super::Project;
+
+/// A project whose servers have a name prefix of their own, and end with it.
+pub struct Live {
+    project: Project,
+    prefix: String,
+}
+
+/// A web server of two megabytes that answers with one of its environment variables.
+const DOCKERFILE: &str = r#"
+FROM hitc/debian:13 AS tools
+FROM scratch
+COPY --from=tools /usr/bin/busybox /bin/busybox
+RUN ["/bin/busybox", "--install", "-s", "/bin"]
+COPY index.cgi /www/cgi-bin/index.cgi
+CMD ["httpd", "-f", "-p", "80", "-h", "/www"]
+"#;
+
+const INDEX: &str = "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n'\necho \"$ANSWER\"\n";
+
+impl Live {
+    pub fn new() -> Self {
+        static READY: Once = Once::new();
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        READY.call_once(make_ready);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let prefix = format!("T{}-{count}-", std::process::id());
+        let project = engine(Project::new()).env("HITC_NAME_PREFIX", &prefix);
+        Live { project, prefix }
+    }
+
+    /// Writes a folder from which the web server's image is built.
+    pub fn web_server(self, folder: &str) -> Self {
+        self.write(&format!("{folder}/Dockerfile"), DOCKERFILE);
+        self.write(&format!("{folder}/index.cgi"), INDEX);
+        let path = self.root().join(folder).join("index.cgi");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(path, mode).unwrap();
+        self
+    }
+
+    /// The name of a server's container.
+    pub fn container(&self, server: &str) -> String {
+        format!("{}{server}", self.prefix)
+    }
+
+    /// The address of a server, from `nodes`.
+    pub fn ip(&self, server: &str) -> String {
+        let rows = self.run(&["nodes"]).ok().rows();
+        let row = rows.iter().find(|row| row[1] == server);
+        row.unwrap_or_else(|| panic!("no {server} in {rows:?}"))[3].clone()
+    }
+
+    /// What a server's container answers on a public port.
+    pub fn get(&self, server: &str, port: u16) -> String {
+        get(&format!("http://{}:{port}/", self.ip(server)))
+    }
+}
+
+/// With the engine that whoever runs the tests uses.
+fn engine(project: Project) -> Project {
+    match std::env::var("DOCKER_HOST") {
+        Ok(host) => project.env("DOCKER_HOST", &host),
+        Err(_) => project.without("DOCKER_HOST"),
+    }
+}
+
+/// Installs, starts and makes what the tests need, as a user would.
+fn make_ready() {
+    engine(Project::new()).run(&["run", "local.setup"]).ok();
+}
+
+/// Runs docker on this machine.
+pub fn docker(arguments: &[&str]) -> String {
+    let output = Command::new("docker").args(arguments).output().unwrap();
+    assert!(
+        output.status.success(),
+        "docker {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// The body of an answer, by hitc's own client.
+pub fn get(url: &str) -> String {
+    let script = format!("/// G.\nfn get() {{ print(http::get(\"{url}\")) }}\n");
+    let run = Project::new()
+        .file("hitcfile.rhai", &script)
+        .run(&["get"])
+        .ok();
+    run.stdout.trim().to_owned()
+}
+
+impl Deref for Live {
+    type Target = Project;
+
+    fn deref(&self) -> &Project {
+        &self.project
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let filter = format!("label=hitc.server.prefix={}", self.prefix);
+        let ids = docker(&["ps", "-aq", "--filter", &filter]);
+        for id in ids.split_whitespace() {
+            docker(&["rm", "-fv", id]);
+        }
+    }
+}

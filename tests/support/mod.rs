@@ -54,6 +54,11 @@ impl Project {
         self
     }
 
+    pub fn without(mut self, name: &str) -> Self {
+        self.environment.retain(|(known, _)| known != name);
+        self
+    }
+
     pub fn root(&self) -> PathBuf {
         self.folder.path().join("project")
     }

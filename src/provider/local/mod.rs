@@ -69,6 +69,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server has to stop, in seconds.
 const STOP_TIMEOUT: i32 = 5;
 const RETRY: Duration = Duration::from_millis(30);
+/// How many addresses are tried for a server.
+const ADDRESS_TRIES: usize = 20;
 
 /// The local provider.
 pub struct Local {
@@ -145,7 +147,22 @@ impl Local {
             Err(BollardError::DockerResponseServerError {
                 status_code: 404, ..
             }) => Ok(None),
-            Err(error) => Err(failed(&format!("inspecting `{name}`"), error)),
+            Err(error) => Err(refusal(&format!("inspecting `{name}`"), &error)),
+        }
+    }
+
+    /// Removes a container with its volumes; one that is gone already is fine.
+    async fn remove(&self, engine: &Engine, name: &str) -> Result<(), Error> {
+        let options = RemoveContainerOptionsBuilder::new()
+            .force(true)
+            .v(true)
+            .build();
+        match engine.api().remove_container(name, Some(options)).await {
+            Ok(())
+            | Err(BollardError::DockerResponseServerError {
+                status_code: 404, ..
+            }) => Ok(()),
+            Err(error) => Err(refusal(&format!("removing `{name}`"), &error)),
         }
     }
 
@@ -160,7 +177,7 @@ impl Local {
             .api()
             .list_containers(Some(options))
             .await
-            .map_err(|error| failed("listing its servers", error))?;
+            .map_err(|error| refusal("listing its servers", &error))?;
         let mut servers = Vec::new();
         for id in listed.into_iter().filter_map(|one| one.id) {
             servers.extend(self.inspect(engine, &id).await?);
@@ -203,18 +220,20 @@ impl Local {
         })
     }
 
-    /// Makes a container, without starting it. In one call: it has its name, its labels and its
-    /// address from the first moment, or it is not there.
+    /// Makes a container, without starting it, with an address that is not in `refused`. In one
+    /// call: it has its name, its labels and its address from the first moment, or it is not there.
     async fn make(
         &self,
         engine: &Engine,
         create: &Create,
         options: &Options,
         image: &str,
+        refused: &BTreeSet<Ipv4Addr>,
     ) -> Result<(), Error> {
         let (subnet, gateway) = ensure_network(engine).await?;
-        let taken: BTreeSet<Ipv4Addr> =
+        let mut taken: BTreeSet<Ipv4Addr> =
             self.all(engine).await?.iter().filter_map(address).collect();
+        taken.extend(refused);
         let ip = free_address(subnet, gateway, &taken, &create.name)
             .ok_or_else(|| failed("finding an address", format!("network `{NETWORK}` is full")))?;
         let name = self.container_name(&create.name);
@@ -231,7 +250,7 @@ impl Local {
             Ok(_)
             // Somebody was faster.
             | Err(BollardError::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
-            Err(error) => Err(failed(&format!("making `{name}`"), error)),
+            Err(error) => Err(refusal(&format!("making `{name}`"), &error)),
         }
     }
 }
@@ -312,7 +331,7 @@ async fn ensure_network(engine: &Engine) -> Result<((Ipv4Addr, u32), Ipv4Addr), 
         .api()
         .remove_network(NETWORK)
         .await
-        .map_err(|error| failed("making its network", error))?;
+        .map_err(|error| refusal("making its network", &error))?;
     let config = IpamConfig {
         subnet: Some(format!("{first}/{length}")),
         gateway: Some(gateway.to_string()),
@@ -337,7 +356,7 @@ async fn make_network(engine: &Engine, config: Option<IpamConfig>) -> Result<(),
         .create_network(request)
         .await
         .map(drop)
-        .map_err(|error| failed("making its network", error))
+        .map_err(|error| refusal("making its network", &error))
 }
 
 async fn network(engine: &Engine) -> Result<Option<((Ipv4Addr, u32), Ipv4Addr)>, Error> {
@@ -350,7 +369,7 @@ async fn network(engine: &Engine) -> Result<Option<((Ipv4Addr, u32), Ipv4Addr)>,
         Err(BollardError::DockerResponseServerError {
             status_code: 404, ..
         }) => return Ok(None),
-        Err(error) => return Err(failed("inspecting its network", error)),
+        Err(error) => return Err(refusal("inspecting its network", &error)),
     };
     let parse = || {
         let config = found.ipam?.config?.into_iter().next()?;
@@ -364,6 +383,14 @@ async fn network(engine: &Engine) -> Result<Option<((Ipv4Addr, u32), Ipv4Addr)>,
         Some(((first, length.parse().ok()?), gateway))
     };
     parse().map(Some).ok_or_else(no_subnet)
+}
+
+fn is_address_taken(error: &BollardError) -> bool {
+    matches!(
+        error,
+        BollardError::DockerResponseServerError { message, .. }
+            if message.contains("Address already in use")
+    )
 }
 
 fn no_subnet() -> Error {
@@ -470,39 +497,39 @@ impl Provider for Local {
             .map_err(|error| failed("reading its options", error))?;
         let engine = self.engine().await?;
         let name = self.container_name(&create.name);
-        {
-            let _lock = self.lock().await?;
-            if self.inspect(&engine, &name).await?.is_none() {
-                let progress = |text| activity.update(text);
-                let image = options.image.ensure(&engine, &progress).await?;
-                self.make(&engine, create, &options, &image).await?;
+        let what = format!("starting `{name}`");
+        let mut refused = BTreeSet::new();
+        loop {
+            {
+                let _lock = self.lock().await?;
+                if self.inspect(&engine, &name).await?.is_none() {
+                    let progress = |text| activity.update(text);
+                    let image = options.image.ensure(&engine, &progress).await?;
+                    self.make(&engine, create, &options, &image, &refused)
+                        .await?;
+                }
+            }
+            activity.update("starting");
+            let start = engine
+                .api()
+                .start_container(&name, None::<StartContainerOptions>);
+            let started = start.await;
+            let found = self.inspect(&engine, &name).await?;
+            let found = found.ok_or_else(|| failed(&what, "it is gone"))?;
+            match started {
+                Ok(()) => return self.node(&found).ok_or_else(|| failed(&what, "it is gone")),
+                // Another user's run was faster with the address: the engine decides.
+                Err(error) if is_address_taken(&error) && refused.len() < ADDRESS_TRIES => {
+                    refused.extend(address(&found));
+                    self.remove(&engine, &name).await?;
+                }
+                Err(error) => return Err(refusal(&what, &error)),
             }
         }
-        activity.update("starting");
-        engine
-            .api()
-            .start_container(&name, None::<StartContainerOptions>)
-            .await
-            .map_err(|error| failed(&format!("starting `{name}`"), error))?;
-        let found = self.inspect(&engine, &name).await?;
-        found
-            .and_then(|found| self.node(&found))
-            .ok_or_else(|| failed(&format!("starting `{name}`"), "it is gone"))
     }
 
     async fn terminate(&self, node: &Node) -> Result<(), Error> {
-        let engine = self.engine().await?;
-        let options = RemoveContainerOptionsBuilder::new()
-            .force(true)
-            .v(true)
-            .build();
-        match engine.api().remove_container(&node.id, Some(options)).await {
-            Ok(())
-            | Err(BollardError::DockerResponseServerError {
-                status_code: 404, ..
-            }) => Ok(()),
-            Err(error) => Err(failed(&format!("terminating `{}`", node.name), error)),
-        }
+        self.remove(&self.engine().await?, &node.id).await
     }
 
     async fn reboot(&self, node: &Node) -> Result<(), Error> {
@@ -514,7 +541,7 @@ impl Provider for Local {
             .api()
             .restart_container(&node.id, Some(options))
             .await
-            .map_err(|error| failed(&format!("rebooting `{}`", node.name), error))
+            .map_err(|error| refusal(&format!("rebooting `{}`", node.name), &error))
     }
 
     async fn rename(&self, node: &Node, name: &str) -> Result<(), Error> {
@@ -526,7 +553,7 @@ impl Provider for Local {
             .api()
             .rename_container(&node.id, options)
             .await
-            .map_err(|error| failed(&format!("renaming `{}`", node.name), error))
+            .map_err(|error| refusal(&format!("renaming `{}`", node.name), &error))
     }
 
     fn changes(&self, node: &Node, options: &Value) -> Result<Vec<ServerChange>, Invalid> {
@@ -566,7 +593,7 @@ impl Provider for Local {
             .update_container(&node.id, body)
             .await
             .map(drop)
-            .map_err(|error| failed(&format!("resizing `{}`", node.name), error))
+            .map_err(|error| refusal(&format!("resizing `{}`", node.name), &error))
     }
 
     async fn target(&self, node: &Node) -> Result<Target, Error> {
@@ -589,6 +616,7 @@ impl Provider for Local {
         let progress = |text| activity.update(text);
         let _lock = self.lock().await?;
         IMAGES[0].ensure(&engine, &progress).await?;
+        ensure_network(&engine).await?;
         self.key()?;
         Ok(())
     }
@@ -617,7 +645,7 @@ async fn host_key(engine: &Engine, node: &Node) -> Result<PublicKey, Error> {
             Err(BollardError::DockerResponseServerError {
                 status_code: 404, ..
             }) => {}
-            Err(error) => return Err(failed(&what, error)),
+            Err(error) => return Err(refusal(&what, &error)),
         }
         if Instant::now() >= end {
             return Err(failed(&what, "it has none; is it running?"));
@@ -633,6 +661,11 @@ fn read_key(archive: &[u8]) -> Option<PublicKey> {
     let mut file = archive.entries().ok()?.next()?.ok()?;
     file.read_to_string(&mut text).ok()?;
     PublicKey::from_openssh(text.trim()).ok()
+}
+
+/// What the engine said.
+fn refusal(what: &str, error: &BollardError) -> Error {
+    failed(what, docker::cause(error))
 }
 
 fn failed(what: &str, cause: impl std::fmt::Display) -> Error {

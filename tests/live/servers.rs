@@ -1,0 +1,202 @@
+//! Creating, listing, renaming, rebooting and ending servers; the unmanaged ones too.
+
+use std::time::{Duration, Instant};
+
+use crate::support::live::{Live, docker};
+
+#[test]
+fn from_nothing_to_nothing() {
+    let live = Live::new();
+    // The image is there: what is measured is the servers.
+    let started = Instant::now();
+    let run = live
+        .run(&[
+            "run",
+            "create",
+            "provider=local",
+            "name=web",
+            "count=2",
+            "size=1x512m",
+        ])
+        .ok();
+    assert!(
+        started.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        started.elapsed()
+    );
+    let rows = run.rows();
+    let columns = [
+        "provider",
+        "name",
+        "size",
+        "ip",
+        "internal_ip",
+        "state",
+        "created",
+    ];
+    let head: Vec<&str> = run
+        .stdout
+        .lines()
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    assert_eq!(head, columns);
+    assert_eq!(rows.len(), 2, "{run}");
+    for (row, name) in rows.iter().zip(["web", "web-1"]) {
+        assert_eq!(
+            (&row[0], &row[1], &row[2]),
+            (&"local".into(), &name.into(), &"1x512m".into())
+        );
+        assert_eq!(row[3], row[4], "the two addresses of a local server");
+        assert_eq!(row[5], "running");
+        let created: jiff::Timestamp = row[6].replace(' ', "T").parse().unwrap();
+        assert!(
+            created.duration_until(jiff::Timestamp::now()).as_secs() < 60,
+            "{row:?}"
+        );
+    }
+
+    live.run(&["run", "create", "name=web"]).fails(
+        2,
+        "error: there is a server `web` already\n\
+         help: choose another name, or terminate it first\n",
+    );
+
+    // Everything that a task may change survives a reboot, the address included.
+    live.run(&["exec", "-H", "web", "--", "echo kept >/root/file"])
+        .ok();
+    live.run(&["run", "--yes", "-H", "web", "reboot"]).ok();
+    live.run(&["run", "-H", "web", "rename", "shop"]).ok();
+    let after = live.run(&["nodes"]).ok().rows();
+    let names: Vec<&str> = after.iter().map(|row| row[1].as_str()).collect();
+    assert_eq!(names, ["shop", "web-1"]);
+    assert_eq!(after[0][3], rows[0][3]);
+    live.run(&["exec", "-H", "shop", "--", "cat /root/file"])
+        .is(0, "kept\n", "");
+
+    live.run(&["run", "--all", "terminate"]).fails(
+        2,
+        "error: there is no terminal to answer: Terminate 2 servers, with everything on them? \
+         shop web-1. Type their number:\nhelp: answer yes beforehand with --yes\n",
+    );
+    live.run(&["run", "-H", "shop", "terminate"]).fails(
+        2,
+        "error: there is no terminal to answer: Terminate shop, with everything on it? \
+         Type its name:\nhelp: answer yes beforehand with --yes\n",
+    );
+    live.run(&["run", "--yes", "--all", "terminate"]).ok();
+    assert_eq!(live.run(&["nodes"]).ok().rows().len(), 0);
+}
+
+#[test]
+fn a_server_that_was_left_half_made_is_finished() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web"]).ok();
+    // As after a SIGKILL between making the container and starting it.
+    let image = docker(&["inspect", "-f", "{{.Config.Image}}", &live.container("web")]);
+    let label = format!("hitc.server.prefix={}", live.container(""));
+    let key = docker(&[
+        "inspect",
+        "-f",
+        "{{index .Config.Env 0}}",
+        &live.container("web"),
+    ]);
+    let ip = "{{(index .NetworkSettings.Networks \"hitc\").IPAMConfig.IPv4Address}}";
+    let ip = docker(&["inspect", "-f", ip, &live.container("web")]);
+    docker(&["rm", "-fv", &live.container("web")]);
+    let name = live.container("web");
+    docker(&[
+        "create",
+        "--name",
+        &name,
+        "--label",
+        &label,
+        "--label",
+        "hitc.server.image=debian-13",
+        "--env",
+        &key,
+        "--network",
+        "hitc",
+        "--ip",
+        &ip,
+        "--cap-add",
+        "ALL",
+        "--cap-drop",
+        "SYS_RESOURCE",
+        &image,
+    ]);
+    assert_eq!(live.run(&["nodes"]).ok().rows()[0][5], "creating");
+    live.run(&["run", "create", "name=web"]).ok();
+    assert_eq!(live.run(&["nodes"]).ok().rows().len(), 1);
+    live.run(&["exec", "-H", "web", "--", "true"]).ok();
+}
+
+#[test]
+fn a_server_of_another_prefix_is_nobodys_business() {
+    let (one, other) = (Live::new(), Live::new());
+    one.run(&["run", "create", "name=web"]).ok();
+    assert_eq!(other.run(&["nodes"]).ok().rows().len(), 0);
+    assert_eq!(other.run(&["run", "--yes", "--all", "terminate"]).status, 3);
+    assert_eq!(one.run(&["nodes"]).ok().rows().len(), 1);
+}
+
+#[test]
+fn a_shell_by_the_systems_ssh() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web"]).ok();
+    let run = live.run_with_input(&["run", "-H", "web", "ssh"], "hostname; exit 3\n");
+    // After the greeting.
+    assert!(run.stdout.ends_with("web\n"), "{run}");
+    assert_eq!(
+        run.status, 0,
+        "the status of the shell is the user's business: {run}"
+    );
+}
+
+/// A server that hitc did not make: the same container, known by its address only.
+#[test]
+fn unmanaged_servers() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web"]).ok();
+    let ip = live.ip("web");
+    let key = live.home().join(".local/share/hitc/id_ed25519");
+    let key = key.to_str().unwrap();
+    live.write("unmanaged_servers.txt", &format!("admin@{ip} shop\n"));
+
+    let run = live.run(&["exec", "-H", "shop", "-i", key, "--", "id -un"]);
+    run.is(0, "admin\n", "");
+    // By address, without being listed.
+    live.write("unmanaged_servers.txt", "");
+    live.run(&["run", "--yes", "-H", "web", "rename", "other"])
+        .ok();
+    let known = std::fs::read_to_string(live.home().join(".ssh/known_hosts")).unwrap();
+    assert!(known.starts_with(&format!("{ip} ssh-ed25519 ")), "{known}");
+
+    // Another key under the same address is not accepted, and says what to do.
+    let (before, _) = known.rsplit_once(' ').unwrap();
+    let wrong = "AAAAC3NzaC1lZDI1NTE5AAAAIGS3ZmKGR4LRIQSj6qvpA4CWuTnBjzhxPdVxDyEr1W5V";
+    std::fs::write(
+        live.home().join(".ssh/known_hosts"),
+        format!("{before} {wrong}\n"),
+    )
+    .unwrap();
+    live.write("unmanaged_servers.txt", &format!("{ip} shop\n"));
+    let run = live.run(&["exec", "-H", "shop", "-i", key, "--", "true"]);
+    assert_eq!(run.status, 4, "{run}");
+    assert!(run.stderr.contains("is not the one on record"), "{run}");
+    assert!(
+        run.stderr.contains(&format!("ssh-keygen -R '{ip}'")),
+        "{run}"
+    );
+
+    live.run(&["run", "--yes", "-H", "shop", "terminate"])
+        .fails(
+            2,
+            &format!(
+                "shop: terminate\nerror: provider `unmanaged` cannot terminate servers\n\
+             help: its servers are the lines of `{}`\n",
+                live.root().join("unmanaged_servers.txt").display()
+            ),
+        );
+}

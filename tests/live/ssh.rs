@@ -1,0 +1,186 @@
+//! The SSH layer against a real sshd.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hitc::{
+    diagnostic::Diagnostic,
+    event::{Event, Events, Interface, Stream},
+    process::Exit,
+    provider::{Create, Local, Provider},
+    ssh::{Command, Connection, Error, HostKey, PublicKey, Target},
+    value::Value,
+};
+
+use crate::support::live::Live;
+
+struct Silent;
+
+impl Interface for Silent {
+    fn show(&self, _: Event) {}
+
+    fn confirm(&self, _: &str, _: Option<&str>) -> Result<bool, Diagnostic> {
+        Ok(false)
+    }
+}
+
+/// Makes a server, and gives how to log in there.
+async fn server(live: &Live) -> Target {
+    let provider = Local::new(live.container(""), live.home());
+    let create = Create {
+        name: "web".to_owned(),
+        options: Value::empty_map(),
+        tags: Vec::new(),
+    };
+    let activity = Events::new(Arc::new(Silent)).start("web", "");
+    let node = provider.create(&create, &activity).await.unwrap();
+    let mut target = provider.target(&node).await.unwrap();
+    target.connect_timeout = Duration::from_secs(20);
+    target
+}
+
+async fn open(target: &Target) -> Connection {
+    // sshd may still be starting.
+    let end = Instant::now() + Duration::from_secs(20);
+    loop {
+        match Connection::open(target).await {
+            Ok(connection) => return connection,
+            Err(error) => assert!(Instant::now() < end, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_status_signal_and_input() {
+    let live = Live::new();
+    let connection = open(&server(&live).await).await;
+    let run = async |line: &str| connection.run(&Command::new(line)).await.unwrap();
+
+    let output = run("echo out; echo err >&2; exit 3").await;
+    assert_eq!(output.exit, Exit::Code(3));
+    assert_eq!(
+        (output.text().as_str(), output.error_text().as_str()),
+        ("out", "err")
+    );
+    assert_eq!(
+        run("kill -TERM $$").await.exit,
+        Exit::Signal("TERM".to_owned())
+    );
+    assert_eq!(run("printf '\\000\\377'").await.stdout, [0, 255]);
+
+    // More than fits into any buffer, both ways at once.
+    let bytes: Vec<u8> = (0..5_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
+    let command = Command {
+        stdin: bytes.clone().into(),
+        ..Command::new("cat")
+    };
+    assert!(connection.run(&command).await.unwrap().stdout == bytes);
+
+    // As it comes, not at the end.
+    let mut first = None;
+    let started = Instant::now();
+    connection
+        .exec(&Command::new("echo now; sleep 1"), |stream, _| {
+            assert_eq!(stream, Stream::Stdout);
+            first.get_or_insert(started.elapsed());
+        })
+        .await
+        .unwrap();
+    assert!(first.unwrap() < Duration::from_millis(700), "{first:?}");
+
+    let slow = Command {
+        timeout: Some(Duration::from_millis(200)),
+        ..Command::new("sleep 30")
+    };
+    assert!(matches!(
+        connection.run(&slow).await,
+        Err(Error::Timeout { .. })
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_commands_at_once_than_the_server_admits() {
+    let live = Live::new();
+    let connection = Arc::new(open(&server(&live).await).await);
+    let many = (0..40).map(|n| {
+        let connection = connection.clone();
+        tokio::spawn(async move {
+            let line = format!("sleep 0.1; echo {n}");
+            connection.run(&Command::new(line)).await.unwrap().text()
+        })
+    });
+    for (n, task) in many.collect::<Vec<_>>().into_iter().enumerate() {
+        assert_eq!(task.await.unwrap(), n.to_string());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_is_dropped_gives_its_place_back() {
+    let live = Live::new();
+    let connection = open(&server(&live).await).await;
+    for _ in 0..30 {
+        let command = Command::new("sleep 0.3; yes | head -c 3000000");
+        let run = connection.run(&command);
+        assert!(
+            tokio::time::timeout(Duration::from_millis(20), run)
+                .await
+                .is_err()
+        );
+    }
+    let output = connection.run(&Command::new("echo alive")).await.unwrap();
+    assert_eq!(output.text(), "alive");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_nobody_reads_holds_nobody_up() {
+    let live = Live::new();
+    let connection = open(&server(&live).await).await;
+    let dialect = hitc::ssh::Dialect::Command("yes | head -c 50000000".to_owned());
+    let unread = connection.stream(&dialect).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let command = Command::new("echo alive");
+    let echo = connection.run(&command);
+    let output = tokio::time::timeout(Duration::from_secs(20), echo)
+        .await
+        .unwrap();
+    assert_eq!(output.unwrap().text(), "alive");
+    drop(unread);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_with_another_key_is_refused() {
+    let live = Live::new();
+    let mut target = server(&live).await;
+    drop(open(&target).await);
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGS3ZmKGR4LRIQSj6qvpA4CWuTnBjzhxPdVxDyEr1W5V";
+    target.host_key = HostKey::Pinned(PublicKey::from_openssh(key).unwrap());
+    let error = Connection::open(&target).await.err().unwrap();
+    assert!(matches!(error, Error::HostKeyChanged { .. }), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_dies_in_the_middle() {
+    let live = Live::new();
+    let target = server(&live).await;
+    let connection = open(&target).await;
+    let command = Command::new("echo begun; kill -KILL $(pgrep -x sshd-session || pgrep -x sshd)");
+    let error = connection.run(&command).await.unwrap_err();
+    assert!(matches!(error, Error::Lost { .. }), "{error}");
+    assert!(connection.is_closed());
+}
+
+/// Something that accepts connections and never says a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_never_speaks() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let live = Live::new();
+    let mut target = server(&live).await;
+    target.address = "127.0.0.1".to_owned();
+    target.port = listener.local_addr().unwrap().port();
+    target.connect_timeout = Duration::from_millis(300);
+    let error = Connection::open(&target).await.err().unwrap();
+    assert!(matches!(error, Error::NoAnswer { .. }), "{error}");
+}
