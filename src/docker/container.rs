@@ -288,7 +288,7 @@ impl Engine {
             .inspect_container(name, None::<InspectContainerOptions>)
             .await
         {
-            Ok(inspected) => Ok(Some(container(inspected))),
+            Ok(inspected) => Ok(Some(inspected.into())),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(self.error(format!("inspecting `{name}`"), &error)),
         }
@@ -461,7 +461,7 @@ impl Engine {
     }
 
     /// An error of a call about one container.
-    fn of(&self, name: &str, what: String, error: &BollardError) -> Error {
+    pub(super) fn of(&self, name: &str, what: String, error: &BollardError) -> Error {
         if is_missing(error) {
             return Error::NoContainer {
                 host: self.host.clone(),
@@ -576,59 +576,61 @@ fn name(name: Option<&String>) -> String {
         .unwrap_or_default()
 }
 
-fn container(inspected: ContainerInspectResponse) -> Container {
-    let config = inspected.config.unwrap_or_default();
-    let host_config = inspected.host_config.unwrap_or_default();
-    let state = inspected.state.unwrap_or_default();
-    let networks = inspected.network_settings.and_then(|n| n.networks);
-    let unsigned = |number: Option<i64>| u64::try_from(number.unwrap_or_default()).unwrap_or(0);
-    Container {
-        name: name(inspected.name.as_ref()),
-        state: match state.status.map(|status| status.to_string()).as_deref() {
-            Some("created") => State::Created,
-            Some("running") => State::Running,
-            Some("exited") => State::Exited,
-            Some("restarting") => State::Restarting,
-            _ => State::Other,
-        },
-        ip: networks
-            .unwrap_or_default()
-            .into_values()
-            .find_map(|network| network.ip_address.filter(|ip| !ip.is_empty()))
-            .unwrap_or_default(),
-        image: config.image.unwrap_or_default(),
-        image_id: inspected.image.unwrap_or_default(),
-        labels: config.labels.unwrap_or_default().into_iter().collect(),
-        ports: bound(host_config.port_bindings.unwrap_or_default()),
-        volumes: host_config
-            .binds
-            .unwrap_or_default()
-            .iter()
-            .filter_map(|bind| volume(bind))
-            .collect(),
-        command: config.cmd.unwrap_or_default(),
-        entrypoint: config.entrypoint.unwrap_or_default(),
-        environment: config
-            .env
-            .unwrap_or_default()
-            .into_iter()
-            .filter_map(|pair| {
-                let (key, value) = pair.split_once('=')?;
-                Some((key.to_owned(), value.to_owned()))
-            })
-            .collect(),
-        hostname: config.hostname.unwrap_or_default(),
-        user: config.user.unwrap_or_default(),
-        privileged: host_config.privileged.unwrap_or_default(),
-        max_memory: unsigned(host_config.memory),
-        nano_cpus: unsigned(host_config.nano_cpus),
-        restart: host_config
-            .restart_policy
-            .and_then(|policy| policy.name)
-            .map(|name| name.to_string())
-            .filter(|name| !name.is_empty())
-            .unwrap_or_else(|| "no".to_owned()),
-        stop_timeout: config.stop_timeout.map(|s| unsigned(Some(s))),
+impl From<ContainerInspectResponse> for Container {
+    fn from(inspected: ContainerInspectResponse) -> Self {
+        let config = inspected.config.unwrap_or_default();
+        let host_config = inspected.host_config.unwrap_or_default();
+        let state = inspected.state.unwrap_or_default();
+        let networks = inspected.network_settings.and_then(|n| n.networks);
+        let unsigned = |number: Option<i64>| u64::try_from(number.unwrap_or_default()).unwrap_or(0);
+        Container {
+            name: name(inspected.name.as_ref()),
+            state: match state.status.map(|status| status.to_string()).as_deref() {
+                Some("created") => State::Created,
+                Some("running") => State::Running,
+                Some("exited") => State::Exited,
+                Some("restarting") => State::Restarting,
+                _ => State::Other,
+            },
+            ip: networks
+                .unwrap_or_default()
+                .into_values()
+                .find_map(|network| network.ip_address.filter(|ip| !ip.is_empty()))
+                .unwrap_or_default(),
+            image: config.image.unwrap_or_default(),
+            image_id: inspected.image.unwrap_or_default(),
+            labels: config.labels.unwrap_or_default().into_iter().collect(),
+            ports: bound(host_config.port_bindings.unwrap_or_default()),
+            volumes: host_config
+                .binds
+                .unwrap_or_default()
+                .iter()
+                .filter_map(|bind| volume(bind))
+                .collect(),
+            command: config.cmd.unwrap_or_default(),
+            entrypoint: config.entrypoint.unwrap_or_default(),
+            environment: config
+                .env
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(|pair| {
+                    let (key, value) = pair.split_once('=')?;
+                    Some((key.to_owned(), value.to_owned()))
+                })
+                .collect(),
+            hostname: config.hostname.unwrap_or_default(),
+            user: config.user.unwrap_or_default(),
+            privileged: host_config.privileged.unwrap_or_default(),
+            max_memory: unsigned(host_config.memory),
+            nano_cpus: unsigned(host_config.nano_cpus),
+            restart: host_config
+                .restart_policy
+                .and_then(|policy| policy.name)
+                .map(|name| name.to_string())
+                .filter(|name| !name.is_empty())
+                .unwrap_or_else(|| "no".to_owned()),
+            stop_timeout: config.stop_timeout.map(|s| unsigned(Some(s))),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Engine, Error, Spec, State, spec::duration};
+use super::{Container, Engine, Error, Spec, State, spec::duration};
 use crate::value::{Data, Fields, Invalid, Value};
 
 /// How long a container without any check must have run to count as started. Processes that
@@ -159,21 +159,20 @@ impl Engine {
     }
 
     async fn status(&self, name: &str) -> Result<Status, Error> {
-        let Some(container) = self.inspect(name).await? else {
-            return Err(Error::NoContainer {
-                host: self.host.clone(),
-                name: name.to_owned(),
-            });
-        };
         let inspected = self
             .docker
             .inspect_container(name, None::<InspectContainerOptions>)
             .await
-            .map_err(|error| self.error(format!("inspecting `{name}`"), &error))?;
-        let state = inspected.state.unwrap_or_default();
+            .map_err(|error| self.of(name, format!("inspecting `{name}`"), &error))?;
+        let restarts = inspected.restart_count.unwrap_or_default();
+        let state = inspected.state.clone().unwrap_or_default();
         let code = state.exit_code.unwrap_or_default();
+        let container = Container::from(inspected);
         Ok(Status {
             ended: match container.state {
+                State::Running if restarts > 0 => {
+                    Some("ended, and the engine started it again".to_owned())
+                }
                 State::Running => None,
                 State::Restarting | State::Exited => Some(format!("ended with status {code}")),
                 State::Created | State::Other => Some("does not run".to_owned()),

@@ -1,1 +1,207 @@
-//! …
+//! Runs that are killed, interrupted, or in each other's way.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    process::{Child, ChildStderr, Command},
+    thread::sleep,
+    time::Duration,
+};
+
+use crate::support::live::Live;
+
+const MANIFEST: &str = "\
+one:
+  provider: local
+  containers:
+    first: {template: web, environment: {ANSWER: first}}
+two:
+  provider: local
+  containers:
+    second:
+      template: web
+      environment:
+        ANSWER: second
+        NEEDS: ${one.containers.first.ip}
+templates:
+  web:
+    build: web
+    stop_timeout: 1s
+    ports: [80]
+    ready: {tcp: 80}
+";
+
+/// A run of `ensemble.up`. It is killed when the test ends.
+struct Up {
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+}
+
+impl Up {
+    /// Begins it, and reads up to the first line that contains `marker`.
+    fn to(live: &Live, marker: &str) -> Self {
+        let mut child = live.spawn(&["run", "--yes", "ensemble.up", "it"]);
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut up = Up { child, stderr };
+        up.read_to(marker);
+        up
+    }
+
+    fn read_to(&mut self, marker: &str) {
+        let mut seen = String::new();
+        while !seen.lines().last().unwrap_or_default().contains(marker) {
+            let count = self.stderr.read_line(&mut seen).unwrap();
+            assert_ne!(count, 0, "no {marker:?} in:\n{seen}");
+        }
+    }
+
+    fn signal(&self, signal: &str) {
+        Command::new("kill")
+            .args([signal, &self.child.id().to_string()])
+            .status()
+            .unwrap();
+    }
+
+    /// Waits for its end: the exit status, none after a signal, and the rest of what it said.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut rest = String::new();
+        self.stderr.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Up {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Brings the manifest up, and sees that everything is there once and nothing is left to do.
+fn finish(live: &Live, containers: &[(&str, &str)]) {
+    live.run(&["run", "--yes", "ensemble.up", "it"]).ok();
+    let names: Vec<String> = live
+        .run(&["nodes"])
+        .ok()
+        .rows()
+        .into_iter()
+        .map(|row| row[1].clone())
+        .collect();
+    assert_eq!(names, ["one", "two"]);
+    for server in ["one", "two"] {
+        let all = "docker ps -a --format '{{.Names}}'";
+        let found = live.run(&["exec", "-H", server, "--", all]).ok().stdout;
+        let expected: Vec<&str> = containers
+            .iter()
+            .filter(|(on, _)| *on == server)
+            .map(|(_, name)| *name)
+            .collect();
+        assert_eq!(found.lines().collect::<Vec<_>>(), expected);
+    }
+    let plan = live.run(&["run", "ensemble.plan", "it"]).ok();
+    assert_eq!(plan.stdout, "no changes\n");
+}
+
+/// SIGKILL while servers are made, while an image is on its way, while a container starts, and
+/// while one is replaced: the next run finishes the work.
+#[test]
+fn killed_at_any_moment_the_next_run_finishes() {
+    let live = Live::new().web_server("web").file("it.yml", MANIFEST);
+    let both = [("one", "first"), ("two", "second")];
+    for marker in [
+        "starting",
+        "setting up Docker",
+        "one.first: sending",
+        "one.first: waiting until it is ready",
+        "two.second: creating",
+    ] {
+        let up = Up::to(&live, marker);
+        up.signal("-KILL");
+        assert_eq!(up.end().0, None);
+    }
+    finish(&live, &both);
+
+    // While a container takes the place of another, at different points of the way.
+    for (round, wait) in [0, 300, 1200, 1500, 2000].into_iter().enumerate() {
+        let answer = format!("ANSWER: again{round}");
+        live.write("it.yml", &MANIFEST.replace("ANSWER: first", &answer));
+        let up = Up::to(&live, "one.first: replacing");
+        sleep(Duration::from_millis(wait));
+        up.signal("-KILL");
+        up.end();
+        finish(&live, &both);
+        assert_eq!(live.get("one", 80), format!("again{round}"));
+    }
+}
+
+#[test]
+fn an_interrupt_finishes_what_runs_and_begins_nothing() {
+    let live = Live::new().web_server("web").file("it.yml", MANIFEST);
+    let up = Up::to(&live, "one: setting up Docker");
+    up.signal("-INT");
+    let (status, rest) = up.end();
+    assert_eq!(status, Some(130), "{rest}");
+    assert!(rest.contains("stopping; waiting for "), "{rest}");
+    assert!(
+        rest.contains("one: created"),
+        "what ran was finished: {rest}"
+    );
+    let words: Vec<&str> = rest.split_whitespace().collect();
+    let skipped = words.windows(2).filter(|pair| pair[1] == "skipped");
+    let skipped: Vec<&str> = skipped.map(|pair| pair[0]).collect();
+    assert_eq!(skipped, ["one.first", "two.second", "2"], "{rest}");
+    assert!(
+        rest.contains("help: run it again: what is done stays done"),
+        "{rest}"
+    );
+    finish(&live, &[("one", "first"), ("two", "second")]);
+}
+
+#[test]
+fn a_second_interrupt_ends_it() {
+    let slow = MANIFEST.replace("ready: {tcp: 80}", "ready: {exec: \"false\", timeout: 60s}");
+    let live = Live::new().web_server("web").file("it.yml", &slow);
+    let mut up = Up::to(&live, "one.first: waiting until it is ready");
+    up.signal("-INT");
+    up.read_to("stopping; waiting for");
+    up.signal("-INT");
+    assert_eq!(up.end().0, Some(130));
+}
+
+#[test]
+fn two_at_once_do_not_mix() {
+    let slow = MANIFEST.replace(
+        "ready: {tcp: 80}",
+        "ready: {exec: \"test -e /go\", timeout: 60s}",
+    );
+    let live = Live::new().web_server("web").file("it.yml", &slow);
+    let up = Up::to(&live, "one.first: waiting until it is ready");
+    let second = live.run(&["run", "--yes", "ensemble.up", "it"]);
+    assert_eq!(second.status, 1, "{second}");
+    let busy = format!(
+        "`it` is being brought up by @{} (process {})",
+        host(),
+        up.child.id()
+    );
+    assert!(second.stderr.contains(&busy), "{second}");
+    // The first one goes on.
+    live.run(&["exec", "-H", "one", "--", "docker exec first touch /go"])
+        .ok();
+    live.run(&[
+        "exec",
+        "-H",
+        "two",
+        "--",
+        "until docker exec second touch /go; do sleep 0.1; done",
+    ])
+    .ok();
+    let (status, rest) = up.end();
+    assert_eq!(status, Some(0), "{rest}");
+}
+
+fn host() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .unwrap()
+        .trim()
+        .to_owned()
+}

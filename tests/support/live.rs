@@ -40,6 +40,12 @@ impl Live {
         Live { project, prefix }
     }
 
+    /// Writes a file of the project.
+    pub fn file(self, path: &str, content: &str) -> Self {
+        self.write(path, content);
+        self
+    }
+
     /// Writes a folder from which the web server's image is built.
     pub fn web_server(self, folder: &str) -> Self {
         self.write(&format!("{folder}/Dockerfile"), DOCKERFILE);
