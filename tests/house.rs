@@ -106,7 +106,7 @@ fn layers_use_only_what_lies_right_of_them() {
     let mut breaches = Vec::new();
     for (file, text) in rust() {
         let own = file.split(['/', '.']).next().unwrap();
-        let Some((own, position)) = layer(own) else {
+        let Some((own, position)) = layer(own).filter(|_| !file.ends_with("/tests.rs")) else {
             continue;
         };
         for used in used_layers(&text) {

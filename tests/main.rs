@@ -2,7 +2,7 @@
 //!
 //! - `cli/`: the program's exact output.
 //! - `scripts/`: a `.rhai` file and what it prints.
-//! - `cases/`: data files for pure code.
+//! - `cases/`: data files for pure code, whose tests are in `src`.
 //! - `live/`: against real servers: containers of this machine's Docker Engine.
 //! - `house.rs`: rules about the sources.
 
@@ -12,7 +12,6 @@
     reason = "a test that fails should say where"
 )]
 
-mod cases;
 mod cli;
 mod house;
 mod live;

@@ -177,11 +177,10 @@ impl Container {
             changes.push(change("image", Some(self.image.clone()), Some(new)));
         }
         let mut field = |name: &str, old: String, new: Option<String>| {
-            if new
-                .as_ref()
-                .map_or(was_set.contains(name), |new| *new != old)
-            {
-                changes.push(change(name, Some(old), new));
+            let was_set = was_set.contains(name);
+            if new.as_ref().map_or(was_set, |new| *new != old) {
+                // What nobody set is the engine's or the image's business.
+                changes.push(change(name, was_set.then_some(old), new));
             }
         };
         let line = |words: &Vec<String>| {
@@ -632,6 +631,49 @@ impl From<ContainerInspectResponse> for Container {
             stop_timeout: config.stop_timeout.map(|s| unsigned(Some(s))),
         }
     }
+}
+
+/// A container as the engine shows it after making it from a spec and starting it: for tests of
+/// what is decided from that. The live tests hold it against the real thing.
+#[cfg(test)]
+pub(crate) fn as_made(spec: &Spec, labels: &BTreeMap<String, String>, ip: &str) -> Container {
+    use bollard::models::{ContainerConfig, ContainerState, ContainerStateStatusEnum};
+    use bollard::models::{EndpointSettings, NetworkSettings};
+
+    let made = body(spec, labels);
+    let endpoint = EndpointSettings {
+        ip_address: Some(ip.to_owned()),
+        ..EndpointSettings::default()
+    };
+    ContainerInspectResponse {
+        name: Some(format!("/{}", spec.name)),
+        image: Some(format!("sha256:{}", spec.image.name())),
+        state: Some(ContainerState {
+            status: Some(ContainerStateStatusEnum::RUNNING),
+            ..ContainerState::default()
+        }),
+        config: Some(ContainerConfig {
+            image: made.image,
+            cmd: made.cmd,
+            entrypoint: made.entrypoint,
+            // The image's own variables are there too.
+            env: made
+                .env
+                .map(|env| env.into_iter().chain(["PATH=/bin".to_owned()]).collect()),
+            labels: made.labels,
+            hostname: made.hostname.or(Some("0123456789ab".to_owned())),
+            user: made.user,
+            stop_timeout: made.stop_timeout,
+            ..ContainerConfig::default()
+        }),
+        host_config: made.host_config,
+        network_settings: Some(NetworkSettings {
+            networks: Some(HashMap::from([("bridge".to_owned(), endpoint)])),
+            ..NetworkSettings::default()
+        }),
+        ..ContainerInspectResponse::default()
+    }
+    .into()
 }
 
 fn bound(bindings: HashMap<String, Option<Vec<PortBinding>>>) -> BTreeSet<Port> {

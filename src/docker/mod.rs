@@ -14,6 +14,8 @@ mod setup;
 mod spec;
 mod transport;
 
+#[cfg(test)]
+pub(crate) use container::as_made;
 pub use container::{Container, Listed, State};
 pub use context::Context;
 pub use engine::Engine;

@@ -15,6 +15,8 @@ mod observe;
 mod plan;
 mod reconcile;
 mod template;
+#[cfg(test)]
+mod tests;
 mod tree;
 mod up;
 mod variable;

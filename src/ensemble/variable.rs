@@ -184,6 +184,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn text_without_dollars_is_itself(text in "[^$]*") {
             prop_assert_eq!(parse(&text).unwrap(), [Segment::Text(text)]);

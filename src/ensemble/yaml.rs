@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(error("a: 1\na: 2"), "duplicate mapping key: a @5");
         assert_eq!(
             error("x: 1\n---\ny: 2"),
-            "multiple YAML documents detected @5"
+            "multiple YAML documents detected @9"
         );
     }
 }

@@ -4,6 +4,8 @@
 
 mod parse;
 mod rule;
+#[cfg(test)]
+mod tests;
 
 pub use parse::parse;
 pub use rule::{Family, Rule};

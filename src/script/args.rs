@@ -231,6 +231,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn no_words_panic(words in proptest::collection::vec(".{0,12}", 0..6)) {
             let _ = bind(&deploy(), &words);

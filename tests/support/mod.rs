@@ -1,7 +1,6 @@
 //! Running the program in a folder of its own, as a user would.
 
 pub mod live;
-pub mod world;
 
 use std::{
     fs,
