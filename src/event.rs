@@ -191,7 +191,7 @@ impl Events {
             Ok(())
         } else {
             Err(Diagnostic::new(
-                Kind::Interrupted,
+                Kind::Failed,
                 "not confirmed; nothing was done",
             ))
         }

@@ -1,7 +1,8 @@
 //! Where the user's files are.
 
 use std::{
-    env,
+    env, fs, io,
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
 };
 
@@ -9,6 +10,14 @@ use crate::diagnostic::{Diagnostic, Kind};
 
 /// The name of the user's task script.
 pub const HITCFILE: &str = "hitcfile.rhai";
+
+/// Makes a folder that only the user can look into, with those above it, if it is not there.
+pub fn make_private_folder(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
 
 /// The user's project: the folder with the hitcfile, or where there is none, the current folder.
 #[derive(Clone, Debug)]

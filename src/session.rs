@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -62,6 +62,7 @@ pub struct Session {
     pub providers: Providers,
     /// Connections to servers.
     pub pool: Pool,
+    targets: Mutex<HashMap<String, Target>>,
     engines: Mutex<HashMap<String, Engine>>,
 }
 
@@ -89,6 +90,7 @@ impl Session {
             settings,
             project,
             pool: Pool::default(),
+            targets: Mutex::default(),
             engines: Mutex::default(),
         }
     }
@@ -104,6 +106,10 @@ impl Session {
 
     /// How to log in to a server, by its provider and the user's settings.
     pub async fn target(&self, node: &Node) -> Result<Target, provider::Error> {
+        let known = lock(&self.targets).get(&node.id).cloned();
+        if let Some(target) = known {
+            return Ok(target);
+        }
         let mut target = self.providers.of(node)?.target(node).await?;
         if let Some(user) = &self.settings.user {
             target.user.clone_from(user);
@@ -114,6 +120,7 @@ impl Session {
         if let Some(identity) = &self.settings.identity {
             target.identities = vec![identity.clone()];
         }
+        lock(&self.targets).insert(node.id.clone(), target.clone());
         Ok(target)
     }
 
@@ -134,14 +141,13 @@ impl Session {
     /// The Docker engine of a server; none if the server has none that runs.
     pub async fn find_engine(&self, node: &Node) -> Result<Option<Engine>, Diagnostic> {
         let connection = self.connect(node).await?;
-        let engines = || self.engines.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = engines().get(&node.id).cloned();
+        let known = lock(&self.engines).get(&node.id).cloned();
         if let Some(engine) = known.filter(Engine::is_open) {
             return Ok(Some(engine));
         }
         match Engine::at(&connection).await {
             Ok(engine) => {
-                engines().insert(node.id.clone(), engine.clone());
+                lock(&self.engines).insert(node.id.clone(), engine.clone());
                 Ok(Some(engine))
             }
             Err(docker::Error::NoEngine { .. }) => Ok(None),
@@ -163,7 +169,12 @@ impl Session {
     /// Forgets what is known of a server that was terminated or rebooted.
     pub fn forget(&self, node: &Node) {
         self.pool.forget(&node.ip);
-        let mut engines = self.engines.lock().unwrap_or_else(PoisonError::into_inner);
-        engines.remove(&node.id);
+        lock(&self.targets).remove(&node.id);
+        lock(&self.engines).remove(&node.id);
     }
+}
+
+/// A thread that died with the lock held has left a sound map behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

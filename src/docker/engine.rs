@@ -22,7 +22,7 @@ const API: &ClientVersion = bollard::API_DEFAULT_VERSION;
 const TIMEOUT: u64 = 3600;
 
 /// Where the engine listens, unless it was configured otherwise.
-const SOCKET: &str = "/var/run/docker.sock";
+pub(super) const SOCKET: &str = "/var/run/docker.sock";
 
 /// The engine of this machine or of a server. Cheap to clone.
 #[derive(Clone)]

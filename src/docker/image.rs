@@ -175,7 +175,9 @@ impl Engine {
             let text = message.stream.unwrap_or_default();
             for line in text.lines().filter(|line| !line.trim().is_empty()) {
                 if line.starts_with("Step ") {
-                    progress(format!("building {}: {line}", build.name));
+                    // The instruction; what it does may be long.
+                    let step: Vec<&str> = line.splitn(5, ' ').take(4).collect();
+                    progress(format!("building {}: {}", build.name, step.join(" ")));
                 }
                 log.push(line.to_owned());
             }

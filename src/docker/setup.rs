@@ -2,9 +2,13 @@
 
 use bytes::Bytes;
 
-use super::{Error, engine::HERE};
+use super::{
+    Engine, Error, Progress,
+    engine::{HERE, SOCKET},
+};
 use crate::{
-    process::{Output, Program},
+    diagnostic::plain,
+    process::{Output, Program, is_root},
     ssh::{Command, Connection},
 };
 
@@ -35,18 +39,55 @@ pub async fn set_up(connection: &Connection) -> Result<Setup, Error> {
     judge(&connection.target().name, &output)
 }
 
-/// Makes this machine ready in the same way. Needs to be root, or sudo without a password.
-pub async fn set_up_here() -> Result<Setup, Error> {
-    let program = Program {
-        stdin: Bytes::from_static(SCRIPT.as_bytes()),
-        ..Program::new(["sh", "-s"]).as_root()
+/// Makes this machine ready in the same way, and lets the user use the engine. Needs to be root,
+/// or sudo without a password.
+pub async fn set_up_here(progress: Progress<'_>) -> Result<Setup, Error> {
+    let done = match Engine::here().await {
+        Ok(_) => return Ok(Setup::Ready),
+        Err(_) => {
+            let program = Program {
+                stdin: Bytes::from_static(SCRIPT.as_bytes()),
+                ..Program::new(["sh", "-s"]).as_root()
+            };
+            judge(HERE, &run(&program).await?)?
+        }
     };
-    let output = program.run(|_, _| ()).await.map_err(|error| Error::Setup {
+    if !is_root() && Engine::here().await.is_err() {
+        progress("admitting you to the group docker".to_owned());
+        admit().await?;
+    }
+    Ok(done)
+}
+
+/// Lets the user of this process use the engine: by the group, which counts from the next login
+/// on, and until the engine is started again by giving its socket to the user's own group.
+async fn admit() -> Result<(), Error> {
+    let id = |flag: &str| Program::new(["id", flag]);
+    let user = run(&id("-un")).await?.text();
+    let group = run(&id("-gn")).await?.text();
+    for program in [
+        Program::new(["usermod", "-aG", "docker", &user]),
+        Program::new(["chgrp", &group, SOCKET]),
+    ] {
+        let output = run(&program.as_root()).await?;
+        if !output.ok() {
+            return Err(failed(output.exit.to_string(), output.tail(LOG_LINES)));
+        }
+    }
+    Ok(())
+}
+
+async fn run(program: &Program) -> Result<Output, Error> {
+    let output = program.run(|_, _| ()).await;
+    output.map_err(|error| failed(plain(error), String::new()))
+}
+
+fn failed(cause: String, log: String) -> Error {
+    Error::Setup {
         host: HERE.to_owned(),
-        cause: error.to_string(),
-        log: String::new(),
-    })?;
-    judge(HERE, &output)
+        cause,
+        log,
+    }
 }
 
 fn judge(host: &str, output: &Output) -> Result<Setup, Error> {

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Write,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -11,7 +11,7 @@ use std::{
 use russh::keys::{self, Algorithm, PrivateKey, ssh_key::LineEnding};
 
 use super::Error;
-use crate::diagnostic::plain;
+use crate::{diagnostic::plain, project::make_private_folder};
 
 /// A private key on disk and its public half.
 #[derive(Clone, Debug)]
@@ -50,10 +50,7 @@ impl KeyPair {
 /// written and the first of two writers wins.
 fn create(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let folder = path.parent().unwrap_or(Path::new("."));
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)?;
+    make_private_folder(folder)?;
     let mut key = PrivateKey::random(&mut keys::key::safe_rng(), Algorithm::Ed25519)?;
     key.set_comment("hitc");
     let text = key.to_openssh(LineEnding::LF)?;

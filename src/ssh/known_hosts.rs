@@ -7,7 +7,7 @@
 use std::{
     fs::{self, File},
     io::{ErrorKind, Read, Seek, SeekFrom, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::Mutex,
 };
@@ -18,7 +18,7 @@ use russh::keys::{Algorithm, PublicKey};
 use sha1::Sha1;
 
 use super::Error;
-use crate::diagnostic::plain;
+use crate::{diagnostic::plain, project::make_private_folder};
 
 /// What the file says about a host's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,10 +131,7 @@ impl KnownHosts {
 
     fn open_locked(&self) -> std::io::Result<File> {
         if let Some(folder) = self.path.parent() {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)?;
+            make_private_folder(folder)?;
         }
         let file = fs::OpenOptions::new()
             .read(true)

@@ -27,6 +27,34 @@ fn a_question_without_a_terminal_is_refused() {
 }
 
 #[test]
+fn a_question_on_a_terminal() {
+    let project = Project::new().file(
+        "hitcfile.rhai",
+        "/// A.\n/// @confirm \"Deploy?\"\nfn a() { print(\"deployed\") }\n\
+         /// B.\nfn b() { ui::confirm(\"Its name:\", \"web\"); print(\"gone\"); }\n",
+    );
+    let ask = |task, typed| {
+        let (status, shown) = project.run_on_terminal(&["run", task], typed);
+        (status, shown.replace(typed, ""))
+    };
+    let refused = "error: not confirmed; nothing was done\n";
+    let (status, shown) = ask("a", "y\n");
+    assert_eq!(status, 0, "{shown}");
+    assert!(
+        shown.contains("Deploy? [y/N]") && shown.ends_with("deployed\n"),
+        "{shown}"
+    );
+    let (status, shown) = ask("a", "\n");
+    assert_eq!(status, 1, "{shown}");
+    assert!(shown.contains(refused.trim()), "{shown}");
+    let (status, shown) = ask("b", "wbe\n");
+    assert_eq!(status, 1, "{shown}");
+    let (status, shown) = ask("b", "web\n");
+    assert_eq!(status, 0, "{shown}");
+    assert!(shown.ends_with("gone\n"), "{shown}");
+}
+
+#[test]
 fn a_dry_run_says_what_it_would_do() {
     let project = Project::new().file(
         "hitcfile.rhai",

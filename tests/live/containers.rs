@@ -56,6 +56,12 @@ fn run_ps_and_kill() {
     live.run(&replaced).ok();
     assert_eq!(live.get("web", 8080), "43");
 
+    let rules = live.run(&["run", "-H", "web", "iptables.show"]).ok();
+    assert!(
+        rules.stdout.contains("DNAT --to-destination 172."),
+        "{rules}"
+    );
+
     live.run(&["run", "-R", "web", "docker.kill", "page"]).ok();
     assert_eq!(live.run(&["docker.ps"]).ok().rows().len(), 0);
     let gone = live.run(&["run", "-H", "web", "docker.kill", "page"]);

@@ -1,7 +1,9 @@
 //! Against real servers: containers of this machine's Docker Engine, with sshd and an engine of
 //! their own. What is missing for that is installed and started.
 
+mod bare_machine;
 mod containers;
+mod demo;
 mod ensembles;
 mod interruptions;
 mod servers;

@@ -114,6 +114,14 @@ fn a_full_disk() {
 }
 
 #[test]
+fn a_command_that_takes_too_long() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web"]).ok();
+    let run = live.run(&["exec", "-t", "1", "-H", "web", "--", "sleep 30"]);
+    run.fails(124, "error: host `web`: `sleep 30` took longer than 1 s\n");
+}
+
+#[test]
 fn a_build_that_fails() {
     let live = Live::new().file(
         "bad/Dockerfile",

@@ -46,6 +46,12 @@ impl Live {
         self
     }
 
+    /// Runs hitc in another folder.
+    pub fn within(mut self, folder: &std::path::Path) -> Self {
+        self.project.move_to(folder);
+        self
+    }
+
     /// Writes a folder from which the web server's image is built.
     pub fn web_server(self, folder: &str) -> Self {
         self.write(&format!("{folder}/Dockerfile"), DOCKERFILE);

@@ -12,6 +12,7 @@ use std::{
 pub struct Project {
     folder: tempfile::TempDir,
     environment: Vec<(String, String)>,
+    elsewhere: Option<PathBuf>,
 }
 
 /// What came of a run.
@@ -30,6 +31,7 @@ impl Project {
         let project = Project {
             folder,
             environment: Vec::new(),
+            elsewhere: None,
         };
         // No Docker: what needs it is in `live/`.
         project.env("DOCKER_HOST", "unix:///nowhere/docker.sock")
@@ -53,6 +55,11 @@ impl Project {
         self
     }
 
+    /// Runs hitc in another folder, with the same home.
+    pub fn move_to(&mut self, folder: &Path) {
+        self.elsewhere = Some(folder.to_owned());
+    }
+
     pub fn without(mut self, name: &str) -> Self {
         self.environment.retain(|(known, _)| known != name);
         self
@@ -70,7 +77,7 @@ impl Project {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hitc"));
         command
             .args(arguments)
-            .current_dir(self.root())
+            .current_dir(self.elsewhere.clone().unwrap_or_else(|| self.root()))
             // Nothing of whoever runs the tests.
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
@@ -109,6 +116,36 @@ impl Project {
             stdout: String::from_utf8(output.stdout).unwrap(),
             stderr: String::from_utf8(output.stderr).unwrap(),
         }
+    }
+
+    /// Runs hitc on a terminal, with something typed there. What it shows is all in one stream, as
+    /// on a screen.
+    pub fn run_on_terminal(&self, arguments: &[&str], typed: &str) -> (i32, String) {
+        use std::io::Write;
+        let mut words = vec![env!("CARGO_BIN_EXE_hitc")];
+        words.extend(arguments);
+        let words = words.iter().map(|word| hitc::ssh::quote(word));
+        let line = words.collect::<Vec<_>>().join(" ");
+        let mut child = Command::new("script")
+            .args(["-qec", &line, "/dev/null"])
+            .current_dir(self.root())
+            .env("HOME", self.home())
+            .env("NO_COLOR", "1")
+            .env("TERM", "dumb")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        stdin.write_all(typed.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        drop(stdin);
+        let shown = String::from_utf8(output.stdout).unwrap();
+        (
+            output.status.code().unwrap_or(-1),
+            shown.replace("\r\n", "\n"),
+        )
     }
 
     /// Starts hitc.

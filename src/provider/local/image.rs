@@ -109,8 +109,8 @@ impl Image {
         if engine.has_image(self.base).await? {
             return Ok(());
         }
-        let pulled = tokio::time::timeout(PULL_TIMEOUT, engine.pull(self.upstream, progress)).await;
-        if matches!(pulled, Ok(Ok(()))) {
+        let pull = tokio::time::timeout(PULL_TIMEOUT, engine.pull(self.upstream, progress));
+        if engine.has_image(self.upstream).await? || matches!(pull.await, Ok(Ok(()))) {
             return self.extend_upstream(engine, progress).await;
         }
         progress(format!(

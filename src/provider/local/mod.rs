@@ -8,7 +8,7 @@ mod image;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    fs::{self, File},
+    fs::File,
     hash::{DefaultHasher, Hash, Hasher},
     io::Read,
     net::Ipv4Addr,
@@ -41,6 +41,7 @@ use crate::{
     diagnostic::did_you_mean,
     docker::{self, Change, Engine, format_bytes, parse_bytes},
     event::Activity,
+    project::make_private_folder,
     ssh::{HostKey, KeyPair, PublicKey, Target},
     value::{Fields, Invalid, Value},
 };
@@ -122,7 +123,7 @@ impl Local {
         let path = self.data.join("local.lock");
         let folder = self.data.clone();
         tokio::task::spawn_blocking(move || {
-            fs::create_dir_all(folder)?;
+            make_private_folder(&folder)?;
             let file = File::create(path)?;
             file.lock()?;
             Ok(file)
@@ -237,7 +238,7 @@ impl Local {
         let ip = free_address(subnet, gateway, &taken, &create.name)
             .ok_or_else(|| failed("finding an address", format!("network `{NETWORK}` is full")))?;
         let name = self.container_name(&create.name);
-        let body = body(
+        let mut body = body(
             &self.prefix,
             create,
             options,
@@ -246,7 +247,21 @@ impl Local {
             &self.key()?.public,
         );
         let query = CreateContainerOptionsBuilder::new().name(&name).build();
-        match engine.api().create_container(Some(query), body).await {
+        let mut made = engine
+            .api()
+            .create_container(Some(query.clone()), body.clone())
+            .await;
+        // A machine without SYS_RESOURCE: an engine before 26 would add it with ALL, and fail to
+        // start the container, unless it is dropped; a later one knows that it has none to drop.
+        if made
+            .as_ref()
+            .is_err_and(|error| error.to_string().contains("CapDrop"))
+        {
+            let host_config = body.host_config.get_or_insert_default();
+            host_config.cap_drop = None;
+            made = engine.api().create_container(Some(query), body).await;
+        }
+        match made {
             Ok(_)
             // Somebody was faster.
             | Err(BollardError::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
@@ -611,9 +626,9 @@ impl Provider for Local {
 
     async fn set_up(&self, activity: &Activity) -> Result<(), Error> {
         activity.update("setting up Docker on this machine");
-        docker::set_up_here().await?;
-        let engine = self.engine().await?;
         let progress = |text| activity.update(text);
+        docker::set_up_here(&progress).await?;
+        let engine = self.engine().await?;
         let _lock = self.lock().await?;
         IMAGES[0].ensure(&engine, &progress).await?;
         ensure_network(&engine).await?;
