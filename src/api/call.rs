@@ -72,11 +72,19 @@ impl Call {
         what: impl FnOnce() -> String,
         future: impl Future<Output = Result<T, E>>,
     ) -> Answer<Option<T>> {
-        if self.session.settings.dry_run {
-            self.session.events.emit(Event::WouldDo(what()));
+        if self.would(what) {
             return Ok(None);
         }
         self.wait(future).map(Some)
+    }
+
+    /// Whether this is a dry run, in which `what` is said and nothing done.
+    pub fn would(&self, what: impl FnOnce() -> String) -> bool {
+        let dry_run = self.session.settings.dry_run;
+        if dry_run {
+            self.session.events.emit(Event::WouldDo(what()));
+        }
+        dry_run
     }
 
     /// An error at the place of the call.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use rhai::{Array, Dynamic, ImmutableString, Map};
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     value::{text_map, to_options},
 };
 use crate::{
-    diagnostic::{Diagnostic, Kind, plural},
+    diagnostic::{Diagnostic, Failure, Kind, plural},
     provider::{self, Create, Node, Provider, numbered, role},
     session::Session,
     value::{Data, Fields, Invalid, Value},
@@ -42,26 +42,44 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         |call: &Call, options: Map| create(call, &options),
     );
     provider.function(
-        "terminate(host: Host)",
-        "Ends a server for good, with everything on it.",
-        |call: &Call, host: Host| {
-            change(call, host, "terminate", async |p, node| {
-                p.terminate(node).await
-            })
+        "terminate(hosts: array)",
+        "Ends servers for good, with everything on them, all at once.",
+        |call: &Call, hosts: Array| {
+            let hosts: Option<Vec<Host>> = hosts.into_iter().map(Dynamic::try_cast).collect();
+            let hosts = hosts.ok_or_else(|| {
+                let text = "provider::terminate: not all of these are hosts";
+                call.fail(Diagnostic::new(Kind::Usage, text))
+            })?;
+            let names: Vec<&str> = hosts.iter().map(|host| host.0.name.as_str()).collect();
+            if call.would(|| format!("terminate {}", names.join(", "))) {
+                return Ok(());
+            }
+            let end = async |host: &Host| {
+                let terminate = async |p: &dyn Provider, node: &Node| p.terminate(node).await;
+                let ended = act(&call.session, &host.0, "terminate", terminate).await;
+                ended.map_err(Diagnostic::from)
+            };
+            let results = call.try_wait(async { Ok(join_all(hosts.iter().map(end)).await) })?;
+            let failures: Vec<Diagnostic> = results.into_iter().filter_map(Result::err).collect();
+            if failures.is_empty() {
+                Ok(())
+            } else {
+                Err(call.fail(Failure(failures)))
+            }
         },
     );
     provider.function(
         "reboot(host: Host)",
         "Starts a server again and waits until it answers.",
         |call: &Call, host: Host| {
-            change(call, host.clone(), "reboot", async |p, node| {
-                p.reboot(node).await
-            })?;
-            if !call.session.settings.dry_run {
-                let name = host.0.name.clone();
-                call.wait(wait_for(&call.session, host.0.provider, &name))?;
-            }
-            Ok(())
+            let session = &call.session;
+            let reboot = async {
+                let start = async |p: &dyn Provider, node: &Node| p.reboot(node).await;
+                act(session, &host.0, "reboot", start).await?;
+                wait_for(session, host.0.provider, &host.0.name).await
+            };
+            call.change(|| format!("reboot server {}", host.0.name), reboot)
+                .map(drop)
         },
     );
     provider.function(
@@ -69,9 +87,10 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Gives a server another name.",
         |call: &Call, host: Host, name: ImmutableString| {
             call.check(check_name(&name))?;
-            change(call, host, "rename", async |p, node| {
-                p.rename(node, &name).await
-            })
+            let rename = async |p: &dyn Provider, node: &Node| p.rename(node, &name).await;
+            let what = || format!("rename server {} to {name}", host.0.name);
+            call.change(what, act(&call.session, &host.0, "rename", rename))
+                .map(drop)
         },
     );
     provider.function(
@@ -220,23 +239,18 @@ async fn wait_for(session: &Session, provider: &'static str, name: &str) -> Resu
     Ok(())
 }
 
-fn change(
-    call: &Call,
-    host: Host,
+/// Lets a server's provider do something to it, and forgets what was known of it.
+async fn act(
+    session: &Session,
+    node: &Node,
     what: &str,
     act: impl AsyncFnOnce(&dyn Provider, &Node) -> Result<(), provider::Error>,
-) -> Answer<()> {
-    let session = &call.session;
-    let node = host.0;
-    let name = node.name.clone();
-    call.change(|| format!("{what} server {name}"), async {
-        let activity = session.events.start(name.as_str(), what);
-        act(session.providers.of(&node)?.as_ref(), &node).await?;
-        session.forget(&node);
-        activity.done(format!("{what}: done"));
-        Ok::<_, provider::Error>(())
-    })
-    .map(drop)
+) -> Result<(), provider::Error> {
+    let activity = session.events.start(node.name.as_str(), what);
+    act(session.providers.of(node)?.as_ref(), node).await?;
+    session.forget(node);
+    activity.done(format!("{what}: done"));
+    Ok(())
 }
 
 #[cfg(test)]
