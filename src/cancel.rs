@@ -40,11 +40,6 @@ impl Cancel {
         self.kill.is_cancelled()
     }
 
-    /// Resolves when nothing new should begin.
-    pub async fn stopping(&self) {
-        self.stop.cancelled().await;
-    }
-
     /// Resolves when everything should end now.
     pub async fn killed(&self) {
         self.kill.cancelled().await;

@@ -1,26 +1,27 @@
 //! Head In The Clouds: servers at any cloud, the containers on them, and the tasks you run there.
 //!
-//! `src/README.md` is the map.
+//! `src/README.md` is the map. What is public here is what the integration tests use.
 
 use std::{ffi::OsString, process::ExitCode};
 
-pub mod api;
-pub mod cancel;
+mod api;
+mod cancel;
 mod cli;
 pub mod diagnostic;
-pub mod docker;
-pub mod ensemble;
+mod docker;
+mod ensemble;
 pub mod event;
-pub mod iptables;
+mod iptables;
 pub mod process;
-pub mod project;
+mod project;
 pub mod provider;
-pub mod script;
-pub mod selection;
-pub mod session;
+mod script;
+mod selection;
+mod session;
 pub mod ssh;
-pub mod table;
-pub mod ui;
+mod table;
+mod ui;
+mod units;
 pub mod value;
 
 /// Runs the program with these arguments, the program's name first.

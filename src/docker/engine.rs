@@ -87,11 +87,6 @@ impl Engine {
         })
     }
 
-    /// The server's name, or `this machine`.
-    pub fn host(&self) -> &str {
-        &self.host
-    }
-
     /// Whether the connection to the engine's machine still stands.
     pub fn is_open(&self) -> bool {
         self.connection.as_ref().is_none_or(|c| !c.is_closed())

@@ -13,8 +13,11 @@ use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{Container, Engine, Error, Spec, State, spec::duration};
-use crate::value::{Data, Fields, Invalid, Value};
+use super::{Container, Engine, Error, Spec, State};
+use crate::{
+    units::duration,
+    value::{Data, Fields, Invalid, Value},
+};
 
 /// How long a container without any check must have run to count as started. Processes that
 /// cannot start (a bad option, a missing file) end well before.

@@ -3,29 +3,26 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use super::{
-    Action, EngineState, Graph, Manifest, Observed, Plan, Request, ServerState, Thing,
+    Action, Graph, Manifest, Observed, Plan, Request, ServerState, Thing,
     facts::Facts,
     lock::Lock,
-    observe::{LABEL_MANIFEST, look},
+    observe::LABEL_MANIFEST,
     reconcile::{Differences, decide_container, decide_server, decode, leftovers},
+    server_step::ServerStep,
 };
 use crate::{
     diagnostic::{Diagnostic, Kind},
     docker::{self, Engine, Spec},
     event::{Activity, Outcome, RecapLine},
-    provider::{Create, Node, Provider},
     session::Session,
     value::Value,
 };
-
-/// How long a server may take from being there to answering on SSH.
-const READY_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// What is applied, and with what.
 pub(super) struct Apply<'a> {
@@ -172,14 +169,15 @@ impl<'a> World<'a> {
         let activity = session.events.start(name, "looking");
         let provider = session.providers.get(&server.provider)?;
         let change = ServerStep {
-            world: self,
+            apply: self.apply,
             name,
             provider: provider.as_ref(),
             options: &options,
             activity: &activity,
         };
         let node = change.make(&action, state.map(|state| &state.node)).await?;
-        let engine = change.prepare(&node, !server.containers.is_empty()).await?;
+        let (engine, lock) = change.prepare(&node, !server.containers.is_empty()).await?;
+        self.keep(lock);
         self.facts().server(&node);
         self.servers()
             .insert(name.to_owned(), ServerState { node, engine });
@@ -346,82 +344,6 @@ impl<'a> World<'a> {
     }
 }
 
-/// Bringing one server about.
-struct ServerStep<'a> {
-    world: &'a World<'a>,
-    name: &'a str,
-    provider: &'a dyn Provider,
-    options: &'a Value,
-    activity: &'a Activity,
-}
-
-impl ServerStep<'_> {
-    /// Does what the action says, and gives the server as it is then.
-    async fn make(&self, action: &Action, node: Option<&Node>) -> Result<Node, Diagnostic> {
-        let session = self.world.apply.session;
-        match (action, node) {
-            (Action::Create | Action::Finish, _) => self.create().await,
-            (Action::Replace(_), Some(node)) => {
-                self.activity.update("terminating the old one");
-                self.provider.terminate(node).await?;
-                session.forget(node);
-                self.create().await
-            }
-            (Action::Start, Some(node)) => {
-                self.activity.update("starting");
-                self.provider.reboot(node).await?;
-                session.forget(node);
-                let nodes = self.provider.list().await?;
-                let found = nodes.into_iter().find(|found| found.name == node.name);
-                found.ok_or_else(|| gone(self.name))
-            }
-            (Action::Update(changes), Some(node)) => {
-                // Docker is set up when the server is prepared; anything else is its size.
-                if changes.iter().any(|change| change.field != "docker") {
-                    self.activity.update("resizing");
-                    self.provider.resize(node, self.options).await?;
-                }
-                Ok(node.clone())
-            }
-            (_, Some(node)) => Ok(node.clone()),
-            (_, None) => Err(gone(self.name)),
-        }
-    }
-
-    async fn create(&self) -> Result<Node, Diagnostic> {
-        self.activity.update("creating");
-        let create = Create {
-            name: self.name.to_owned(),
-            options: self.options.clone(),
-            tags: vec![(
-                "manifest".to_owned(),
-                self.world.apply.manifest.name.clone(),
-            )],
-        };
-        Ok(self.provider.create(&create, self.activity).await?)
-    }
-
-    /// Connects, takes the lock, sets Docker up if there will be containers, and looks what runs.
-    async fn prepare(&self, node: &Node, containers: bool) -> Result<EngineState, Diagnostic> {
-        let Apply {
-            session, manifest, ..
-        } = self.world.apply;
-        self.activity.update("waiting for SSH");
-        let target = session.target(node).await?;
-        let connection = session.pool.wait_for(&target, READY_TIMEOUT).await?;
-        let lock = Lock::take(&connection, &manifest.name).await?;
-        self.world.keep(lock);
-        if containers && session.find_engine(node).await?.is_none() {
-            self.activity.update("setting up Docker");
-            docker::set_up(&connection).await?;
-        }
-        match look(session, node).await {
-            EngineState::Unreachable(error) => Err(error),
-            state => Ok(state),
-        }
-    }
-}
-
 /// What is said of a thing that was changed.
 fn describe(action: &Action) -> Option<String> {
     let word = match action {
@@ -434,7 +356,7 @@ fn describe(action: &Action) -> Option<String> {
     Some(word.to_owned())
 }
 
-fn gone(name: &str) -> Diagnostic {
+pub(super) fn gone(name: &str) -> Diagnostic {
     Diagnostic::new(Kind::Failed, format!("`{name}` is gone"))
         .help("somebody else changes the same servers; run it again".to_owned())
 }

@@ -9,16 +9,13 @@ use std::{
 };
 
 use super::{
-    Container, Graph, Manifest, Server,
-    facts::Facts,
+    Container, Graph, Manifest, Server, check,
     template::{expand, templates},
-    tree::{Tree, Use},
-    variable::{CONTAINER_FIELDS, SERVER_FIELDS, Variable},
+    tree::Tree,
     yaml,
 };
 use crate::{
     diagnostic::{Diagnostic, Failure, Kind, Source, did_you_mean, plain},
-    docker::Spec,
     project::Project,
     provider::{Providers, numbered},
     value::{Data, Entry, Fields, Invalid, Span, Value},
@@ -30,16 +27,6 @@ const ENDINGS: [&str; 2] = ["yml", "yaml"];
 const TEMPLATES: &str = "templates";
 /// Keys of a server that the manifest reference has and that do not work yet.
 const NOT_YET: [&str; 3] = ["firewall", "docker_mount", "protect"];
-/// Keys of a server that are not its provider's.
-const KEYS: [&str; 7] = [
-    "template",
-    "provider",
-    "count",
-    "containers",
-    "firewall",
-    "docker_mount",
-    "protect",
-];
 /// How many servers or containers one entry may stand for.
 const MOST: i64 = 1000;
 
@@ -114,9 +101,9 @@ pub(super) fn read(
     loader.document(&document);
     // What could not be read cannot be referred to, which is no error of its own.
     if loader.errors.is_empty() {
-        loader.check_references();
+        loader.note_all(check::references(&loader.manifest));
     }
-    loader.check_values();
+    loader.note_all(check::values(&loader.manifest, providers));
     if loader.errors.is_empty()
         && let Err(cycle) = Graph::of(&loader.manifest)
     {
@@ -151,6 +138,12 @@ impl Loader<'_> {
                 self.wrong(Diagnostic::from(invalid), span);
                 None
             }
+        }
+    }
+
+    fn note_all(&mut self, errors: Vec<Invalid>) {
+        for error in errors {
+            self.note::<()>(Err(error));
         }
     }
 
@@ -339,128 +332,6 @@ impl Loader<'_> {
         let diagnostic = Diagnostic::new(Kind::Usage, message)
             .help("counts number the names: NAME, NAME-1, NAME-2".to_owned());
         self.wrong(diagnostic, entry.key_span.clone());
-    }
-
-    /// Does everything that variables refer to exist?
-    fn check_references(&mut self) {
-        let text = self.manifest.source.text.clone();
-        let mut wrong: Vec<(Diagnostic, Option<Span>)> = Vec::new();
-        for server in &self.manifest.servers {
-            let bodies = server.containers.iter().map(|container| &container.body);
-            for tree in [&server.options].into_iter().chain(bodies) {
-                for one in tree.uses(&text) {
-                    if let Err(error) = self.check_reference(&one) {
-                        wrong.push((error, one.span));
-                    }
-                }
-            }
-        }
-        // What a count repeats is wrong once.
-        wrong.dedup();
-        for (error, span) in wrong {
-            self.wrong(error, span);
-        }
-    }
-
-    fn check_reference(&self, one: &Use) -> Result<(), Diagnostic> {
-        let missing = |what: &str, name: &str, known: &[&str]| {
-            let message = format!("`{}`: there is no {what} `{name}`", one.variable);
-            let help = did_you_mean(name, known.iter().copied())
-                .or_else(|| (!known.is_empty()).then(|| format!("there is {}", known.join(", "))));
-            Diagnostic::new(Kind::Usage, message).help(help)
-        };
-        let server = |name: &str| {
-            self.manifest.server(name).ok_or_else(|| {
-                let servers = &self.manifest.servers;
-                let known: Vec<&str> = servers.iter().map(|s| s.name.as_str()).collect();
-                missing("server", name, &known)
-            })
-        };
-        let field = |field: &str, known: &[&str]| {
-            let found = known.contains(&field);
-            found
-                .then_some(())
-                .ok_or_else(|| missing("field", field, known))
-        };
-        match &one.variable {
-            Variable::Host(name) => field(name, &SERVER_FIELDS),
-            Variable::Server(name, of) => server(name).and_then(|_| field(of, &SERVER_FIELDS)),
-            Variable::Container(of_server, name, of) => {
-                let containers = &server(of_server)?.containers;
-                if !containers.iter().any(|container| container.name == *name) {
-                    let known: Vec<&str> = containers.iter().map(|c| c.name.as_str()).collect();
-                    return Err(missing("container", name, &known));
-                }
-                field(of, &CONTAINER_FIELDS)
-            }
-            Variable::Env(name) => match std::env::var(name) {
-                Ok(_) => Ok(()),
-                Err(_) => {
-                    let message = format!("environment variable `{name}` is not set");
-                    Err(Diagnostic::new(Kind::Usage, message))
-                }
-            },
-            Variable::Secret(_) => {
-                let message = format!("`{}`: secrets do not work yet", one.variable);
-                Err(Diagnostic::new(Kind::Usage, message)
-                    .help("write ${env.NAME} and set it in the environment".to_owned()))
-            }
-            Variable::InternalIps | Variable::Servers => Ok(()),
-        }
-    }
-
-    /// Is every value of a kind that its key takes? What variables stand for is not known yet;
-    /// something of the right kind takes their place.
-    fn check_values(&mut self) {
-        let facts = Facts::of(&self.manifest);
-        let mut errors = Vec::new();
-        for server in &self.manifest.servers {
-            let sample = |variable: &Variable| {
-                let known = facts.value(&server.name, variable);
-                Some(known.unwrap_or_else(|| sample(variable).to_owned()))
-            };
-            let provider = self.providers.get(&server.provider);
-            if let (Ok(provider), Ok(options)) = (provider, server.options.resolve(&sample)) {
-                let invalid = provider.validate(&options).err();
-                errors.extend(invalid.map(|error| self.meant_for_server(server, error)));
-            }
-            for container in &server.containers {
-                let what = format!("container `{}`", container.name);
-                if let Ok(body) = container.body.resolve(&sample) {
-                    let spec = Spec::decode(&container.name, &body, &self.manifest.folder, &what);
-                    errors.extend(spec.err());
-                }
-            }
-        }
-        errors.dedup_by(|a, b| a.span == b.span && a.span.is_some());
-        for error in errors {
-            self.note::<()>(Err(error));
-        }
-    }
-}
-
-impl Loader<'_> {
-    /// A key that a provider does not know may be a misspelt one of the server's own.
-    fn meant_for_server(&self, server: &Server, mut error: Invalid) -> Invalid {
-        let span = error.span.clone();
-        let key = span.and_then(|span| self.manifest.source.text.get(span));
-        if let Some(key) = key
-            && let Some(help) = did_you_mean(key, KEYS)
-        {
-            error.message = format!("server `{}`: there is no `{key}`", server.name);
-            error.help = Some(help);
-        }
-        error
-    }
-}
-
-/// Something of the kind that a variable stands for.
-fn sample(variable: &Variable) -> &'static str {
-    match variable {
-        Variable::Container(_, _, field) if field == "ports" => "80:80",
-        Variable::Servers => "[]",
-        // An address that is nobody's (RFC 5737).
-        _ => "192.0.2.1",
     }
 }
 

@@ -5,6 +5,7 @@
 //! remembered between runs: the state is in the servers.
 
 mod apply;
+mod check;
 mod down;
 mod facts;
 mod graph;
@@ -14,6 +15,7 @@ mod manifest;
 mod observe;
 mod plan;
 mod reconcile;
+mod server_step;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -28,5 +30,5 @@ pub use load::load;
 pub use manifest::{Container, Manifest, Server};
 pub use observe::{EngineState, Observed, ServerState, observe};
 pub use plan::{Action, Plan, Step};
-pub use reconcile::{Differences, Request, reconcile};
+pub use reconcile::{Request, reconcile};
 pub use up::{plan, up};

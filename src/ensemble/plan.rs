@@ -73,11 +73,6 @@ impl Plan {
         self.extra.iter().filter(|extra| self.prune && extra.ours)
     }
 
-    /// The step of a thing.
-    pub fn step(&self, thing: &Thing) -> Option<&Step> {
-        self.steps.iter().find(|step| step.thing == *thing)
-    }
-
     /// One line that counts what happens: `2 servers to create, 1 container to replace`.
     pub fn summary(&self) -> String {
         let mut parts = Vec::new();

@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod config;
+mod doc;
 mod embedded;
 mod engine;
 mod error;

@@ -59,11 +59,6 @@ impl Terminal {
         }
     }
 
-    /// Whether errors are shown in colour.
-    pub fn is_colored(&self) -> bool {
-        self.color
-    }
-
     /// Whether what runs, runs on exactly one host.
     pub fn is_on_one_host(&self) -> bool {
         !self.prefix.load(Ordering::Relaxed)

@@ -5,11 +5,13 @@
 //! container's, the rest is in labels.
 
 mod image;
+mod network;
+mod options;
+mod server;
 
 use std::{
     collections::{BTreeSet, HashMap},
     fs::File,
-    hash::{DefaultHasher, Hash, Hasher},
     io::Read,
     net::Ipv4Addr,
     path::PathBuf,
@@ -19,48 +21,33 @@ use std::{
 use async_trait::async_trait;
 use bollard::{
     errors::Error as BollardError,
-    models::{
-        ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody, EndpointIpamConfig,
-        EndpointSettings, HostConfig, Ipam, IpamConfig, NetworkCreateRequest, NetworkingConfig,
-        RestartPolicy, RestartPolicyNameEnum,
-    },
+    models::{ContainerInspectResponse, ContainerUpdateBody},
     query_parameters::{
         CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
-        InspectContainerOptions, InspectNetworkOptions, ListContainersOptionsBuilder,
-        RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder,
-        RestartContainerOptionsBuilder, StartContainerOptions,
+        InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
+        RenameContainerOptionsBuilder, RestartContainerOptionsBuilder, StartContainerOptions,
     },
 };
 use futures_util::TryStreamExt;
-use image::{IMAGES, Image};
+use image::IMAGES;
 use jiff::Timestamp;
+use network::{NETWORK, address, ensure_network, free_address, is_address_taken};
+use options::{Options, Size};
+use server::{LABEL_IMAGE, LABEL_MANIFEST, LABEL_PREFIX, body};
 use tokio::time::{Instant, sleep};
 
 use super::{Create, Error, Node, NodeState, Provider, ServerChange};
 use crate::{
-    diagnostic::did_you_mean,
-    docker::{self, Change, Engine, format_bytes, parse_bytes},
+    docker::{self, Change, Engine},
     event::Activity,
     project::make_private_folder,
     ssh::{HostKey, KeyPair, PublicKey, Target},
-    value::{Fields, Invalid, Value},
+    value::{Invalid, Value},
 };
 
 /// The provider's name.
 const NAME: &str = "local";
 
-/// The network of all local servers. Addresses on it are given out by us, so that a server keeps
-/// its address over a reboot.
-const NETWORK: &str = "hitc";
-
-/// Marks a container as a local server and says with which prefix its name begins.
-const LABEL_PREFIX: &str = "hitc.server.prefix";
-/// The name of the image that a server was made from.
-const LABEL_IMAGE: &str = "hitc.server.image";
-/// The manifest that a server was made for.
-const LABEL_MANIFEST: &str = "hitc.server.manifest";
-
-const DEFAULT_IMAGE: &str = "debian-13";
 const HOST_KEY: &str = "/etc/ssh/ssh_host_ed25519_key.pub";
 
 /// How long a server may take to make its host key, at its first boot.
@@ -77,18 +64,6 @@ const ADDRESS_TRIES: usize = 20;
 pub struct Local {
     prefix: String,
     data: PathBuf,
-}
-
-/// A server's size: processors and memory, `2x512m`. Without one there are no limits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Size {
-    nano_cpus: u64,
-    memory: u64,
-}
-
-struct Options {
-    size: Size,
-    image: Image,
 }
 
 impl Local {
@@ -267,227 +242,6 @@ impl Local {
             | Err(BollardError::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
             Err(error) => Err(refusal(&format!("making `{name}`"), &error)),
         }
-    }
-}
-
-fn body(
-    prefix: &str,
-    create: &Create,
-    options: &Options,
-    image: &str,
-    ip: Ipv4Addr,
-    key: &str,
-) -> ContainerCreateBody {
-    let mut labels = HashMap::from([
-        (LABEL_PREFIX.to_owned(), prefix.to_owned()),
-        (LABEL_IMAGE.to_owned(), options.image.name.to_owned()),
-    ]);
-    for (name, value) in &create.tags {
-        labels.insert(format!("hitc.server.{name}"), value.clone());
-    }
-    let endpoint = EndpointSettings {
-        ipam_config: Some(EndpointIpamConfig {
-            ipv4_address: Some(ip.to_string()),
-            ..EndpointIpamConfig::default()
-        }),
-        ..EndpointSettings::default()
-    };
-    let text = |items: &[&str]| Some(items.iter().map(|item| (*item).to_owned()).collect());
-    let (memory, nano_cpus) = options.size.limits();
-    ContainerCreateBody {
-        image: Some(image.to_owned()),
-        hostname: Some(create.name.clone()),
-        env: Some(vec![format!("HITC_AUTHORIZED_KEY={key}")]),
-        labels: Some(labels),
-        host_config: Some(HostConfig {
-            // What an engine inside needs, short of `--privileged`: that also asks for
-            // SYS_RESOURCE, which the machine may not have itself.
-            cap_add: text(&["ALL"]),
-            cap_drop: text(&["SYS_RESOURCE"]),
-            security_opt: text(&["seccomp=unconfined", "apparmor=unconfined"]),
-            // `systempaths=unconfined` is the command's word for these two.
-            masked_paths: Some(Vec::new()),
-            readonly_paths: Some(Vec::new()),
-            device_cgroup_rules: text(&["a *:* rwm"]),
-            network_mode: Some(NETWORK.to_owned()),
-            restart_policy: Some(RestartPolicy {
-                name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
-                maximum_retry_count: None,
-            }),
-            memory,
-            nano_cpus,
-            ..HostConfig::default()
-        }),
-        networking_config: Some(NetworkingConfig {
-            endpoints_config: Some(HashMap::from([(NETWORK.to_owned(), endpoint)])),
-        }),
-        ..ContainerCreateBody::default()
-    }
-}
-
-/// The address that a server was given, also while it is stopped.
-fn address(found: &ContainerInspectResponse) -> Option<Ipv4Addr> {
-    let networks = found.network_settings.as_ref()?.networks.as_ref()?;
-    let config = networks.get(NETWORK)?.ipam_config.as_ref()?;
-    config.ipv4_address.as_ref()?.parse().ok()
-}
-
-/// The subnet (its first address and the length of its prefix) and the gateway of our network,
-/// which is made if it is not there.
-async fn ensure_network(engine: &Engine) -> Result<((Ipv4Addr, u32), Ipv4Addr), Error> {
-    if let Some(found) = network(engine).await? {
-        return Ok(found);
-    }
-    // The engine knows which subnets are free, but gives out fixed addresses only on a network
-    // whose subnet was asked for: so it is asked twice.
-    make_network(engine, None).await?;
-    let ((first, length), gateway) = network(engine).await?.ok_or_else(no_subnet)?;
-    engine
-        .api()
-        .remove_network(NETWORK)
-        .await
-        .map_err(|error| refusal("making its network", &error))?;
-    let config = IpamConfig {
-        subnet: Some(format!("{first}/{length}")),
-        gateway: Some(gateway.to_string()),
-        ..IpamConfig::default()
-    };
-    make_network(engine, Some(config)).await?;
-    Ok(((first, length), gateway))
-}
-
-async fn make_network(engine: &Engine, config: Option<IpamConfig>) -> Result<(), Error> {
-    let request = NetworkCreateRequest {
-        name: NETWORK.to_owned(),
-        driver: Some("bridge".to_owned()),
-        ipam: config.map(|config| Ipam {
-            config: Some(vec![config]),
-            ..Ipam::default()
-        }),
-        ..NetworkCreateRequest::default()
-    };
-    engine
-        .api()
-        .create_network(request)
-        .await
-        .map(drop)
-        .map_err(|error| refusal("making its network", &error))
-}
-
-async fn network(engine: &Engine) -> Result<Option<((Ipv4Addr, u32), Ipv4Addr)>, Error> {
-    let found = match engine
-        .api()
-        .inspect_network(NETWORK, None::<InspectNetworkOptions>)
-        .await
-    {
-        Ok(found) => found,
-        Err(BollardError::DockerResponseServerError {
-            status_code: 404, ..
-        }) => return Ok(None),
-        Err(error) => return Err(refusal("inspecting its network", &error)),
-    };
-    let parse = || {
-        let config = found.ipam?.config?.into_iter().next()?;
-        let subnet = config.subnet?;
-        let (first, length) = subnet.split_once('/')?;
-        let first: Ipv4Addr = first.parse().ok()?;
-        let gateway = match config.gateway {
-            Some(gateway) => gateway.parse().ok()?,
-            None => Ipv4Addr::from(u32::from(first) + 1),
-        };
-        Some(((first, length.parse().ok()?), gateway))
-    };
-    parse().map(Some).ok_or_else(no_subnet)
-}
-
-fn is_address_taken(error: &BollardError) -> bool {
-    matches!(
-        error,
-        BollardError::DockerResponseServerError { message, .. }
-            if message.contains("Address already in use")
-    )
-}
-
-fn no_subnet() -> Error {
-    failed(
-        "reading its network",
-        format!("`{NETWORK}` has no IPv4 subnet"),
-    )
-}
-
-/// A free address of a subnet. It begins to look at a place that depends on the name, so that a
-/// server that is made again mostly gets the address it had.
-fn free_address(
-    (first, length): (Ipv4Addr, u32),
-    gateway: Ipv4Addr,
-    taken: &BTreeSet<Ipv4Addr>,
-    name: &str,
-) -> Option<Ipv4Addr> {
-    // Without the network's own address and the broadcast address; the last octet will do.
-    let count = (1_u32 << (32_u32.checked_sub(length)?).min(8)).checked_sub(2)?;
-    let mut hash = DefaultHasher::new();
-    name.hash(&mut hash);
-    let start = u32::try_from(hash.finish() % u64::from(count)).ok()?;
-    (0..count)
-        .map(|step| Ipv4Addr::from(u32::from(first) + 1 + (start + step) % count))
-        .find(|ip| *ip != gateway && !taken.contains(ip))
-}
-
-impl Size {
-    fn parse(text: &str) -> Option<Self> {
-        let (cpus, memory) = text.split_once('x')?;
-        Some(Size {
-            nano_cpus: docker::Spec::parse_cpus(cpus)?,
-            memory: parse_bytes(memory).filter(|bytes| *bytes > 0)?,
-        })
-    }
-
-    /// Memory and processor limits as the engine wants them.
-    fn limits(self) -> (Option<i64>, Option<i64>) {
-        let limit = |n: u64| i64::try_from(n).ok().filter(|n| *n > 0);
-        (limit(self.memory), limit(self.nano_cpus))
-    }
-}
-
-impl std::fmt::Display for Size {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if *self == Size::default() {
-            return f.write_str("unlimited");
-        }
-        let cpus = docker::Spec::format_cpus(self.nano_cpus);
-        write!(f, "{cpus}x{}", format_bytes(self.memory))
-    }
-}
-
-impl Options {
-    fn decode(options: &Value) -> Result<Self, Invalid> {
-        let mut fields = Fields::new(options, "provider `local`")?;
-        let size = fields.decode("size", |value, what| {
-            let text = value.to_text(what)?;
-            if text == "unlimited" {
-                return Ok(Size::default());
-            }
-            Size::parse(&text).ok_or_else(|| {
-                Invalid::new(value, format!("size: `{text}` is no size"))
-                    .help("write PROCESSORSxMEMORY, such as 1x512m or 0.5x2g".to_owned())
-            })
-        })?;
-        let image = fields.decode("image", |value, what| {
-            let text = value.to_text(what)?;
-            Image::find(&text).ok_or_else(|| {
-                let names = IMAGES.map(|image| image.name);
-                Invalid::new(value, format!("image: there is no `{text}`")).help(
-                    did_you_mean(&text, names)
-                        .or_else(|| Some(format!("there is {}", names.join(", ")))),
-                )
-            })
-        })?;
-        fields.finish()?;
-        let default = || Image::find(DEFAULT_IMAGE).unwrap_or(IMAGES[0]);
-        Ok(Options {
-            size: size.unwrap_or_default(),
-            image: image.unwrap_or_else(default),
-        })
     }
 }
 
@@ -688,33 +442,5 @@ fn failed(what: &str, cause: impl std::fmt::Display) -> Error {
         provider: NAME,
         what: what.to_owned(),
         cause: cause.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes() {
-        for text in ["1x512m", "0.5x2g", "2x1000"] {
-            assert_eq!(Size::parse(text).unwrap().to_string(), text);
-        }
-        for text in ["1", "x", "0x1g", "1x0", "1xbig", "-1x1g"] {
-            assert_eq!(Size::parse(text), None, "{text}");
-        }
-    }
-
-    #[test]
-    fn addresses_are_free_and_of_the_subnet() {
-        let first = Ipv4Addr::new(172, 30, 0, 0);
-        let gateway = Ipv4Addr::new(172, 30, 0, 1);
-        let mut taken = BTreeSet::new();
-        for _ in 0..13 {
-            let ip = free_address((first, 28), gateway, &taken, "web").unwrap();
-            assert!((2..=14).contains(&ip.octets()[3]), "{ip}");
-            assert!(taken.insert(ip), "{ip} twice");
-        }
-        assert_eq!(free_address((first, 28), gateway, &taken, "web"), None);
     }
 }

@@ -1,0 +1,101 @@
+//! The options of a local server.
+
+use std::fmt;
+
+use super::image::{IMAGES, Image};
+use crate::{
+    diagnostic::did_you_mean,
+    units::{format_bytes, format_cpus, parse_bytes, parse_cpus},
+    value::{Fields, Invalid, Value},
+};
+
+const DEFAULT_IMAGE: &str = "debian-13";
+
+/// A server's size: processors and memory, `2x512m`. Without one there are no limits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Size {
+    /// In billionths of a processor.
+    pub nano_cpus: u64,
+    /// In bytes.
+    pub memory: u64,
+}
+
+/// What a user may say of a local server.
+pub(super) struct Options {
+    pub size: Size,
+    pub image: Image,
+}
+
+impl Size {
+    fn parse(text: &str) -> Option<Self> {
+        let (cpus, memory) = text.split_once('x')?;
+        Some(Size {
+            nano_cpus: parse_cpus(cpus)?,
+            memory: parse_bytes(memory).filter(|bytes| *bytes > 0)?,
+        })
+    }
+
+    /// Memory and processor limits as the engine wants them.
+    pub fn limits(self) -> (Option<i64>, Option<i64>) {
+        let limit = |n: u64| i64::try_from(n).ok().filter(|n| *n > 0);
+        (limit(self.memory), limit(self.nano_cpus))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Size::default() {
+            return f.write_str("unlimited");
+        }
+        let cpus = format_cpus(self.nano_cpus);
+        write!(f, "{cpus}x{}", format_bytes(self.memory))
+    }
+}
+
+impl Options {
+    /// Decodes them.
+    pub fn decode(options: &Value) -> Result<Self, Invalid> {
+        let mut fields = Fields::new(options, "provider `local`")?;
+        let size = fields.decode("size", |value, what| {
+            let text = value.to_text(what)?;
+            if text == "unlimited" {
+                return Ok(Size::default());
+            }
+            Size::parse(&text).ok_or_else(|| {
+                Invalid::new(value, format!("size: `{text}` is no size"))
+                    .help("write PROCESSORSxMEMORY, such as 1x512m or 0.5x2g".to_owned())
+            })
+        })?;
+        let image = fields.decode("image", |value, what| {
+            let text = value.to_text(what)?;
+            Image::find(&text).ok_or_else(|| {
+                let names = IMAGES.map(|image| image.name);
+                Invalid::new(value, format!("image: there is no `{text}`")).help(
+                    did_you_mean(&text, names)
+                        .or_else(|| Some(format!("there is {}", names.join(", ")))),
+                )
+            })
+        })?;
+        fields.finish()?;
+        let default = || Image::find(DEFAULT_IMAGE).unwrap_or(IMAGES[0]);
+        Ok(Options {
+            size: size.unwrap_or_default(),
+            image: image.unwrap_or_else(default),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for text in ["1x512m", "0.5x2g", "2x1000"] {
+            assert_eq!(Size::parse(text).unwrap().to_string(), text);
+        }
+        for text in ["1", "x", "0x1g", "1x0", "1xbig", "-1x1g"] {
+            assert_eq!(Size::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! A local server as a container.
+
+use std::{collections::HashMap, net::Ipv4Addr};
+
+use bollard::models::{
+    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, NetworkingConfig,
+    RestartPolicy, RestartPolicyNameEnum,
+};
+
+use super::{network::NETWORK, options::Options};
+use crate::provider::Create;
+
+/// Marks a container as a local server and says with which prefix its name begins.
+pub(super) const LABEL_PREFIX: &str = "hitc.server.prefix";
+/// The name of the image that a server was made from.
+pub(super) const LABEL_IMAGE: &str = "hitc.server.image";
+/// The manifest that a server was made for.
+pub(super) const LABEL_MANIFEST: &str = "hitc.server.manifest";
+
+/// What the engine is asked for. `key` is the public key that the server admits.
+pub(super) fn body(
+    prefix: &str,
+    create: &Create,
+    options: &Options,
+    image: &str,
+    ip: Ipv4Addr,
+    key: &str,
+) -> ContainerCreateBody {
+    let mut labels = HashMap::from([
+        (LABEL_PREFIX.to_owned(), prefix.to_owned()),
+        (LABEL_IMAGE.to_owned(), options.image.name.to_owned()),
+    ]);
+    for (name, value) in &create.tags {
+        labels.insert(format!("hitc.server.{name}"), value.clone());
+    }
+    let endpoint = EndpointSettings {
+        ipam_config: Some(EndpointIpamConfig {
+            ipv4_address: Some(ip.to_string()),
+            ..EndpointIpamConfig::default()
+        }),
+        ..EndpointSettings::default()
+    };
+    let text = |items: &[&str]| Some(items.iter().map(|item| (*item).to_owned()).collect());
+    let (memory, nano_cpus) = options.size.limits();
+    ContainerCreateBody {
+        image: Some(image.to_owned()),
+        hostname: Some(create.name.clone()),
+        env: Some(vec![format!("HITC_AUTHORIZED_KEY={key}")]),
+        labels: Some(labels),
+        host_config: Some(HostConfig {
+            // What an engine inside needs, short of `--privileged`: that also asks for
+            // SYS_RESOURCE, which the machine may not have itself.
+            cap_add: text(&["ALL"]),
+            cap_drop: text(&["SYS_RESOURCE"]),
+            security_opt: text(&["seccomp=unconfined", "apparmor=unconfined"]),
+            // `systempaths=unconfined` is the command's word for these two.
+            masked_paths: Some(Vec::new()),
+            readonly_paths: Some(Vec::new()),
+            device_cgroup_rules: text(&["a *:* rwm"]),
+            network_mode: Some(NETWORK.to_owned()),
+            restart_policy: Some(RestartPolicy {
+                name: Some(RestartPolicyNameEnum::UNLESS_STOPPED),
+                maximum_retry_count: None,
+            }),
+            memory,
+            nano_cpus,
+            ..HostConfig::default()
+        }),
+        networking_config: Some(NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(NETWORK.to_owned(), endpoint)])),
+        }),
+        ..ContainerCreateBody::default()
+    }
+}
