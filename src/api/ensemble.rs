@@ -26,8 +26,11 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
          `replace` names servers that are made anew.",
         |call: &Call, manifest: ImmutableString, options: Map| {
             let request = request(call, &options)?;
-            let path = PathBuf::from(manifest.as_str());
-            call.try_wait(ensemble::up(&call.session, &path, &request))
+            call.try_wait(ensemble::up(
+                &call.session,
+                &path(call, &manifest),
+                &request,
+            ))
         },
     );
     ensemble.function(
@@ -35,8 +38,8 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Shows what `up` would change.",
         |call: &Call, manifest: ImmutableString, options: Map| {
             let request = request(call, &options)?;
-            let path = PathBuf::from(manifest.as_str());
             let session = &call.session;
+            let path = path(call, &manifest);
             let plan = call.try_wait(ensemble::plan(session, &path, &request))?;
             session.events.emit(Event::Data(format!("{plan}\n")));
             if session.settings.dry_run && !plan.is_empty() {
@@ -50,11 +53,23 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Ends the servers of a manifest, with everything on them, and its containers on servers
          that cannot be ended.",
         |call: &Call, manifest: ImmutableString| {
-            let path = PathBuf::from(manifest.as_str());
-            call.try_wait(ensemble::down(&call.session, &path))
+            call.try_wait(ensemble::down(&call.session, &path(call, &manifest)))
         },
     );
     ensemble
+}
+
+/// Where a manifest is: from here, as a user on the command line means it, or from the project's
+/// folder, as a task means it that is run from anywhere.
+fn path(call: &Call, manifest: &str) -> PathBuf {
+    let here = PathBuf::from(manifest);
+    match ensemble::find(&here) {
+        Ok(found) => found,
+        Err(_) => match ensemble::find(&call.session.project.root.join(manifest)) {
+            Ok(found) => found,
+            Err(_) => here,
+        },
+    }
 }
 
 fn request(call: &Call, options: &Map) -> Answer<Request> {

@@ -47,7 +47,8 @@ pub fn load(path: &Path, providers: &Providers) -> Result<Manifest, Failure> {
     read(&name, source, folder, providers)
 }
 
-fn find(path: &Path) -> Result<PathBuf, Diagnostic> {
+/// The file of a manifest, whose ending may be left out.
+pub fn find(path: &Path) -> Result<PathBuf, Diagnostic> {
     let with_endings = ENDINGS.iter().map(|ending| {
         let mut name = path.as_os_str().to_owned();
         name.push(".");

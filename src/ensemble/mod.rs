@@ -26,7 +26,7 @@ mod yaml;
 
 pub use down::down;
 pub use graph::{Graph, Thing};
-pub use load::load;
+pub use load::{find, load};
 pub use manifest::{Container, Manifest, Server};
 pub use observe::{EngineState, Observed, ServerState, observe};
 pub use plan::{Action, Plan, Step};
