@@ -212,13 +212,8 @@ fn every_error_not_just_the_first() {
          app: {image: x, ports: [99999]}\n",
     );
     assert_eq!(run.status, 2);
-    let errors: Vec<&str> = run
-        .stderr
-        .lines()
-        .filter(|l| l.starts_with("error"))
-        .collect();
     assert_eq!(
-        errors,
+        run.errors(),
         [
             "error: there is no provider `locla`",
             "error: size: `huge` is no size",

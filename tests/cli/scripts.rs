@@ -58,13 +58,8 @@ error: there is no function `helo`
 fn all_of_them_not_just_the_first() {
     let run = run("/// A.\nfn a() { one(); [1].two() }\n", &["tasks"]);
     assert_eq!(run.status, 2);
-    let errors: Vec<&str> = run
-        .stderr
-        .lines()
-        .filter(|l| l.starts_with("error"))
-        .collect();
     assert_eq!(
-        errors,
+        run.errors(),
         [
             "error: there is no function `one`",
             "error: there is no function `two`"

@@ -5,7 +5,7 @@ pub mod live;
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 /// A project folder and a home folder, both empty at first.
@@ -91,12 +91,7 @@ impl Project {
 
     /// Runs hitc to its end.
     pub fn run(&self, arguments: &[&str]) -> Run {
-        let output = self.command(arguments).output().unwrap();
-        Run {
-            status: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        Run::from(self.command(arguments).output().unwrap())
     }
 
     /// Runs hitc with something to read.
@@ -110,12 +105,7 @@ impl Project {
         let mut stdin = child.stdin.take().unwrap();
         stdin.write_all(input.as_bytes()).unwrap();
         drop(stdin);
-        let output = child.wait_with_output().unwrap();
-        Run {
-            status: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        Run::from(child.wait_with_output().unwrap())
     }
 
     /// Runs hitc on a terminal, with something typed there. What it shows is all in one stream, as
@@ -154,7 +144,23 @@ impl Project {
     }
 }
 
+impl From<Output> for Run {
+    fn from(output: Output) -> Self {
+        Run {
+            status: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
 impl Run {
+    /// The first lines of its errors.
+    pub fn errors(&self) -> Vec<&str> {
+        let lines = self.stderr.lines();
+        lines.filter(|line| line.starts_with("error")).collect()
+    }
+
     /// It must have ended well.
     #[track_caller]
     pub fn ok(self) -> Self {

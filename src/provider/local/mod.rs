@@ -4,6 +4,7 @@
 //! `--privileged`, which some machines refuse. All state is the engine's: a server's name is its
 //! container's, the rest is in labels.
 
+mod host_key;
 mod image;
 mod network;
 mod options;
@@ -12,7 +13,6 @@ mod server;
 use std::{
     collections::{BTreeSet, HashMap},
     fs::File,
-    io::Read,
     net::Ipv4Addr,
     path::PathBuf,
     time::Duration,
@@ -23,40 +23,34 @@ use bollard::{
     errors::Error as BollardError,
     models::{ContainerInspectResponse, ContainerUpdateBody},
     query_parameters::{
-        CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder,
-        InspectContainerOptions, ListContainersOptionsBuilder, RemoveContainerOptionsBuilder,
-        RenameContainerOptionsBuilder, RestartContainerOptionsBuilder, StartContainerOptions,
+        CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
+        RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder,
+        RestartContainerOptionsBuilder, StartContainerOptions,
     },
 };
-use futures_util::TryStreamExt;
+use host_key::host_key;
 use image::IMAGES;
 use jiff::Timestamp;
 use network::{NETWORK, address, ensure_network, free_address, is_address_taken};
 use options::{Options, Size};
 use server::{LABEL_IMAGE, LABEL_MANIFEST, LABEL_PREFIX, body};
-use tokio::time::{Instant, sleep};
 
 use super::{Create, Error, Node, NodeState, Provider, ServerChange};
 use crate::{
     docker::{self, Change, Engine},
     event::Activity,
     project::make_private_folder,
-    ssh::{HostKey, KeyPair, PublicKey, Target},
+    ssh::{HostKey, KeyPair, Target},
     value::{Invalid, Value},
 };
 
 /// The provider's name.
 const NAME: &str = "local";
 
-const HOST_KEY: &str = "/etc/ssh/ssh_host_ed25519_key.pub";
-
-/// How long a server may take to make its host key, at its first boot.
-const BOOT_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long the SSH connection to a server on this machine may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server has to stop, in seconds.
 const STOP_TIMEOUT: i32 = 5;
-const RETRY: Duration = Duration::from_millis(30);
 /// How many addresses are tried for a server.
 const ADDRESS_TRIES: usize = 20;
 
@@ -389,47 +383,6 @@ impl Provider for Local {
         self.key()?;
         Ok(())
     }
-}
-
-/// Reads a server's host key through the engine, which cannot be impersonated. Waits for a server
-/// that has not made it yet.
-async fn host_key(engine: &Engine, node: &Node) -> Result<PublicKey, Error> {
-    let what = format!("reading the host key of `{}`", node.name);
-    let end = Instant::now() + BOOT_TIMEOUT;
-    loop {
-        let options = DownloadFromContainerOptionsBuilder::new()
-            .path(HOST_KEY)
-            .build();
-        let archive: Result<Vec<_>, _> = engine
-            .api()
-            .download_from_container(&node.id, Some(options))
-            .try_collect()
-            .await;
-        match archive {
-            Ok(chunks) => {
-                if let Some(key) = read_key(&chunks.concat()) {
-                    return Ok(key);
-                }
-            }
-            Err(BollardError::DockerResponseServerError {
-                status_code: 404, ..
-            }) => {}
-            Err(error) => return Err(refusal(&what, &error)),
-        }
-        if Instant::now() >= end {
-            return Err(failed(&what, "it has none; is it running?"));
-        }
-        sleep(RETRY).await;
-    }
-}
-
-/// The key in an archive of one file; none if the file is not whole yet.
-fn read_key(archive: &[u8]) -> Option<PublicKey> {
-    let mut archive = tar::Archive::new(archive);
-    let mut text = String::new();
-    let mut file = archive.entries().ok()?.next()?.ok()?;
-    file.read_to_string(&mut text).ok()?;
-    PublicKey::from_openssh(text.trim()).ok()
 }
 
 /// What the engine said.
