@@ -198,6 +198,9 @@ impl Events {
     }
 }
 
+/// How many bytes of a line are shown as one; what is longer is broken.
+const LONGEST: usize = 64 * 1024;
+
 /// Turns what a command writes into [`Event::Output`], a line at a time.
 ///
 /// What is left without a line end is shown when it is dropped.
@@ -220,10 +223,12 @@ impl<'a> Lines<'a> {
     /// Takes what the command wrote.
     pub fn push(&mut self, stream: Stream, bytes: &[u8]) {
         let rest = &mut self.rest[stream as usize];
-        rest.extend_from_slice(bytes);
-        while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
-            let line: Vec<u8> = rest.drain(..=end).collect();
-            self.events.emit(output(self.host, stream, &line));
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            rest.extend_from_slice(part);
+            if part.ends_with(b"\n") || rest.len() >= LONGEST {
+                self.events.emit(output(self.host, stream, rest));
+                rest.clear();
+            }
         }
     }
 }

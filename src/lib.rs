@@ -12,6 +12,7 @@ mod docker;
 mod ensemble;
 pub mod event;
 mod iptables;
+mod parallel;
 pub mod process;
 mod project;
 pub mod provider;

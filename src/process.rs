@@ -31,14 +31,54 @@ impl fmt::Display for Exit {
     }
 }
 
+/// What is kept of what a program writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// Everything, for whoever wants to work with it; more than [`MOST`] is an error.
+    #[default]
+    All,
+    /// The end, for an error message: the program may write for ever.
+    End,
+}
+
+/// How many bytes of a stream are kept at most.
+const MOST: usize = 64 * 1024 * 1024;
+/// How many bytes are kept of the end.
+const END: usize = 64 * 1024;
+
+/// A program wrote more than can be kept.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("it wrote more than {} MiB, which is more than a script can hold", MOST / 1024 / 1024)]
+pub struct TooMuch;
+
+impl TooMuch {
+    /// What to do.
+    pub const HELP: &str = "let it write into a file, or show it with `stream` instead of `run`";
+}
+
+impl Keep {
+    /// Adds to what is kept of a stream.
+    pub fn push(self, kept: &mut Vec<u8>, bytes: &[u8]) -> Result<(), TooMuch> {
+        kept.extend_from_slice(bytes);
+        match self {
+            Keep::All if kept.len() > MOST => Err(TooMuch),
+            Keep::End if kept.len() > 2 * END => {
+                kept.drain(..kept.len() - END);
+                Ok(())
+            }
+            Keep::All | Keep::End => Ok(()),
+        }
+    }
+}
+
 /// What came of a program.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// How it ended.
     pub exit: Exit,
-    /// What it wrote to standard output.
+    /// What was kept of its standard output.
     pub stdout: Vec<u8>,
-    /// What it wrote to standard error.
+    /// What was kept of its standard error.
     pub stderr: Vec<u8>,
     /// How long it took, the way there and back included.
     pub elapsed: Duration,
@@ -85,6 +125,8 @@ pub struct Program {
     pub folder: Option<PathBuf>,
     /// Environment variables on top of ours.
     pub environment: Vec<(String, String)>,
+    /// What is kept of its output.
+    pub keep: Keep,
 }
 
 impl Program {
@@ -137,22 +179,23 @@ impl Program {
                 // A program that does not read its input ends all the same.
                 let _ = stdin.write_all(&self.stdin).await;
             }
+            Ok(())
         };
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        let ((), stdout, stderr, status) = tokio::join!(
+        // Dropped with the rest when the program writes too much, and so killed.
+        let ((), stdout, stderr, status) = tokio::try_join!(
             feed,
-            drain(stdout, |bytes| on_output(Stream::Stdout, bytes)),
-            drain(stderr, |bytes| on_output(Stream::Stderr, bytes)),
+            drain(stdout, self.keep, |bytes| on_output(Stream::Stdout, bytes)),
+            drain(stderr, self.keep, |bytes| on_output(Stream::Stderr, bytes)),
             child.wait(),
-        );
-        let status = status?;
+        )?;
         Ok(Output {
             exit: match (status.code(), status.signal()) {
                 (Some(code), _) => Exit::Code(u32::try_from(code).unwrap_or(u32::MAX)),
                 (None, signal) => Exit::Signal(signal.unwrap_or_default().to_string()),
             },
-            stdout: stdout?,
-            stderr: stderr?,
+            stdout,
+            stderr,
             elapsed: started.elapsed(),
         })
     }
@@ -160,6 +203,7 @@ impl Program {
 
 async fn drain(
     pipe: Option<impl AsyncRead + Unpin>,
+    keep: Keep,
     on_bytes: impl Fn(&[u8]),
 ) -> io::Result<Vec<u8>> {
     let mut all = Vec::new();
@@ -172,7 +216,8 @@ async fn drain(
             0 => return Ok(all),
             count => {
                 on_bytes(&buffer[..count]);
-                all.extend_from_slice(&buffer[..count]);
+                keep.push(&mut all, &buffer[..count])
+                    .map_err(io::Error::other)?;
             }
         }
     }

@@ -2,6 +2,7 @@
 //! back; there is no logic here.
 
 mod call;
+mod current;
 mod docker;
 mod ensemble;
 mod env;
@@ -19,6 +20,7 @@ mod value;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+pub use current::{current_host, on_host};
 pub use failure::{failure_of, throw};
 pub use host::Host;
 use rhai::{Dynamic, Engine, Map, NativeCallContext, Position};

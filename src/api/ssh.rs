@@ -13,7 +13,7 @@ use super::{
 use crate::{
     diagnostic::{Diagnostic, Kind},
     event::Lines,
-    process::{Exit, Output},
+    process::{Exit, Keep, Output},
     selection::Selection,
     ssh::{Command, quote, terminal},
 };
@@ -36,12 +36,28 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "run(host: Host, command: string) -> string",
         "Runs a command, shows what it writes, and returns its standard output. Throws if it
          fails.",
-        |call: &Call, host: Host, command: ImmutableString| run(call, &host, &command, false),
+        |call: &Call, host: Host, command: ImmutableString| {
+            run(call, &host, Command::new(command.as_str()))
+        },
+    );
+    ssh.method(
+        "stream(host: Host, command: string)",
+        "Runs a command and shows what it writes, which may be without end: nothing is kept.
+         Throws if it fails.",
+        |call: &Call, host: Host, command: ImmutableString| {
+            let command = Command {
+                keep: Keep::End,
+                ..Command::new(command.as_str())
+            };
+            run(call, &host, command).map(drop)
+        },
     );
     ssh.method(
         "sudo(host: Host, command: string) -> string",
         "Runs a command as root, as `run` does.",
-        |call: &Call, host: Host, command: ImmutableString| run(call, &host, &command, true),
+        |call: &Call, host: Host, command: ImmutableString| {
+            run(call, &host, Command::root(command.as_str()))
+        },
     );
     ssh.method(
         "try_run(host: Host, command: string) -> map",
@@ -102,14 +118,13 @@ fn find(call: &Call, name: &str) -> Answer<Host> {
     }
 }
 
-fn run(call: &Call, host: &Host, line: &str, sudo: bool) -> Answer<String> {
+fn run(call: &Call, host: &Host, command: Command) -> Answer<String> {
     let session = &call.session;
     let command = Command {
-        line: line.to_owned(),
-        sudo,
         timeout: session.settings.timeout,
-        ..Command::default()
+        ..command
     };
+    let line = &command.line;
     let name = &host.0.name;
     let running = async {
         let connection = session.connect(&host.0).await?;

@@ -1,29 +1,19 @@
 //! The Rhai engine, with the settings that make mistakes show.
 
-use std::{cell::RefCell, sync::Arc};
+use std::sync::Arc;
 
 use rhai::{Dynamic, Engine, OptimizationLevel};
 
 use super::library::{Library, Resolver};
 use crate::{
-    api::{self, Api},
+    api::{self, Api, current_host},
     cancel::Cancel,
     event::{Event, Events, Stream},
 };
 
-/// How deep calls and expressions may nest; a script's stack ([`super::parallel::STACK`]) has
+/// How deep calls and expressions may nest; a script's stack ([`crate::parallel`]) has
 /// room for that. The engine's own defaults differ between debug and release builds.
 const DEPTH: usize = 64;
-
-thread_local! {
-    /// The host that this thread runs a task for.
-    static HOST: RefCell<Option<String>> = const { RefCell::new(None) };
-}
-
-/// Says for which host this thread runs a task, so that what it prints can be told apart.
-pub(super) fn set_host(host: Option<String>) {
-    HOST.with_borrow_mut(|current| *current = host);
-}
 
 /// An engine that knows all namespaces, and finds imports in the library.
 pub(super) fn new(
@@ -57,7 +47,7 @@ pub(super) fn new(
 }
 
 fn printed(text: &str) -> Event {
-    match HOST.with_borrow(Clone::clone) {
+    match current_host() {
         None => Event::Data(format!("{text}\n")),
         host => Event::Output {
             host,

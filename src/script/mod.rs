@@ -8,7 +8,6 @@ mod embedded;
 mod engine;
 mod error;
 mod library;
-mod parallel;
 mod param;
 mod run;
 mod scripts;

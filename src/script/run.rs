@@ -4,15 +4,12 @@ use std::time::Instant;
 
 use rhai::{Array, Dynamic};
 
-use super::{
-    Bound, Place, Scripts, Task,
-    engine::set_host,
-    parallel::{alone, each},
-};
+use super::{Bound, Place, Scripts, Task};
 use crate::{
-    api::{Host, to_table},
+    api::{Host, on_host, to_table},
     diagnostic::{Diagnostic, Failure, Kind},
     event::{Event, Outcome, RecapLine},
+    parallel::{alone, each},
     provider::Node,
     session::Session,
     table::Table,
@@ -120,11 +117,12 @@ fn on_each(
     let scope = many.then(|| session.cancel.scope());
     let results = each(hosts, forks, &session.cancel, |host| {
         let name = &host.0.name;
-        set_host(many.then(|| name.clone()));
         let mut arguments = bound.values.clone();
         arguments.insert(0, Dynamic::from(host.clone()));
         let started = Instant::now();
-        let result = scripts.call(task, arguments);
+        let result = on_host(many.then_some(name.as_str()), || {
+            scripts.call(task, arguments)
+        });
         (result, started.elapsed().as_secs_f64())
     })
     .map_err(|error| internal(&error))?;

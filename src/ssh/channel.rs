@@ -5,6 +5,7 @@
 //! messages at once, and closes it when nobody listens any more.
 
 use std::{
+    future::poll_fn,
     io,
     pin::Pin,
     sync::Arc,
@@ -15,8 +16,12 @@ use bytes::{Buf, Bytes};
 use russh::{Channel, ChannelMsg, ChannelWriteHalf, client::Msg};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::{OwnedSemaphorePermit, mpsc},
+    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc},
 };
+
+/// How many bytes of a channel wait in memory for whoever reads it, at most. Past that the whole
+/// connection waits: the other end of a channel is told to stop only by not reading on.
+const ROOM: usize = 32 * 1024 * 1024;
 
 /// How a remote end is spoken to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +35,7 @@ pub enum Dialect {
 /// A channel whose messages are taken as they come.
 pub(super) struct Drained {
     messages: mpsc::UnboundedReceiver<ChannelMsg>,
+    room: Arc<Semaphore>,
     pub(super) write: Arc<ChannelWriteHalf<Msg>>,
 }
 
@@ -40,11 +46,20 @@ impl Drained {
         let write = Arc::new(write);
         let (sender, messages) = mpsc::unbounded_channel();
         let closer = write.clone();
+        let room = Arc::new(Semaphore::new(ROOM));
+        let taken = room.clone();
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     message = read.wait() => match message {
                         Some(message) => {
+                            tokio::select! {
+                                room = taken.acquire_many(size(&message)) => {
+                                    // Given back when it is read. It is never closed.
+                                    room.into_iter().for_each(SemaphorePermit::forget);
+                                }
+                                () = sender.closed() => {}
+                            }
                             // A failed send means that nobody listens: seen below.
                             let _ = sender.send(message);
                         }
@@ -60,13 +75,35 @@ impl Drained {
             }
             drop(permit);
         });
-        Drained { messages, write }
+        Drained {
+            messages,
+            room,
+            write,
+        }
     }
 
     /// The next message; none when the channel is closed.
     pub(super) async fn next(&mut self) -> Option<ChannelMsg> {
-        self.messages.recv().await
+        poll_fn(|context| self.poll_next(context)).await
     }
+
+    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<ChannelMsg>> {
+        let message = self.messages.poll_recv(context);
+        if let Poll::Ready(Some(message)) = &message {
+            self.room.add_permits(size(message) as usize);
+        }
+        message
+    }
+}
+
+/// How many bytes a message carries.
+fn size(message: &ChannelMsg) -> u32 {
+    let length = match message {
+        ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. } => data.len(),
+        _ => 0,
+    };
+    // A packet has 32 bits for its length.
+    u32::try_from(length.min(ROOM)).unwrap_or(0)
 }
 
 /// A byte stream to something on the server: a Unix socket, or a command's input and output.
@@ -112,7 +149,7 @@ impl AsyncRead for Stream {
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
-            match self.channel.messages.poll_recv(context) {
+            match self.channel.poll_next(context) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(ChannelMsg::Data { data })) => self.buffer = data,
                 Poll::Ready(Some(ChannelMsg::ExtendedData { data, .. })) => {

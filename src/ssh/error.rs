@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::diagnostic::{Diagnostic, Kind};
+use crate::{
+    diagnostic::{Diagnostic, Kind},
+    process::TooMuch,
+};
 
 /// Why a server could not be reached, or a command not be run there.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -103,6 +106,16 @@ pub enum Error {
         /// What was asked for.
         what: String,
     },
+    /// A command wrote more than can be kept.
+    #[error("host `{host}`: `{command}`: {cause}")]
+    TooMuch {
+        /// The host's name.
+        host: String,
+        /// The command.
+        command: String,
+        /// How much that is.
+        cause: TooMuch,
+    },
     /// A command took longer than it may.
     #[error("host `{host}`: `{command}` took longer than {seconds} s")]
     Timeout {
@@ -127,7 +140,7 @@ impl Error {
             | Error::Auth { .. }
             | Error::Lost { .. } => Kind::Unreachable,
             Error::KnownHosts { .. } | Error::Key { .. } => Kind::Usage,
-            Error::Refused { .. } => Kind::Failed,
+            Error::Refused { .. } | Error::TooMuch { .. } => Kind::Failed,
             Error::Timeout { .. } => Kind::Timeout,
         }
     }
@@ -142,6 +155,7 @@ impl Error {
             | Error::Auth { host, .. }
             | Error::Lost { host, .. }
             | Error::Refused { host, .. }
+            | Error::TooMuch { host, .. }
             | Error::Timeout { host, .. } => Some(host),
             Error::KnownHosts { .. } | Error::Key { .. } => None,
         }
@@ -165,6 +179,7 @@ impl Error {
             Error::NoAnswer { .. } => {
                 Some("is the server running, and does its firewall admit SSH?".to_owned())
             }
+            Error::TooMuch { .. } => Some(TooMuch::HELP.to_owned()),
             _ => None,
         }
     }

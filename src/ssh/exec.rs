@@ -8,7 +8,7 @@ use russh::ChannelMsg;
 use super::{Connection, Error};
 use crate::{
     event,
-    process::{Exit, Output},
+    process::{Exit, Keep, Output},
 };
 
 /// A command to run on a server.
@@ -22,6 +22,8 @@ pub struct Command {
     pub stdin: Bytes,
     /// It is ended after this long.
     pub timeout: Option<Duration>,
+    /// What is kept of its output.
+    pub keep: Keep,
 }
 
 impl Command {
@@ -105,16 +107,26 @@ impl Connection {
             let _ = write.eof().await;
         });
 
+        let keep = |kept: &mut Vec<u8>, bytes: &[u8]| {
+            command
+                .keep
+                .push(kept, bytes)
+                .map_err(|cause| Error::TooMuch {
+                    host: self.target().name.clone(),
+                    command: command.line.clone(),
+                    cause,
+                })
+        };
         let (mut stdout, mut stderr, mut exit) = (Vec::new(), Vec::new(), None);
         while let Some(message) = channel.next().await {
             match message {
                 ChannelMsg::Data { data } => {
                     on_output(event::Stream::Stdout, &data);
-                    stdout.extend_from_slice(&data);
+                    keep(&mut stdout, &data)?;
                 }
                 ChannelMsg::ExtendedData { data, ext: 1 } => {
                     on_output(event::Stream::Stderr, &data);
-                    stderr.extend_from_slice(&data);
+                    keep(&mut stderr, &data)?;
                 }
                 ChannelMsg::ExitStatus { exit_status } => exit = Some(Exit::Code(exit_status)),
                 ChannelMsg::ExitSignal { signal_name, .. } => {

@@ -184,3 +184,55 @@ async fn a_host_that_never_speaks() {
     let error = Connection::open(&target).await.err().unwrap();
     assert!(matches!(error, Error::NoAnswer { .. }), "{error}");
 }
+
+/// The most memory that a process has had, in kB.
+fn peak(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().nth(1));
+    number.unwrap().parse().unwrap()
+}
+
+#[test]
+fn output_without_end_takes_no_memory() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web"]).ok();
+    let size = 300_000_000;
+    let command = format!("yes $(printf %0999d 0) | head -c {size}");
+    let mut hitc = live.spawn(&["exec", "-H", "web", "--", &command]);
+    // Whoever reads our output is slower than the server.
+    let mut output = hitc.stdout.take().unwrap();
+    let mut buffer = vec![0; 1024 * 1024];
+    let mut read = 0;
+    loop {
+        match std::io::Read::read(&mut output, &mut buffer).unwrap() {
+            0 => break,
+            count => read += count,
+        }
+        std::thread::sleep(Duration::from_millis(1));
+        let peak = peak(hitc.id());
+        assert!(peak < 200_000, "{peak} kB");
+    }
+    assert_eq!(read, size);
+    assert!(hitc.wait().unwrap().success());
+}
+
+#[test]
+fn a_script_is_not_given_more_than_it_can_hold() {
+    let live = Live::new().file(
+        "hitcfile.rhai",
+        "/// L.\n/// @readonly\nfn long(host) { host.try_run(\"yes\"); }\n",
+    );
+    live.run(&["run", "create", "name=web"]).ok();
+    live.run(&["run", "-H", "web", "long"]).fails(
+        1,
+        "error: host `web`: `yes`: it wrote more than 64 MiB, which is more than a script can hold
+ --> hitcfile.rhai:3:22
+  |
+3 | fn long(host) { host.try_run(\"yes\"); }
+  |                      ^^^^^^^
+  |
+  = help: let it write into a file, or show it with `stream` instead of `run`
+",
+    );
+}

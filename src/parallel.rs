@@ -1,4 +1,4 @@
-//! Running scripts on threads of their own.
+//! Threads that scripts run on.
 
 use std::{
     io,
@@ -19,7 +19,7 @@ const STACK: usize = 16 * 1024 * 1024;
 ///
 /// The runtime's threads must not run scripts: a function that drives a future may not be called
 /// on them.
-pub(super) fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
+pub fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| {
         thread::Builder::new()
             .name("script".to_owned())
@@ -33,7 +33,7 @@ pub(super) fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
 /// Does the same work for each item, on as many threads at once as `forks`. The results come in
 /// the order of the items; there is none for an item that was not begun because the user wants it
 /// to end.
-pub(super) fn each<I: Sync, T: Send>(
+pub fn each<I: Sync, T: Send>(
     items: &[I],
     forks: usize,
     cancel: &Cancel,
