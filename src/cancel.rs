@@ -30,6 +30,12 @@ impl Cancel {
         waits
     }
 
+    /// Ends everything at once.
+    pub fn end(&self) {
+        self.stop.cancel();
+        self.kill.cancel();
+    }
+
     /// Nothing new should begin.
     pub fn is_stopping(&self) -> bool {
         self.stop.is_cancelled()

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::value::{Invalid, Value};
 
+/// A year. Who writes more means something else, and clocks end.
+const LONGEST: Duration = Duration::from_hours(365 * 24);
+
 /// A time such as `30s`, `5m` or, in seconds, `30`.
 pub fn duration(value: &Value, what: &str) -> Result<Duration, Invalid> {
     let text = value.to_text(what)?;
@@ -18,10 +21,13 @@ pub fn duration(value: &Value, what: &str) -> Result<Duration, Invalid> {
         (Ok(number), "h") => number * 3600.0,
         _ => f64::NAN,
     };
-    Duration::try_from_secs_f64(seconds).map_err(|_| {
-        Invalid::new(value, format!("{what}: `{text}` is no time"))
-            .help("write 30s or 5m".to_owned())
-    })
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|time| *time <= LONGEST)
+        .ok_or_else(|| {
+            Invalid::new(value, format!("{what}: `{text}` is no time"))
+                .help("write 30s or 5m".to_owned())
+        })
 }
 
 /// A size such as `512m`, `2g` or, in bytes, `1024`.
@@ -92,5 +98,6 @@ mod tests {
         assert_eq!(time("2m").unwrap(), Duration::from_mins(2));
         assert!(time("soon").is_err());
         assert!(time("-1").is_err());
+        assert!(time("99999999999h").is_err());
     }
 }

@@ -163,13 +163,10 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
             engine.provide_image(&spec, &progress).await?;
             activity.update(format!("starting {}", spec.name));
             let none = BTreeMap::new();
-            if replace && engine.inspect(&spec.name).await?.is_some() {
-                engine.replace(&spec, &none).await?;
-            } else {
-                engine.create(&spec, &none).await?;
-                engine.start(&spec.name).await?;
-                engine.wait_until_ready(&spec).await?;
+            if !replace && engine.inspect(&spec.name).await?.is_some() {
+                return Err(engine.name_taken(&spec.name).into());
             }
+            engine.bring_up(&spec, &none, &progress).await?;
             let container = engine.inspect(&spec.name).await?;
             activity.done(format!("{} runs", spec.name));
             Ok::<_, Diagnostic>(container.map(|container| container.ip))

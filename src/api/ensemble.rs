@@ -43,7 +43,8 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             let plan = call.try_wait(ensemble::plan(session, &path, &request))?;
             session.events.emit(Event::Data(format!("{plan}\n")));
             if session.settings.dry_run && !plan.is_empty() {
-                session.events.emit(Event::WouldDo(plan.summary()));
+                let what = format!("bring up `{}`: {}", plan.manifest, plan.summary());
+                session.events.emit(Event::WouldDo(what));
             }
             Ok(())
         },

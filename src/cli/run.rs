@@ -139,6 +139,7 @@ fn execute(
         .enable_all()
         .build()
         .map_err(|error| Diagnostic::new(Kind::Failed, format!("internal error: {error}")))?;
+    terminal.end_with_reader(start.cancel.clone());
     watch_for_interrupts(&runtime, start.cancel.clone(), terminal.clone());
     let pending = Arc::new(Pending::new(terminal.clone()));
     let events = if settings.dry_run {
@@ -154,9 +155,15 @@ fn execute(
         start.project,
     ));
     start.api.start(session.clone());
-    for (task, bound) in calls {
-        run(&start.scripts, &session, task, bound)?;
-    }
+    let done = calls.iter().try_for_each(|(task, bound)| {
+        if session.cancel.is_stopping() {
+            return Err(Diagnostic::new(Kind::Interrupted, "interrupted").into());
+        }
+        run(&start.scripts, &session, task, bound)
+    });
+    // What still blocks a thread, such as waiting for a file's lock, is not waited for.
+    runtime.shutdown_background();
+    done?;
     if flags.exit_code && pending.found.load(Ordering::Relaxed) {
         return Err(Diagnostic::new(Kind::Pending, "there are changes to make").into());
     }

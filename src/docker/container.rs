@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use bollard::models::{ContainerInspectResponse, ContainerSummary, PortBinding};
+use bollard::models::{ContainerInspectResponse, ContainerSummary, MountPoint, PortBinding};
 
 use super::{Port, Protocol, Volume};
 
@@ -57,6 +57,8 @@ pub struct Container {
     pub ports: BTreeSet<Port>,
     /// What of the server it sees.
     pub volumes: BTreeSet<Volume>,
+    /// Volumes that nobody named: the image declares them.
+    pub anonymous: Vec<Volume>,
     /// Its command, the image's included.
     pub command: Vec<String>,
     /// Its entry point, the image's included.
@@ -154,6 +156,12 @@ impl From<ContainerInspectResponse> for Container {
                 .iter()
                 .filter_map(|bind| volume(bind))
                 .collect(),
+            anonymous: inspected
+                .mounts
+                .unwrap_or_default()
+                .into_iter()
+                .filter_map(anonymous)
+                .collect(),
             command: config.cmd.unwrap_or_default(),
             entrypoint: config.entrypoint.unwrap_or_default(),
             environment: config
@@ -198,6 +206,18 @@ fn bound(bindings: HashMap<String, Option<Vec<PortBinding>>>) -> BTreeSet<Port> 
                 })
         })
         .collect()
+}
+
+/// The engine gives a volume without a name 64 hexadecimal digits for one.
+fn anonymous(mount: MountPoint) -> Option<Volume> {
+    let name = mount
+        .name
+        .filter(|name| name.len() == 64 && name.chars().all(|digit| digit.is_ascii_hexdigit()))?;
+    Some(Volume {
+        host: name,
+        container: mount.destination?,
+        read_only: false,
+    })
 }
 
 fn volume(bind: &str) -> Option<Volume> {

@@ -65,6 +65,18 @@ pub enum Error {
         /// The last lines it wrote.
         log: String,
     },
+    /// A container failed, and the one before it did not come back.
+    #[error("{error}; and the old `{name}` did not come back: {back}")]
+    NotRestored {
+        /// Where.
+        host: String,
+        /// Its name.
+        name: String,
+        /// How the new one failed.
+        error: Box<Error>,
+        /// Why the old one is not back.
+        back: Box<Error>,
+    },
     /// An image could not be built.
     #[error("building `{image}` from `{folder}`: {cause}")]
     Build {
@@ -126,6 +138,7 @@ impl Error {
             | Error::NoContainer { host, .. }
             | Error::NameTaken { host, .. }
             | Error::NotReady { host, .. }
+            | Error::NotRestored { host, .. }
             | Error::Setup { host, .. } => Some(host),
             Error::Build { .. } | Error::Ssh(_) => None,
         }

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use bollard::{
     errors::Error as BollardError,
     models::{
-        ContainerCreateBody, ContainerUpdateBody, HostConfig, PortBinding, RestartPolicy,
-        RestartPolicyNameEnum,
+        ContainerCreateBody, ContainerUpdateBody, HostConfig, Mount, MountType, PortBinding,
+        RestartPolicy, RestartPolicyNameEnum,
     },
     query_parameters::{
         CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptions,
@@ -17,7 +17,7 @@ use bollard::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{
-    Container, Engine, Error, Listed, Restart, Spec,
+    Container, Engine, Error, Listed, Restart, Spec, Volume,
     engine::is_missing,
     spec::{LABEL_KEYS, LABEL_SPEC},
 };
@@ -76,27 +76,25 @@ impl Engine {
         }
     }
 
-    /// Makes a container, without starting it. `labels` come on top of the spec's own.
-    pub async fn create(
-        &self,
-        spec: &Spec,
-        labels: &BTreeMap<String, String>,
-    ) -> Result<(), Error> {
-        self.create_as(&spec.name, spec, labels).await
-    }
-
-    async fn create_as(
+    /// Makes a container, without starting it. `labels` and `volumes` come on top of the spec's
+    /// own.
+    pub(super) async fn create_as(
         &self,
         name: &str,
         spec: &Spec,
         labels: &BTreeMap<String, String>,
+        volumes: &[Volume],
     ) -> Result<(), Error> {
         let options = CreateContainerOptionsBuilder::new().name(name).build();
-        match self
-            .docker
-            .create_container(Some(options), body(spec, labels))
-            .await
-        {
+        let mut body = body(spec, labels);
+        let mounts = volumes.iter().map(|volume| Mount {
+            typ: Some(MountType::VOLUME),
+            source: Some(volume.host.clone()),
+            target: Some(volume.container.clone()),
+            ..Mount::default()
+        });
+        body.host_config.get_or_insert_default().mounts = Some(mounts.collect());
+        match self.docker.create_container(Some(options), body).await {
             Ok(_) => Ok(()),
             Err(error) if is_missing(&error) => Err(Error::NoImage {
                 host: self.host.clone(),
@@ -105,11 +103,16 @@ impl Engine {
             }),
             Err(BollardError::DockerResponseServerError {
                 status_code: 409, ..
-            }) => Err(Error::NameTaken {
-                host: self.host.clone(),
-                name: name.to_owned(),
-            }),
+            }) => Err(self.name_taken(name)),
             Err(error) => Err(self.error(format!("making container `{name}`"), &error)),
+        }
+    }
+
+    /// The error for a name that a container has already.
+    pub fn name_taken(&self, name: &str) -> Error {
+        Error::NameTaken {
+            host: self.host.clone(),
+            name: name.to_owned(),
         }
     }
 
@@ -188,42 +191,16 @@ impl Engine {
             .map_err(|error| self.of(name, format!("changing container `{name}`"), &error))
     }
 
-    /// Makes a container in the place of the one of the same name, and waits until it is ready.
-    ///
-    /// The new one is made beside the old one, so that a bad spec costs nothing. If it does not
-    /// become ready, it is kept as `NAME.failed` for inspection and the old one comes back.
-    pub async fn replace(
-        &self,
-        spec: &Spec,
-        labels: &BTreeMap<String, String>,
-    ) -> Result<(), Error> {
-        let name = &spec.name;
-        let [new, old, failed] =
-            [".new", ".old", ".failed"].map(|suffix| format!("{name}{suffix}"));
-        self.remove(&new).await?;
-        self.create_as(&new, spec, labels).await?;
-        self.remove(&old).await?;
-        self.stop(name).await?;
-        self.rename(name, &old).await?;
-        self.rename(&new, name).await?;
-        let started = async {
-            self.start(name).await?;
-            self.wait_until_ready(spec).await
+    /// Lets a container that ends stay as it is.
+    pub(super) async fn never_restart(&self, name: &str) -> Result<(), Error> {
+        let body = ContainerUpdateBody {
+            restart_policy: Some(restart_policy(Restart::No)),
+            ..ContainerUpdateBody::default()
         };
-        match started.await {
-            Ok(()) => {
-                self.remove(&failed).await?;
-                self.remove(&old).await
-            }
-            Err(error) => {
-                self.remove(&failed).await?;
-                self.stop(name).await?;
-                self.rename(name, &failed).await?;
-                self.rename(&old, name).await?;
-                self.start(name).await?;
-                Err(error)
-            }
-        }
+        self.docker
+            .update_container(name, body)
+            .await
+            .map_err(|error| self.of(name, format!("changing container `{name}`"), &error))
     }
 
     /// The last lines that a container wrote. What cannot be read is empty.

@@ -4,6 +4,7 @@
 //! channel; nothing here parses what the docker command prints.
 
 mod archive;
+mod bring;
 mod compare;
 mod container;
 mod context;

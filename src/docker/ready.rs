@@ -109,53 +109,55 @@ impl Ready {
 }
 
 impl Engine {
-    /// Waits until a container is ready by its own check.
-    pub async fn wait_until_ready(&self, spec: &Spec) -> Result<(), Error> {
-        let name = &spec.name;
+    /// Waits until a container is ready by its own check. `name` is what it is called meanwhile.
+    pub(super) async fn wait_until_ready(&self, spec: &Spec, name: &str) -> Result<(), Error> {
         let limit = spec.ready.timeout;
         let end = Instant::now() + limit;
         let started = Instant::now();
         loop {
             let status = self.status(name).await?;
             if let Some(cause) = status.ended {
-                return self.not_ready(name, cause).await;
+                return self.not_ready(spec, name, cause).await;
             }
+            // No try takes longer than what is left, whatever it waits for.
+            let left = end.saturating_duration_since(Instant::now()).max(RETRY);
             let ready = match &spec.ready.probe {
                 Probe::Running => match status.health {
                     Some(HealthStatusEnum::HEALTHY) => true,
                     Some(HealthStatusEnum::UNHEALTHY) => {
-                        return self
-                            .not_ready(name, "is unhealthy by its own check".to_owned())
-                            .await;
+                        let cause = "is unhealthy by its own check".to_owned();
+                        return self.not_ready(spec, name, cause).await;
                     }
                     Some(HealthStatusEnum::STARTING) => false,
                     _ => started.elapsed() >= SETTLE,
                 },
-                Probe::Tcp(port) => self.dial(&status.ip, *port).await.is_ok(),
-                Probe::Http { path, port } => {
-                    let left = end.saturating_duration_since(Instant::now());
-                    timeout(left, self.get(&status.ip, *port, path))
-                        .await
-                        .unwrap_or(None)
-                        .is_some_and(|status| status < 400)
+                Probe::Tcp(port) => timeout(left, self.dial(&status.ip, *port))
+                    .await
+                    .is_ok_and(|dialled| dialled.is_ok()),
+                Probe::Http { path, port } => timeout(left, self.get(&status.ip, *port, path))
+                    .await
+                    .unwrap_or(None)
+                    .is_some_and(|status| status < 400),
+                Probe::Exec(command) => {
+                    let exec = timeout(left, self.exec(name, command)).await;
+                    exec.unwrap_or(Ok(false))?
                 }
-                Probe::Exec(command) => self.exec(name, command).await?,
             };
             if ready {
                 return Ok(());
             }
             if Instant::now() >= end {
                 let cause = format!("was not ready within {} s", limit.as_secs_f64());
-                return self.not_ready(name, cause).await;
+                return self.not_ready(spec, name, cause).await;
             }
             sleep(RETRY).await;
         }
     }
 
-    async fn not_ready(&self, name: &str, cause: String) -> Result<(), Error> {
+    async fn not_ready(&self, spec: &Spec, name: &str, cause: String) -> Result<(), Error> {
         Err(Error::NotReady {
             host: self.host.clone(),
-            name: name.to_owned(),
+            name: spec.name.clone(),
             cause,
             log: self.log_tail(name).await,
         })

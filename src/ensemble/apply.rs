@@ -20,6 +20,7 @@ use crate::{
     diagnostic::{Diagnostic, Kind},
     docker::{self, Engine, Spec},
     event::{Activity, Outcome, RecapLine},
+    provider::Node,
     session::Session,
     value::Value,
 };
@@ -165,7 +166,8 @@ impl<'a> World<'a> {
                 .resolve(&|variable| facts.value(name, variable))
         })?;
         let request = self.apply.request;
-        let action = decide_server(server, &options, state, request, self.apply.differences)?;
+        let id = &manifest.id;
+        let action = decide_server(id, server, &options, state, request, self.apply.differences)?;
         let activity = session.events.start(name, "looking");
         let provider = session.providers.get(&server.provider)?;
         let change = ServerStep {
@@ -175,8 +177,9 @@ impl<'a> World<'a> {
             options: &options,
             activity: &activity,
         };
-        let node = change.make(&action, state.map(|state| &state.node)).await?;
-        let (engine, lock) = change.prepare(&node, !server.containers.is_empty()).await?;
+        let (node, lock) = change.make(&action, state.map(|state| &state.node)).await?;
+        let containers = !server.containers.is_empty();
+        let (engine, lock) = change.prepare(&node, lock, containers).await?;
         self.keep(lock);
         self.facts().server(&node);
         self.servers()
@@ -200,7 +203,7 @@ impl<'a> World<'a> {
         })?;
         let spec = decode(manifest, container, &body)?;
         let state = self.server_state(server)?;
-        let action = decide_container(&spec, &state.engine);
+        let action = decide_container(&manifest.id, &spec, &state.engine);
         if action == Action::None {
             if let Some(found) = state.engine.container(name) {
                 self.facts().container(server, found);
@@ -231,33 +234,28 @@ impl<'a> World<'a> {
         activity: &Activity,
     ) -> Result<(), docker::Error> {
         let progress = |text| activity.update(text);
-        let owner = self.apply.manifest.name.clone();
+        let owner = self.apply.manifest.id.clone();
         let labels = BTreeMap::from([(LABEL_MANIFEST.to_owned(), owner)]);
         match action {
             Action::None | Action::Unknown(_) => {}
-            Action::Create | Action::Finish => {
+            Action::Create | Action::Replace(_) => {
                 engine.provide_image(spec, &progress).await?;
-                activity.update("creating");
-                engine.create(spec, &labels).await?;
-                engine.start(&spec.name).await?;
-                activity.update("waiting until it is ready");
-                engine.wait_until_ready(spec).await?;
+                activity.update(match action {
+                    Action::Create => "creating",
+                    _ => "replacing",
+                });
+                engine.bring_up(spec, &labels, &progress).await?;
+            }
+            Action::Finish => {
+                engine.finish(spec, &progress).await?;
             }
             Action::Start => {
                 activity.update("starting");
-                engine.update(spec).await?;
-                engine.start(&spec.name).await?;
-                activity.update("waiting until it is ready");
-                engine.wait_until_ready(spec).await?;
+                engine.start_again(spec, &progress).await?;
             }
             Action::Update(_) => {
                 activity.update("changing");
                 engine.update(spec).await?;
-            }
-            Action::Replace(_) => {
-                engine.provide_image(spec, &progress).await?;
-                activity.update("replacing");
-                engine.replace(spec, &labels).await?;
             }
         }
         Ok(())
@@ -267,6 +265,10 @@ impl<'a> World<'a> {
     async fn prune(&self) -> Vec<RecapLine> {
         let mut lines = Vec::new();
         for extra in self.apply.plan.pruned() {
+            if self.apply.session.cancel.is_stopping() {
+                lines.push(skipped(&extra.thing));
+                continue;
+            }
             let started = Instant::now();
             let activity = self
                 .apply
@@ -299,9 +301,7 @@ impl<'a> World<'a> {
             Thing::Server(name) => {
                 let node = observed.extra.iter().find(|node| node.name == *name);
                 let node = node.ok_or_else(|| gone(name))?;
-                session.providers.of(node)?.terminate(node).await?;
-                session.forget(node);
-                Ok(())
+                end_server(session, &self.apply.manifest.name, node).await
             }
             Thing::Container(server, name) => {
                 let state = self.server_state(server)?;
@@ -342,6 +342,21 @@ impl<'a> World<'a> {
     fn server_state(&self, name: &str) -> Result<ServerState, Diagnostic> {
         self.servers().get(name).cloned().ok_or_else(|| gone(name))
     }
+}
+
+/// Ends a server for good. One that runs is locked first, unless it does not answer.
+pub(super) async fn end_server(
+    session: &Session,
+    manifest: &str,
+    node: &Node,
+) -> Result<(), Diagnostic> {
+    let _lock = match session.connect(node).await {
+        Ok(connection) => Some(Lock::take(&connection, manifest).await?),
+        Err(_) => None,
+    };
+    session.providers.of(node)?.terminate(node).await?;
+    session.forget(node);
+    Ok(())
 }
 
 /// What is said of a thing that was changed.

@@ -2,30 +2,31 @@
 
 use std::{path::Path, time::Instant};
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 
-use super::{Graph, Manifest, ServerState, Thing, load, observe, observe::LABEL_MANIFEST};
+use super::{
+    EngineState, Manifest, Observed, ServerState, Thing, apply::end_server, load, lock::Lock,
+    observe, observe::LABEL_MANIFEST,
+};
 use crate::{
-    diagnostic::{Diagnostic, Failure},
+    diagnostic::{Diagnostic, Failure, plural},
     event::{Event, Outcome, RecapLine},
+    provider::Node,
     session::Session,
 };
 
-/// Takes down the manifest at `path`: ends its servers, with everything on them, and its
-/// containers on servers that cannot be ended. Shows what goes, and asks.
+/// Takes down the manifest at `path`: ends the servers that were made for it, also those that are
+/// no longer in it, with everything on them, and its containers on the other servers. Shows what
+/// goes, and asks.
 pub async fn down(session: &Session, path: &Path) -> Result<(), Failure> {
-    let manifest = load(path, &session.providers)?;
-    Graph::of(&manifest)?;
+    let manifest = load(path, &session.project.root, &session.providers)?;
     let activity = session
         .events
         .start(&manifest.name, "looking at what is there");
     let observed = observe(session, &manifest).await?;
     drop(activity);
 
-    let mut doomed = Vec::new();
-    for state in observed.servers.values() {
-        doomed.extend(doom(&manifest, state));
-    }
+    let doomed = doom(&manifest, &observed)?;
     if doomed.is_empty() {
         session
             .events
@@ -36,24 +37,32 @@ pub async fn down(session: &Session, path: &Path) -> Result<(), Failure> {
     session
         .events
         .emit(Event::Plan(lines.collect::<Vec<_>>().join("\n")));
-    let count = crate::diagnostic::plural(doomed.len(), "thing");
+    let count = plural(doomed.len(), "thing");
+    let name = &manifest.name;
     if session.settings.dry_run {
-        session
-            .events
-            .emit(Event::WouldDo(format!("remove {count}")));
+        let what = format!("take down `{name}`: remove {count}");
+        session.events.emit(Event::WouldDo(what));
         return Ok(());
     }
-    let name = &manifest.name;
     let question = format!("Take down `{name}`: remove {count}, with all data? Type its name:");
     session.events.confirm(&question, Some(name))?;
 
     let scope = session.cancel.scope();
-    let lines = join_all(
-        doomed
-            .iter()
-            .map(|(thing, state)| remove(session, thing, state)),
-    )
-    .await;
+    let mut kept: Vec<&Node> = doomed
+        .iter()
+        .filter(|(thing, _)| matches!(thing, Thing::Container(..)))
+        .map(|(_, node)| *node)
+        .collect();
+    kept.dedup_by(|a, b| a.id == b.id);
+    let locks = kept.into_iter().map(async |node| {
+        let connection = session.connect(node).await?;
+        Lock::take(&connection, name).await
+    });
+    let _locks = try_join_all(locks).await?;
+    let removing = doomed
+        .iter()
+        .map(|(thing, node)| remove(session, name, thing, node));
+    let lines = join_all(removing).await;
     drop(scope);
     let failures: Vec<Diagnostic> = lines.iter().filter_map(|l| l.failure.clone()).collect();
     session.events.emit(Event::Recap {
@@ -67,32 +76,45 @@ pub async fn down(session: &Session, path: &Path) -> Result<(), Failure> {
     }
 }
 
-/// What of a server goes: itself, or where it cannot, its containers.
-fn doom<'a>(manifest: &Manifest, state: &'a ServerState) -> Vec<(Thing, &'a ServerState)> {
-    let node = &state.node;
-    if node.provider != "unmanaged" {
-        return vec![(Thing::Server(node.name.clone()), state)];
-    }
-    let containers = state.engine.containers().iter();
-    containers
-        .filter(|container| container.labels.get(LABEL_MANIFEST) == Some(&manifest.name))
-        .map(|container| {
+/// What goes, and where it is. A server that did not answer where we had to look is an error.
+fn doom<'a>(
+    manifest: &Manifest,
+    observed: &'a Observed,
+) -> Result<Vec<(Thing, &'a Node)>, Failure> {
+    let (mut doomed, mut errors) = (Vec::new(), Vec::new());
+    let made = |node: &Node| node.manifest.as_ref() == Some(&manifest.id);
+    for ServerState { node, engine } in observed.servers.values() {
+        if made(node) {
+            doomed.push((Thing::Server(node.name.clone()), node));
+            continue;
+        }
+        if let EngineState::Unreachable(error) = engine {
+            errors.push(error.clone());
+        }
+        let ours = engine
+            .containers()
+            .iter()
+            .filter(|container| container.labels.get(LABEL_MANIFEST) == Some(&manifest.id));
+        doomed.extend(ours.map(|container| {
             let thing = Thing::Container(node.name.clone(), container.name.clone());
-            (thing, state)
-        })
-        .collect()
+            (thing, node)
+        }));
+    }
+    let extra = observed.extra.iter();
+    doomed.extend(extra.map(|node| (Thing::Server(node.name.clone()), node)));
+    if errors.is_empty() {
+        Ok(doomed)
+    } else {
+        Err(Failure(errors))
+    }
 }
 
-async fn remove(session: &Session, thing: &Thing, state: &ServerState) -> RecapLine {
+async fn remove(session: &Session, manifest: &str, thing: &Thing, node: &Node) -> RecapLine {
     let started = Instant::now();
     let activity = session.events.start(thing.to_string(), "removing");
-    let node = &state.node;
     let removed = async {
         match thing {
-            Thing::Server(_) => {
-                session.providers.of(node)?.terminate(node).await?;
-                session.forget(node);
-            }
+            Thing::Server(_) => end_server(session, manifest, node).await?,
             Thing::Container(_, name) => session.engine(node).await?.remove(name).await?,
         }
         Ok::<_, Diagnostic>(())

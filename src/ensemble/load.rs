@@ -30,10 +30,11 @@ const NOT_YET: [&str; 3] = ["firewall", "docker_mount", "protect"];
 /// How many servers or containers one entry may stand for.
 const MOST: i64 = 1000;
 
-/// Reads the manifest at `path`, whose ending may be left out.
-pub fn load(path: &Path, providers: &Providers) -> Result<Manifest, Failure> {
+/// Reads the manifest at `path`, whose ending may be left out, of the project in `root`.
+pub fn load(path: &Path, root: &Path, providers: &Providers) -> Result<Manifest, Failure> {
     let path = find(path)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    let id = identity(&path, root).unwrap_or_else(|| name.clone().into_owned());
     let text = fs::read_to_string(&path).map_err(|error| {
         let cause = match error.kind() {
             io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
@@ -44,7 +45,16 @@ pub fn load(path: &Path, providers: &Providers) -> Result<Manifest, Failure> {
     })?;
     let source = Source::new(Project::display(&path), text);
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-    read(&name, source, folder, providers)
+    let mut manifest = read(&name, source, folder, providers)?;
+    manifest.id = id;
+    Ok(manifest)
+}
+
+/// The path of a manifest within its project, without its ending; none outside of it.
+fn identity(path: &Path, root: &Path) -> Option<String> {
+    let path = path.canonicalize().ok()?.with_extension("");
+    let within = path.strip_prefix(root.canonicalize().ok()?).ok()?;
+    Some(within.to_string_lossy().into_owned())
 }
 
 /// The file of a manifest, whose ending may be left out.
@@ -92,6 +102,7 @@ pub(super) fn read(
         providers,
         manifest: Manifest {
             name: name.to_owned(),
+            id: name.to_owned(),
             source,
             folder,
             servers: Vec::new(),
@@ -203,6 +214,14 @@ impl Loader<'_> {
             }
         }
         let count = fields.decode("count", |value, what| value.to_integer(what, 1..MOST));
+        if by_address && let Ok(Some(_)) = count {
+            let error = Invalid {
+                message: format!("{what}: an address is one server, and cannot have a `count`"),
+                span: entry.key_span.clone(),
+                help: None,
+            };
+            self.note::<()>(Err(error));
+        }
         let containers = fields.take("containers");
         let provider = match fields.take("provider") {
             Some(provider) => self.provider(&provider),
@@ -296,6 +315,23 @@ impl Loader<'_> {
             count = self.note(given).unwrap_or(1);
         }
         for entry in &mut entries {
+            if ["command", "entrypoint"].contains(&entry.key.as_str())
+                && let Data::Text(line) = &entry.value.data
+            {
+                // Into words before variables take their place: a value is part of one word,
+                // whatever is in it.
+                let words = shlex::split(line).ok_or_else(|| {
+                    let message = format!("{}: a quote is not closed", entry.key);
+                    Invalid::new(&entry.value, message)
+                });
+                if let Some(words) = self.note(words) {
+                    let word = |text| Value {
+                        data: Data::Text(text),
+                        span: entry.value.span.clone(),
+                    };
+                    entry.value.data = Data::List(words.into_iter().map(word).collect());
+                }
+            }
             if entry.key == "environment" {
                 let expanded = expand(&entry.value, &self.templates);
                 if let Some(value) = self.note(expanded) {

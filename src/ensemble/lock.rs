@@ -1,4 +1,4 @@
-//! A lock on a server, so that two people do not bring up the same manifest at once.
+//! A lock on a server, so that two people do not change it at once.
 //!
 //! It is held by a process on the server whose input is our channel: it ends with the connection,
 //! whatever happens to us, and the kernel gives the lock back.
@@ -16,7 +16,7 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Takes the lock of a manifest on a server. Fails at once if somebody else has it, and says
+    /// Takes the lock of a server for a manifest. Fails at once if somebody else has it, and says
     /// who.
     pub async fn take(connection: &Connection, manifest: &str) -> Result<Self, Diagnostic> {
         let host = &connection.target().name;
@@ -35,7 +35,10 @@ impl Lock {
         match answer.trim().split_once(' ') {
             Some(("locked", _)) => Ok(Lock { _channel: channel }),
             Some(("busy", holder)) => {
-                let message = format!("`{manifest}` is being brought up by {}", holder.trim());
+                let message = match holder.trim() {
+                    "" => "somebody else is changing it".to_owned(),
+                    holder => holder.to_owned(),
+                };
                 Err(fail(message).help("wait until that is done".to_owned()))
             }
             _ => Err(fail("the lock could not be taken".to_owned())),
@@ -44,14 +47,32 @@ impl Lock {
 }
 
 /// Prints `locked` and waits for the end of its input, or `busy` and who has it.
+///
+/// The lock is on a folder, which every user may open and nobody has to make: a file in a folder
+/// that all may write to could be somebody's trap. Who has it is told by the arguments of the
+/// process that waits.
 fn script(manifest: &str) -> String {
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let user = std::env::var("USER").unwrap_or_default();
-    let holder = format!("{user}@{} (process {})", host.trim(), std::process::id());
-    let file = quote(&format!("/run/lock/hitc-{manifest}.lock"));
+    let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
+    let user = user.map(|user| format!("{user}@")).unwrap_or_default();
+    let process = std::process::id();
+    let holder = format!(
+        "`{manifest}` is being brought up by {user}{} (process {process})",
+        machine.trim()
+    );
     format!(
-        "umask 0; exec 9>>{file} && if flock -n 9; then echo {holder} >{file}; echo locked .; \
-         cat >/dev/null; else echo busy \"$(cat {file})\"; fi",
+        r#"exec 9</run
+if flock -n 9; then
+  echo locked .
+  exec sh -c 'cat >/dev/null; :' hitc-lock {holder}
+fi
+for process in /proc/[0-9]*; do
+  case $(tr '\0' '\n' <$process/cmdline 2>/dev/null | sed -n 4p) in hitc-lock)
+    echo busy "$(tr '\0' '\n' <$process/cmdline | sed -n 5p)"
+    exit ;;
+  esac
+done
+echo "busy ""#,
         holder = quote(&holder),
     )
 }

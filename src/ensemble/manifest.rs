@@ -8,8 +8,11 @@ use crate::{diagnostic::Source, value::Span};
 /// A manifest, loaded and understood. Counts and templates are worked out; variables are not.
 #[derive(Clone, Debug)]
 pub struct Manifest {
-    /// Its name: that of the file, without its ending. What it makes is labelled with it.
+    /// Its name: that of the file, without its ending.
     pub name: String,
+    /// What it makes is labelled with this: the path within the project, without the ending. Two
+    /// manifests of one name in different folders have nothing to do with each other.
+    pub id: String,
     /// Its text.
     pub source: Arc<Source>,
     /// Where relative paths in it begin.

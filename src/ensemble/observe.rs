@@ -86,21 +86,20 @@ impl EngineState {
 
 /// Looks at everything that a manifest is about: one call a provider, one connection a server.
 ///
-/// A server that does not answer is part of what was found; a provider that does not is an error.
+/// A server that does not answer is part of what was found; a provider that does not is an error,
+/// if the manifest names it. The others are asked too: what was made for the manifest once may be
+/// there.
 pub async fn observe(session: &Session, manifest: &Manifest) -> Result<Observed, Failure> {
-    let mut names: Vec<&str> = manifest
-        .servers
-        .iter()
-        .map(|s| s.provider.as_str())
-        .collect();
-    names.sort_unstable();
-    names.dedup();
+    let names = session.providers.names();
     let lists = join_all(names.iter().map(|name| list(session, name))).await;
     let (mut nodes, mut errors) = (Vec::new(), Vec::new());
-    for listed in lists {
+    for (name, listed) in names.into_iter().zip(lists) {
+        let is_needed = manifest.servers.iter().any(|s| s.provider == name);
         match listed {
             Ok(found) => nodes.extend(found),
-            Err(error) => errors.push(Diagnostic::from(error)),
+            Err(error) if is_needed => errors.push(Diagnostic::from(error)),
+            Err(Error::NotConfigured { .. }) => {}
+            Err(error) => session.events.warn(error.to_string()),
         }
     }
     if !errors.is_empty() {
@@ -112,7 +111,7 @@ pub async fn observe(session: &Session, manifest: &Manifest) -> Result<Observed,
         let server = manifest.server(&node.name);
         if server.is_some_and(|server| server.provider == node.provider) {
             found.push(node);
-        } else if node.manifest.as_ref() == Some(&manifest.name) {
+        } else if node.manifest.as_ref() == Some(&manifest.id) {
             observed.extra.push(node);
         }
     }

@@ -103,8 +103,14 @@ impl Planner<'_> {
             (Err(variables), Some(_)) => unknown(&variables),
             (Err(_), None) => Action::Create,
             (Ok(options), state) => {
-                let decided =
-                    decide_server(server, &options, state, self.request, self.differences);
+                let decided = decide_server(
+                    &self.manifest.id,
+                    server,
+                    &options,
+                    state,
+                    self.request,
+                    self.differences,
+                );
                 match decided {
                     Ok(action) => action,
                     Err(error) => {
@@ -155,7 +161,7 @@ impl Planner<'_> {
                 let state = self.observed.servers.get(server);
                 let engine = state.map_or(&off, |state| &state.engine);
                 match (&spec, engine.container(name)) {
-                    (Ok(spec), _) => decide_container(spec, engine),
+                    (Ok(spec), _) => decide_container(&self.manifest.id, spec, engine),
                     (Err(variables), Some(_)) => unknown(variables),
                     (Err(_), None) => Action::Create,
                 }
@@ -218,7 +224,7 @@ impl Planner<'_> {
                     let owner = container.labels.get(LABEL_MANIFEST);
                     extra.push(Extra {
                         thing: Thing::Container(server.clone(), container.name.clone()),
-                        ours: owner == Some(&self.manifest.name),
+                        ours: owner == Some(&self.manifest.id),
                     });
                 }
             }
@@ -248,8 +254,9 @@ pub(super) fn decode(
     })
 }
 
-/// What has to happen to a server whose options are known.
+/// What has to happen to a server whose options are known. `manifest` is the manifest's id.
 pub(super) fn decide_server(
+    manifest: &str,
     server: &Server,
     options: &Value,
     state: Option<&ServerState>,
@@ -259,6 +266,14 @@ pub(super) fn decide_server(
     let Some(ServerState { node, engine }) = state else {
         return Ok(Action::Create);
     };
+    if let Some(owner) = node.manifest.as_ref().filter(|owner| *owner != manifest) {
+        let message = format!(
+            "server `{}` was made for another manifest: `{owner}`",
+            server.name
+        );
+        return Err(Diagnostic::new(Kind::Usage, message)
+            .help("give one of the two another name".to_owned()));
+    }
     let changes = differences(node, options)?;
     if request.replace.contains(&server.name) {
         let changes = changes.into_iter().map(|change| change.change);
@@ -302,13 +317,33 @@ pub(super) fn decide_server(
     })
 }
 
-/// What has to happen to a container whose spec is known, on a server with this engine.
-pub(super) fn decide_container(spec: &Spec, engine: &EngineState) -> Action {
-    let Some(found) = engine.container(&spec.name) else {
-        return Action::Create;
+/// What has to happen to a container whose spec is known, on a server with this engine. `manifest`
+/// is the manifest's id.
+pub(super) fn decide_container(manifest: &str, spec: &Spec, engine: &EngineState) -> Action {
+    let image_id = engine.image_id(spec.image.name());
+    let [new, old] = LEFTOVERS.map(|ending| engine.container(&format!("{}{ending}", spec.name)));
+    let found = match (engine.container(&spec.name), new, old) {
+        (Some(found), _, _) => found,
+        // An earlier run did not see it ready.
+        (None, Some(new), _) if new.compare(spec, image_id).replace.is_empty() => {
+            return Action::Finish;
+        }
+        // What an earlier run replaces comes back first.
+        (None, _, Some(old)) => old,
+        (None, _, None) => return Action::Create,
     };
-    let mut comparison = found.compare(spec, engine.image_id(spec.image.name()));
+    let mut comparison = found.compare(spec, image_id);
     if !comparison.replace.is_empty() {
+        let owner = found.labels.get(LABEL_MANIFEST);
+        if owner.is_none_or(|owner| owner != manifest) {
+            let owner = owner.map_or("somebody else", String::as_str);
+            let change = Change {
+                field: "made for".to_owned(),
+                old: Some(owner.to_owned()),
+                new: Some(manifest.to_owned()),
+            };
+            comparison.replace.insert(0, change);
+        }
         comparison.replace.append(&mut comparison.in_place);
         return Action::Replace(comparison.replace);
     }

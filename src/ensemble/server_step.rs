@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{
     Action, EngineState,
-    apply::{Apply, gone},
+    apply::{Apply, end_server, gone},
     lock::Lock,
     observe::look,
 };
@@ -34,36 +34,46 @@ pub(super) struct ServerStep<'a> {
 }
 
 impl ServerStep<'_> {
-    /// Does what the action says, and gives the server as it is then.
-    pub async fn make(&self, action: &Action, node: Option<&Node>) -> Result<Node, Diagnostic> {
+    /// Does what the action says, and gives the server as it is then, with its lock if it has one.
+    pub async fn make(
+        &self,
+        action: &Action,
+        node: Option<&Node>,
+    ) -> Result<(Node, Option<Lock>), Diagnostic> {
         let session = self.apply.session;
         match (action, node) {
-            (Action::Create | Action::Finish, _) => self.create().await,
+            (Action::Create | Action::Finish, _) => Ok((self.create().await?, None)),
             (Action::Replace(_), Some(node)) => {
                 self.activity.update("terminating the old one");
-                self.provider.terminate(node).await?;
-                session.forget(node);
-                self.create().await
+                end_server(session, &self.apply.manifest.name, node).await?;
+                Ok((self.create().await?, None))
             }
             (Action::Start, Some(node)) => {
                 self.activity.update("starting");
                 self.provider.reboot(node).await?;
                 session.forget(node);
-                let nodes = self.provider.list().await?;
-                let found = nodes.into_iter().find(|found| found.name == node.name);
-                found.ok_or_else(|| gone(self.name))
+                Ok((self.find().await?, None))
             }
-            (Action::Update(changes), Some(node)) => {
-                // Docker is set up when the server is prepared; anything else is its size.
-                if changes.iter().any(|change| change.field != "docker") {
-                    self.activity.update("resizing");
-                    self.provider.resize(node, self.options).await?;
-                }
-                Ok(node.clone())
+            // Docker is set up when the server is prepared; anything else is its size.
+            (Action::Update(changes), Some(node))
+                if changes.iter().any(|change| change.field != "docker") =>
+            {
+                let connection = session.connect(node).await?;
+                let lock = Lock::take(&connection, &self.apply.manifest.name).await?;
+                self.activity.update("resizing");
+                self.provider.resize(node, self.options).await?;
+                Ok((self.find().await?, Some(lock)))
             }
-            (_, Some(node)) => Ok(node.clone()),
+            (_, Some(node)) => Ok((node.clone(), None)),
             (_, None) => Err(gone(self.name)),
         }
+    }
+
+    /// The server as its provider knows it now.
+    async fn find(&self) -> Result<Node, Diagnostic> {
+        let nodes = self.provider.list().await?;
+        let found = nodes.into_iter().find(|found| found.name == self.name);
+        found.ok_or_else(|| gone(self.name))
     }
 
     async fn create(&self) -> Result<Node, Diagnostic> {
@@ -71,16 +81,17 @@ impl ServerStep<'_> {
         let create = Create {
             name: self.name.to_owned(),
             options: self.options.clone(),
-            tags: vec![("manifest".to_owned(), self.apply.manifest.name.clone())],
+            tags: vec![("manifest".to_owned(), self.apply.manifest.id.clone())],
         };
         Ok(self.provider.create(&create, self.activity).await?)
     }
 
-    /// Connects, takes the lock, sets Docker up if there will be containers, and looks what runs.
-    /// The lock is held as long as what is given back.
+    /// Connects, takes the lock unless it has it, sets Docker up if there will be containers, and
+    /// looks what runs. The lock is held as long as what is given back.
     pub async fn prepare(
         &self,
         node: &Node,
+        lock: Option<Lock>,
         containers: bool,
     ) -> Result<(EngineState, Lock), Diagnostic> {
         let Apply {
@@ -89,7 +100,10 @@ impl ServerStep<'_> {
         self.activity.update("waiting for SSH");
         let target = session.target(node).await?;
         let connection = session.pool.wait_for(&target, READY_TIMEOUT).await?;
-        let lock = Lock::take(&connection, &manifest.name).await?;
+        let lock = match lock {
+            Some(lock) => lock,
+            None => Lock::take(&connection, &manifest.name).await?,
+        };
         if containers && session.find_engine(node).await?.is_none() {
             self.activity.update("setting up Docker");
             docker::set_up(&connection).await?;

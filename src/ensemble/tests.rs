@@ -66,7 +66,7 @@ fn plan(
 fn world(manifest: &Manifest) -> Observed {
     let mut observed = Observed::default();
     let mut facts = Facts::of(manifest);
-    let labels = BTreeMap::from([(LABEL_MANIFEST.to_owned(), manifest.name.clone())]);
+    let labels = BTreeMap::from([(LABEL_MANIFEST.to_owned(), manifest.id.clone())]);
     let graph = Graph::of(manifest).unwrap();
     for (index, thing) in graph.things().enumerate() {
         match thing {
@@ -88,7 +88,7 @@ fn world(manifest: &Manifest) -> Observed {
                     internal_ip: format!("10.1.0.{index}"),
                     state: NodeState::Running,
                     created: None,
-                    manifest: Some(manifest.name.clone()),
+                    manifest: Some(manifest.id.clone()),
                 };
                 facts.server(&node);
                 let engine = EngineState::Running {
@@ -176,13 +176,23 @@ fn happen(observed: &mut Observed, line: &str) {
             let image = containers[at].image.clone();
             images.insert(image, "sha256:ffffffffffffffff".to_owned());
         }
-        // As a replacement leaves it that was killed after the old one was renamed.
+        // As a replacement leaves it that was killed while the new one became ready.
         "half-replace" => {
+            let mut old = containers[at].clone();
+            old.name.push_str(".old");
+            old.state = State::Exited;
+            containers[at].name.push_str(".new");
+            containers.push(old);
+        }
+        // As one leaves it that was killed when the new one had the name.
+        "forget-old" => {
             let mut old = containers[at].clone();
             old.name.push_str(".old");
             old.state = State::Exited;
             containers.push(old);
         }
+        // As making one leaves it that was killed before it was ready.
+        "half-make" => containers[at].name.push_str(".new"),
         other => panic!("{other}"),
     }
 }

@@ -39,7 +39,8 @@ pub async fn up(session: &Session, path: &Path, request: &Request) -> Result<(),
         return Ok(());
     }
     if session.settings.dry_run {
-        session.events.emit(Event::WouldDo(plan.summary()));
+        let what = format!("bring up `{}`: {}", plan.manifest, plan.summary());
+        session.events.emit(Event::WouldDo(what));
         return Ok(());
     }
     let question = format!("Bring up `{}`: {}?", plan.manifest, plan.summary());
@@ -83,7 +84,7 @@ pub async fn up(session: &Session, path: &Path, request: &Request) -> Result<(),
 }
 
 async fn prepare(session: &Session, path: &Path, request: &Request) -> Result<Prepared, Failure> {
-    let manifest = load(path, &session.providers)?;
+    let manifest = load(path, &session.project.root, &session.providers)?;
     let graph = Graph::of(&manifest)?;
     let activity = session
         .events
@@ -92,12 +93,35 @@ async fn prepare(session: &Session, path: &Path, request: &Request) -> Result<Pr
     drop(activity);
     let differences = |node: &Node, options: &Value| differences(session, node, options);
     let plan = reconcile(&manifest, &graph, &observed, request, &differences)?;
+    let errors = uncreatable(session, &manifest, &observed);
+    if !errors.is_empty() {
+        return Err(Failure(errors));
+    }
     Ok(Prepared {
         manifest,
         graph,
         observed,
         plan,
     })
+}
+
+/// Servers that are not there, of providers that create none.
+fn uncreatable(session: &Session, manifest: &Manifest, observed: &Observed) -> Vec<Diagnostic> {
+    let missing = manifest
+        .servers
+        .iter()
+        .filter(|server| !observed.servers.contains_key(&server.name));
+    missing
+        .filter_map(|server| {
+            let provider = session.providers.get(&server.provider).ok()?;
+            let mut error = Diagnostic::from(provider.can_create().err()?);
+            error.message = format!("server `{}` is not there: {error}", server.name);
+            Some(match &server.span {
+                Some(span) => error.at(&manifest.source, span.clone()),
+                None => error,
+            })
+        })
+        .collect()
 }
 
 fn differences(

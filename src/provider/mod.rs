@@ -52,6 +52,11 @@ pub trait Provider: Send + Sync {
         None
     }
 
+    /// Fails if the provider has only servers that somebody else made.
+    fn can_create(&self) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// Creates a server, or finishes one of that name whose creation was interrupted. A server
     /// that is there already is given back as it is. Returns when it runs and has an address;
     /// SSH may not answer yet.

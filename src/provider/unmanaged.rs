@@ -81,7 +81,7 @@ fn parse_address(text: &str) -> Result<Line<'_>, String> {
             .map_err(|_| format!("`{port}` is no port number"))?,
         None => 22,
     };
-    let strange = |c: char| c.is_whitespace() || c.is_control() || "'\"$`;&|<>".contains(c);
+    let strange = |c: char| c.is_whitespace() || c.is_control() || "'\"$`;&|<>*?{}\\".contains(c);
     if user.is_empty() || address.is_empty() || text.contains(strange) || address.starts_with('-') {
         return Err(format!("`{text}` is no address"));
     }
@@ -167,6 +167,10 @@ impl Provider for Unmanaged {
         line.address
             .contains(['.', ':'])
             .then(|| node(name, line.address, name))
+    }
+
+    fn can_create(&self) -> Result<(), Error> {
+        Err(self.cannot("create servers"))
     }
 
     async fn create(&self, _: &Create, _: &Activity) -> Result<Node, Error> {

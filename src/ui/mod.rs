@@ -9,7 +9,10 @@ mod report;
 use std::{
     env,
     io::{self, IsTerminal, Write},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use anstyle::{AnsiColor, Style};
@@ -17,6 +20,7 @@ pub use progress::Progress;
 pub use report::render;
 
 use crate::{
+    cancel::Cancel,
     diagnostic::{Diagnostic, plural},
     event::{Event, Interface, Outcome, RecapLine, Stream},
     table::Table,
@@ -42,6 +46,7 @@ pub struct Terminal {
     progress: Progress,
     /// Whether lines of commands carry their host.
     prefix: AtomicBool,
+    run: OnceLock<Cancel>,
 }
 
 impl Terminal {
@@ -56,7 +61,14 @@ impl Terminal {
             yes,
             progress: Progress::new(terminal && !ci && !quiet),
             prefix: AtomicBool::new(true),
+            run: OnceLock::new(),
         }
+    }
+
+    /// Ends this run when nobody reads the output any more: `hitc exec … | head`.
+    pub fn end_with_reader(&self, run: Cancel) {
+        // A terminal serves one run.
+        let _ = self.run.set(run);
     }
 
     /// Whether what runs, runs on exactly one host.
@@ -70,9 +82,12 @@ impl Terminal {
     }
 
     fn out(&self, text: &str) {
-        // Nobody listens any more: `hitc tasks | head`.
-        self.progress
-            .suspend(|| drop(io::stdout().lock().write_all(text.as_bytes())));
+        let written = self
+            .progress
+            .suspend(|| io::stdout().lock().write_all(text.as_bytes()));
+        if let (Err(_), Some(run)) = (written, self.run.get()) {
+            run.end();
+        }
     }
 
     fn err(&self, text: &str) {

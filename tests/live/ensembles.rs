@@ -339,6 +339,8 @@ fn a_failed_replacement_is_taken_back() {
     assert_eq!(failed.status, 1, "{failed}");
     assert!(failed.stderr.contains("container `page` ended"), "{failed}");
     assert!(failed.stderr.contains("broken"), "its last lines: {failed}");
+    let ps = live.run(&["run", "docker.ps"]).ok();
+    assert_eq!(ps.rows()[0][0], "page", "{failed}{ps}");
     assert_eq!(live.get("web", 80), "good");
     assert_eq!(
         inspect(&live, "web", "page.failed", "{{.State.ExitCode}}"),
@@ -348,6 +350,99 @@ fn a_failed_replacement_is_taken_back() {
     up(&live).ok();
     assert_eq!(live.get("web", 80), "better");
     assert_eq!(plan(&live), "no changes\n");
+}
+
+/// Having been started is not having been ready.
+#[test]
+fn what_was_never_ready_is_not_up() {
+    let live = Live::new().web_server("web");
+    let never = "      ready: {exec: \"false\", timeout: 500ms}\n";
+    live.write(
+        "it.yml",
+        &manifest(never).replace("      ready: {tcp: 80}\n", ""),
+    );
+    for _ in 0..2 {
+        let failed = up(&live);
+        assert_eq!(failed.status, 1, "{failed}");
+        let cause = "container `page` was not ready within 0.5 s";
+        assert!(failed.stderr.contains(cause), "{failed}");
+    }
+    live.write("it.yml", &manifest("      environment: {ANSWER: ready}\n"));
+    up(&live).ok();
+    assert_eq!(live.get("web", 80), "ready");
+}
+
+/// What the image declares as a volume, and nobody named, is the container's data all the same.
+#[test]
+fn a_replacement_keeps_the_data() {
+    let live = Live::new().web_server("web");
+    let dockerfile = std::fs::read_to_string(live.root().join("web/Dockerfile")).unwrap();
+    live.write("web/Dockerfile", &format!("{dockerfile}VOLUME /data\n"));
+    live.write("it.yml", &manifest("      environment: {ANSWER: one}\n"));
+    up(&live).ok();
+    let within = |command: &str| {
+        let line = format!("docker exec page {command}");
+        live.run(&["exec", "-H", "web", "--", &line]).ok().stdout
+    };
+    within("sh -c 'echo kept >/data/file'");
+    for answer in ["two", "three"] {
+        live.write(
+            "it.yml",
+            &manifest(&format!("      environment: {{ANSWER: {answer}}}\n")),
+        );
+        up(&live).ok();
+        assert_eq!(live.get("web", 80), answer);
+        assert_eq!(within("cat /data/file"), "kept\n");
+        assert_eq!(plan(&live), "no changes\n");
+    }
+}
+
+#[test]
+fn down_ends_what_was_made_for_the_manifest_and_nothing_else() {
+    let live = Live::new().web_server("web");
+    live.run(&["run", "create", "name=mine"]).ok();
+    let container = "{provider: local, containers: {page: {build: web, ready: {tcp: 80}}}}";
+    live.write(
+        "it.yml",
+        &format!("mine: {container}\nold: {{provider: local}}\n"),
+    );
+    up(&live).ok();
+    // `old` is no longer in the manifest, and was made for it; `mine` was not.
+    live.write("it.yml", &format!("mine: {container}\n"));
+    let other = live.run(&["run", "--yes", "ensemble.up", "other/it"]);
+    assert_eq!(other.status, 3, "{other}");
+    live.write("other/it.yml", "old: {provider: local}\n");
+    let other = live.run(&["run", "--yes", "ensemble.up", "other/it"]);
+    assert_eq!(other.status, 2, "{other}");
+    let cause = "server `old` was made for another manifest: `it`";
+    assert!(other.stderr.contains(cause), "{other}");
+
+    let down = live.run(&["run", "--yes", "ensemble.down", "it"]).ok();
+    assert!(down.stderr.contains("- mine.page\n- old\n"), "{down}");
+    let nodes = live.run(&["nodes"]).ok().rows();
+    assert_eq!(nodes.len(), 1, "{nodes:?}");
+    assert_eq!(nodes[0][1], "mine");
+    assert_eq!(live.run(&["docker.ps"]).ok().rows().len(), 0);
+    let again = live.run(&["run", "--yes", "ensemble.down", "it"]).ok();
+    assert_eq!(
+        again.stderr.lines().last(),
+        Some("nothing of `it` is there")
+    );
+}
+
+/// A manifest that was emptied by mistake says what is there.
+#[test]
+fn an_empty_manifest_forgets_nothing() {
+    let live = Live::new().file("it.yml", "web: {provider: local}\n");
+    up(&live).ok();
+    live.write("it.yml", "");
+    let shown = plan(&live);
+    assert!(
+        shown.contains("web, ours: prune=true removes it"),
+        "{shown}"
+    );
+    live.run(&["run", "--yes", "ensemble.down", "it"]).ok();
+    assert_eq!(live.run(&["nodes"]).ok().rows().len(), 0);
 }
 
 /// What fails stops only what needs it.

@@ -132,6 +132,16 @@ fn killed_at_any_moment_the_next_run_finishes() {
         finish(&live, &both);
         assert_eq!(live.get("one", 80), format!("again{round}"));
     }
+
+    // While it waits for one that never becomes ready: the old one is not lost.
+    let bad = MANIFEST.replace("ready: {tcp: 80}", "ready: {exec: \"false\", timeout: 2s}");
+    live.write("it.yml", &bad.replace("ANSWER: first", "ANSWER: bad"));
+    let up = Up::to(&live, "one.first: waiting until it is ready");
+    up.signal("-KILL");
+    assert_eq!(up.end().0, None);
+    let failed = live.run(&["run", "--yes", "ensemble.up", "it"]);
+    assert_eq!(failed.status, 1, "{failed}");
+    assert_eq!(live.get("one", 80), "again4");
 }
 
 #[test]
@@ -165,7 +175,8 @@ fn a_second_interrupt_ends_it() {
     up.signal("-INT");
     up.read_to("stopping; waiting for");
     up.signal("-INT");
-    assert_eq!(up.end().0, Some(130));
+    let (status, rest) = up.end();
+    assert_eq!(status, Some(130), "{rest}");
 }
 
 #[test]
@@ -179,20 +190,20 @@ fn two_at_once_do_not_mix() {
     let second = live.run(&["run", "--yes", "ensemble.up", "it"]);
     assert_eq!(second.status, 1, "{second}");
     let busy = format!(
-        "`it` is being brought up by @{} (process {})",
+        "`it` is being brought up by {} (process {})",
         host(),
         up.child.id()
     );
     assert!(second.stderr.contains(&busy), "{second}");
     // The first one goes on.
-    live.run(&["exec", "-H", "one", "--", "docker exec first touch /go"])
+    live.run(&["exec", "-H", "one", "--", "docker exec first.new touch /go"])
         .ok();
     live.run(&[
         "exec",
         "-H",
         "two",
         "--",
-        "until docker exec second touch /go; do sleep 0.1; done",
+        "until docker exec second.new touch /go; do sleep 0.1; done",
     ])
     .ok();
     let (status, rest) = up.end();

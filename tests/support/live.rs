@@ -104,9 +104,12 @@ pub fn docker(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// The body of an answer, by hitc's own client.
+/// The body of an answer, by hitc's own client. A server that is just starting is waited for.
 pub fn get(url: &str) -> String {
-    let script = format!("/// G.\nfn get() {{ print(http::get(\"{url}\")) }}\n");
+    let script = format!(
+        "import \"std/retry\" as retry;\n/// G.\n\
+         fn get() {{ print(retry::times(50, 0.1, || http::get(\"{url}\"))) }}\n"
+    );
     let run = Project::new()
         .file("hitcfile.rhai", &script)
         .run(&["get"])
