@@ -181,6 +181,18 @@ impl Diagnostic {
     }
 }
 
+impl Diagnostic {
+    /// Says at which host, among several, unless it says so already.
+    #[must_use]
+    pub fn of_host(mut self, host: &str) -> Self {
+        if self.host.is_none() {
+            self.message = format!("host `{host}`: {}", self.message);
+            self.host = Some(host.to_owned());
+        }
+        self
+    }
+}
+
 impl From<Invalid> for Diagnostic {
     /// Without the place: whoever knows the text adds it.
     fn from(invalid: Invalid) -> Self {

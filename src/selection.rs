@@ -26,6 +26,12 @@ impl Selection {
         self.hosts.is_empty() && self.roles.is_empty() && !self.all
     }
 
+    /// Whether it names each server, so that it does not matter which others there are.
+    pub fn is_exact(&self) -> bool {
+        let is_glob = |text: &String| text.contains(['*', '?', '{']);
+        !self.all && self.roles.is_empty() && !self.hosts.iter().any(is_glob)
+    }
+
     /// The servers that are meant, in the order of `nodes`. An address that no server has means
     /// an unmanaged server.
     ///
@@ -40,7 +46,11 @@ impl Selection {
                 continue;
             }
             let Some(node) = providers.by_address(host) else {
-                return Err(nothing("host", host, nodes.iter().map(|n| n.name.as_str())));
+                return Err(nothing(
+                    "server",
+                    host,
+                    nodes.iter().map(|n| n.name.as_str()),
+                ));
             };
             nodes.push(node);
             chosen.push(true);
@@ -53,8 +63,14 @@ impl Selection {
         }
         for excluded in &self.exclude {
             let glob = glob(excluded)?;
+            let is_meant = |node: &Node| is_host(node, &glob) || glob.is_match(role(&node.name));
+            if !nodes.iter().any(is_meant) {
+                // To leave out nothing is not what was meant.
+                let names = nodes.iter().map(|node| node.name.as_str());
+                return Err(nothing("server", excluded, names));
+            }
             for (node, chosen) in nodes.iter().zip(&mut chosen) {
-                *chosen &= !is_host(node, &glob) && !glob.is_match(role(&node.name));
+                *chosen &= !is_meant(node);
             }
         }
         let selected: Vec<Node> = nodes
@@ -98,11 +114,7 @@ fn glob(text: &str) -> Result<GlobMatcher, Diagnostic> {
 fn nothing<'a>(what: &str, wanted: &str, known: impl Iterator<Item = &'a str>) -> Diagnostic {
     let help = did_you_mean(wanted, known)
         .unwrap_or_else(|| "`hitc run nodes` lists the servers there are".to_owned());
-    Diagnostic::new(
-        Kind::NotFound,
-        format!("no server has the {what} `{wanted}`"),
-    )
-    .help(help)
+    Diagnostic::new(Kind::NotFound, format!("there is no {what} `{wanted}`")).help(help)
 }
 
 #[cfg(test)]
@@ -159,7 +171,7 @@ mod tests {
         assert_eq!(hosts(&["192.0.2.9", "db"]).unwrap(), ["db", "192.0.2.9"]);
         assert_eq!(
             hosts(&["bd"]).unwrap_err(),
-            "no server has the host `bd`; did you mean `db`?"
+            "there is no server `bd`; did you mean `db`?"
         );
         let roles = Selection {
             roles: texts(&["web"]),

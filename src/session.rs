@@ -11,7 +11,7 @@ use tokio::runtime::Handle;
 
 use crate::{
     cancel::Cancel,
-    diagnostic::{Diagnostic, Kind},
+    diagnostic::{Diagnostic, Failure, Kind},
     docker::{self, Engine},
     event::Events,
     project::Project,
@@ -104,6 +104,26 @@ impl Session {
         nodes
     }
 
+    /// The servers of a selection. Where it is not sure which they are, because a provider did
+    /// not answer, that is an error; unless nothing will be changed, or they are all there.
+    pub async fn select(
+        &self,
+        selection: &Selection,
+        readonly: bool,
+    ) -> Result<Vec<Node>, Failure> {
+        let (nodes, errors) = self.providers.list().await;
+        let selected = selection.apply(&nodes, &self.providers);
+        let certain = readonly || selection.is_exact();
+        if errors.is_empty() || certain && selected.is_ok() {
+            for error in errors {
+                self.events.warn(error.to_string());
+            }
+            return Ok(selected?);
+        }
+        let errors = errors.into_iter().map(Diagnostic::from);
+        Err(Failure(errors.chain(selected.err()).collect()))
+    }
+
     /// How to log in to a server, by its provider and the user's settings.
     pub async fn target(&self, node: &Node) -> Result<Target, provider::Error> {
         let known = lock(&self.targets).get(&node.id).cloned();
@@ -135,7 +155,14 @@ impl Session {
             .on(&node.name));
         }
         let target = self.target(node).await?;
-        Ok(self.pool.connect(&target).await?)
+        let connection = self.pool.connect(&target).await?;
+        if let Some(fingerprint) = connection.take_learned() {
+            self.events.note(format!(
+                "host `{}`: its key {fingerprint} was not known; it is now",
+                node.name
+            ));
+        }
+        Ok(connection)
     }
 
     /// The Docker engine of a server; none if the server has none that runs.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::{join_all, try_join_all};
+use futures_util::future::join_all;
 use rhai::{Array, Dynamic, ImmutableString, Map};
 
 use super::{
@@ -88,9 +88,17 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         |call: &Call, host: Host, name: ImmutableString| {
             call.check(check_name(&name))?;
             let rename = async |p: &dyn Provider, node: &Node| p.rename(node, &name).await;
+            let session = &call.session;
+            let renaming = async {
+                let others = session.providers.of(&host.0)?.list().await?;
+                if others.iter().any(|node| node.name == name.as_str()) {
+                    let message = format!("there is a server `{name}` already");
+                    return Err(Diagnostic::new(Kind::Usage, message));
+                }
+                Ok(act(session, &host.0, "rename", rename).await?)
+            };
             let what = || format!("rename server {} to {name}", host.0.name);
-            call.change(what, act(&call.session, &host.0, "rename", rename))
-                .map(drop)
+            call.change(what, renaming).map(drop)
         },
     );
     provider.function(
@@ -183,28 +191,34 @@ fn decode(session: &Session, options: &Map) -> Result<Request, Diagnostic> {
 fn create(call: &Call, options: &Map) -> Answer<Array> {
     let session = &call.session;
     let request = call.check(decode(session, options))?;
-    let hosts = call.change(
-        || {
-            let count = plural(request.names.len(), "server");
-            format!("create {count}: {}", request.names.join(", "))
-        },
-        create_all(session, &request),
-    )?;
-    Ok(hosts.unwrap_or_default())
+    let what = || {
+        let count = plural(request.names.len(), "server");
+        format!("create {count}: {}", request.names.join(", "))
+    };
+    if call.would(what) {
+        return Ok(Array::new());
+    }
+    call.try_wait(create_all(session, &request))
 }
 
-async fn create_all(session: &Session, request: &Request) -> Result<Array, Diagnostic> {
-    let there = request.provider.list().await?;
-    // One that was left half made is finished; any other of the name is somebody's.
-    let taken = there.iter().find(|node| {
-        request.names.contains(&node.name) && node.state != provider::NodeState::Creating
-    });
-    if let Some(node) = taken {
-        return Err(Diagnostic::new(
-            Kind::Usage,
-            format!("there is a server `{}` already", node.name),
-        )
-        .help("choose another name, or terminate it first".to_owned()));
+/// Creates those that are not there: a run that failed for some is finished by the next one. One
+/// that fails does not stop the others.
+async fn create_all(session: &Session, request: &Request) -> Result<Array, Failure> {
+    let there = request.provider.list().await.map_err(Diagnostic::from)?;
+    // One that was left half made is finished.
+    let is_there = |name: &&String| {
+        let made = |node: &&Node| node.state != provider::NodeState::Creating;
+        there.iter().filter(made).any(|node| node.name == **name)
+    };
+    let (old, new): (Vec<&String>, Vec<&String>) = request.names.iter().partition(is_there);
+    for (index, name) in old.iter().enumerate() {
+        let message = format!("there is a server `{name}` already");
+        if new.is_empty() && index == 0 {
+            return Err(Diagnostic::new(Kind::Usage, message)
+                .help("choose another name, or terminate it first".to_owned())
+                .into());
+        }
+        session.events.note(message);
     }
     let one = async |name: &String| {
         let activity = session.events.start(name.as_str(), "creating");
@@ -224,7 +238,18 @@ async fn create_all(session: &Session, request: &Request) -> Result<Array, Diagn
         ));
         Ok::<_, Diagnostic>(Dynamic::from(Host::from(node)))
     };
-    try_join_all(request.names.iter().map(one)).await
+    let (mut hosts, mut failures) = (Array::new(), Vec::new());
+    for (name, created) in new.iter().zip(join_all(new.iter().copied().map(one)).await) {
+        match created {
+            Ok(host) => hosts.push(host),
+            Err(error) => failures.push(error.of_host(name)),
+        }
+    }
+    if failures.is_empty() {
+        Ok(hosts)
+    } else {
+        Err(Failure(failures))
+    }
 }
 
 /// Waits until a server has an address and answers on SSH.

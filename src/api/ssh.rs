@@ -3,7 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use rhai::{Dynamic, ImmutableString, Map};
-use tokio::time::{Instant, sleep};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, sleep, timeout_at},
+};
 
 use super::{
     Api, Host,
@@ -22,6 +25,8 @@ use crate::{
 const TAIL: usize = 10;
 /// How often a port is tried.
 const RETRY: Duration = Duration::from_millis(100);
+/// A year: who wants to wait longer means for ever.
+const LONGEST: Duration = Duration::from_hours(365 * 24);
 /// How long `wait_for_port` waits unless told otherwise, in seconds.
 const PORT_TIMEOUT: i64 = 60;
 
@@ -67,7 +72,8 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     ssh.method(
         "put(host: Host, content: string, path: string)",
-        "Writes a file on a server, whole or not at all.",
+        "Writes a file on a server, whole or not at all. A file that was there keeps its owner and
+         its mode; a new one can be read by all.",
         |call: &Call, host: Host, content: ImmutableString, path: ImmutableString| {
             put(call, &host, &content, &path)
         },
@@ -108,7 +114,7 @@ fn find(call: &Call, name: &str) -> Answer<Host> {
         hosts: vec![name.to_owned()],
         ..Selection::default()
     };
-    let found = call.wait(async { selection.apply(&session.nodes().await, &session.providers) })?;
+    let found = call.try_wait(session.select(&selection, true))?;
     match <[_; 1]>::try_from(found) {
         Ok([node]) => Ok(Host::from(node)),
         Err(_) => {
@@ -200,7 +206,12 @@ fn put(call: &Call, host: &Host, content: &str, path: &str) -> Answer<()> {
     let target = quote(path);
     // Written beside the target, as a file that was not there before (`-C`), and moved into its
     // place.
-    let line = format!("set -eC; t={target}.$$; cat >\"$t\"; chmod 644 \"$t\"; mv \"$t\" {target}");
+    let line = format!(
+        "set -eC; t={target}.$$; trap 'rm -f \"$t\"' EXIT; (umask 077; cat >\"$t\")
+         if [ -e {target} ]; then
+         chown --reference={target} \"$t\"; chmod --reference={target} \"$t\"
+         else chmod 644 \"$t\"; fi; mv -f \"$t\" {target}"
+    );
     let command = Command {
         stdin: content.to_owned().into(),
         timeout: session.settings.timeout,
@@ -222,20 +233,21 @@ fn wait_for_port(call: &Call, host: &Host, port: i64, seconds: i64) -> Answer<()
     };
     let number = u16::try_from(port)
         .map_err(|_| call.fail(fail(Kind::Usage, format!("{port} is no port number"))))?;
-    let limit = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    let limit = Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(LONGEST);
     let waiting = async {
         let end = Instant::now() + limit;
-        while tokio::net::TcpStream::connect((node.ip.as_str(), number))
-            .await
-            .is_err()
-        {
-            if Instant::now() >= end {
-                let text = format!("nothing listens on port {port} after {seconds} s");
-                return Err(fail(Kind::Timeout, text));
+        let listens = async {
+            while TcpStream::connect((node.ip.as_str(), number))
+                .await
+                .is_err()
+            {
+                sleep(RETRY).await;
             }
-            sleep(RETRY).await;
-        }
-        Ok(())
+        };
+        timeout_at(end, listens).await.map_err(|_| {
+            let text = format!("nothing listens on port {port} after {seconds} s");
+            fail(Kind::Timeout, text)
+        })
     };
     call.change(|| format!("wait for port {port} of {}", node.name), waiting)
         .map(drop)

@@ -29,24 +29,24 @@ enum When {
 #[derive(Args, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub(super) struct Flags {
-    /// Run on these servers: names, addresses or globs
-    #[arg(short = 'H', long, global = true, value_name = "NAME", value_delimiter = ',', env = "HITC_HOSTS", help_heading = SELECTION)]
+    /// Run on these servers: names, addresses or globs [env: HITC_HOSTS]
+    #[arg(short = 'H', long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION)]
     hosts: Vec<String>,
-    /// Run on the servers with these roles: names without their number
-    #[arg(short = 'R', long, global = true, value_name = "ROLE", value_delimiter = ',', env = "HITC_ROLES", help_heading = SELECTION)]
+    /// Run on the servers with these roles: names without their number [env: HITC_ROLES]
+    #[arg(short = 'R', long, global = true, value_name = "ROLE", value_delimiter = ',', help_heading = SELECTION)]
     roles: Vec<String>,
     /// Run on all servers
     #[arg(long, global = true, help_heading = SELECTION)]
     all: bool,
-    /// But not on these: names, addresses, roles or globs
-    #[arg(short = 'x', long, global = true, value_name = "NAME", value_delimiter = ',', env = "HITC_EXCLUDE", help_heading = SELECTION)]
+    /// But not on these: names, addresses, roles or globs [env: HITC_EXCLUDE]
+    #[arg(short = 'x', long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION)]
     exclude: Vec<String>,
 
     /// Run on so many servers at once
-    #[arg(short = 'P', long, global = true, value_name = "N", env = "HITC_FORKS", help_heading = RUNNING)]
+    #[arg(short = 'P', long, global = true, value_name = "N", env = "HITC_FORKS", value_parser = at_least_one::<usize>, help_heading = RUNNING)]
     forks: Option<usize>,
-    /// End a command that takes longer than so many seconds
-    #[arg(short = 't', long, global = true, value_name = "SECONDS", env = "HITC_TIMEOUT", help_heading = RUNNING)]
+    /// Give up on a command that takes longer than so many seconds
+    #[arg(short = 't', long, global = true, value_name = "SECONDS", env = "HITC_TIMEOUT", value_parser = at_least_one::<u64>, help_heading = RUNNING)]
     timeout: Option<u64>,
     /// Change nothing, say what would be done
     #[arg(short = 'n', long, global = true, help_heading = RUNNING)]
@@ -79,12 +79,46 @@ pub(super) struct Flags {
     color: Option<When>,
 }
 
+fn at_least_one<T: std::str::FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
+    match text.parse::<T>() {
+        Ok(number) if number >= T::from(1) => Ok(number),
+        _ => Err("a whole number from 1".to_owned()),
+    }
+}
+
 impl Flags {
     pub fn color(&self) -> Color {
         match self.color {
             None | Some(When::Auto) => Color::Auto,
             Some(When::Always) => Color::Always,
             Some(When::Never) => Color::Never,
+        }
+    }
+
+    /// What was selected by flag; where nothing was, in the environment.
+    fn selection(&self) -> Selection {
+        let selection = Selection {
+            hosts: self.hosts.clone(),
+            roles: self.roles.clone(),
+            all: self.all,
+            exclude: self.exclude.clone(),
+        };
+        if selection != Selection::default() {
+            return selection;
+        }
+        let list = |name: &str| {
+            let text = std::env::var(name).unwrap_or_default();
+            let words = text
+                .split(',')
+                .map(str::trim)
+                .filter(|word| !word.is_empty());
+            words.map(str::to_owned).collect()
+        };
+        Selection {
+            hosts: list("HITC_HOSTS"),
+            roles: list("HITC_ROLES"),
+            all: false,
+            exclude: list("HITC_EXCLUDE"),
         }
     }
 
@@ -104,12 +138,7 @@ impl Flags {
             port: self.port.or(config.port),
             timeout: timeout.map(Duration::from_secs),
             dry_run: self.dry_run,
-            selection: Selection {
-                hosts: self.hosts.clone(),
-                roles: self.roles.clone(),
-                all: self.all,
-                exclude: self.exclude.clone(),
-            },
+            selection: self.selection(),
         }
     }
 }

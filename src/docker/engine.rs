@@ -30,6 +30,8 @@ pub struct Engine {
     pub(super) docker: Docker,
     pub(super) host: String,
     connection: Option<Arc<Connection>>,
+    /// Held while an image is brought there, so that two containers of it wait for one transfer.
+    pub(super) images: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Bytes both ways, to a port of a container.
@@ -49,7 +51,13 @@ impl Engine {
             docker,
             host: HERE.to_owned(),
             connection: None,
+            images: Arc::default(),
         })
+    }
+
+    /// Whether this machine should have an engine: one is configured, or was started once.
+    pub fn is_expected_here() -> bool {
+        std::env::var_os("DOCKER_HOST").is_some() || std::path::Path::new(SOCKET).exists()
     }
 
     /// The engine of a server.
@@ -59,15 +67,18 @@ impl Engine {
         let dialect = match connection.stream(&socket).await {
             Ok(_) => socket,
             // Root may use every socket: nobody listens on this one.
-            Err(ssh::Error::Refused { .. }) if target.user == "root" => {
+            Err(ssh::Error::Refused {
+                forbidden: false, ..
+            }) if target.user == "root" => {
                 return Err(Error::NoEngine {
                     host: target.name.clone(),
                     cause: format!("nobody listens on {SOCKET}"),
                 });
             }
-            Err(ssh::Error::Refused { .. }) => {
-                Dialect::Command("sudo -n docker system dial-stdio".to_owned())
-            }
+            Err(ssh::Error::Refused { .. }) => Dialect::Command(match target.user.as_str() {
+                "root" => "docker system dial-stdio".to_owned(),
+                _ => "sudo -n docker system dial-stdio".to_owned(),
+            }),
             Err(error) => return Err(error.into()),
         };
         let transport = transport::over_ssh(connection.clone(), dialect);
@@ -84,6 +95,7 @@ impl Engine {
             docker,
             host: target.name.clone(),
             connection: Some(connection.clone()),
+            images: Arc::default(),
         })
     }
 

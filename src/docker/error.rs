@@ -119,6 +119,9 @@ impl Error {
             Error::NoEngine { host, .. } => Some(format!(
                 "install and start it with `hitc run -H {host} docker.setup`"
             )),
+            Error::NoImage { host, .. } if host == super::engine::HERE => {
+                Some("check the name; `docker images` lists what is here".to_owned())
+            }
             Error::NoImage { host, image, .. } => Some(format!(
                 "check the name, or send it from this machine with `hitc run -H {host} docker.push {image}`"
             )),

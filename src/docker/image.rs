@@ -162,6 +162,7 @@ impl Engine {
     /// this machine and sends it.
     pub async fn provide_image(&self, spec: &Spec, progress: Progress<'_>) -> Result<(), Error> {
         let image = spec.image.name();
+        let _one = self.images.lock().await;
         if self.has_image(image).await? {
             return Ok(());
         }

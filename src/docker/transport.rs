@@ -10,6 +10,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bollard::{BollardRequest, errors::Error as BollardError};
@@ -19,10 +20,14 @@ use hyper_util::{
         Client,
         connect::{Connected, Connection},
     },
-    rt::{TokioExecutor, TokioIo},
+    rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 
 use crate::ssh::{self, Dialect, Stream};
+
+/// How long a channel is kept that nobody uses, and how many are.
+const IDLE: Duration = Duration::from_secs(5);
+const MOST_IDLE: usize = 3;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, BollardError>> + Send>>;
 
@@ -35,7 +40,12 @@ pub(super) fn over_ssh(
         connection,
         dialect,
     };
-    let client = Client::builder(TokioExecutor::new()).build(connector);
+    let client = Client::builder(TokioExecutor::new())
+        // Each may hold one of the few sessions that the server admits.
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(MOST_IDLE)
+        .build(connector);
     move |request| {
         let response = client.request(request);
         Box::pin(async move { response.await.map_err(BollardError::from) })

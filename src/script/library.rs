@@ -31,6 +31,7 @@ pub(super) struct Library {
     root: PathBuf,
     units: Mutex<HashMap<String, Arc<Unit>>>,
     modules: Mutex<HashMap<String, Shared<Module>>>,
+    failed: Mutex<HashMap<String, Failure>>,
     known: OnceLock<Arc<Known>>,
 }
 
@@ -41,29 +42,48 @@ impl Library {
             root,
             units: Mutex::default(),
             modules: Mutex::default(),
+            failed: Mutex::default(),
             known: OnceLock::new(),
         }
     }
 
-    /// A script by name, compiled and checked.
+    /// A script by name, compiled and checked, with what it imports.
     pub fn unit(&self, engine: &Engine, name: &str) -> Result<Arc<Unit>, Failure> {
+        let failed = lock(&self.failed).get(name).cloned();
+        if let Some(failure) = failed {
+            return Err(failure);
+        }
         if let Some(unit) = self.units().get(name) {
             return Ok(unit.clone());
         }
-        let source = Source::new(name, self.read(name)?);
-        let unit = Arc::new(Unit::compile(engine, source)?);
-        self.units().insert(name.to_owned(), unit.clone());
-        let mut imports = HashMap::new();
+        let read = self.read(name).map_err(Failure::from);
+        let unit = read
+            .and_then(|text| Ok(Arc::new(Unit::compile(engine, Source::new(name, text))?)))
+            .and_then(|unit| self.check(engine, unit));
+        if let Err(failure) = &unit {
+            lock(&self.failed).insert(name.to_owned(), failure.clone());
+        }
+        unit
+    }
+
+    /// Checks a script's calls, its imports first: it cannot be right if they are wrong.
+    fn check(&self, engine: &Engine, unit: Arc<Unit>) -> Result<Arc<Unit>, Failure> {
+        let name = &unit.source.name;
+        self.units().insert(name.clone(), unit.clone());
+        let (mut imports, mut errors) = (HashMap::new(), Vec::new());
         for (alias, path) in &unit.imports {
-            // What cannot be imported is reported by the import itself, which knows its place.
-            if let Ok(imported) = self.locate(Some(name), path)
-                && !is_importing(&imported)
-                && let Ok(unit) = self.unit(engine, &imported)
-            {
-                imports.insert(alias.clone(), unit);
+            let Ok(imported) = self.locate(Some(name), path) else {
+                // The import itself says so when it is run, and knows its place.
+                return Ok(unit);
+            };
+            match self.unit(engine, &imported) {
+                Ok(unit) => drop(imports.insert(alias.clone(), unit)),
+                Err(failure) => errors.extend(failure.0),
             }
         }
-        let errors = check(&unit, &imports, || self.known(engine));
+        if errors.is_empty() {
+            errors = check(&unit, &imports, || self.known(engine));
+        }
         if errors.is_empty() {
             Ok(unit)
         } else {
@@ -154,16 +174,17 @@ impl Library {
     }
 
     fn units(&self) -> MutexGuard<'_, HashMap<String, Arc<Unit>>> {
-        self.units.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.units)
     }
 
     fn modules(&self) -> MutexGuard<'_, HashMap<String, Shared<Module>>> {
-        self.modules.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.modules)
     }
 }
 
-fn is_importing(name: &str) -> bool {
-    IMPORTING.with_borrow(|names| names.iter().any(|other| other == name))
+/// A thread that died with the lock held has left a sound map behind.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn embedded(name: &str) -> Option<&'static str> {

@@ -60,7 +60,7 @@ fn internal(error: &std::io::Error) -> Failure {
 }
 
 /// The servers that a task runs on. One that changes something wants to be told.
-fn select(session: &Session, task: &Task) -> Result<Vec<Node>, Diagnostic> {
+fn select(session: &Session, task: &Task) -> Result<Vec<Node>, Failure> {
     let mut selection = session.settings.selection.clone();
     if selection.is_empty() {
         match &task.role {
@@ -71,24 +71,28 @@ fn select(session: &Session, task: &Task) -> Result<Vec<Node>, Diagnostic> {
                     "`{}` runs on servers, and none is selected",
                     task.full_name()
                 );
-                return Err(Diagnostic::new(Kind::Usage, message).help(
-                    "select with --hosts NAME or --roles ROLE, or all with --all".to_owned(),
-                ));
+                return Err(Diagnostic::new(Kind::Usage, message)
+                    .help("select with --hosts NAME or --roles ROLE, or all with --all".to_owned())
+                    .into());
             }
         }
     }
     let implied = session.settings.selection.is_empty() && selection.all;
-    let nodes = session.runtime.block_on(async {
+    let selected = session.runtime.block_on(async {
         tokio::select! {
-            () = session.cancel.killed() => Err(Diagnostic::new(Kind::Interrupted, "interrupted")),
-            nodes = session.nodes() => Ok(nodes),
+            () = session.cancel.killed() => {
+                Err(Diagnostic::new(Kind::Interrupted, "interrupted").into())
+            }
+            selected = session.select(&selection, task.readonly) => selected,
         }
-    })?;
-    if implied && nodes.is_empty() {
-        session.events.note("there are no servers");
-        return Ok(Vec::new());
+    });
+    match selected {
+        Err(failure) if implied && failure.kind() == Kind::NotFound => {
+            session.events.note("there are no servers");
+            Ok(Vec::new())
+        }
+        selected => selected,
     }
-    selection.apply(&nodes, &session.providers)
 }
 
 /// Puts the values of parameters into the question of `@confirm`.
@@ -142,8 +146,12 @@ fn on_each(
                     Kind::Unreachable => Outcome::Unreachable,
                     _ => Outcome::Failed,
                 };
-                failures.extend(failure.0.iter().cloned());
-                (outcome, seconds, failure.0.into_iter().next())
+                let mut own = failure.0;
+                if many {
+                    own = own.into_iter().map(|error| error.of_host(&name)).collect();
+                }
+                failures.extend(own.iter().cloned());
+                (outcome, seconds, own.into_iter().next())
             }
         };
         recap.push(RecapLine {

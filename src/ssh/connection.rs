@@ -1,6 +1,9 @@
 //! One authenticated connection to a server.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use russh::{
     ChannelOpenFailure,
@@ -40,13 +43,18 @@ pub struct Connection {
     target: Target,
     handle: Arc<Handle<Checker>>,
     sessions: Arc<Semaphore>,
+    learned: Learned,
 }
+
+/// The fingerprint of a host key that was not on record, until somebody is told.
+type Learned = Arc<Mutex<Option<String>>>;
 
 impl Connection {
     /// Connects, checks the host key, and logs in.
     pub async fn open(target: &Target) -> Result<Self, Error> {
         let limit = target.connect_timeout;
-        let handle = timeout(limit, dial(target))
+        let learned = Learned::default();
+        let handle = timeout(limit, dial(target, learned.clone()))
             .await
             .map_err(|_| Error::NoAnswer {
                 host: target.name.clone(),
@@ -57,12 +65,18 @@ impl Connection {
             target: target.clone(),
             handle: Arc::new(handle),
             sessions: Arc::new(Semaphore::new(SESSIONS)),
+            learned,
         })
     }
 
     /// Where it leads.
     pub fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// The fingerprint of the host key, if it was seen for the first time; once.
+    pub fn take_learned(&self) -> Option<String> {
+        lock(&self.learned).take()
     }
 
     /// Whether it has broken.
@@ -138,6 +152,7 @@ impl Connection {
         match error {
             russh::Error::ChannelOpenFailure(reason) => Error::Refused {
                 host: self.target.name.clone(),
+                forbidden: matches!(reason, ChannelOpenFailure::AdministrativelyProhibited),
                 what: match reason {
                     ChannelOpenFailure::AdministrativelyProhibited => {
                         format!("{what} (its configuration forbids it)")
@@ -151,7 +166,7 @@ impl Connection {
     }
 }
 
-async fn dial(target: &Target) -> Result<Handle<Checker>, Error> {
+async fn dial(target: &Target, learned: Learned) -> Result<Handle<Checker>, Error> {
     let connect = |cause: String| Error::Connect {
         host: target.name.clone(),
         address: target.endpoint(),
@@ -178,7 +193,7 @@ async fn dial(target: &Target) -> Result<Handle<Checker>, Error> {
         ..client::Config::default()
     };
     prefer_known_algorithms(&mut config, target)?;
-    let checker = Checker(target.clone());
+    let checker = Checker(target.clone(), learned);
     let mut handle = client::connect_stream(Arc::new(config), socket, checker)
         .await
         .map_err(|refusal| match refusal {
@@ -247,7 +262,12 @@ async fn log_in(handle: &mut Handle<Checker>, target: &Target) -> Result<(), Err
 }
 
 /// Checks the server's key while the connection is made.
-struct Checker(Target);
+struct Checker(Target, Learned);
+
+/// A thread that died with the lock held has left a sound value behind.
+fn lock(learned: &Learned) -> MutexGuard<'_, Option<String>> {
+    learned.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 enum Refusal {
     HostKey(Box<Error>),
@@ -303,6 +323,7 @@ impl Checker {
                 let mut verdict = hosts.check(&target.address, target.port, key)?;
                 if verdict == Verdict::New {
                     verdict = hosts.add(&target.address, target.port, key)?;
+                    *lock(&self.1) = Some(key.fingerprint(HashAlg::Sha256).to_string());
                 }
                 let record = |line: usize| format!("{}:{line}", hosts.path().display());
                 match verdict {

@@ -105,6 +105,8 @@ pub enum Error {
         host: String,
         /// What was asked for.
         what: String,
+        /// Whether its configuration forbids it.
+        forbidden: bool,
     },
     /// A command wrote more than can be kept.
     #[error("host `{host}`: `{command}`: {cause}")]

@@ -136,6 +136,7 @@ impl Connection {
                     return Err(Error::Refused {
                         host: self.target().name.clone(),
                         what: format!("to run `{}`", command.line),
+                        forbidden: false,
                     });
                 }
                 _ => {}

@@ -236,13 +236,18 @@ fn a_manifest_that_is_not_there() {
 
 #[test]
 fn no_docker_here() {
-    plan("web: {provider: local}\n").fails(
-        2,
-        "\
-it: looking at what is there
-error: provider `local` is not configured: host `this machine`: no Docker Engine answers: \
-there is no socket /nowhere/docker.sock
-help: `hitc run local.setup` installs and starts Docker on this machine
-",
-    );
+    let project = Project::new()
+        .env("DOCKER_HOST", "unix:///nowhere/docker.sock")
+        .file("it.yml", "web: {provider: local}\n");
+    let cause = "provider `local`: asking the Docker Engine of this machine: there is no socket \
+                 /nowhere/docker.sock\n";
+    project
+        .run(&["run", "ensemble.plan", "it"])
+        .fails(1, &format!("it: looking at what is there\nerror: {cause}"));
+    // What is not known is not nothing.
+    project
+        .run(&["exec", "--all", "--", "true"])
+        .fails(1, &format!("error: {cause}error: no server is selected\nhelp: `hitc run nodes` lists the servers there are\n"));
+    let nodes = project.run(&["nodes"]);
+    assert_eq!(nodes.stderr, format!("warning: {cause}"));
 }

@@ -110,16 +110,50 @@ fn settings_come_from_flags_then_the_environment_then_the_hitcfile() {
     assert!(run.stderr.contains("(127.0.0.1:11)"), "{run}");
 }
 
+/// A flag takes the place of what the environment selects; it does not add to it.
+#[test]
+fn a_selection_in_the_environment() {
+    let project = Project::new()
+        .file("unmanaged_servers.txt", "127.0.0.1:9 web\n127.0.0.1:9 db\n")
+        .env("HITC_HOSTS", "db");
+    let reached = |arguments: &[&str]| {
+        let run = project.run(arguments);
+        ["web", "db"].map(|host| run.stderr.contains(&format!("host `{host}`")))
+    };
+    assert_eq!(reached(&["exec", "--", "true"]), [false, true]);
+    assert_eq!(reached(&["exec", "-R", "web", "--", "true"]), [true, false]);
+}
+
+/// Leaving out nothing is not what was meant.
+#[test]
+fn an_exclusion_that_matches_nothing() {
+    let project = Project::new().file("unmanaged_servers.txt", "10.255.0.1 web\n");
+    project
+        .run(&["exec", "--all", "-x", "wbe", "--", "true"])
+        .fails(
+            3,
+            "error: there is no server `wbe`\nhelp: did you mean `web`?\n",
+        );
+}
+
+#[test]
+fn a_list_of_servers_that_cannot_be_read_selects_none() {
+    let project = Project::new().file("unmanaged_servers.txt", "10.255.0.1 web too\n");
+    let run = project.run(&["exec", "--all", "--", "true"]);
+    assert_eq!(run.status, 2, "{run}");
+    assert!(run.stderr.contains("line 1: `too` is too much"), "{run}");
+}
+
 #[test]
 fn a_selection_that_matches_nothing() {
     let project = Project::new().file("unmanaged_servers.txt", "10.255.0.1 web\n");
     project.run(&["exec", "-H", "wbe", "--", "true"]).fails(
         3,
-        "error: no server has the host `wbe`\nhelp: did you mean `web`?\n",
+        "error: there is no server `wbe`\nhelp: did you mean `web`?\n",
     );
     project.run(&["exec", "-R", "db", "--", "true"]).fails(
         3,
-        "error: no server has the role `db`\nhelp: `hitc run nodes` lists the servers there are\n",
+        "error: there is no role `db`\nhelp: `hitc run nodes` lists the servers there are\n",
     );
     project
         .run(&["exec", "--all", "-x", "web", "--", "true"])

@@ -54,6 +54,26 @@ error: there is no function `helo`
     );
 }
 
+/// What is wrong in an imported script is said there, whether it is called or not.
+#[test]
+fn in_an_imported_script() {
+    for body in ["no_such(1)", "let x = ;"] {
+        let project = Project::new()
+            .file(
+                "hitcfile.rhai",
+                "import \"lib/db\" as db;\n/// A.\nfn a() { db::backup() }\n",
+            )
+            .file(
+                "lib/db.rhai",
+                &format!("/// B.\nfn backup() {{ {body} }}\n"),
+            );
+        let run = project.run(&["tasks"]);
+        assert_eq!(run.status, 2, "{run}");
+        assert_eq!(run.errors().len(), 1, "{run}");
+        assert!(run.stderr.contains(" --> lib/db.rhai:2:"), "{run}");
+    }
+}
+
 #[test]
 fn all_of_them_not_just_the_first() {
     let run = run("/// A.\nfn a() { one(); [1].two() }\n", &["tasks"]);

@@ -165,7 +165,14 @@ fn unmanaged_servers() {
     live.write("unmanaged_servers.txt", &format!("admin@{ip} shop\n"));
 
     let run = live.run(&["exec", "-H", "shop", "-i", key, "--", "id -un"]);
-    run.is(0, "admin\n", "");
+    assert_eq!(run.stdout, "admin\n", "{run}");
+    // Said once, as nothing else says whose key it is.
+    assert!(
+        run.stderr.starts_with("host `shop`: its key SHA256:"),
+        "{run}"
+    );
+    let again = live.run(&["exec", "-H", "shop", "-i", key, "--", "id -un"]);
+    again.is(0, "admin\n", "");
     // By address, without being listed.
     live.write("unmanaged_servers.txt", "");
     live.run(&["run", "--yes", "-H", "web", "rename", "other"])

@@ -84,7 +84,7 @@ impl Live {
 fn engine(project: Project) -> Project {
     match std::env::var("DOCKER_HOST") {
         Ok(host) => project.env("DOCKER_HOST", &host),
-        Err(_) => project.without("DOCKER_HOST"),
+        Err(_) => project,
     }
 }
 

@@ -33,8 +33,8 @@ impl Project {
             environment: Vec::new(),
             elsewhere: None,
         };
-        // No Docker: what needs it is in `live/`.
-        project.env("DOCKER_HOST", "unix:///nowhere/docker.sock")
+        // A prefix that no server has: what needs servers is in `live/`.
+        project.env("HITC_NAME_PREFIX", "NONE-")
     }
 
     /// Writes a file of the project.
@@ -58,11 +58,6 @@ impl Project {
     /// Runs hitc in another folder, with the same home.
     pub fn move_to(&mut self, folder: &Path) {
         self.elsewhere = Some(folder.to_owned());
-    }
-
-    pub fn without(mut self, name: &str) -> Self {
-        self.environment.retain(|(known, _)| known != name);
-        self
     }
 
     pub fn root(&self) -> PathBuf {

@@ -12,7 +12,7 @@ mod server;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    fs::File,
+    fs::{File, TryLockError},
     net::Ipv4Addr,
     path::PathBuf,
     time::Duration,
@@ -34,6 +34,7 @@ use jiff::Timestamp;
 use network::{NETWORK, address, ensure_network, free_address, is_address_taken};
 use options::{Options, Size};
 use server::{LABEL_IMAGE, LABEL_MANIFEST, LABEL_PREFIX, body};
+use tokio::time::sleep;
 
 use super::{Create, Error, Node, NodeState, Provider, ServerChange};
 use crate::{
@@ -51,6 +52,8 @@ const NAME: &str = "local";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server has to stop, in seconds.
 const STOP_TIMEOUT: i32 = 5;
+/// How often a lock is asked for that somebody else has.
+const LOCK_RETRY: Duration = Duration::from_millis(20);
 /// How many addresses are tried for a server.
 const ADDRESS_TRIES: usize = 20;
 
@@ -70,10 +73,19 @@ impl Local {
     }
 
     async fn engine(&self) -> Result<Engine, Error> {
-        Engine::here().await.map_err(|error| Error::NotConfigured {
-            provider: NAME,
-            cause: error.to_string(),
-            help: "`hitc run local.setup` installs and starts Docker on this machine".to_owned(),
+        Engine::here().await.map_err(|error| {
+            let cause = match error {
+                docker::Error::NoEngine { cause, .. } => cause,
+                other => other.to_string(),
+            };
+            if Engine::is_expected_here() {
+                return failed("asking the Docker Engine of this machine", cause);
+            }
+            Error::NotConfigured {
+                provider: NAME,
+                cause,
+                help: "`hitc run local.setup` installs and starts Docker here".to_owned(),
+            }
         })
     }
 
@@ -89,18 +101,17 @@ impl Local {
     /// Held while addresses are given out or images are made, so that two runs do not do the same
     /// thing twice.
     async fn lock(&self) -> Result<File, Error> {
-        let path = self.data.join("local.lock");
-        let folder = self.data.clone();
-        tokio::task::spawn_blocking(move || {
-            make_private_folder(&folder)?;
-            let file = File::create(path)?;
-            file.lock()?;
-            Ok(file)
-        })
-        .await
-        .map_err(std::io::Error::other)
-        .and_then(|result| result)
-        .map_err(|error| failed("taking the lock", error))
+        let fail = |error: std::io::Error| failed("taking the lock", error);
+        make_private_folder(&self.data).map_err(fail)?;
+        let file = File::create(self.data.join("local.lock")).map_err(fail)?;
+        // Not by waiting in the kernel, which nothing could end.
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(file),
+                Err(TryLockError::WouldBlock) => sleep(LOCK_RETRY).await,
+                Err(TryLockError::Error(error)) => return Err(fail(error)),
+            }
+        }
     }
 
     async fn inspect(
