@@ -67,14 +67,14 @@ pub enum Event {
     Data(String),
     /// A table that the user asked for. Goes to standard output.
     Table(Table),
-    /// A line that a command wrote. Goes to the same stream of ours.
+    /// What a command wrote, a line at a time. Goes to the same stream of ours.
     Output {
         /// The host that ran the command; none if this machine did.
         host: Option<String>,
         /// Where the command wrote it.
         stream: Stream,
-        /// The line, without its end.
-        line: String,
+        /// The bytes of a line, with its end if it has one.
+        line: Vec<u8>,
     },
     /// A task begins that runs on so many hosts; none if it runs on this machine.
     Hosts(usize),
@@ -226,8 +226,8 @@ impl<'a> Lines<'a> {
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             rest.extend_from_slice(part);
             if part.ends_with(b"\n") || rest.len() >= LONGEST {
-                self.events.emit(output(self.host, stream, rest));
-                rest.clear();
+                let line = std::mem::take(rest);
+                self.events.emit(output(self.host, stream, line));
             }
         }
     }
@@ -236,7 +236,7 @@ impl<'a> Lines<'a> {
 impl Drop for Lines<'_> {
     fn drop(&mut self) {
         for stream in [Stream::Stdout, Stream::Stderr] {
-            let rest = &self.rest[stream as usize];
+            let rest = std::mem::take(&mut self.rest[stream as usize]);
             if !rest.is_empty() {
                 self.events.emit(output(self.host, stream, rest));
             }
@@ -244,12 +244,11 @@ impl Drop for Lines<'_> {
     }
 }
 
-fn output(host: Option<&str>, stream: Stream, line: &[u8]) -> Event {
-    let line = String::from_utf8_lossy(line);
+fn output(host: Option<&str>, stream: Stream, line: Vec<u8>) -> Event {
     Event::Output {
         host: host.map(str::to_owned),
         stream,
-        line: line.trim_end_matches(['\n', '\r']).to_owned(),
+        line,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `ssh::`: commands on servers. All of it is also a method of `Host`.
 
-use std::{sync::Arc, time::Duration};
+use std::{io::IsTerminal, sync::Arc, time::Duration};
 
 use rhai::{Dynamic, ImmutableString, Map};
 use tokio::{
@@ -11,6 +11,7 @@ use tokio::{
 use super::{
     Api, Host,
     call::{Answer, Call},
+    current_host,
     namespace::Namespace,
 };
 use crate::{
@@ -18,7 +19,7 @@ use crate::{
     event::Lines,
     process::{Exit, Keep, Output},
     selection::Selection,
-    ssh::{Command, quote, terminal},
+    ssh::{Command, Input, quote, terminal},
 };
 
 /// How many lines of a command's complaints go into an error.
@@ -48,10 +49,17 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     ssh.method(
         "stream(host: Host, command: string)",
         "Runs a command and shows what it writes, which may be without end: nothing is kept.
-         Throws if it fails.",
+         Throws if it fails. On one host it reads what is piped into hitc.",
         |call: &Call, host: Host, command: ImmutableString| {
+            // Ours can be read by one only.
+            let is_alone = current_host().is_none();
             let command = Command {
                 keep: Keep::End,
+                stdin: if is_alone && !std::io::stdin().is_terminal() {
+                    Input::Ours
+                } else {
+                    Input::default()
+                },
                 ..Command::new(command.as_str())
             };
             run(call, &host, command).map(drop)
@@ -213,7 +221,7 @@ fn put(call: &Call, host: &Host, content: &str, path: &str) -> Answer<()> {
          else chmod 644 \"$t\"; fi; mv -f \"$t\" {target}"
     );
     let command = Command {
-        stdin: content.to_owned().into(),
+        stdin: Input::Bytes(content.to_owned().into()),
         timeout: session.settings.timeout,
         ..Command::new(line)
     };

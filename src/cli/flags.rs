@@ -45,7 +45,7 @@ pub(super) struct Flags {
     /// Run on so many servers at once
     #[arg(short = 'P', long, global = true, value_name = "N", env = "HITC_FORKS", value_parser = at_least_one::<usize>, help_heading = RUNNING)]
     forks: Option<usize>,
-    /// Give up on a command that takes longer than so many seconds
+    /// Give up on a command on a server that takes longer than so many seconds
     #[arg(short = 't', long, global = true, value_name = "SECONDS", env = "HITC_TIMEOUT", value_parser = at_least_one::<u64>, help_heading = RUNNING)]
     timeout: Option<u64>,
     /// Change nothing, say what would be done

@@ -78,10 +78,14 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Help(help)) => done(help.main(&events)),
         Some(Command::Source(source)) => done(source.main(&events)),
     };
-    result.unwrap_or_else(|failure| {
+    let status = result.unwrap_or_else(|failure| {
         report(&failure, &events);
         ExitCode::from(failure.kind().exit_code())
-    })
+    });
+    if terminal.has_lost_data() {
+        return ExitCode::from(Kind::Failed.exit_code());
+    }
+    status
 }
 
 fn report(failure: &Failure, events: &Events) {

@@ -74,7 +74,22 @@ impl Engine {
                 self.remove(&names.old).await
             }
             Err(error) => match self.step_back(&spec.name).await {
-                Ok(()) => Err(error),
+                Ok(done) => Err(match error {
+                    Error::NotReady {
+                        host,
+                        name,
+                        cause,
+                        log,
+                        ..
+                    } => Error::NotReady {
+                        host,
+                        name,
+                        cause,
+                        log,
+                        now: done,
+                    },
+                    other => other,
+                }),
                 Err(back) => Err(Error::NotRestored {
                     host: self.host.clone(),
                     name: spec.name.clone(),
@@ -116,9 +131,11 @@ impl Engine {
         Ok(())
     }
 
-    /// Puts a container aside that did not become ready, and lets the one before come back.
-    async fn step_back(&self, name: &str) -> Result<(), Error> {
+    /// Puts a container aside that did not become ready, and lets the one before come back. Says
+    /// what was done.
+    async fn step_back(&self, name: &str) -> Result<String, Error> {
         let names = Names::of(name);
+        let mut done = format!("it is stopped, and kept as `{}`", names.failed);
         match self.inspect(&names.new).await? {
             // It never ran: there is nothing to look at.
             Some(new) if new.state == State::Created => self.remove(&names.new).await?,
@@ -134,7 +151,8 @@ impl Engine {
         if self.inspect(&names.old).await?.is_some() {
             self.settle(name).await?;
             self.start(name).await?;
+            done.push_str("; the one before runs again");
         }
-        Ok(())
+        Ok(done)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Change, Container, Spec,
-    spec::{LABEL_KEYS, LABEL_SPEC},
+    spec::{LABEL_KEYS, LABEL_MASKED, LABEL_SPEC},
 };
 use crate::units::{format_bytes, format_cpus};
 
@@ -66,7 +66,22 @@ impl Container {
             let (old, new) = (self.restart.clone(), restart.to_owned());
             in_place.push(change("restart", Some(old), Some(new)));
         }
+        self.mask(&mut replace, spec);
         Comparison { in_place, replace }
+    }
+
+    /// Takes away the values of fields that are not shown, or were not when it was made.
+    fn mask(&self, changes: &mut [Change], spec: &Spec) {
+        let before = self.labels.get(LABEL_MASKED).map_or("", String::as_str);
+        let before: BTreeSet<&str> = before.split(',').collect();
+        for change in changes {
+            let field = change.field.as_str();
+            if spec.masked.contains(field) || before.contains(field) {
+                for value in [&mut change.old, &mut change.new].into_iter().flatten() {
+                    "***".clone_into(value);
+                }
+            }
+        }
     }
 
     /// Every field that the spec sets, or did set when the container was made, and that differs.

@@ -64,6 +64,8 @@ pub enum Error {
         cause: String,
         /// The last lines it wrote.
         log: String,
+        /// What became of it and of the one before; empty if it is as it was.
+        now: String,
     },
     /// A container failed, and the one before it did not come back.
     #[error("{error}; and the old `{name}` did not come back: {back}")]
@@ -156,6 +158,11 @@ impl From<Error> for Diagnostic {
         let mut diagnostic = Diagnostic::new(Kind::Failed, error.to_string()).help(error.help());
         if let Some(host) = error.host() {
             diagnostic = diagnostic.on(host);
+        }
+        if let Error::NotReady { now, .. } = &error
+            && !now.is_empty()
+        {
+            diagnostic = diagnostic.note(now.as_str());
         }
         match error {
             Error::NotReady { log, .. } | Error::Build { log, .. } | Error::Setup { log, .. }

@@ -19,7 +19,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::{
     Container, Engine, Error, Listed, Restart, Spec, Volume,
     engine::is_missing,
-    spec::{LABEL_KEYS, LABEL_SPEC},
+    spec::{LABEL_KEYS, LABEL_MASKED, LABEL_SPEC},
 };
 
 /// How many containers are inspected at once on one connection.
@@ -248,6 +248,10 @@ fn body(spec: &Spec, labels: &BTreeMap<String, String>) -> ContainerCreateBody {
     all_labels.extend(labels.clone());
     all_labels.insert(LABEL_SPEC.to_owned(), spec.digest());
     all_labels.insert(LABEL_KEYS.to_owned(), keys.join(","));
+    if !spec.masked.is_empty() {
+        let masked: Vec<&str> = spec.masked.iter().map(String::as_str).collect();
+        all_labels.insert(LABEL_MASKED.to_owned(), masked.join(","));
+    }
     ContainerCreateBody {
         image: Some(spec.image.name().to_owned()),
         cmd: spec.command.clone(),

@@ -160,6 +160,7 @@ impl Engine {
             name: spec.name.clone(),
             cause,
             log: self.log_tail(name).await,
+            now: String::new(),
         })
     }
 

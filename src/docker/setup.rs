@@ -9,7 +9,7 @@ use super::{
 use crate::{
     diagnostic::plain,
     process::{Output, Program, is_root},
-    ssh::{Command, Connection},
+    ssh::{Command, Connection, Input},
 };
 
 const SCRIPT: &str = include_str!("setup.sh");
@@ -32,7 +32,7 @@ pub enum Setup {
 /// where that is not done yet. Debian and Ubuntu only.
 pub async fn set_up(connection: &Connection) -> Result<Setup, Error> {
     let command = Command {
-        stdin: Bytes::from_static(SCRIPT.as_bytes()),
+        stdin: Input::Bytes(Bytes::from_static(SCRIPT.as_bytes())),
         ..Command::root("sh -s")
     };
     let output = connection.run(&command).await?;

@@ -21,6 +21,9 @@ pub(super) const LABEL_SPEC: &str = "hitc.spec";
 /// The label with the names of the fields that the spec set.
 pub(super) const LABEL_KEYS: &str = "hitc.keys";
 
+/// The label with the names of the fields whose values are not shown.
+pub(super) const LABEL_MASKED: &str = "hitc.masked";
+
 /// Where a container's image comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Image {
@@ -155,6 +158,8 @@ pub struct Spec {
     pub pull: Pull,
     /// How to tell that it is ready.
     pub ready: Ready,
+    /// The fields whose values are not shown.
+    pub masked: BTreeSet<String>,
 }
 
 impl Spec {
@@ -178,6 +183,7 @@ impl Spec {
             stop_timeout: None,
             pull: Pull::Missing,
             ready: Ready::default(),
+            masked: BTreeSet::new(),
         }
     }
 

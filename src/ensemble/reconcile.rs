@@ -172,7 +172,7 @@ impl Planner<'_> {
         if let (Action::None | Action::Update(_), Some(found)) = (&action, found) {
             self.facts.container(server, found);
         }
-        (masked(action, container), what)
+        (action, what)
     }
 
     /// The steps as the manifest orders its things.
@@ -245,13 +245,19 @@ pub(super) fn decode(
     body: &Value,
 ) -> Result<Spec, Diagnostic> {
     let what = format!("container `{}`", container.name);
-    Spec::decode(&container.name, body, &manifest.folder, &what).map_err(|error| {
-        let span = error.span.clone().or(container.span.clone());
-        match span {
-            Some(span) => Diagnostic::from(error).at(&manifest.source, span),
-            None => error.into(),
-        }
-    })
+    let mut spec =
+        Spec::decode(&container.name, body, &manifest.folder, &what).map_err(|error| {
+            let span = error.span.clone().or(container.span.clone());
+            match span {
+                Some(span) => Diagnostic::from(error).at(&manifest.source, span),
+                None => error.into(),
+            }
+        })?;
+    // What comes from the environment may be a secret.
+    let from_outside =
+        |variable: &Variable| matches!(variable, Variable::Env(_) | Variable::Secret(_));
+    spec.masked = container.body.fields_with(from_outside);
+    Ok(spec)
 }
 
 /// What has to happen to a server whose options are known. `manifest` is the manifest's id.
@@ -376,27 +382,4 @@ pub(super) fn leftovers<'a>(
 
 fn unknown(variables: &[Variable]) -> Action {
     Action::Unknown(variables.iter().map(ToString::to_string).collect())
-}
-
-/// Takes values away that came from the environment: they may be secrets.
-fn masked(action: Action, container: &Container) -> Action {
-    let from_outside =
-        |variable: &Variable| matches!(variable, Variable::Env(_) | Variable::Secret(_));
-    let keys = container.body.keys_with("environment", from_outside);
-    let mask = |changes: Vec<Change>| {
-        let hide = |mut change: Change| {
-            let key = change.field.strip_prefix("environment.");
-            if key.is_some_and(|key| keys.iter().any(|masked| masked == key)) {
-                change.old = change.old.map(|_| "***".to_owned());
-                change.new = change.new.map(|_| "***".to_owned());
-            }
-            change
-        };
-        changes.into_iter().map(hide).collect()
-    };
-    match action {
-        Action::Update(changes) => Action::Update(mask(changes)),
-        Action::Replace(changes) => Action::Replace(mask(changes)),
-        other => other,
-    }
 }

@@ -1,5 +1,7 @@
 //! Values with variables in them.
 
+use std::collections::BTreeSet;
+
 use super::variable::{Segment, Variable, parse};
 use crate::value::{Data, Entry, Invalid, Span, Value};
 
@@ -147,28 +149,27 @@ impl Tree {
         }
     }
 
-    /// The keys of the map at `key` whose values contain a variable for which `wanted` holds.
-    pub fn keys_with(&self, key: &str, wanted: impl Fn(&Variable) -> bool) -> Vec<String> {
-        let Node::Map(entries) = &self.node else {
-            return Vec::new();
+    /// The fields whose values contain a variable for which `wanted` holds: `command`,
+    /// `environment.KEY`.
+    pub fn fields_with(&self, wanted: impl Fn(&Variable) -> bool) -> BTreeSet<String> {
+        let has = |tree: &Tree| tree.uses("").iter().any(|one| wanted(&one.variable));
+        let Node::Map(fields) = &self.node else {
+            return BTreeSet::new();
         };
-        let found = entries.iter().find(|(name, _, _)| name == key);
-        let Some((
-            _,
-            _,
-            Tree {
-                node: Node::Map(entries),
-                ..
-            },
-        )) = found
-        else {
-            return Vec::new();
-        };
-        entries
-            .iter()
-            .filter(|(_, _, tree)| tree.uses("").iter().any(|one| wanted(&one.variable)))
-            .map(|(name, _, _)| name.clone())
-            .collect()
+        let mut found = BTreeSet::new();
+        for (name, _, tree) in fields {
+            match &tree.node {
+                Node::Map(entries) => found.extend(
+                    entries
+                        .iter()
+                        .filter(|(_, _, tree)| has(tree))
+                        .map(|(key, _, _)| format!("{name}.{key}")),
+                ),
+                _ if has(tree) => drop(found.insert(name.clone())),
+                _ => {}
+            }
+        }
+        found
     }
 }
 

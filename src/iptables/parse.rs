@@ -26,7 +26,7 @@ pub fn parse(family: Family, text: &str) -> Result<Vec<Rule>, String> {
                 rules.push(rule(family, &table, chain, "", policy));
             }
         } else {
-            let (chain, body) = strip_counters(line)
+            let (chain, body) = line
                 .strip_prefix("-A ")
                 .map(|rest| rest.split_once(' ').unwrap_or((rest, "")))
                 .ok_or_else(unknown)?;
@@ -44,14 +44,6 @@ fn rule(family: Family, table: &str, chain: &str, matches: &str, target: &str) -
         chain: chain.to_owned(),
         matches: matches.trim().to_owned(),
         target: target.to_owned(),
-    }
-}
-
-/// With `-c` every rule begins with `[packets:bytes]`.
-fn strip_counters(line: &str) -> &str {
-    match line.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((_, rest)) => rest.trim_start(),
-        None => line,
     }
 }
 

@@ -52,7 +52,7 @@ fn printed(text: &str) -> Event {
         host => Event::Output {
             host,
             stream: Stream::Stdout,
-            line: text.to_owned(),
+            line: format!("{text}\n").into_bytes(),
         },
     }
 }

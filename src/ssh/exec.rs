@@ -3,13 +3,49 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use russh::ChannelMsg;
+use russh::{ChannelMsg, ChannelWriteHalf, client::Msg};
+use tokio::io::AsyncReadExt;
 
 use super::{Connection, Error};
 use crate::{
     event,
     process::{Exit, Keep, Output},
 };
+
+/// What a command reads from its standard input.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// These bytes.
+    Bytes(Bytes),
+    /// What we are given ourselves.
+    Ours,
+}
+
+impl Default for Input {
+    fn default() -> Self {
+        Input::Bytes(Bytes::new())
+    }
+}
+
+impl Input {
+    async fn feed(self, to: &ChannelWriteHalf<Msg>) {
+        // A command that does not read its input ends all the same, so a failed write is no error.
+        match self {
+            Input::Bytes(bytes) if bytes.is_empty() => {}
+            Input::Bytes(bytes) => drop(to.data_bytes(bytes).await),
+            Input::Ours => {
+                let mut stdin = tokio::io::stdin();
+                let mut buffer = vec![0; 32 * 1024];
+                while let Ok(count @ 1..) = stdin.read(&mut buffer).await {
+                    if to.data(&buffer[..count]).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+        let _ = to.eof().await;
+    }
+}
 
 /// A command to run on a server.
 #[derive(Clone, Debug, Default)]
@@ -19,7 +55,7 @@ pub struct Command {
     /// Run it as root, with sudo unless the user is root already.
     pub sudo: bool,
     /// What it reads from its standard input.
-    pub stdin: Bytes,
+    pub stdin: Input,
     /// It is ended after this long.
     pub timeout: Option<Duration>,
     /// What is kept of its output.
@@ -98,14 +134,8 @@ impl Connection {
         channel.write.exec(true, line).await.map_err(|_| lost())?;
         let write = channel.write.clone();
         let input = command.stdin.clone();
-        // Beside the reading: a command may write before it has read everything. A command that
-        // does not read its input ends all the same, so a failed write is not an error.
-        let feeding = tokio::spawn(async move {
-            if !input.is_empty() && write.data_bytes(input).await.is_err() {
-                return;
-            }
-            let _ = write.eof().await;
-        });
+        // Beside the reading: a command may write before it has read everything.
+        let feeding = tokio::spawn(async move { input.feed(&write).await });
 
         let keep = |kept: &mut Vec<u8>, bytes: &[u8]| {
             command

@@ -15,7 +15,7 @@ mod terminal;
 pub use channel::{Dialect, Stream};
 pub use connection::Connection;
 pub use error::Error;
-pub use exec::{Command, quote};
+pub use exec::{Command, Input, quote};
 pub use key::{KeyPair, default_identities};
 pub use known_hosts::{KnownHosts, Verdict};
 pub use pool::Pool;

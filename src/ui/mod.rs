@@ -21,7 +21,7 @@ pub use report::render;
 
 use crate::{
     cancel::Cancel,
-    diagnostic::{Diagnostic, plural},
+    diagnostic::{Diagnostic, plain, plural},
     event::{Event, Interface, Outcome, RecapLine, Stream},
     table::Table,
 };
@@ -47,6 +47,7 @@ pub struct Terminal {
     /// Whether lines of commands carry their host.
     prefix: AtomicBool,
     run: OnceLock<Cancel>,
+    lost: AtomicBool,
 }
 
 impl Terminal {
@@ -62,6 +63,7 @@ impl Terminal {
             progress: Progress::new(terminal && !ci && !quiet),
             prefix: AtomicBool::new(true),
             run: OnceLock::new(),
+            lost: AtomicBool::new(false),
         }
     }
 
@@ -81,23 +83,35 @@ impl Terminal {
         self.progress.running()
     }
 
-    fn out(&self, text: &str) {
-        let written = self
-            .progress
-            .suspend(|| io::stdout().lock().write_all(text.as_bytes()));
-        if let (Err(_), Some(run)) = (written, self.run.get()) {
+    fn out(&self, text: impl AsRef<[u8]>) {
+        let written = self.progress.suspend(|| {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(text.as_ref())?;
+            stdout.flush()
+        });
+        let Err(error) = written else { return };
+        // Where nobody reads any more, `hitc tasks | head`, nothing is lost.
+        if error.kind() != io::ErrorKind::BrokenPipe && !self.lost.swap(true, Ordering::Relaxed) {
+            self.err(format!("error: standard output: {}\n", plain(error)));
+        }
+        if let Some(run) = self.run.get() {
             run.end();
         }
     }
 
-    fn err(&self, text: &str) {
+    /// Whether data could not be written.
+    pub fn has_lost_data(&self) -> bool {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    fn err(&self, text: impl AsRef<[u8]>) {
         self.progress
-            .suspend(|| drop(io::stderr().lock().write_all(text.as_bytes())));
+            .suspend(|| drop(io::stderr().lock().write_all(text.as_ref())));
     }
 
     fn note(&self, text: &str) {
         if !self.quiet {
-            self.err(&format!("{text}\n"));
+            self.err(format!("{text}\n"));
         }
     }
 
@@ -109,16 +123,19 @@ impl Terminal {
         }
     }
 
-    fn line(&self, host: Option<&str>, stream: Stream, line: &str) {
-        let prefix = match host {
+    /// Of several hosts, each line is text and carries its host; of one, every byte is passed on.
+    fn line(&self, host: Option<&str>, stream: Stream, line: &[u8]) {
+        let shown = match host {
             Some(host) if self.prefix.load(Ordering::Relaxed) => {
-                format!("{} ", self.paint(color_of(host), &format!("[{host}]")))
+                let host = self.paint(color_of(host), &format!("[{host}]"));
+                let line = String::from_utf8_lossy(line);
+                &format!("{host} {}\n", line.trim_end_matches(['\n', '\r'])).into_bytes()
             }
-            _ => String::new(),
+            _ => line,
         };
         match stream {
-            Stream::Stdout => self.out(&format!("{prefix}{line}\n")),
-            Stream::Stderr => self.err(&format!("{prefix}{line}\n")),
+            Stream::Stdout => self.out(shown),
+            Stream::Stderr => self.err(shown),
         }
     }
 
@@ -134,7 +151,7 @@ impl Terminal {
             painted.push_str(&self.paint(style, line));
             painted.push('\n');
         }
-        self.err(&painted);
+        self.err(painted);
     }
 
     fn recap(&self, noun: &str, results: &[RecapLine]) {
@@ -171,12 +188,12 @@ impl Terminal {
 impl Interface for Terminal {
     fn show(&self, event: Event) {
         match event {
-            Event::Data(text) => self.out(&text),
-            Event::Table(table) => self.out(&format!("{table}\n")),
+            Event::Data(text) => self.out(text),
+            Event::Table(table) => self.out(format!("{table}\n")),
             Event::Output { host, stream, line } => self.line(host.as_deref(), stream, &line),
             Event::Hosts(count) => self.prefix.store(count != 1, Ordering::Relaxed),
             Event::WouldDo(what) => {
-                self.err(&format!(
+                self.err(format!(
                     "{} {what}\n",
                     self.paint(Style::new().bold(), "would")
                 ));
@@ -188,7 +205,7 @@ impl Interface for Terminal {
             Event::Note(text) => self.note(&text),
             Event::Warning(text) => {
                 let warning = self.paint(AnsiColor::Yellow.on_default().bold(), "warning:");
-                self.err(&format!("{warning} {text}\n"));
+                self.err(format!("{warning} {text}\n"));
             }
             Event::Plan(text) => self.plan(&text),
             Event::Started { id, thing, what } => {
@@ -200,7 +217,7 @@ impl Interface for Terminal {
             Event::Finished { id, what } => self.progress.finish(id, what.as_deref()),
             Event::Failure(diagnostic) => {
                 let report = render(&diagnostic, self.color);
-                self.err(&format!("{report}\n"));
+                self.err(format!("{report}\n"));
             }
             Event::Recap { noun, lines } => self.recap(noun, &lines),
         }

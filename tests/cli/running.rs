@@ -82,16 +82,14 @@ fn a_dry_run_says_what_it_would_do() {
 
 #[test]
 fn settings_come_from_flags_then_the_environment_then_the_hitcfile() {
-    // The timeout shows in the error of a command that takes too long.
-    let hitcfile =
-        "config(#{ user: \"from-hitcfile\" });\n/// A.\nfn a(host) { host.run(\"true\") }\n";
-    let list = "127.0.0.1:9\n";
+    // The port shows in the error of a host on which nobody listens.
+    let hitcfile = "config(#{ port: 9 });\n/// A.\nfn a(host) { host.run(\"true\") }\n";
+    let list = "127.0.0.1:8\n";
     let project = || {
         Project::new()
             .file("hitcfile.rhai", hitcfile)
             .file("unmanaged_servers.txt", list)
     };
-    // Nobody listens on port 9: unreachable.
     let run = project().run(&["run", "-H", "127.0.0.1", "a"]);
     assert_eq!(run.status, 4, "{run}");
     assert!(
@@ -108,6 +106,13 @@ fn settings_come_from_flags_then_the_environment_then_the_hitcfile() {
             .env("HITC_PORT", "10")
             .run(&["run", "-H", "127.0.0.1", "--port", "11", "a"]);
     assert!(run.stderr.contains("(127.0.0.1:11)"), "{run}");
+}
+
+#[test]
+fn data_that_cannot_be_written_is_an_error() {
+    let full = std::path::Path::new("/dev/full");
+    let run = Project::new().run_into(&["tasks"], full);
+    run.fails(1, "error: standard output: no space left on device\n");
 }
 
 /// A flag takes the place of what the environment selects; it does not add to it.

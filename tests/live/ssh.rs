@@ -10,7 +10,7 @@ use hitc::{
     event::{Event, Events, Interface, Stream},
     process::Exit,
     provider::{Create, Local, Provider},
-    ssh::{Command, Connection, Error, HostKey, PublicKey, Target},
+    ssh::{Command, Connection, Error, HostKey, Input, PublicKey, Target},
     value::Value,
 };
 
@@ -74,7 +74,7 @@ async fn output_status_signal_and_input() {
     // More than fits into any buffer, both ways at once.
     let bytes: Vec<u8> = (0..5_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
     let command = Command {
-        stdin: bytes.clone().into(),
+        stdin: Input::Bytes(bytes.clone().into()),
         ..Command::new("cat")
     };
     assert!(connection.run(&command).await.unwrap().stdout == bytes);
@@ -214,6 +214,37 @@ fn output_without_end_takes_no_memory() {
     }
     assert_eq!(read, size);
     assert!(hitc.wait().unwrap().success());
+}
+
+/// `hitc exec` on one host is a pipe: what goes in and out is not touched.
+#[test]
+fn exec_passes_bytes_on() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web"]).ok();
+    let exec = |line: &str| ["exec", "-H", "web", "--", line].map(str::to_owned);
+    let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+    let sent = live.pipe(&exec("cat"), &bytes);
+    assert_eq!(sent.status.code(), Some(0));
+    assert!(
+        sent.stdout == bytes,
+        "{} bytes came back",
+        sent.stdout.len()
+    );
+    let short = live.pipe(&exec("printf 'a\\377b'"), b"");
+    assert_eq!(short.stdout, b"a\xffb");
+    // Nobody has to read what is sent.
+    assert_eq!(live.pipe(&exec("true"), &bytes).status.code(), Some(0));
+}
+
+#[test]
+fn nobody_reads_the_output() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web"]).ok();
+    let mut hitc = live.spawn(&["exec", "-H", "web", "--", "yes"]);
+    let mut some = [0; 4];
+    std::io::Read::read_exact(&mut hitc.stdout.take().unwrap(), &mut some).unwrap();
+    assert_eq!(&some, b"y\ny\n");
+    assert_eq!(hitc.wait().unwrap().code(), Some(130));
 }
 
 #[test]

@@ -91,16 +91,31 @@ impl Project {
 
     /// Runs hitc with something to read.
     pub fn run_with_input(&self, arguments: &[&str], input: &str) -> Run {
+        Run::from(self.pipe(arguments, input.as_bytes()))
+    }
+
+    /// Runs hitc with bytes to read, and gives the bytes that it wrote.
+    pub fn pipe<T: AsRef<str>>(&self, arguments: &[T], input: &[u8]) -> Output {
         use std::io::Write;
+        let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
         let mut child = self
-            .command(arguments)
+            .command(&arguments)
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(input.as_bytes()).unwrap();
-        drop(stdin);
-        Run::from(child.wait_with_output().unwrap())
+        let input = input.to_owned();
+        // Beside the reading. What is not read is not missed.
+        let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
+        let output = child.wait_with_output().unwrap();
+        writer.join().unwrap();
+        output
+    }
+
+    /// Runs hitc with its standard output going to a file.
+    pub fn run_into(&self, arguments: &[&str], file: &Path) -> Run {
+        let file = fs::File::options().write(true).open(file).unwrap();
+        Run::from(self.command(arguments).stdout(file).output().unwrap())
     }
 
     /// Runs hitc on a terminal, with something typed there. What it shows is all in one stream, as
