@@ -64,7 +64,7 @@ fn from_nothing_to_nothing() {
     );
 
     // Everything that a task may change survives a reboot, the address included.
-    live.run(&["exec", "-H", "web", "--", "echo kept >/root/file"])
+    live.run(&["exec", "-H", "web", "--", "echo kept >/var/tmp/kept"])
         .ok();
     live.run(&["run", "--yes", "-H", "web", "reboot"]).ok();
     live.run(&["run", "-H", "web", "rename", "shop"]).ok();
@@ -72,7 +72,7 @@ fn from_nothing_to_nothing() {
     let names: Vec<&str> = after.iter().map(|row| row[1].as_str()).collect();
     assert_eq!(names, ["shop", "web-1"]);
     assert_eq!(after[0][3], rows[0][3]);
-    live.run(&["exec", "-H", "shop", "--", "cat /root/file"])
+    live.run(&["exec", "-H", "shop", "--", "cat /var/tmp/kept"])
         .is(0, "kept\n", "");
 
     live.run(&["run", "--all", "terminate"]).fails(
