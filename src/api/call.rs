@@ -15,15 +15,17 @@ use crate::{
 pub(super) type Answer<T> = Result<T, Box<EvalAltResult>>;
 
 /// A call that is under way.
-pub(super) struct Call {
+pub(super) struct Call<'a> {
     /// The run that it belongs to.
     pub session: Arc<Session>,
+    /// The engine's side of it, for calling closures.
+    pub context: &'a NativeCallContext<'a>,
     position: Position,
 }
 
 impl Api {
     /// Begins a call.
-    pub(super) fn call(&self, context: &NativeCallContext) -> Answer<Call> {
+    pub(super) fn call<'a>(&self, context: &'a NativeCallContext<'a>) -> Answer<Call<'a>> {
         let position = context.call_position();
         let session = self.session.get().cloned().ok_or_else(|| {
             let diagnostic = Diagnostic::new(
@@ -36,11 +38,20 @@ impl Api {
             .help("call it inside a function".to_owned());
             throw(diagnostic, position)
         })?;
-        Ok(Call { session, position })
+        Ok(Call {
+            session,
+            context,
+            position,
+        })
     }
 }
 
-impl Call {
+impl Call<'_> {
+    /// Where it stands in the script.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
     /// Drives a future to its end, or until the user ends the run.
     pub fn wait<T, E: Into<Diagnostic>>(
         &self,

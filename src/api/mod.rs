@@ -8,6 +8,7 @@ mod ensemble;
 mod env;
 mod failure;
 mod host;
+mod hosts;
 mod http;
 mod iptables;
 mod local;
@@ -21,7 +22,8 @@ mod value;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 pub use current::{current_host, on_host};
-pub use failure::{failure_of, throw};
+use failure::{Thrown, throw_all};
+pub use failure::{failure_of, message, throw, thrown_by};
 pub use host::Host;
 use rhai::{Dynamic, Engine, Map, NativeCallContext, Position};
 pub use value::to_table;
@@ -60,6 +62,7 @@ pub fn register(engine: &mut Engine, api: &Arc<Api>) {
         docker::namespace(api),
         ensemble::namespace(api),
         env::namespace(api),
+        hosts::namespace(api),
         http::namespace(api),
         iptables::namespace(api),
         local::namespace(api),

@@ -57,7 +57,7 @@ macro_rules! function {
     ($($argument:ident: $type:ident),*) => {
         impl<F, R, $($type),*> Function<($($type,)*), R> for F
         where
-            F: Fn(&Call, $($type),*) -> Answer<R> + Send + Sync + 'static,
+            F: Fn(&Call<'_>, $($type),*) -> Answer<R> + Send + Sync + 'static,
             R: Variant + Clone,
             $($type: Variant + Clone,)*
         {

@@ -19,6 +19,7 @@ use crate::{
     event::Lines,
     process::{Exit, Keep, Output},
     selection::Selection,
+    session::Session,
     ssh::{Command, Input, quote, terminal},
 };
 
@@ -43,7 +44,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Runs a command, shows what it writes, and returns its standard output. Throws if it
          fails.",
         |call: &Call, host: Host, command: ImmutableString| {
-            run(call, &host, Command::new(command.as_str()))
+            run(call, &host, &Command::new(command.as_str()))
         },
     );
     ssh.method(
@@ -62,14 +63,14 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
                 },
                 ..Command::new(command.as_str())
             };
-            run(call, &host, command).map(drop)
+            run(call, &host, &command).map(drop)
         },
     );
     ssh.method(
         "sudo(host: Host, command: string) -> string",
         "Runs a command as root, as `run` does.",
         |call: &Call, host: Host, command: ImmutableString| {
-            run(call, &host, Command::root(command.as_str()))
+            run(call, &host, &Command::root(command.as_str()))
         },
     );
     ssh.method(
@@ -132,25 +133,37 @@ fn find(call: &Call, name: &str) -> Answer<Host> {
     }
 }
 
-fn run(call: &Call, host: &Host, command: Command) -> Answer<String> {
+fn run(call: &Call, host: &Host, command: &Command) -> Answer<String> {
     let session = &call.session;
-    let command = Command {
-        timeout: session.settings.timeout,
-        ..command
-    };
     let line = &command.line;
     let name = &host.0.name;
     let running = async {
-        let connection = session.connect(&host.0).await?;
-        let mut lines = Lines::new(&session.events, Some(name));
-        let output = connection
-            .exec(&command, |stream, bytes| lines.push(stream, bytes))
-            .await?;
+        let output = execute(session, host, command, true).await?;
         check(&output, line, Some(name))?;
         Ok::<_, Diagnostic>(output.text())
     };
     let output = call.change(|| format!("run `{line}` on {name}"), running)?;
     Ok(output.unwrap_or_default())
+}
+
+/// Runs a command on a server, as long as the user lets it; with `show`, what it writes is shown.
+pub(super) async fn execute(
+    session: &Session,
+    host: &Host,
+    command: &Command,
+    show: bool,
+) -> Result<Output, Diagnostic> {
+    let connection = session.connect(&host.0).await?;
+    let command = Command {
+        timeout: session.settings.timeout,
+        ..command.clone()
+    };
+    if !show {
+        return Ok(connection.run(&command).await?);
+    }
+    let mut lines = Lines::new(&session.events, Some(&host.0.name));
+    let output = connection.exec(&command, |stream, bytes| lines.push(stream, bytes));
+    Ok(output.await?)
 }
 
 /// The error for a command that failed, on a server or here.
@@ -175,14 +188,8 @@ pub(super) fn check(output: &Output, line: &str, host: Option<&str>) -> Result<(
 
 fn try_run(call: &Call, host: &Host, line: &str) -> Answer<Map> {
     let session = &call.session;
-    let command = Command {
-        timeout: session.settings.timeout,
-        ..Command::new(line)
-    };
-    let running = async {
-        let connection = session.connect(&host.0).await?;
-        Ok::<_, Diagnostic>(connection.run(&command).await?)
-    };
+    let command = Command::new(line);
+    let running = execute(session, host, &command, false);
     let output = call.change(|| format!("run `{line}` on {}", host.0.name), running)?;
     Ok(output_map(output.as_ref()))
 }

@@ -5,7 +5,7 @@ use rhai::{EvalAltResult, Position};
 
 use super::{library::Library, unit::span};
 use crate::{
-    api::failure_of,
+    api::{failure_of, message, thrown_by},
     diagnostic::{Diagnostic, Failure, Kind, did_you_mean, plain},
 };
 
@@ -19,16 +19,30 @@ struct Place {
 /// Explains an error of the engine. `file` is the script whose top level was run, if one was.
 pub(super) fn explain(library: &Library, file: Option<&str>, error: &EvalAltResult) -> Failure {
     let (innermost, places) = unwind(file.unwrap_or_default(), error);
-    let mut failure = match innermost {
-        EvalAltResult::ErrorRuntime(value, _) => failure_of(value).unwrap_or_else(|| {
-            let text = match value.read_lock::<rhai::Map>() {
-                Some(map) => map
-                    .get("message")
-                    .map_or_else(|| value.to_string(), ToString::to_string),
-                None => value.to_string(),
+    if let EvalAltResult::ErrorRuntime(value, _) = innermost
+        && let Some(thrown) = thrown_by(value)
+    {
+        // Each closure has its own way to its error, from where it was called on.
+        let file = places.first().map(|place| place.file.clone());
+        let failures = thrown.iter().flat_map(|thrown| {
+            let failure = explain(library, file.as_deref(), &thrown.error);
+            let of_host = |error: Diagnostic| match &thrown.host {
+                Some(host) => error.of_host(host),
+                None => error,
             };
-            Diagnostic::new(Kind::Failed, text).into()
-        }),
+            failure.0.into_iter().map(of_host).collect::<Vec<_>>()
+        });
+        let mut failure = Failure(failures.collect());
+        // Where it was called, that says already.
+        let outer = places.get(1..).unwrap_or_default();
+        for diagnostic in &mut failure.0 {
+            locate(library, diagnostic, outer);
+        }
+        return failure;
+    }
+    let mut failure = match innermost {
+        EvalAltResult::ErrorRuntime(value, _) => failure_of(value)
+            .unwrap_or_else(|| Diagnostic::new(Kind::Failed, message(value)).into()),
         EvalAltResult::ErrorTerminated(..) => {
             return Diagnostic::new(Kind::Interrupted, "interrupted").into();
         }

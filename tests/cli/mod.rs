@@ -1,5 +1,6 @@
 //! The program's exact output.
 
+mod hosts;
 mod manifests;
 mod running;
 mod scripts;

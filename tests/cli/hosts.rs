@@ -1,0 +1,122 @@
+//! Closures that run for several hosts.
+
+use crate::support::{Project, Run};
+
+/// Runs a task whose `hosts` are `a`, `b` and `c`; nobody answers there.
+fn run(body: &str) -> Run {
+    Project::new()
+        .file(
+            "unmanaged_servers.txt",
+            "10.255.0.1 a\n10.255.0.2 b\n10.255.0.3 c\n",
+        )
+        .file(
+            "hitcfile.rhai",
+            &format!("/// T.\nfn t(hosts) {{\n{body}\n}}\n"),
+        )
+        .run(&["run", "--all", "t"])
+}
+
+#[test]
+fn results_come_in_the_order_of_the_hosts() {
+    let run = run("    print(hosts.each(|host| host.name + \"!\"));\n    \
+         print(hosts.serial(|host| host.name));\n    \
+         print(hosts.rolling(2, |host| host.ip));\n    \
+         print(hosts.batch([1, \"100%\"], |host| host.name));");
+    run.is(
+        0,
+        "[\"a!\", \"b!\", \"c!\"]\n[\"a\", \"b\", \"c\"]\n\
+         [\"10.255.0.1\", \"10.255.0.2\", \"10.255.0.3\"]\n[\"a\", \"b\", \"c\"]\n",
+        "",
+    );
+}
+
+#[test]
+fn what_is_printed_carries_its_host() {
+    run("    hosts.serial(|host| print(\"hello\"));").is(
+        0,
+        "[a] hello\n[b] hello\n[c] hello\n",
+        "",
+    );
+}
+
+/// One that fails does not stop the others, and every failure is shown.
+#[test]
+fn each_goes_on() {
+    run(
+        "    hosts.parallel(1, |host| {\n        print(\"begun\");\n        \
+         if host.name != \"b\" { throw \"no luck\"; }\n    });",
+    )
+    .is(
+        1,
+        "[a] begun\n[b] begun\n[c] begun\n",
+        "\
+error: host `a`: no luck
+ --> hitcfile.rhai:5:31
+  |
+5 |         if host.name != \"b\" { throw \"no luck\"; }
+  |                               ^^^^^
+  |
+  = note: in a closure called at hitcfile.rhai:3:11
+error: host `c`: no luck
+ --> hitcfile.rhai:5:31
+  |
+5 |         if host.name != \"b\" { throw \"no luck\"; }
+  |                               ^^^^^
+  |
+  = note: in a closure called at hitcfile.rhai:3:11
+",
+    );
+}
+
+#[test]
+fn rolling_and_batches_stop_at_a_failure() {
+    let fails = "|host| { print(host.name); if host.name == \"b\" { throw \"no\"; } }";
+    let printed = |call: &str| run(&format!("    hosts.{call};")).stdout;
+    assert_eq!(printed(&format!("rolling(1, {fails})")), "[a] a\n[b] b\n");
+    assert_eq!(printed(&format!("serial({fails})")), "[a] a\n[b] b\n");
+    assert_eq!(printed(&format!("batch([1], {fails})")), "[a] a\n[b] b\n");
+    let all = printed(&format!("batch([1, 2], {fails})"));
+    assert_eq!(all.lines().count(), 3, "the batch of `b` ends: {all}");
+}
+
+/// What a script catches says what was wrong and where.
+#[test]
+fn failures_can_be_caught() {
+    run(
+        "    try { hosts.each(|host| { if host.name == \"b\" { throw \"no\"; } }); }\n    \
+         catch (e) { print(`${e.kind} ${e.host} ${e.message}`); }",
+    )
+    .is(0, "failed b no\n", "");
+}
+
+#[test]
+fn a_captured_variable_is_not_changed_by_several_at_once() {
+    let counted = "    let count = 0;\n    hosts.CALL(|host| { count += 1; });\n    print(count);";
+    let run_with = |call: &str| run(&counted.replace("CALL(", call));
+    run_with("serial(").is(0, "3\n", "");
+    let refused = run_with("rolling(2, ");
+    assert_eq!(refused.status, 2, "{refused}");
+    assert!(
+        refused.stderr.contains("cannot change a captured variable"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn a_command_that_reaches_nobody() {
+    let run = Project::new()
+        .file("unmanaged_servers.txt", "127.0.0.1:9 a\n127.0.0.1:8 b\n")
+        .file(
+            "hitcfile.rhai",
+            "/// T.\nfn t(hosts) { hosts.run(\"true\"); }\n",
+        )
+        .run(&["run", "--all", "t"]);
+    assert_eq!(run.status, 4, "{run}");
+    assert_eq!(
+        run.errors(),
+        [
+            "error: host `a`: connection refused (127.0.0.1:9)",
+            "error: host `b`: connection refused (127.0.0.1:8)"
+        ]
+    );
+}
