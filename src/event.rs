@@ -131,6 +131,14 @@ pub trait Interface: Send + Sync {
     ///
     /// Fails if nobody can answer: a prompt is refused, never waited for.
     fn confirm(&self, question: &str, typed: Option<&str>) -> Result<bool, Diagnostic>;
+
+    /// Asks for a text. A `hidden` one is not shown while it is typed.
+    ///
+    /// Fails if nobody can answer.
+    fn prompt(&self, question: &str, hidden: bool) -> Result<String, Diagnostic>;
+
+    /// From now on, a text is shown as `***` wherever it turns up.
+    fn hide(&self, secret: &str);
 }
 
 /// A handle on the user, to be cloned at will.
@@ -183,6 +191,16 @@ impl Events {
             id,
             open: true,
         }
+    }
+
+    /// Asks for a text. A `hidden` one is not shown while it is typed.
+    pub fn prompt(&self, question: &str, hidden: bool) -> Result<String, Diagnostic> {
+        self.interface.prompt(question, hidden)
+    }
+
+    /// From now on, a text is shown as `***` wherever it turns up.
+    pub fn hide(&self, secret: &str) {
+        self.interface.hide(secret);
     }
 
     /// Asks; an answer other than yes is an error, so that nothing goes on after it.

@@ -10,6 +10,7 @@ mod cli;
 pub mod diagnostic;
 mod docker;
 mod ensemble;
+mod environment;
 pub mod event;
 mod iptables;
 mod parallel;

@@ -40,6 +40,8 @@ pub struct Settings {
     pub port: Option<u16>,
     /// How long a command may take.
     pub timeout: Option<Duration>,
+    /// Every question is answered with yes.
+    pub yes: bool,
     /// Nothing is changed; what would be is said.
     pub dry_run: bool,
     /// The servers to run on.

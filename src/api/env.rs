@@ -5,15 +5,22 @@ use std::sync::Arc;
 use rhai::ImmutableString;
 
 use super::{Api, call::Call, namespace::Namespace};
-use crate::diagnostic::{Diagnostic, Kind};
+use crate::{
+    diagnostic::{Diagnostic, Kind},
+    environment,
+};
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
-    let mut env = Namespace::new(api, "env", "The environment of this process.");
+    let mut env = Namespace::new(
+        api,
+        "env",
+        "The environment of this process, and the lines of the project's `.env`.",
+    );
     env.function(
         "get(name: string) -> string",
         "The value of an environment variable. Throws if it is not set.",
         |call: &Call, name: ImmutableString| {
-            std::env::var(name.as_str()).map_err(|_| {
+            environment::get(&name).ok_or_else(|| {
                 let text = format!("environment variable `{name}` is not set");
                 let help = format!("set it, or write env::get(\"{name}\", \"default\")");
                 call.fail(Diagnostic::new(Kind::Usage, text).help(help))
@@ -24,7 +31,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "get(name: string, default: string) -> string",
         "The value of an environment variable, or the default if it is not set.",
         |_: &Call, name: ImmutableString, default: ImmutableString| {
-            Ok(std::env::var(name.as_str()).unwrap_or_else(|_| default.to_string()))
+            Ok(environment::get(&name).unwrap_or_else(|| default.to_string()))
         },
     );
     env

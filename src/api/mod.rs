@@ -7,17 +7,21 @@ mod docker;
 mod ensemble;
 mod env;
 mod failure;
+mod fs;
 mod host;
 mod hosts;
 mod http;
 mod iptables;
+mod json;
 mod local;
 mod namespace;
 mod provider;
+mod secret;
 mod ssh;
 mod time;
 mod ui;
 mod value;
+mod yaml;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -58,18 +62,24 @@ impl Api {
 pub fn register(engine: &mut Engine, api: &Arc<Api>) {
     value::register(engine);
     host::register(engine);
+    secret::register(engine);
+    ui::register(engine);
     for namespace in [
         docker::namespace(api),
         ensemble::namespace(api),
         env::namespace(api),
+        fs::namespace(api),
         hosts::namespace(api),
         http::namespace(api),
         iptables::namespace(api),
+        json::namespace(api),
         local::namespace(api),
         provider::namespace(api),
+        secret::namespace(api),
         ssh::namespace(api),
         time::namespace(api),
         ui::namespace(api),
+        yaml::namespace(api),
     ] {
         namespace.register(engine);
     }

@@ -1,8 +1,8 @@
 //! `ui::`: talking to the user.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rhai::{Array, Dynamic, ImmutableString, Map};
+use rhai::{Array, Dynamic, Engine, FuncRegistration, ImmutableString, Map};
 
 use super::{
     Api,
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, Kind},
-    event::Event,
+    event::{Activity, Event},
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
@@ -39,6 +39,38 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         },
     );
     ui.function(
+        "prompt(question: string) -> string",
+        "Asks for a text. Refused without a terminal. For a secret, see `secret::prompt`.",
+        |call: &Call, question: ImmutableString| {
+            call.check(call.session.events.prompt(&question, false))
+        },
+    );
+    ui.function(
+        "prompt(question: string, default: string) -> string",
+        "The same; an empty answer is the default, and so is `--yes`.",
+        |call: &Call, question: ImmutableString, default: ImmutableString| {
+            if call.session.settings.yes {
+                return Ok(default.to_string());
+            }
+            let question = format!("{question} [{default}]");
+            let answer = call.check(call.session.events.prompt(&question, false))?;
+            Ok(if answer.is_empty() {
+                default.to_string()
+            } else {
+                answer
+            })
+        },
+    );
+    ui.function(
+        "progress(thing: string, what: string) -> Progress",
+        "Says that something begins that takes a while: `let p = ui::progress(\"web\",
+         \"copying\");`, then `p.update(\"checking\");` and `p.done(\"copied\");`.",
+        |call: &Call, thing: ImmutableString, what: ImmutableString| {
+            let activity = call.session.events.start(thing.as_str(), what.as_str());
+            Ok(Progress(Arc::new(Mutex::new(Some(activity)))))
+        },
+    );
+    ui.function(
         "confirm(question: string)",
         "Asks, and goes on only after a yes. `--yes` answers it; without a terminal it is refused.",
         |call: &Call, question: ImmutableString| {
@@ -53,6 +85,35 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         },
     );
     ui
+}
+
+/// Something that goes on, in the hands of a script.
+#[derive(Clone)]
+struct Progress(Arc<Mutex<Option<Activity>>>);
+
+impl Progress {
+    fn lock(&self) -> MutexGuard<'_, Option<Activity>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Registers the type.
+pub(super) fn register(engine: &mut Engine) {
+    engine.register_type_with_name::<Progress>("Progress");
+    FuncRegistration::new("update")
+        .with_comments(["/// Says what is being done now."])
+        .register_into_engine(engine, |progress: &mut Progress, what: &str| {
+            if let Some(activity) = &*progress.lock() {
+                activity.update(what);
+            }
+        });
+    FuncRegistration::new("done")
+        .with_comments(["/// Ends with a line about how it went."])
+        .register_into_engine(engine, |progress: &mut Progress, what: &str| {
+            if let Some(activity) = progress.lock().take() {
+                activity.done(what);
+            }
+        });
 }
 
 fn make_table(call: &Call, columns: &[Dynamic], rows: &[Dynamic]) -> Answer<ScriptTable> {

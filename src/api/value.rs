@@ -2,6 +2,7 @@
 
 use rhai::{Array, Dynamic, Engine, FuncRegistration, Map};
 
+use super::secret;
 use crate::{
     table::Table,
     value::{Data, Entry, Value},
@@ -34,9 +35,31 @@ pub(super) fn to_value(value: &Dynamic) -> Value {
     } else if let Some(map) = value.read_lock::<Map>() {
         Data::Map(map.iter().map(entry).collect())
     } else {
-        Data::Text(value.to_string())
+        Data::Text(secret::text_of(value).unwrap_or_else(|| value.to_string()))
     };
     Value { data, span: None }
+}
+
+/// A value of JSON, for scripts.
+pub(super) fn from_json(value: &serde_json::Value) -> Dynamic {
+    match value {
+        serde_json::Value::Null => Dynamic::UNIT,
+        serde_json::Value::Bool(b) => (*b).into(),
+        serde_json::Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(integer), _) => integer.into(),
+            (None, Some(float)) => float.into(),
+            (None, None) => number.to_string().into(),
+        },
+        serde_json::Value::String(text) => text.clone().into(),
+        serde_json::Value::Array(items) => items.iter().map(from_json).collect::<Array>().into(),
+        serde_json::Value::Object(entries) => {
+            let entries = entries.iter();
+            let map: Map = entries
+                .map(|(key, value)| (key.as_str().into(), from_json(value)))
+                .collect();
+            map.into()
+        }
+    }
 }
 
 /// A script's map as options.

@@ -137,6 +137,7 @@ impl Flags {
             identity: self.identity.clone().or(config.identity),
             port: self.port.or(config.port),
             timeout: timeout.map(Duration::from_secs),
+            yes: self.yes,
             dry_run: self.dry_run,
             selection: self.selection(),
         }

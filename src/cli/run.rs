@@ -197,6 +197,14 @@ impl Interface for Pending {
     fn confirm(&self, _: &str, _: Option<&str>) -> Result<bool, Diagnostic> {
         Ok(true)
     }
+
+    fn prompt(&self, question: &str, hidden: bool) -> Result<String, Diagnostic> {
+        self.terminal.prompt(question, hidden)
+    }
+
+    fn hide(&self, secret: &str) {
+        self.terminal.hide(secret);
+    }
 }
 
 /// Ctrl-C: the first one says what is waited for, the last one ends the process even if a script

@@ -6,6 +6,7 @@ use crate::{
     api::Api,
     cancel::Cancel,
     diagnostic::{Diagnostic, Failure, Kind},
+    environment,
     event::Events,
     project::Project,
     script::Scripts,
@@ -25,6 +26,7 @@ impl Start {
             Diagnostic::new(Kind::Usage, format!("the current folder: {error}"))
         })?;
         let project = Project::find(&folder)?;
+        environment::load(&project.root)?;
         let api = Arc::new(Api::default());
         let cancel = Cancel::default();
         let scripts = Scripts::load(&api, &project, events, &cancel)?;

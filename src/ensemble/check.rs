@@ -7,7 +7,9 @@ use super::{
     tree::Use,
     variable::{CONTAINER_FIELDS, SERVER_FIELDS, Variable},
 };
-use crate::{diagnostic::did_you_mean, docker::Spec, provider::Providers, value::Invalid};
+use crate::{
+    diagnostic::did_you_mean, docker::Spec, environment, provider::Providers, value::Invalid,
+};
 
 /// Keys of a server that are not its provider's.
 const KEYS: [&str; 7] = [
@@ -73,7 +75,7 @@ fn reference(manifest: &Manifest, one: &Use) -> Result<(), Invalid> {
             }
             field(of, &CONTAINER_FIELDS)
         }
-        Variable::Env(name) if std::env::var(name).is_err() => {
+        Variable::Env(name) if environment::get(name).is_none() => {
             let message = format!("environment variable `{name}` is not set");
             Err(invalid(message, None))
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::json;
 
 use super::{Manifest, variable::Variable};
-use crate::{docker, provider::Node};
+use crate::{docker, environment, provider::Node};
 
 /// Values of variables, as far as they are known.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +70,7 @@ impl Facts {
                 .get(&(server.clone(), container.clone()))?
                 .get(field.as_str())
                 .cloned(),
-            Variable::Env(name) => std::env::var(name).ok(),
+            Variable::Env(name) => environment::get(name),
             Variable::Secret(_) => None,
             Variable::InternalIps => {
                 let ip = |name: &String| self.server_field(name, "internal_ip");

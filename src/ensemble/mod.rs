@@ -32,3 +32,4 @@ pub use observe::{EngineState, Observed, ServerState, observe};
 pub use plan::{Action, Plan, Step};
 pub use reconcile::{Request, reconcile};
 pub use up::{plan, up};
+pub use yaml::parse as parse_yaml;

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Parses a YAML document. An empty one is an empty map.
-pub(super) fn parse(source: &Arc<Source>) -> Result<Value, Diagnostic> {
+pub fn parse(source: &Arc<Source>) -> Result<Value, Diagnostic> {
     let options = serde_saphyr::options! {
         // `yes`, `no`, `on` and `off` are text: the country is no boolean.
         strict_booleans: true,

@@ -5,6 +5,7 @@
 mod progress;
 mod prompt;
 mod report;
+mod secrets;
 
 use std::{
     env,
@@ -18,6 +19,7 @@ use std::{
 use anstyle::{AnsiColor, Style};
 pub use progress::Progress;
 pub use report::render;
+use secrets::Secrets;
 
 use crate::{
     cancel::Cancel,
@@ -48,6 +50,7 @@ pub struct Terminal {
     prefix: AtomicBool,
     run: OnceLock<Cancel>,
     lost: AtomicBool,
+    secrets: Secrets,
 }
 
 impl Terminal {
@@ -64,6 +67,7 @@ impl Terminal {
             prefix: AtomicBool::new(true),
             run: OnceLock::new(),
             lost: AtomicBool::new(false),
+            secrets: Secrets::default(),
         }
     }
 
@@ -86,7 +90,7 @@ impl Terminal {
     fn out(&self, text: impl AsRef<[u8]>) {
         let written = self.progress.suspend(|| {
             let mut stdout = io::stdout().lock();
-            stdout.write_all(text.as_ref())?;
+            stdout.write_all(&self.secrets.mask(text.as_ref()))?;
             stdout.flush()
         });
         let Err(error) = written else { return };
@@ -105,8 +109,10 @@ impl Terminal {
     }
 
     fn err(&self, text: impl AsRef<[u8]>) {
-        self.progress
-            .suspend(|| drop(io::stderr().lock().write_all(text.as_ref())));
+        self.progress.suspend(|| {
+            let text = self.secrets.mask(text.as_ref());
+            drop(io::stderr().lock().write_all(&text));
+        });
     }
 
     fn note(&self, text: &str) {
@@ -210,11 +216,14 @@ impl Interface for Terminal {
             Event::Plan(text) => self.plan(&text),
             Event::Started { id, thing, what } => {
                 if !self.quiet {
-                    self.progress.start(id, &thing, &what);
+                    self.progress.start(id, &thing, &self.secrets.masked(what));
                 }
             }
-            Event::Progress { id, what } => self.progress.update(id, &what),
-            Event::Finished { id, what } => self.progress.finish(id, what.as_deref()),
+            Event::Progress { id, what } => self.progress.update(id, &self.secrets.masked(what)),
+            Event::Finished { id, what } => {
+                let what = what.map(|what| self.secrets.masked(what));
+                self.progress.finish(id, what.as_deref());
+            }
             Event::Failure(diagnostic) => {
                 let report = render(&diagnostic, self.color);
                 self.err(format!("{report}\n"));
@@ -228,6 +237,14 @@ impl Interface for Terminal {
             return Ok(true);
         }
         self.progress.suspend(|| prompt::confirm(question, typed))
+    }
+
+    fn prompt(&self, question: &str, hidden: bool) -> Result<String, Diagnostic> {
+        self.progress.suspend(|| prompt::text(question, hidden))
+    }
+
+    fn hide(&self, secret: &str) {
+        self.secrets.add(secret);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod hosts;
 mod manifests;
+mod outside;
 mod running;
 mod scripts;
 mod usage;

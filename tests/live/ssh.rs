@@ -24,6 +24,12 @@ impl Interface for Silent {
     fn confirm(&self, _: &str, _: Option<&str>) -> Result<bool, Diagnostic> {
         Ok(false)
     }
+
+    fn prompt(&self, _: &str, _: bool) -> Result<String, Diagnostic> {
+        Ok(String::new())
+    }
+
+    fn hide(&self, _: &str) {}
 }
 
 /// Makes a server, and gives how to log in there.

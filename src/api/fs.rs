@@ -1,0 +1,169 @@
+//! `fs::`: files of this machine. Relative paths begin in the project's folder.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use data_encoding::HEXLOWER;
+use rhai::{Array, ImmutableString};
+use sha2::{Digest, Sha256};
+
+use super::{
+    Api,
+    call::{Answer, Call},
+    namespace::Namespace,
+};
+use crate::diagnostic::{Diagnostic, Kind, plain};
+
+pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
+    let mut fs = Namespace::new(
+        api,
+        "fs",
+        "Files of this machine. Relative paths begin in the project's folder.",
+    );
+    fs.function(
+        "read(path: string) -> string",
+        "The text of a file.",
+        |call: &Call, path: ImmutableString| {
+            let text = fs::read_to_string(absolute(call, &path));
+            call.check(text.map_err(|error| wrong(&path, &error)))
+        },
+    );
+    fs.function(
+        "write(path: string, text: string)",
+        "Writes a file, whole or not at all. The folders above it are made.",
+        |call: &Call, path: ImmutableString, text: ImmutableString| {
+            change(call, &path, "write", |file| write(file, &text))
+        },
+    );
+    fs.function(
+        "exists(path: string) -> bool",
+        "Whether there is a file or a folder.",
+        |call: &Call, path: ImmutableString| Ok(absolute(call, &path).exists()),
+    );
+    fs.function(
+        "is_folder(path: string) -> bool",
+        "Whether there is a folder.",
+        |call: &Call, path: ImmutableString| Ok(absolute(call, &path).is_dir()),
+    );
+    fs.function(
+        "list(path: string) -> array",
+        "The names of what is in a folder, sorted.",
+        |call: &Call, path: ImmutableString| {
+            let names = list(&absolute(call, &path)).map_err(|error| wrong(&path, &error));
+            Ok(call
+                .check(names)?
+                .into_iter()
+                .map(Into::into)
+                .collect::<Array>())
+        },
+    );
+    fs.function(
+        "files(path: string) -> array",
+        "The paths of all files below a folder, relative to it, sorted.",
+        |call: &Call, path: ImmutableString| {
+            let mut found = Vec::new();
+            let walked = walk(&absolute(call, &path), "", &mut found);
+            call.check(walked.map_err(|error| wrong(&path, &error)))?;
+            Ok(found.into_iter().map(Into::into).collect::<Array>())
+        },
+    );
+    fs.function(
+        "sha256(path: string) -> string",
+        "The SHA-256 digest of a file, in hexadecimal digits.",
+        |call: &Call, path: ImmutableString| {
+            let bytes = fs::read(absolute(call, &path)).map_err(|error| wrong(&path, &error));
+            Ok(HEXLOWER.encode(&Sha256::digest(call.check(bytes)?)))
+        },
+    );
+    fs.function(
+        "make_folder(path: string)",
+        "Makes a folder, with those above it. One that is there is fine.",
+        |call: &Call, path: ImmutableString| {
+            change(call, &path, "make", |folder| fs::create_dir_all(folder))
+        },
+    );
+    fs.function(
+        "remove(path: string)",
+        "Removes a file, or a folder with everything in it. What is gone already is fine.",
+        |call: &Call, path: ImmutableString| change(call, &path, "remove", remove),
+    );
+    fs
+}
+
+fn absolute(call: &Call, path: &str) -> PathBuf {
+    call.session.project.root.join(path)
+}
+
+fn wrong(path: &str, error: &io::Error) -> Diagnostic {
+    let cause = match error.kind() {
+        io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+        _ => plain(error),
+    };
+    Diagnostic::new(Kind::Failed, format!("`{path}`: {cause}"))
+}
+
+fn change(
+    call: &Call,
+    path: &str,
+    verb: &str,
+    act: impl FnOnce(&Path) -> io::Result<()>,
+) -> Answer<()> {
+    if call.would(|| format!("{verb} `{path}` here")) {
+        return Ok(());
+    }
+    let done = act(&absolute(call, path));
+    call.check(done.map_err(|error| wrong(path, &error)))
+}
+
+fn write(file: &Path, text: &str) -> io::Result<()> {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    fs::create_dir_all(folder)?;
+    let beside = tempfile::NamedTempFile::new_in(folder)?;
+    fs::write(beside.path(), text)?;
+    // A temporary file is for its owner only; a file that was there keeps its mode.
+    let mode = match fs::metadata(file) {
+        Ok(known) => known.permissions(),
+        Err(_) => std::os::unix::fs::PermissionsExt::from_mode(0o644),
+    };
+    fs::set_permissions(beside.path(), mode)?;
+    beside.persist(file)?;
+    Ok(())
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    let removed = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path),
+        _ => fs::remove_file(path),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn list(folder: &Path) -> io::Result<Vec<String>> {
+    let names = fs::read_dir(folder)?.map(|entry| {
+        let name = entry?.file_name();
+        Ok(name.to_string_lossy().into_owned())
+    });
+    let mut names: Vec<String> = names.collect::<io::Result<_>>()?;
+    names.sort();
+    Ok(names)
+}
+
+fn walk(folder: &Path, within: &str, found: &mut Vec<String>) -> io::Result<()> {
+    for name in list(folder)? {
+        let path = folder.join(&name);
+        let shown = format!("{within}{name}");
+        // A link to a folder could lead round in a circle.
+        if fs::symlink_metadata(&path)?.is_dir() {
+            walk(&path, &format!("{shown}/"), found)?;
+        } else {
+            found.push(shown);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! `yaml::`: text in YAML, and values.
+
+use std::sync::Arc;
+
+use rhai::{Dynamic, ImmutableString};
+
+use super::{
+    Api,
+    call::Call,
+    namespace::Namespace,
+    value::{from_json, to_value},
+};
+use crate::{
+    diagnostic::{Diagnostic, Kind, Source},
+    ensemble,
+};
+
+pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
+    let mut yaml = Namespace::new(api, "yaml", "Text in YAML, and values.");
+    yaml.function(
+        "parse(text: string) -> value",
+        "The value that a text in YAML stands for. `yes`, `no`, `on` and `off` are text.",
+        |call: &Call, text: ImmutableString| {
+            let source = Source::new("the text", text.as_str());
+            Ok(from_json(
+                &call.check(ensemble::parse_yaml(&source))?.to_json(),
+            ))
+        },
+    );
+    yaml.function(
+        "write(value) -> string",
+        "A value as YAML.",
+        |call: &Call, value: Dynamic| {
+            let text = serde_saphyr::to_string(&to_value(&value).to_json());
+            let text = text.map_err(|error| Diagnostic::new(Kind::Failed, error.to_string()));
+            call.check(text)
+        },
+    );
+    yaml
+}

@@ -1,0 +1,127 @@
+//! What scripts get from outside: requests, the environment, what is typed.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpListener,
+    thread::{self, JoinHandle},
+};
+
+use crate::support::Project;
+
+/// Answers one request, and gives it back.
+fn server(answer: &'static str) -> (String, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/path", listener.local_addr().unwrap());
+    let thread = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let (mut request, mut length) = (String::new(), 0);
+        loop {
+            let mut line = String::new();
+            reader.read_line(&mut line).unwrap();
+            if let Some(value) = line.to_lowercase().strip_prefix("content-length: ") {
+                length = value.trim().parse().unwrap();
+            }
+            request.push_str(&line);
+            if line == "\r\n" {
+                break;
+            }
+        }
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        stream.write_all(answer.as_bytes()).unwrap();
+        format!("{request}{}", String::from_utf8(body).unwrap())
+    });
+    (url, thread)
+}
+
+fn script(body: &str) -> Project {
+    Project::new().file("hitcfile.rhai", &format!("/// A.\nfn a() {{\n{body}\n}}\n"))
+}
+
+#[test]
+fn a_request() {
+    let (url, request) =
+        server("HTTP/1.1 404 Not Found\r\nX-Id: 7\r\nContent-Length: 4\r\n\r\ngone");
+    script(&format!(
+        "let answer = http::request(\"post\", \"{url}\", #{{\n\
+         headers: #{{ \"X-Token\": secret::env(\"TOKEN\") }}, body: #{{ name: \"web\" }} }});\n\
+         print(answer.ok); print(answer.status); print(answer.body); print(answer.headers[\"x-id\"]);"
+    ))
+    .env("TOKEN", "hunter2")
+    .run(&["a"])
+    .is(0, "false\n404\ngone\n7\n", "");
+    let request = request.join().unwrap().to_lowercase();
+    assert!(request.starts_with("post /path http/1.1\r\n"), "{request}");
+    assert!(request.contains("x-token: hunter2\r\n"), "{request}");
+    assert!(
+        request.contains("content-type: application/json"),
+        "{request}"
+    );
+    assert!(request.ends_with("{\"name\":\"web\"}"), "{request}");
+}
+
+#[test]
+fn options_of_a_request_are_checked() {
+    script("http::request(\"GET\", \"http://127.0.0.1:9\", #{ haeders: #{} });")
+        .run(&["a"])
+        .fails(
+            2,
+            "\
+error: http::request: there is no `haeders`
+ --> hitcfile.rhai:3:7
+  |
+3 | http::request(\"GET\", \"http://127.0.0.1:9\", #{ haeders: #{} });
+  |       ^^^^^^^
+  |
+  = help: did you mean `headers`?
+",
+        );
+}
+
+#[test]
+fn a_dry_run_sends_nothing_that_changes_something() {
+    script("print(http::request(\"DELETE\", \"http://127.0.0.1:9/x\").ok);")
+        .run(&["--dry-run", "a"])
+        .is(0, "true\n", "would send DELETE http://127.0.0.1:9/x\n");
+}
+
+#[test]
+fn variables_from_a_file() {
+    let project =
+        script("print(env::get(\"A\")); print(env::get(\"B\")); print(secret::env(\"B\"));").file(
+            ".env",
+            "# Comment\nA=from file\nexport B=\"also from file\"\n",
+        );
+    project.run(&["a"]).is(2, "", "error: `.env`, line 2: this is not understood\nhelp: write NAME=VALUE, with quotes around a value that has spaces\n");
+    project.write(".env", "# Comment\nA=file\nexport B=\"also from file\"\n");
+    project.run(&["a"]).is(0, "file\nalso from file\n***\n", "");
+    project
+        .env("A", "process")
+        .run(&["a"])
+        .is(0, "process\nalso from file\n***\n", "");
+}
+
+#[test]
+fn what_is_typed() {
+    let project = script(
+        "let name = ui::prompt(\"Name?\"); let region = ui::prompt(\"Region?\", \"eu\");\n\
+         let password = secret::prompt(\"Password?\");\n\
+         print(`${name} ${region} ${password.reveal().len()} ${password}`);",
+    );
+    let (status, shown) = project.run_on_terminal(&["a"], "web\n\nhunter2\n");
+    assert_eq!(status, 0, "{shown}");
+    assert!(shown.ends_with("web eu 7 ***\n"), "{shown}");
+    project.run(&["a"]).fails(
+        2,
+        "\
+error: there is no terminal to answer: Name?
+ --> hitcfile.rhai:3:16
+  |
+3 | let name = ui::prompt(\"Name?\"); let region = ui::prompt(\"Region?\", \"eu\");
+  |                ^^^^^^
+  |
+  = help: give it as a parameter, or in the environment
+",
+    );
+}
