@@ -141,6 +141,24 @@ pub trait Interface: Send + Sync {
     fn hide(&self, secret: &str);
 }
 
+/// Nobody listens, and nobody answers.
+struct Nobody;
+
+impl Interface for Nobody {
+    fn show(&self, _: Event) {}
+
+    fn confirm(&self, question: &str, _: Option<&str>) -> Result<bool, Diagnostic> {
+        self.prompt(question, false).map(|_| false)
+    }
+
+    fn prompt(&self, question: &str, _: bool) -> Result<String, Diagnostic> {
+        let message = format!("nobody is there to answer: {question}");
+        Err(Diagnostic::new(Kind::Usage, message))
+    }
+
+    fn hide(&self, _: &str) {}
+}
+
 /// A handle on the user, to be cloned at will.
 #[derive(Clone)]
 pub struct Events {
@@ -161,6 +179,11 @@ impl Events {
             interface,
             next: Arc::default(),
         }
+    }
+
+    /// Sends everything nowhere, and lets nobody answer.
+    pub fn silent() -> Self {
+        Events::new(Arc::new(Nobody))
     }
 
     /// Shows an event.

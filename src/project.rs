@@ -11,6 +11,9 @@ use crate::diagnostic::{Diagnostic, Kind};
 /// The name of the user's task script.
 pub const HITCFILE: &str = "hitcfile.rhai";
 
+/// Folders of other programs.
+const FOREIGN: [&str; 3] = ["target", "node_modules", "vendor"];
+
 /// Makes a folder that only the user can look into, with those above it, if it is not there.
 pub fn make_private_folder(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
@@ -61,6 +64,30 @@ impl Project {
             data,
             home,
         })
+    }
+
+    /// All files of the project with one of these endings, relative to its folder, sorted. Hidden
+    /// folders and those of other programs are left out.
+    pub fn files(&self, endings: &[&str]) -> io::Result<Vec<String>> {
+        let mut found = Vec::new();
+        let mut folders = vec![PathBuf::new()];
+        while let Some(within) = folders.pop() {
+            for entry in fs::read_dir(self.root.join(&within))? {
+                let entry = entry?;
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let path = within.join(&name);
+                let has_ending = |ending: &std::ffi::OsStr| endings.iter().any(|e| ending == *e);
+                if entry.file_type()?.is_dir() {
+                    if !name.starts_with('.') && !FOREIGN.contains(&name.as_str()) {
+                        folders.push(path);
+                    }
+                } else if path.extension().is_some_and(has_ending) {
+                    found.push(path.to_string_lossy().into_owned());
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
     }
 
     /// A path as the user would write it: relative to the current folder if it is below it.

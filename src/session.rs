@@ -77,6 +77,21 @@ impl Session {
         settings: Settings,
         project: Project,
     ) -> Self {
+        Session {
+            runtime,
+            events,
+            cancel,
+            providers: Session::providers(&settings, &project),
+            settings,
+            project,
+            pool: Pool::default(),
+            targets: Mutex::default(),
+            engines: Mutex::default(),
+        }
+    }
+
+    /// The providers that there are.
+    pub fn providers(settings: &Settings, project: &Project) -> Providers {
         let known_hosts = KnownHosts::new(project.home.join(".ssh/known_hosts"));
         let unmanaged = Unmanaged::new(
             project.root.join(UNMANAGED),
@@ -84,17 +99,7 @@ impl Session {
             Arc::new(known_hosts),
         );
         let local = Local::new(&settings.name_prefix, project.data.clone());
-        Session {
-            runtime,
-            events,
-            cancel,
-            providers: Providers::new(vec![Arc::new(local), Arc::new(unmanaged)]),
-            settings,
-            project,
-            pool: Pool::default(),
-            targets: Mutex::default(),
-            engines: Mutex::default(),
-        }
+        Providers::new(vec![Arc::new(local), Arc::new(unmanaged)])
     }
 
     /// All servers. A provider that fails is reported and does not hide the others.

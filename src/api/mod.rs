@@ -29,6 +29,7 @@ pub use current::{current_host, on_host};
 use failure::{Thrown, throw_all};
 pub use failure::{failure_of, message, throw, thrown_by};
 pub use host::Host;
+use namespace::Namespace;
 use rhai::{Dynamic, Engine, Map, NativeCallContext, Position};
 pub use value::to_table;
 
@@ -64,7 +65,22 @@ pub fn register(engine: &mut Engine, api: &Arc<Api>) {
     host::register(engine);
     secret::register(engine);
     ui::register(engine);
-    for namespace in [
+    for namespace in namespaces(api) {
+        namespace.register(engine);
+    }
+    let api = api.clone();
+    rhai::FuncRegistration::new("config")
+        .with_comments(["/// Sets defaults for the flags of hitc; at the top of a hitcfile."])
+        .with_params_info(["settings: map"])
+        .register_into_engine(engine, move |ctx: NativeCallContext, settings: Map| {
+            let mut config = api.config.lock().unwrap_or_else(PoisonError::into_inner);
+            config.push((value::to_options(&settings), ctx.call_position()));
+            Dynamic::UNIT
+        });
+}
+
+fn namespaces(api: &Arc<Api>) -> Vec<Namespace> {
+    vec![
         docker::namespace(api),
         ensemble::namespace(api),
         env::namespace(api),
@@ -80,16 +96,11 @@ pub fn register(engine: &mut Engine, api: &Arc<Api>) {
         time::namespace(api),
         ui::namespace(api),
         yaml::namespace(api),
-    ] {
-        namespace.register(engine);
-    }
-    let api = api.clone();
-    rhai::FuncRegistration::new("config")
-        .with_comments(["/// Sets defaults for the flags of hitc; at the top of a hitcfile."])
-        .with_params_info(["settings: map"])
-        .register_into_engine(engine, move |ctx: NativeCallContext, settings: Map| {
-            let mut config = api.config.lock().unwrap_or_else(PoisonError::into_inner);
-            config.push((value::to_options(&settings), ctx.call_position()));
-            Dynamic::UNIT
-        });
+    ]
+}
+
+/// The names of all namespaces, and what they are for.
+pub fn docs() -> Vec<(&'static str, String)> {
+    let namespaces = namespaces(&Arc::default());
+    namespaces.iter().map(Namespace::doc).collect()
 }

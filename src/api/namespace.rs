@@ -41,6 +41,11 @@ impl Namespace {
         function.register(registration, &mut self.module, self.api.clone());
     }
 
+    /// The name, and what it is for.
+    pub fn doc(&self) -> (&'static str, String) {
+        (self.name, self.module.doc().to_owned())
+    }
+
     /// Makes the namespace known to scripts.
     pub fn register(self, engine: &mut Engine) {
         engine.register_static_module(self.name, self.module.into());

@@ -4,14 +4,14 @@ use clap::{Args, CommandFactory};
 
 use super::{Cli, start::Start};
 use crate::{
-    diagnostic::Failure,
+    diagnostic::{Diagnostic, Failure, Kind},
     event::{Event, Events},
     script::{Place, Task},
 };
 
 #[derive(Args)]
 pub(super) struct Help {
-    /// The task; without one, help on hitc itself
+    /// The task, or a function of scripts such as ssh::run; without one, help on hitc itself
     task: Option<String>,
 }
 
@@ -27,10 +27,27 @@ impl Help {
         command.build();
         let text = match command.find_subcommand_mut(&name) {
             Some(subcommand) => subcommand.render_long_help().to_string(),
-            None => describe(&*Start::new(events)?.scripts.find(&name)?),
+            None => explain(&name, events)?,
         };
         events.emit(Event::Data(text));
         Ok(())
+    }
+}
+
+/// A task, or a function or a namespace of functions. Of one name, the task is meant.
+fn explain(name: &str, events: &Events) -> Result<String, Failure> {
+    let mut scripts = Start::new(events)?.scripts;
+    if name.contains("::") || name.starts_with("std/") {
+        if let Some(text) = scripts.explain(name)? {
+            return Ok(text);
+        }
+        let message = format!("there is no function `{name}`");
+        let help = scripts.near_function(name)?;
+        return Err(Diagnostic::new(Kind::NotFound, message).help(help).into());
+    }
+    match scripts.find(name) {
+        Ok(task) => Ok(describe(&task)),
+        Err(failure) => scripts.explain(name)?.ok_or(failure),
     }
 }
 

@@ -1,7 +1,11 @@
 //! The command line: flags, and one file a subcommand.
 
+mod check;
+mod definitions;
+mod eject;
 mod flags;
 mod help;
+mod init;
 mod run;
 mod source;
 mod start;
@@ -45,6 +49,14 @@ enum Command {
     Help(help::Help),
     /// Show the script behind a task
     Source(source::Source),
+    /// Check every script and manifest; nothing is contacted
+    Check,
+    /// Begin a project: a hitcfile, a manifest, a list of servers
+    Init,
+    /// Copy built-in tasks into the project, to change them
+    Eject(eject::Eject),
+    /// Write definitions of the script functions for editors
+    Definitions(definitions::Definitions),
     /// A task
     #[command(external_subcommand)]
     Task(Vec<OsString>),
@@ -77,6 +89,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Tasks(tasks)) => done(tasks.main(&events)),
         Some(Command::Help(help)) => done(help.main(&events)),
         Some(Command::Source(source)) => done(source.main(&events)),
+        Some(Command::Check) => done(check::main(&flags, &events)),
+        Some(Command::Init) => done(init::main(&events)),
+        Some(Command::Eject(eject)) => done(eject.main(&events)),
+        Some(Command::Definitions(definitions)) => done(definitions.main(&events)),
     };
     let status = result.unwrap_or_else(|failure| {
         report(&failure, &events);

@@ -20,12 +20,16 @@ pub(super) struct Start {
     pub cancel: Cancel,
 }
 
+/// The project that the user stands in.
+pub(super) fn find_project() -> Result<Project, Diagnostic> {
+    let folder = env::current_dir()
+        .map_err(|error| Diagnostic::new(Kind::Usage, format!("the current folder: {error}")))?;
+    Project::find(&folder)
+}
+
 impl Start {
     pub fn new(events: &Events) -> Result<Self, Failure> {
-        let folder = env::current_dir().map_err(|error| {
-            Diagnostic::new(Kind::Usage, format!("the current folder: {error}"))
-        })?;
-        let project = Project::find(&folder)?;
+        let project = find_project()?;
         environment::load(&project.root)?;
         let api = Arc::new(Api::default());
         let cancel = Cancel::default();

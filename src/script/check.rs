@@ -126,8 +126,13 @@ pub(super) fn check(
         .iter()
         .map(|(alias, unit)| (alias.as_str(), functions_of(unit, false)))
         .collect();
+    let is_wrong_itself = |name: &str| {
+        unit.imports.iter().any(|import| import.alias == name) && !imported.contains_key(name)
+    };
     calls.retain(|call| {
         let functions = match call.namespace.as_str() {
+            // What it has is not known.
+            name if is_wrong_itself(name) => return false,
             "" => Some(&known.global),
             namespace => imported.get(namespace).or(known.namespaces.get(namespace)),
         };

@@ -1,5 +1,7 @@
 //! The scripts that ship inside the program.
 
+use crate::diagnostic::{Diagnostic, Kind, did_you_mean};
+
 /// The built-in tasks: a namespace and its script. `tasks` is the top level.
 pub(super) const TASKS: [(&str, &str); 5] = [
     ("tasks", include_str!("../../scripts/tasks.rhai")),
@@ -15,6 +17,35 @@ pub(super) const TOP: &str = "tasks";
 /// The modules that hitcfiles import: `import "std/retry" as retry;`.
 pub(super) const STDLIB: [(&str, &str); 1] =
     [("std/retry", include_str!("../../stdlib/retry.rhai"))];
+
+/// A built-in script.
+pub struct BuiltIn {
+    /// Where it is copied to in a project, and takes the place of the built-in one.
+    pub ejected: String,
+    /// Its text.
+    pub text: &'static str,
+}
+
+/// The script of a built-in namespace.
+pub fn built_in(namespace: &str) -> Result<BuiltIn, Diagnostic> {
+    let found = TASKS.iter().find(|(name, _)| *name == namespace);
+    let Some((name, text)) = found else {
+        let names = TASKS.map(|(name, _)| name);
+        let message = format!("there is no built-in namespace `{namespace}`");
+        let help = did_you_mean(namespace, names)
+            .unwrap_or_else(|| format!("there is {}", names.join(", ")));
+        return Err(Diagnostic::new(Kind::NotFound, message).help(help));
+    };
+    Ok(BuiltIn {
+        ejected: ejected(name),
+        text,
+    })
+}
+
+/// The file of a project that takes the place of a built-in script.
+pub(super) fn ejected(namespace: &str) -> String {
+    format!("hitc/{namespace}.rhai")
+}
 
 /// The file name under which a built-in task script is known: where it stands in the sources.
 pub(super) fn file_name(namespace: &str) -> String {

@@ -66,24 +66,25 @@ impl Library {
         unit
     }
 
-    /// Checks a script's calls, its imports first: it cannot be right if they are wrong.
+    /// Checks a script's calls, after its imports.
     fn check(&self, engine: &Engine, unit: Arc<Unit>) -> Result<Arc<Unit>, Failure> {
         let name = &unit.source.name;
         self.units().insert(name.clone(), unit.clone());
         let (mut imports, mut errors) = (HashMap::new(), Vec::new());
-        for (alias, path) in &unit.imports {
-            let Ok(imported) = self.locate(Some(name), path) else {
-                // The import itself says so when it is run, and knows its place.
-                return Ok(unit);
+        for import in &unit.imports {
+            let imported = match self.locate(Some(name), &import.path) {
+                Ok(imported) => self.unit(engine, &imported),
+                Err(error) => {
+                    let span = super::unit::span(&unit.source, import.position);
+                    Err(error.at(&unit.source, span).into())
+                }
             };
-            match self.unit(engine, &imported) {
-                Ok(unit) => drop(imports.insert(alias.clone(), unit)),
+            match imported {
+                Ok(unit) => drop(imports.insert(import.alias.clone(), unit)),
                 Err(failure) => errors.extend(failure.0),
             }
         }
-        if errors.is_empty() {
-            errors = check(&unit, &imports, || self.known(engine));
-        }
+        errors.extend(check(&unit, &imports, || self.known(engine)));
         if errors.is_empty() {
             Ok(unit)
         } else {
@@ -126,9 +127,34 @@ impl Library {
         Err(Diagnostic::new(Kind::Usage, message).help(self.near(&file)))
     }
 
+    /// The scripts whose functions are tasks because the hitcfile imports them, and their
+    /// namespaces. Modules of the standard library are for calling, not for running.
+    pub fn namespaces(&self, hitcfile: &Unit) -> Vec<(String, String)> {
+        let imports = hitcfile.imports.iter();
+        let located = imports.filter_map(|import| {
+            let name = self
+                .locate(Some(&hitcfile.source.name), &import.path)
+                .ok()?;
+            Some((name, import.alias.clone()))
+        });
+        located
+            .filter(|(name, _)| !Library::is_embedded(name))
+            .collect()
+    }
+
+    /// Whether the project has a file of that name.
+    pub fn has(&self, name: &str) -> bool {
+        self.root.join(name).is_file()
+    }
+
+    /// A script that was compiled, whatever is wrong with its calls.
+    pub fn compiled(&self, name: &str) -> Option<Arc<Unit>> {
+        self.units().get(name).cloned()
+    }
+
     /// The source of a script that was read.
     pub fn source(&self, name: &str) -> Option<Arc<Source>> {
-        self.units().get(name).map(|unit| unit.source.clone())
+        self.compiled(name).map(|unit| unit.source.clone())
     }
 
     /// Whether a script is part of the program and not the user's.

@@ -1,6 +1,7 @@
 //! The scripting host: the Rhai engine, scripts and their tasks, arguments, running.
 
 mod args;
+mod audit;
 mod check;
 mod config;
 mod doc;
@@ -9,14 +10,17 @@ mod engine;
 mod error;
 mod library;
 mod param;
+mod reference;
 mod run;
 mod scripts;
 mod task;
 mod unit;
 
 pub use args::{Bound, bind};
+pub use audit::audit;
 pub use config::Config;
+pub use embedded::built_in;
 pub use param::{Param, Type};
 pub use run::run;
-pub use scripts::Scripts;
+pub use scripts::{Scripts, write_definitions};
 pub use task::{Place, Task};

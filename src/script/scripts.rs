@@ -1,19 +1,20 @@
 //! The scripts of a run and their tasks, found by name.
 
-use std::sync::Arc;
+use std::{io, path::Path, sync::Arc};
 
 use rhai::{Dynamic, Engine, Scope};
 
 use super::{
     Config,
-    embedded::{TASKS, TOP, file_name},
+    embedded::{STDLIB, TASKS, TOP, ejected, file_name},
     engine,
     error::explain,
     library::Library,
+    reference::{Namespace, explain as explain_function, native, scripted},
     task::{Task, tasks_of},
 };
 use crate::{
-    api::Api,
+    api::{self, Api},
     cancel::Cancel,
     diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
     event::Events,
@@ -26,6 +27,15 @@ pub struct Scripts {
     library: Arc<Library>,
     entries: Vec<Entry>,
     built_in: Vec<&'static str>,
+}
+
+/// Writes files that tell editors what there is to call.
+pub fn write_definitions(folder: &Path) -> io::Result<()> {
+    let library = Arc::new(Library::new(folder.to_owned()));
+    let (events, cancel) = (Events::silent(), Cancel::default());
+    let engine = engine::new(&Arc::new(Api::default()), &library, &events, &cancel);
+    std::fs::create_dir_all(folder)?;
+    engine.definitions().write_to_dir(folder)
 }
 
 /// A task, and the name of the module whose function it is.
@@ -53,15 +63,51 @@ impl Scripts {
         if project.hitcfile.is_some() {
             scripts.add(HITCFILE, None)?;
             let unit = scripts.library.unit(&scripts.engine, HITCFILE)?;
-            for (alias, path) in &unit.imports {
-                let name = scripts.library.locate(Some(HITCFILE), path)?;
-                // Modules of the standard library are for calling, not for running.
-                if !Library::is_embedded(&name) {
-                    scripts.add(&name, Some(alias))?;
-                }
+            for (name, alias) in scripts.library.namespaces(&unit) {
+                scripts.add(&name, Some(&alias))?;
             }
         }
         Ok(scripts)
+    }
+
+    /// Without a hitcfile: only what is built in.
+    #[cfg(test)]
+    pub fn without_project() -> Result<Self, Failure> {
+        let api = Arc::new(Api::default());
+        let events = Events::silent();
+        let project = Project {
+            root: std::path::PathBuf::from("/nowhere"),
+            hitcfile: None,
+            data: std::path::PathBuf::new(),
+            home: std::path::PathBuf::new(),
+        };
+        Scripts::load(&api, &project, &events, &Cancel::default())
+    }
+
+    /// Everything that scripts can call: the namespaces of the host, and the standard library.
+    pub fn reference(&self) -> Result<Vec<Namespace>, Failure> {
+        let mut namespaces = native(&self.engine, api::docs());
+        for (name, _) in STDLIB {
+            let unit = self.library.unit(&self.engine, &format!("{name}.rhai"))?;
+            namespaces.push(scripted(name, &unit.ast));
+        }
+        Ok(namespaces)
+    }
+
+    /// What there is to know of a function or a namespace; none if there is none of that name.
+    pub fn explain(&self, name: &str) -> Result<Option<String>, Failure> {
+        Ok(explain_function(&self.reference()?, name))
+    }
+
+    /// The full name of a function that is near.
+    pub fn near_function(&self, name: &str) -> Result<Option<String>, Failure> {
+        let all = self.reference()?;
+        let names = all.iter().flat_map(|namespace| {
+            let functions = namespace.functions.iter();
+            functions.map(|function| namespace.full_name(function))
+        });
+        let names: Vec<String> = names.collect();
+        Ok(did_you_mean(name, names.iter().map(String::as_str)))
     }
 
     /// A task by the name on the command line. Dashes are underscores.
@@ -155,6 +201,10 @@ impl Scripts {
         }
         self.built_in.push(namespace);
         let shown = (namespace != TOP).then_some(namespace);
+        let own = ejected(namespace);
+        if self.library.has(&own) {
+            return self.add(&own, shown);
+        }
         self.add(&file_name(namespace), shown)
     }
 

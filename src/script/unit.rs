@@ -12,8 +12,16 @@ pub(super) struct Unit {
     pub source: Arc<Source>,
     /// Its syntax tree.
     pub ast: AST,
-    /// Its imports at the top level: the alias and the path.
-    pub imports: Vec<(String, String)>,
+    /// Its imports at the top level.
+    pub imports: Vec<Import>,
+}
+
+/// `import "PATH" as ALIAS;`
+pub(super) struct Import {
+    pub path: String,
+    pub alias: String,
+    /// Where the path stands.
+    pub position: Position,
 }
 
 impl Unit {
@@ -31,9 +39,13 @@ impl Unit {
         let mut imports = Vec::new();
         ast.walk(&mut |path: &[ASTNode<'_>]| {
             if let [ASTNode::Stmt(Stmt::Import(import, _))] = path
-                && let (Expr::StringConstant(path, _), alias) = &**import
+                && let (Expr::StringConstant(path, position), alias) = &**import
             {
-                imports.push((alias.as_str().to_owned(), path.to_string()));
+                imports.push(Import {
+                    path: path.to_string(),
+                    alias: alias.as_str().to_owned(),
+                    position: *position,
+                });
             }
             true
         });

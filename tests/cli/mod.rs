@@ -3,6 +3,7 @@
 mod hosts;
 mod manifests;
 mod outside;
+mod projects;
 mod running;
 mod scripts;
 mod usage;

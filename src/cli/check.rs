@@ -1,0 +1,89 @@
+//! `hitc check`.
+
+use std::fs;
+
+use super::{flags::Flags, start::find_project};
+use crate::{
+    diagnostic::{Diagnostic, Failure, Kind, Source, plural},
+    ensemble, environment,
+    event::Events,
+    project::Project,
+    provider::Providers,
+    script::{Config, audit},
+    session::Session,
+    value::{Data, Value},
+};
+
+/// Runs the subcommand.
+pub(super) fn main(flags: &Flags, events: &Events) -> Result<(), Failure> {
+    let project = find_project()?;
+    environment::load(&project.root)?;
+    let (scripts, mut findings) = audit(&project, events)?;
+    let providers = Session::providers(&flags.settings(Config::default()), &project);
+    let manifests = check_manifests(&project, &providers, &mut findings)?;
+    if findings.is_empty() {
+        events.note(format!(
+            "{}, {}: nothing wrong was found",
+            plural(scripts, "script"),
+            plural(manifests, "manifest")
+        ));
+        return Ok(());
+    }
+    let failed = |finding| Diagnostic {
+        kind: Kind::Failed,
+        ..finding
+    };
+    Err(Failure(findings.into_iter().map(failed).collect()))
+}
+
+/// Checks all manifests of a project, and returns how many there are.
+fn check_manifests(
+    project: &Project,
+    providers: &Providers,
+    findings: &mut Vec<Diagnostic>,
+) -> Result<usize, Diagnostic> {
+    let files = project.files(&["yml", "yaml"]).map_err(|error| {
+        Diagnostic::new(
+            Kind::Failed,
+            format!("`{}`: {error}", project.root.display()),
+        )
+    })?;
+    let mut count = 0;
+    for file in files {
+        let path = project.root.join(&file);
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        if !is_manifest(&text) {
+            continue;
+        }
+        count += 1;
+        if let Err(failure) = ensemble::load(&path, &project.root, providers) {
+            findings.extend(failure.0);
+        }
+    }
+    Ok(count)
+}
+
+/// Whether a text in YAML is meant to be a manifest: other programs have files in YAML too.
+fn is_manifest(text: &str) -> bool {
+    let source = Source::new("", text);
+    let has = |value: &Value, key: &str| match &value.data {
+        Data::Map(entries) => entries.iter().any(|entry| entry.key == key),
+        _ => false,
+    };
+    match ensemble::parse_yaml(&source) {
+        Ok(Value {
+            data: Data::Map(entries),
+            ..
+        }) => entries.iter().any(|entry| {
+            ["provider", "containers", "firewall"]
+                .iter()
+                .any(|key| has(&entry.value, key))
+                && !["services", "jobs"].contains(&entry.key.as_str())
+        }),
+        Ok(_) => false,
+        // Half written.
+        Err(_) => text
+            .lines()
+            .any(|line| line.trim_start().starts_with("provider:")),
+    }
+}

@@ -1,0 +1,28 @@
+//! `hitc definitions DIR`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::{
+    diagnostic::{Diagnostic, Failure, Kind, plain},
+    event::Events,
+    script::write_definitions,
+};
+
+#[derive(Args)]
+pub(super) struct Definitions {
+    /// The folder to write them into
+    folder: PathBuf,
+}
+
+impl Definitions {
+    pub fn main(self, events: &Events) -> Result<(), Failure> {
+        let folder = self.folder.display().to_string();
+        write_definitions(&self.folder).map_err(|error| {
+            Diagnostic::new(Kind::Failed, format!("`{folder}`: {}", plain(error)))
+        })?;
+        events.note(format!("`{folder}` has the definitions for editors"));
+        Ok(())
+    }
+}

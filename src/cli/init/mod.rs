@@ -1,0 +1,48 @@
+//! `hitc init`.
+
+use std::{fs, io::Write};
+
+use crate::{
+    diagnostic::{Diagnostic, Failure, Kind, plain},
+    event::Events,
+    project::HITCFILE,
+};
+
+/// What a project begins with.
+const FILES: [(&str, &str); 3] = [
+    (HITCFILE, include_str!("hitcfile.rhai")),
+    ("servers.yml", include_str!("servers.yml")),
+    (
+        "unmanaged_servers.txt",
+        include_str!("unmanaged_servers.txt"),
+    ),
+];
+
+/// Runs the subcommand.
+pub(super) fn main(events: &Events) -> Result<(), Failure> {
+    if fs::exists(HITCFILE).unwrap_or(false) {
+        let message = format!("there is a `{HITCFILE}` already");
+        return Err(Diagnostic::new(Kind::Usage, message)
+            .help("`hitc check` says whether it is right".to_owned())
+            .into());
+    }
+    for (name, text) in FILES {
+        let made = fs::File::create_new(name).and_then(|mut file| file.write_all(text.as_bytes()));
+        match made {
+            Ok(()) => events.note(format!("wrote `{name}`")),
+            // What is there is somebody's.
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                events.note(format!("kept `{name}`"));
+            }
+            Err(error) => {
+                let message = format!("`{name}`: {}", plain(error));
+                return Err(Diagnostic::new(Kind::Failed, message).into());
+            }
+        }
+    }
+    events.note(
+        "\nNext:\n  hitc run local.setup             make this machine ready for local servers\n  \
+             hitc run create name=web count=2\n  hitc run -R web hello\n  hitc tasks",
+    );
+    Ok(())
+}

@@ -1,0 +1,228 @@
+//! What scripts can call, from the comments of the functions themselves: for `hitc help`, for the
+//! reference in `docs/`, for completion.
+
+use rhai::{AST, Engine, FnAccess};
+
+/// A namespace of functions, or a module of the standard library.
+#[derive(Clone, Debug)]
+pub struct Namespace {
+    /// `ssh`, or `std/retry`.
+    pub name: String,
+    /// What it is for.
+    pub doc: String,
+    /// Its functions, by name.
+    pub functions: Vec<Function>,
+}
+
+/// A function.
+#[derive(Clone, Debug)]
+pub struct Function {
+    /// Its name.
+    pub name: String,
+    /// How it is written: `run(host: Host, command: string) -> string`.
+    pub signature: String,
+    /// What it does.
+    pub doc: String,
+    /// Whether it is also a method of its first parameter.
+    pub is_method: bool,
+}
+
+impl Namespace {
+    /// How a function is called in full.
+    pub fn full_name(&self, function: &Function) -> String {
+        match self.name.strip_prefix("std/") {
+            Some(alias) => format!("{alias}::{}", function.name),
+            None => format!("{}::{}", self.name, function.name),
+        }
+    }
+}
+
+/// The namespaces that the host registers, with what `docs` says they are for.
+pub(super) fn native(engine: &Engine, docs: Vec<(&'static str, String)>) -> Vec<Namespace> {
+    let all = engine.collect_fn_metadata(
+        None,
+        |info| {
+            let metadata = info.metadata;
+            let function = Function {
+                name: metadata.name.to_string(),
+                signature: metadata.gen_signature(Into::into),
+                doc: prose(metadata.comments.iter().map(AsRef::as_ref)),
+                is_method: metadata.namespace.is_global_namespace(),
+            };
+            (!info.namespace.is_empty()).then(|| (info.namespace.to_string(), function))
+        },
+        false,
+    );
+    let namespaces = docs.into_iter().map(|(name, doc)| {
+        let own = all.iter().filter(|(namespace, _)| namespace == name);
+        let mut functions: Vec<Function> = own.map(|(_, function)| function.clone()).collect();
+        functions.sort_by(|a, b| (&a.name, &a.signature).cmp(&(&b.name, &b.signature)));
+        functions.dedup_by(|a, b| a.signature == b.signature);
+        Namespace {
+            name: name.to_owned(),
+            doc,
+            functions,
+        }
+    });
+    namespaces.collect()
+}
+
+/// A module written in Rhai.
+pub(super) fn scripted(name: &str, ast: &AST) -> Namespace {
+    let mut functions: Vec<Function> = ast
+        .iter_functions()
+        .filter(|function| function.access == FnAccess::Public && !function.name.contains('$'))
+        .map(|function| Function {
+            name: function.name.to_owned(),
+            signature: format!("{}({})", function.name, function.params.join(", ")),
+            doc: prose(function.comments.iter().copied()),
+            is_method: false,
+        })
+        .collect();
+    functions.sort_by(|a, b| a.signature.cmp(&b.signature));
+    let doc = ast.doc().lines();
+    let doc: Vec<&str> = doc
+        .map(|line| line.trim_start_matches("//!").trim())
+        .collect();
+    Namespace {
+        name: name.to_owned(),
+        doc: doc.join("\n").trim().to_owned(),
+        functions,
+    }
+}
+
+/// Comments without their slashes.
+fn prose<'a>(comments: impl Iterator<Item = &'a str>) -> String {
+    let lines = comments.flat_map(str::lines).map(|line| {
+        let line = line.trim_start().trim_start_matches("///");
+        line.strip_prefix(' ').unwrap_or(line).trim_end()
+    });
+    lines.collect::<Vec<_>>().join("\n").trim().to_owned()
+}
+
+/// The text of `hitc help` on a function, with all its forms, or on a namespace; none if there is
+/// neither.
+pub(super) fn explain(namespaces: &[Namespace], name: &str) -> Option<String> {
+    let name = name.strip_suffix("::").unwrap_or(name);
+    if let Some(namespace) = namespaces.iter().find(|namespace| namespace.name == name) {
+        return Some(overview(namespace));
+    }
+    let mut text = String::new();
+    for namespace in namespaces {
+        for function in &namespace.functions {
+            if namespace.full_name(function) == name {
+                if !text.is_empty() {
+                    text.push('\n');
+                }
+                text.push_str(&details(namespace, function));
+            }
+        }
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+fn overview(namespace: &Namespace) -> String {
+    let mut text = format!("{}\n\n{}\n\n", namespace.name, namespace.doc);
+    for function in &namespace.functions {
+        let summary = function.doc.lines().next().unwrap_or_default();
+        text.push_str(&format!("  {}\n      {summary}\n", function.signature));
+    }
+    text
+}
+
+fn details(namespace: &Namespace, function: &Function) -> String {
+    let prefix = namespace.full_name(function);
+    let prefix = prefix.strip_suffix(&function.name).unwrap_or_default();
+    let mut text = format!("{prefix}{}\n", function.signature);
+    if let Some(import) = namespace.name.strip_prefix("std/") {
+        text.push_str(&format!("import \"std/{import}\" as {import};\n"));
+    }
+    if function.is_method {
+        text.push_str(&format!("{}\n", method(function)));
+    }
+    for line in function.doc.lines() {
+        text.push_str(format!("    {line}").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+/// `host.run(command: string) -> string`.
+fn method(function: &Function) -> String {
+    let (_, rest) = function.signature.split_once('(').unwrap_or_default();
+    let (first, rest) = match rest.split_once(", ") {
+        Some((first, rest)) if !first.contains(')') => (first, rest),
+        _ => rest
+            .split_once(')')
+            .map_or((rest, ""), |(first, _)| (first, &rest[first.len()..])),
+    };
+    let object = first.split(':').next().unwrap_or_default();
+    format!("{object}.{}({rest}", function.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use super::*;
+    use crate::script::Scripts;
+
+    /// The reference as a page.
+    fn markdown(namespaces: &[Namespace]) -> String {
+        let mut text = "# What scripts can call\n\nMade from the comments of the functions themselves; `hitc help NAME` shows the same. What is\nwritten `host.…` or `hosts.…` is a method of a server or of a list of servers.\n".to_owned();
+        for namespace in namespaces {
+            text.push_str(&format!("\n## `{}`\n\n{}\n", namespace.name, namespace.doc));
+            for function in &namespace.functions {
+                let written = if function.is_method {
+                    method(function)
+                } else {
+                    let prefix = namespace.full_name(function);
+                    let prefix = prefix.strip_suffix(&function.name).unwrap_or_default();
+                    format!("{prefix}{}", function.signature)
+                };
+                text.push_str(&format!("\n### `{written}`\n\n{}\n", function.doc));
+            }
+        }
+        text
+    }
+
+    /// With `BLESS` in the environment, the page is written instead.
+    #[test]
+    fn the_page_is_up_to_date() {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference.md");
+        let text = markdown(&Scripts::without_project().unwrap().reference().unwrap());
+        if std::env::var_os("BLESS").is_some() {
+            fs::create_dir_all(page.parent().unwrap()).unwrap();
+            fs::write(page, text).unwrap();
+        } else {
+            assert_eq!(fs::read_to_string(page).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn every_function_is_documented() {
+        for namespace in Scripts::without_project().unwrap().reference().unwrap() {
+            assert!(!namespace.doc.is_empty(), "{}", namespace.name);
+            for function in &namespace.functions {
+                assert!(!function.doc.is_empty(), "{}", function.signature);
+            }
+        }
+    }
+
+    #[test]
+    fn methods() {
+        let function = |signature: &str| Function {
+            name: signature.split('(').next().unwrap().to_owned(),
+            signature: signature.to_owned(),
+            doc: String::new(),
+            is_method: true,
+        };
+        let text = |signature| method(&function(signature));
+        assert_eq!(
+            text("run(host: Host, a: int) -> string"),
+            "host.run(a: int) -> string"
+        );
+        assert_eq!(text("terminal(host: Host)"), "host.terminal()");
+        assert_eq!(text("name(host: Host) -> map"), "host.name() -> map");
+    }
+}
