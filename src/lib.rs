@@ -21,6 +21,7 @@ mod script;
 mod selection;
 mod session;
 pub mod ssh;
+mod stage;
 mod table;
 mod ui;
 mod units;

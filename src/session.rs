@@ -3,7 +3,10 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -18,6 +21,7 @@ use crate::{
     provider::{self, Local, Node, NodeState, Providers, Unmanaged},
     selection::Selection,
     ssh::{Connection, KnownHosts, Pool, Target, default_identities},
+    stage::Stage,
 };
 
 /// The file with the unmanaged servers, in the project's folder.
@@ -64,6 +68,11 @@ pub struct Session {
     pub providers: Providers,
     /// Connections to servers.
     pub pool: Pool,
+    /// What takes the place of servers in a user's own tests.
+    pub stage: Option<Arc<Stage>>,
+    /// Whether the task that runs changes nothing.
+    readonly: AtomicBool,
+    assumed: Mutex<Vec<String>>,
     targets: Mutex<HashMap<String, Target>>,
     engines: Mutex<HashMap<String, Engine>>,
 }
@@ -76,8 +85,12 @@ impl Session {
         cancel: Cancel,
         settings: Settings,
         project: Project,
+        stage: Option<Arc<Stage>>,
     ) -> Self {
         Session {
+            stage,
+            readonly: AtomicBool::new(false),
+            assumed: Mutex::default(),
             runtime,
             events,
             cancel,
@@ -88,6 +101,29 @@ impl Session {
             targets: Mutex::default(),
             engines: Mutex::default(),
         }
+    }
+
+    /// Says whether the task that runs changes nothing, so that its commands run in a dry run too.
+    pub fn set_readonly(&self, readonly: bool) {
+        self.readonly.store(readonly, Ordering::Relaxed);
+    }
+
+    /// Whether commands are run, and not only said.
+    pub fn runs_commands(&self) -> bool {
+        !self.settings.dry_run || self.readonly.load(Ordering::Relaxed)
+    }
+
+    /// Notes something whose outcome a dry run does not know.
+    pub fn assume(&self, what: String) {
+        let mut assumed = lock(&self.assumed);
+        if !assumed.contains(&what) {
+            assumed.push(what);
+        }
+    }
+
+    /// All that was noted by [`Session::assume`].
+    pub fn assumed(&self) -> Vec<String> {
+        lock(&self.assumed).clone()
     }
 
     /// The providers that there are.
@@ -153,6 +189,12 @@ impl Session {
 
     /// The connection to a server.
     pub async fn connect(&self, node: &Node) -> Result<Arc<Connection>, Diagnostic> {
+        if self.stage.is_some() {
+            let message = format!("host `{}` is played by a test", node.name);
+            return Err(Diagnostic::new(Kind::Failed, message)
+                .help("only commands can be answered".to_owned())
+                .on(&node.name));
+        }
         if node.state != NodeState::Running {
             return Err(Diagnostic::new(
                 Kind::Unreachable,

@@ -8,11 +8,23 @@ use super::{Api, throw};
 use crate::{
     diagnostic::{Diagnostic, Failure, Kind},
     event::Event,
+    process::Output,
     session::Session,
 };
 
 /// What a function gives back to the script.
 pub(super) type Answer<T> = Result<T, Box<EvalAltResult>>;
+
+/// This machine as a place where commands run.
+pub(super) const HERE: &str = "here";
+
+/// What comes of a command that is not run.
+pub(super) enum Played {
+    /// A test answers it.
+    Answered(Output),
+    /// It is a dry run.
+    Assumed,
+}
 
 /// A call that is under way.
 pub(super) struct Call<'a> {
@@ -93,9 +105,37 @@ impl Call<'_> {
     pub fn would(&self, what: impl FnOnce() -> String) -> bool {
         let dry_run = self.session.settings.dry_run;
         if dry_run {
-            self.session.events.emit(Event::WouldDo(what()));
+            match &self.session.stage {
+                Some(stage) => stage.record(what()),
+                None => self.session.events.emit(Event::WouldDo(what())),
+            }
         }
         dry_run
+    }
+
+    /// What comes of a command in place of running it: what a test answers, or what a dry run
+    /// assumes. None if it is run.
+    pub fn played(&self, place: &str, line: &str) -> Option<Played> {
+        if let Some(stage) = &self.session.stage {
+            return Some(Played::Answered(stage.run(place, line)));
+        }
+        if self.session.runs_commands() {
+            return None;
+        }
+        let what = match place {
+            HERE => format!("run `{line}` here"),
+            place => format!("run `{line}` on {place}"),
+        };
+        self.session.events.emit(Event::WouldDo(what));
+        Some(Played::Assumed)
+    }
+
+    /// Notes that a dry run goes on with something it does not know.
+    pub fn assume(&self, place: &str, line: &str) {
+        self.session.assume(match place {
+            HERE => format!("`{line}`"),
+            place => format!("`{line}` on {place}"),
+        });
     }
 
     /// An error at the place of the call.

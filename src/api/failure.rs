@@ -81,7 +81,7 @@ pub fn throw_all(thrown: Vec<Thrown>, position: Position) -> Box<EvalAltResult> 
 }
 
 /// The error itself, without the calls that led to it.
-fn innermost(mut error: &EvalAltResult) -> &EvalAltResult {
+pub(super) fn innermost(mut error: &EvalAltResult) -> &EvalAltResult {
     while let EvalAltResult::ErrorInFunctionCall(_, _, inner, _) = error {
         error = inner;
     }

@@ -6,9 +6,9 @@ use rhai::{Array, ImmutableString};
 
 use super::{
     Api,
-    call::{Answer, Call},
+    call::{Answer, Call, HERE, Played},
     namespace::Namespace,
-    ssh::{check, output_map},
+    ssh::{assumed, assumed_map, check, output_map},
 };
 use crate::{
     diagnostic::{Diagnostic, Kind, plain},
@@ -35,12 +35,15 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     local.function(
         "try_run(command: string) -> map",
-        "Runs a line of shell quietly and returns `#{ok, code, stdout, stderr, seconds}`.",
+        "Runs a line of shell quietly and returns `#{ok, code, stdout, stderr, seconds, known}`.",
         |call: &Call, command: ImmutableString| {
             let program = in_project(call, shell(&command));
             let running = async { program.run(|_, _| ()).await.map_err(|e| failed(&e)) };
-            let output = call.change(|| format!("run `{command}` here"), running)?;
-            Ok(output_map(output.as_ref()))
+            Ok(match call.played(HERE, &command) {
+                None => output_map(&call.wait(running)?),
+                Some(Played::Answered(output)) => output_map(&output),
+                Some(Played::Assumed) => assumed_map(call, HERE, &command),
+            })
         },
     );
     local.function(
@@ -72,12 +75,16 @@ fn run(call: &Call, program: Program, line: &str) -> Answer<String> {
                 let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
                 lines.push(stream, bytes);
             })
-            .await
-            .map_err(|error| failed(&error))?;
-        check(&output, line, None).map(|()| output.text())
+            .await;
+        output.map_err(|error| failed(&error))
     };
-    let output = call.change(|| format!("run `{line}` here"), running)?;
-    Ok(output.unwrap_or_default())
+    let output = match call.played(HERE, line) {
+        None => call.wait(running)?,
+        Some(Played::Answered(output)) => output,
+        Some(Played::Assumed) => return Ok(assumed(call, HERE, line)),
+    };
+    call.check(check(&output, line, None))?;
+    Ok(output.text())
 }
 
 fn failed(error: &std::io::Error) -> Diagnostic {

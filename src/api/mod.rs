@@ -18,6 +18,7 @@ mod namespace;
 mod provider;
 mod secret;
 mod ssh;
+mod test;
 mod time;
 mod ui;
 mod value;
@@ -93,6 +94,7 @@ fn namespaces(api: &Arc<Api>) -> Vec<Namespace> {
         provider::namespace(api),
         secret::namespace(api),
         ssh::namespace(api),
+        test::namespace(api),
         time::namespace(api),
         ui::namespace(api),
         yaml::namespace(api),

@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     Api, Host,
-    call::{Answer, Call},
+    call::{Answer, Call, Played},
     current_host,
     namespace::Namespace,
 };
@@ -75,8 +75,8 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     ssh.method(
         "try_run(host: Host, command: string) -> map",
-        "Runs a command quietly and returns `#{ok, code, stdout, stderr, seconds}`. Throws only if
-         the server cannot be reached.",
+        "Runs a command quietly and returns `#{ok, code, stdout, stderr, seconds, known}`. Throws
+         only if the server cannot be reached. In a dry run it is not known, and taken to go well.",
         |call: &Call, host: Host, command: ImmutableString| try_run(call, &host, &command),
     );
     ssh.method(
@@ -137,13 +137,13 @@ fn run(call: &Call, host: &Host, command: &Command) -> Answer<String> {
     let session = &call.session;
     let line = &command.line;
     let name = &host.0.name;
-    let running = async {
-        let output = execute(session, host, command, true).await?;
-        check(&output, line, Some(name))?;
-        Ok::<_, Diagnostic>(output.text())
+    let output = match call.played(name, line) {
+        None => call.wait(execute(session, host, command, true))?,
+        Some(Played::Answered(output)) => output,
+        Some(Played::Assumed) => return Ok(assumed(call, name, line)),
     };
-    let output = call.change(|| format!("run `{line}` on {name}"), running)?;
-    Ok(output.unwrap_or_default())
+    call.check(check(&output, line, Some(name)))?;
+    Ok(output.text())
 }
 
 /// Runs a command on a server, as long as the user lets it; with `show`, what it writes is shown.
@@ -188,31 +188,53 @@ pub(super) fn check(output: &Output, line: &str, host: Option<&str>) -> Result<(
 
 fn try_run(call: &Call, host: &Host, line: &str) -> Answer<Map> {
     let session = &call.session;
-    let command = Command::new(line);
-    let running = execute(session, host, &command, false);
-    let output = call.change(|| format!("run `{line}` on {}", host.0.name), running)?;
-    Ok(output_map(output.as_ref()))
+    let name = &host.0.name;
+    Ok(match call.played(name, line) {
+        None => output_map(&call.wait(execute(session, host, &Command::new(line), false))?),
+        Some(Played::Answered(output)) => output_map(&output),
+        Some(Played::Assumed) => assumed_map(call, name, line),
+    })
 }
 
-/// What came of a command, for scripts; in a dry run, what is not known is `()`.
-pub(super) fn output_map(output: Option<&Output>) -> Map {
-    let code = output.and_then(|output| match output.exit {
-        Exit::Code(code) => Some(i64::from(code).into()),
-        Exit::Signal(_) => None,
-    });
-    let pairs: [(&str, Option<Dynamic>); 5] = [
-        ("ok", output.map(|output| output.ok().into())),
+/// What came of a command, for scripts.
+pub(super) fn output_map(output: &Output) -> Map {
+    let code = match output.exit {
+        Exit::Code(code) => i64::from(code).into(),
+        Exit::Signal(_) => Dynamic::UNIT,
+    };
+    let pairs: [(&str, Dynamic); 6] = [
+        ("ok", output.ok().into()),
         ("code", code),
-        ("stdout", output.map(|output| output.text().into())),
-        ("stderr", output.map(|output| output.error_text().into())),
-        (
-            "seconds",
-            output.map(|output| output.elapsed.as_secs_f64().into()),
-        ),
+        ("stdout", output.text().into()),
+        ("stderr", output.error_text().into()),
+        ("seconds", output.elapsed.as_secs_f64().into()),
+        ("known", true.into()),
     ];
     pairs
         .into_iter()
-        .map(|(key, value)| (key.into(), value.unwrap_or(Dynamic::UNIT)))
+        .map(|(key, value)| (key.into(), value))
+        .collect()
+}
+
+/// What a dry run goes on with in place of what a command would write.
+pub(super) fn assumed(call: &Call, place: &str, line: &str) -> String {
+    call.assume(place, line);
+    format!("<not known: {line}>")
+}
+
+/// What a dry run goes on with in place of what would come of a command: it went well.
+pub(super) fn assumed_map(call: &Call, place: &str, line: &str) -> Map {
+    let pairs: [(&str, Dynamic); 6] = [
+        ("ok", true.into()),
+        ("code", 0_i64.into()),
+        ("stdout", assumed(call, place, line).into()),
+        ("stderr", String::new().into()),
+        ("seconds", 0.0.into()),
+        ("known", false.into()),
+    ];
+    pairs
+        .into_iter()
+        .map(|(key, value)| (key.into(), value))
         .collect()
 }
 

@@ -1,5 +1,6 @@
 //! The command line: flags, and one file a subcommand.
 
+mod begun;
 mod check;
 mod definitions;
 mod eject;
@@ -10,6 +11,7 @@ mod run;
 mod source;
 mod start;
 mod tasks;
+mod test;
 
 use std::{ffi::OsString, process::ExitCode, sync::Arc};
 
@@ -53,6 +55,8 @@ enum Command {
     Check,
     /// Begin a project: a hitcfile, a manifest, a list of servers
     Init,
+    /// Run the tests of the project's scripts, without any server
+    Test(test::Test),
     /// Copy built-in tasks into the project, to change them
     Eject(eject::Eject),
     /// Write definitions of the script functions for editors
@@ -91,6 +95,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Source(source)) => done(source.main(&events)),
         Some(Command::Check) => done(check::main(&flags, &events)),
         Some(Command::Init) => done(init::main(&events)),
+        Some(Command::Test(test)) => done(test.main(&flags, &terminal, &events)),
         Some(Command::Eject(eject)) => done(eject.main(&events)),
         Some(Command::Definitions(definitions)) => done(definitions.main(&events)),
     };

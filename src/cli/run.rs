@@ -1,33 +1,20 @@
 //! `hitc run`, `hitc exec`, and `hitc TASK`.
 
-use std::{
-    process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{process::ExitCode, sync::Arc};
 
 use clap::{Args, CommandFactory};
-use tokio::runtime::{Builder, Runtime};
 
 use super::{Cli, flags::Flags, report, start::Start};
 use crate::{
-    cancel::Cancel,
     diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
-    event::{Event, Events, Interface},
+    event::Events,
     script::{Bound, Task, bind, run},
-    session::Session,
     ssh::quote,
     ui::Terminal,
 };
 
 /// Separates tasks on the command line.
 const SEPARATOR: &str = ":::";
-
-/// How long after the last Ctrl-C the process ends, whatever still runs.
-const GRACE: Duration = Duration::from_millis(500);
 
 #[derive(Args)]
 pub(super) struct Run {
@@ -135,98 +122,18 @@ fn execute(
     events: &Events,
 ) -> Result<(), Failure> {
     let settings = flags.settings(start.scripts.config(&start.api)?);
-    let runtime = Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Diagnostic::new(Kind::Failed, format!("internal error: {error}")))?;
-    terminal.end_with_reader(start.cancel.clone());
-    watch_for_interrupts(&runtime, start.cancel.clone(), terminal.clone());
-    let pending = Arc::new(Pending::new(terminal.clone()));
-    let events = if settings.dry_run {
-        Events::new(pending.clone())
-    } else {
-        events.clone()
-    };
-    let session = Arc::new(Session::new(
-        runtime.handle().clone(),
-        events,
-        start.cancel,
-        settings,
-        start.project,
-    ));
-    start.api.start(session.clone());
+    let begun = start.begin(settings, None, terminal, events)?;
+    let session = &begun.session;
     let done = calls.iter().try_for_each(|(task, bound)| {
         if session.cancel.is_stopping() {
             return Err(Diagnostic::new(Kind::Interrupted, "interrupted").into());
         }
-        run(&start.scripts, &session, task, bound)
+        run(&begun.scripts, session, task, bound)
     });
-    // What still blocks a thread, such as waiting for a file's lock, is not waited for.
-    runtime.shutdown_background();
+    let is_pending = begun.end();
     done?;
-    if flags.exit_code && pending.found.load(Ordering::Relaxed) {
+    if flags.exit_code && is_pending {
         return Err(Diagnostic::new(Kind::Pending, "there are changes to make").into());
     }
     Ok(())
-}
-
-/// The terminal in a dry run: notices whether anything would be done.
-struct Pending {
-    terminal: Arc<Terminal>,
-    found: AtomicBool,
-}
-
-impl Pending {
-    fn new(terminal: Arc<Terminal>) -> Self {
-        Pending {
-            terminal,
-            found: AtomicBool::new(false),
-        }
-    }
-}
-
-impl Interface for Pending {
-    fn show(&self, event: Event) {
-        if matches!(event, Event::WouldDo(_)) {
-            self.found.store(true, Ordering::Relaxed);
-        }
-        self.terminal.show(event);
-    }
-
-    /// Nothing is done, so nothing has to be asked.
-    fn confirm(&self, _: &str, _: Option<&str>) -> Result<bool, Diagnostic> {
-        Ok(true)
-    }
-
-    fn prompt(&self, question: &str, hidden: bool) -> Result<String, Diagnostic> {
-        self.terminal.prompt(question, hidden)
-    }
-
-    fn hide(&self, secret: &str) {
-        self.terminal.hide(secret);
-    }
-}
-
-/// Ctrl-C: the first one says what is waited for, the last one ends the process even if a script
-/// waits for something that cannot be interrupted, such as an answer.
-fn watch_for_interrupts(runtime: &Runtime, cancel: Cancel, terminal: Arc<Terminal>) {
-    runtime.spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            if cancel.interrupt() {
-                let mut running = terminal.running();
-                running.dedup();
-                let what = match running.as_slice() {
-                    [] => String::new(),
-                    running => format!(" for {}", running.join(", ")),
-                };
-                terminal.show(Event::Note(format!(
-                    "stopping; waiting{what} (Ctrl-C again to end it)"
-                )));
-            } else {
-                tokio::time::sleep(GRACE).await;
-                #[expect(clippy::exit, reason = "the script's thread cannot be ended otherwise")]
-                std::process::exit(Kind::Interrupted.exit_code().into());
-            }
-        }
-    });
 }

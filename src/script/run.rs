@@ -22,6 +22,7 @@ pub fn run(
     task: &Task,
     bound: &Bound,
 ) -> Result<(), Failure> {
+    session.set_readonly(task.readonly);
     let hosts: Vec<Host> = match task.place {
         Place::Here => Vec::new(),
         Place::EachHost | Place::AllHosts => {
@@ -35,7 +36,7 @@ pub fn run(
     }
     match task.place {
         Place::Here => {
-            let value = once(scripts, task, bound.values.clone())?;
+            let value = call_alone(scripts, task, bound.values.clone())?;
             show(session, to_table(&value));
             Ok(())
         }
@@ -43,7 +44,7 @@ pub fn run(
             let mut arguments = bound.values.clone();
             let all: Array = hosts.into_iter().map(Dynamic::from).collect();
             arguments.insert(0, all.into());
-            let value = once(scripts, task, arguments)?;
+            let value = call_alone(scripts, task, arguments)?;
             show(session, to_table(&value));
             Ok(())
         }
@@ -51,7 +52,12 @@ pub fn run(
     }
 }
 
-fn once(scripts: &Scripts, task: &Task, arguments: Vec<Dynamic>) -> Result<Dynamic, Failure> {
+/// Calls a task's function on a thread of its own.
+pub fn call_alone(
+    scripts: &Scripts,
+    task: &Task,
+    arguments: Vec<Dynamic>,
+) -> Result<Dynamic, Failure> {
     alone(|| scripts.call(task, arguments)).map_err(|error| internal(&error))?
 }
 

@@ -11,7 +11,7 @@ use super::{
     error::explain,
     library::Library,
     reference::{Namespace, explain as explain_function, native, scripted},
-    task::{Task, tasks_of},
+    task::{Place, Task, tasks_of},
 };
 use crate::{
     api::{self, Api},
@@ -145,6 +145,19 @@ impl Scripts {
             .entries
             .iter()
             .map(|entry| entry.task.clone())
+            .collect())
+    }
+
+    /// The tests in these files: their functions without parameters.
+    pub fn tests(&mut self, files: &[String]) -> Result<Vec<Arc<Task>>, Failure> {
+        let first = self.entries.len();
+        for file in files {
+            let name = Path::new(file).file_stem().unwrap_or_default();
+            self.add(file, Some(&name.to_string_lossy()))?;
+        }
+        let tests = self.entries[first..].iter().map(|entry| entry.task.clone());
+        Ok(tests
+            .filter(|task| task.params.is_empty() && task.place == Place::Here)
             .collect())
     }
 

@@ -7,3 +7,4 @@ mod projects;
 mod running;
 mod scripts;
 mod usage;
+mod user_tests;

@@ -60,15 +60,17 @@ fn a_dry_run_says_what_it_would_do() {
         "hitcfile.rhai",
         "/// A.\nfn a() { local::run(\"touch made\"); }\n/// B.\nfn b() { print(env::get(\"HOME\")) }\n",
     );
-    project
-        .run(&["run", "--dry-run", "a"])
-        .fails(0, "would run `touch made` here\n");
+    project.run(&["run", "--dry-run", "a"]).fails(
+        0,
+        "would run `touch made` here\nnot simulated, and taken to go well: `touch made`\n",
+    );
     assert!(!project.root().join("made").exists());
     project
         .run(&["run", "--dry-run", "--exit-code", "a"])
         .fails(
             5,
-            "would run `touch made` here\nerror: there are changes to make\n",
+            "would run `touch made` here\nnot simulated, and taken to go well: `touch made`\n\
+             error: there are changes to make\n",
         );
     assert_eq!(
         project

@@ -1,0 +1,149 @@
+//! A run that has begun: the runtime, the session, Ctrl-C.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::start::Start;
+use crate::{
+    cancel::Cancel,
+    diagnostic::{Diagnostic, Kind},
+    event::{Event, Events, Interface},
+    script::Scripts,
+    session::{Session, Settings},
+    stage::Stage,
+    ui::Terminal,
+};
+
+/// How long after the last Ctrl-C the process ends, whatever still runs.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// From now on the functions that scripts call work.
+pub(super) struct Begun {
+    pub scripts: Scripts,
+    pub session: Arc<Session>,
+    runtime: Runtime,
+    pending: Arc<Pending>,
+}
+
+impl Start {
+    /// Begins the run. With a stage, servers are played.
+    pub fn begin(
+        self,
+        settings: Settings,
+        stage: Option<Arc<Stage>>,
+        terminal: &Arc<Terminal>,
+        events: &Events,
+    ) -> Result<Begun, Diagnostic> {
+        let runtime = Builder::new_multi_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| Diagnostic::new(Kind::Failed, format!("internal error: {error}")))?;
+        terminal.end_with_reader(self.cancel.clone());
+        watch_for_interrupts(&runtime, self.cancel.clone(), terminal.clone());
+        let pending = Arc::new(Pending::new(terminal.clone()));
+        let events = if settings.dry_run {
+            Events::new(pending.clone())
+        } else {
+            events.clone()
+        };
+        let session = Arc::new(Session::new(
+            runtime.handle().clone(),
+            events,
+            self.cancel,
+            settings,
+            self.project,
+            stage,
+        ));
+        self.api.start(session.clone());
+        Ok(Begun {
+            scripts: self.scripts,
+            session,
+            runtime,
+            pending,
+        })
+    }
+}
+
+impl Begun {
+    /// Ends the run, and says whether a dry run found something to do.
+    pub fn end(self) -> bool {
+        let assumed = self.session.assumed();
+        if !assumed.is_empty() {
+            self.session.events.note(format!(
+                "not simulated, and taken to go well: {}",
+                assumed.join("; ")
+            ));
+        }
+        // What still blocks a thread, such as waiting for a file's lock, is not waited for.
+        self.runtime.shutdown_background();
+        self.pending.found.load(Ordering::Relaxed)
+    }
+}
+
+/// The terminal in a dry run: notices whether anything would be done.
+struct Pending {
+    terminal: Arc<Terminal>,
+    found: AtomicBool,
+}
+
+impl Pending {
+    fn new(terminal: Arc<Terminal>) -> Self {
+        Pending {
+            terminal,
+            found: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Interface for Pending {
+    fn show(&self, event: Event) {
+        if matches!(event, Event::WouldDo(_)) {
+            self.found.store(true, Ordering::Relaxed);
+        }
+        self.terminal.show(event);
+    }
+
+    /// Nothing is done, so nothing has to be asked.
+    fn confirm(&self, _: &str, _: Option<&str>) -> Result<bool, Diagnostic> {
+        Ok(true)
+    }
+
+    fn prompt(&self, question: &str, hidden: bool) -> Result<String, Diagnostic> {
+        self.terminal.prompt(question, hidden)
+    }
+
+    fn hide(&self, secret: &str) {
+        self.terminal.hide(secret);
+    }
+}
+
+/// Ctrl-C: the first one says what is waited for, the last one ends the process even if a script
+/// waits for something that cannot be interrupted, such as an answer.
+fn watch_for_interrupts(runtime: &Runtime, cancel: Cancel, terminal: Arc<Terminal>) {
+    runtime.spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() {
+            if cancel.interrupt() {
+                let mut running = terminal.running();
+                running.dedup();
+                let what = match running.as_slice() {
+                    [] => String::new(),
+                    running => format!(" for {}", running.join(", ")),
+                };
+                terminal.show(Event::Note(format!(
+                    "stopping; waiting{what} (Ctrl-C again to end it)"
+                )));
+            } else {
+                tokio::time::sleep(GRACE).await;
+                #[expect(clippy::exit, reason = "the script's thread cannot be ended otherwise")]
+                std::process::exit(Kind::Interrupted.exit_code().into());
+            }
+        }
+    });
+}

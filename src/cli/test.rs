@@ -1,0 +1,83 @@
+//! `hitc test`.
+
+use std::sync::Arc;
+
+use clap::Args;
+
+use super::{flags::Flags, report, start::Start};
+use crate::{
+    diagnostic::{Diagnostic, Failure, Kind, plural},
+    event::Events,
+    script::call_alone,
+    session::Settings,
+    stage::Stage,
+    ui::Terminal,
+};
+
+/// The folder with the user's tests.
+const FOLDER: &str = "tests/";
+
+#[derive(Args)]
+pub(super) struct Test {
+    /// Only tests whose name contains this
+    pattern: Option<String>,
+}
+
+impl Test {
+    pub fn main(
+        self,
+        flags: &Flags,
+        terminal: &Arc<Terminal>,
+        events: &Events,
+    ) -> Result<(), Failure> {
+        let mut start = Start::new(events)?;
+        let files = start.project.files(&["rhai"]).unwrap_or_default();
+        let files: Vec<String> = files
+            .into_iter()
+            .filter(|file| file.starts_with(FOLDER))
+            .collect();
+        let pattern = self.pattern.unwrap_or_default();
+        let mut tests = start.scripts.tests(&files)?;
+        tests.retain(|test| test.full_name().contains(&pattern));
+        if tests.is_empty() {
+            return Err(Diagnostic::new(Kind::NotFound, "there are no tests")
+                .help(format!(
+                    "write functions without parameters into `{FOLDER}NAME.rhai`"
+                ))
+                .into());
+        }
+        let settings = Settings {
+            dry_run: true,
+            yes: true,
+            ..flags.settings(start.scripts.config(&start.api)?)
+        };
+        let stage = Arc::new(Stage::default());
+        let begun = start.begin(settings, Some(stage.clone()), terminal, events)?;
+        let mut failed = 0;
+        for test in &tests {
+            stage.clear();
+            let result = call_alone(&begun.scripts, test, Vec::new());
+            let word = if result.is_ok() { "ok" } else { "FAILED" };
+            events.note(format!("{}  {word}", test.full_name()));
+            if let Err(failure) = result {
+                failed += 1;
+                report(&failure, events);
+                if failure.kind() == Kind::Interrupted {
+                    break;
+                }
+            }
+        }
+        begun.end();
+        let passed = tests.len() - failed;
+        events.note(format!(
+            "{}: {passed} passed, {failed} failed",
+            plural(tests.len(), "test")
+        ));
+        match failed {
+            0 => Ok(()),
+            _ => Err(
+                Diagnostic::new(Kind::Failed, format!("{} failed", plural(failed, "test"))).into(),
+            ),
+        }
+    }
+}
