@@ -79,6 +79,11 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         },
     );
     fs.function(
+        "sha256_of(text: string) -> string",
+        "The SHA-256 digest of a text, in hexadecimal digits.",
+        |_: &Call, text: ImmutableString| Ok(HEXLOWER.encode(&Sha256::digest(text.as_bytes()))),
+    );
+    fs.function(
         "make_folder(path: string)",
         "Makes a folder, with those above it. One that is there is fine.",
         |call: &Call, path: ImmutableString| {

@@ -20,7 +20,8 @@ impl Namespace {
     /// An empty namespace; `doc` says what it is for.
     pub fn new(api: &Arc<Api>, name: &'static str, doc: &str) -> Self {
         let mut module = Module::new();
-        module.set_doc(doc);
+        let lines: Vec<&str> = doc.lines().map(str::trim).collect();
+        module.set_doc(lines.join("\n"));
         Namespace {
             name,
             api: api.clone(),
@@ -82,6 +83,7 @@ function!();
 function!(a: A);
 function!(a: A, b: B);
 function!(a: A, b: B, c: C);
+function!(a: A, b: B, c: C, d: D);
 
 fn registration(signature: &str, doc: &str) -> FuncRegistration {
     let (name, parameters) = parse(signature);

@@ -195,7 +195,11 @@ mod tests {
             fs::create_dir_all(page.parent().unwrap()).unwrap();
             fs::write(page, text).unwrap();
         } else {
-            assert_eq!(fs::read_to_string(page).unwrap(), text);
+            let is_current = fs::read_to_string(page).unwrap() == text;
+            assert!(
+                is_current,
+                "write it with BLESS=1 cargo test --lib reference"
+            );
         }
     }
 

@@ -6,5 +6,6 @@ mod outside;
 mod projects;
 mod running;
 mod scripts;
+mod stdlib;
 mod usage;
 mod user_tests;

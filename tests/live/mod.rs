@@ -8,4 +8,5 @@ mod ensembles;
 mod interruptions;
 mod servers;
 mod ssh;
+mod stdlib;
 mod trouble;

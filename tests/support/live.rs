@@ -46,6 +46,12 @@ impl Live {
         self
     }
 
+    /// Sets an environment variable for hitc.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.project.set(name, value);
+        self
+    }
+
     /// Runs hitc in another folder.
     pub fn within(mut self, folder: &std::path::Path) -> Self {
         self.project.move_to(folder);

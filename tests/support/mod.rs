@@ -50,9 +50,14 @@ impl Project {
     }
 
     pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn set(&mut self, name: &str, value: &str) {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.to_owned()));
-        self
     }
 
     /// Runs hitc in another folder, with the same home.

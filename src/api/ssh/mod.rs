@@ -1,5 +1,7 @@
 //! `ssh::`: commands on servers. All of it is also a method of `Host`.
 
+mod files;
+
 use std::{io::IsTerminal, sync::Arc, time::Duration};
 
 use rhai::{Dynamic, ImmutableString, Map};
@@ -20,7 +22,7 @@ use crate::{
     process::{Exit, Keep, Output},
     selection::Selection,
     session::Session,
-    ssh::{Command, Input, quote, terminal},
+    ssh::{Command, Input, terminal},
 };
 
 /// How many lines of a command's complaints go into an error.
@@ -79,14 +81,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
          only if the server cannot be reached. In a dry run it is not known, and taken to go well.",
         |call: &Call, host: Host, command: ImmutableString| try_run(call, &host, &command),
     );
-    ssh.method(
-        "put(host: Host, content: string, path: string)",
-        "Writes a file on a server, whole or not at all. A file that was there keeps its owner and
-         its mode; a new one can be read by all.",
-        |call: &Call, host: Host, content: ImmutableString, path: ImmutableString| {
-            put(call, &host, &content, &path)
-        },
-    );
+    files::add(&mut ssh);
     ssh.method(
         "wait_for_port(host: Host, port: int)",
         "Waits until something listens on a port of the server, a minute at most.",
@@ -134,8 +129,12 @@ fn find(call: &Call, name: &str) -> Answer<Host> {
 }
 
 fn run(call: &Call, host: &Host, command: &Command) -> Answer<String> {
+    run_as(call, host, command, &command.line)
+}
+
+/// The same for a command that is shown as something else.
+fn run_as(call: &Call, host: &Host, command: &Command, line: &str) -> Answer<String> {
     let session = &call.session;
-    let line = &command.line;
     let name = &host.0.name;
     let output = match call.played(name, line) {
         None => call.wait(execute(session, host, command, true))?,
@@ -236,31 +235,6 @@ pub(super) fn assumed_map(call: &Call, place: &str, line: &str) -> Map {
         .into_iter()
         .map(|(key, value)| (key.into(), value))
         .collect()
-}
-
-fn put(call: &Call, host: &Host, content: &str, path: &str) -> Answer<()> {
-    let session = &call.session;
-    let target = quote(path);
-    // Written beside the target, as a file that was not there before (`-C`), and moved into its
-    // place.
-    let line = format!(
-        "set -eC; t={target}.$$; trap 'rm -f \"$t\"' EXIT; (umask 077; cat >\"$t\")
-         if [ -e {target} ]; then
-         chown --reference={target} \"$t\"; chmod --reference={target} \"$t\"
-         else chmod 644 \"$t\"; fi; mv -f \"$t\" {target}"
-    );
-    let command = Command {
-        stdin: Input::Bytes(content.to_owned().into()),
-        timeout: session.settings.timeout,
-        ..Command::new(line)
-    };
-    let name = &host.0.name;
-    let writing = async {
-        let output = session.connect(&host.0).await?.run(&command).await?;
-        check(&output, &format!("write {path}"), Some(name))
-    };
-    call.change(|| format!("write {path} on {name}"), writing)
-        .map(drop)
 }
 
 fn wait_for_port(call: &Call, host: &Host, port: i64, seconds: i64) -> Answer<()> {

@@ -1,0 +1,101 @@
+//! The modules of the standard library, on played hosts.
+
+use crate::support::Project;
+
+/// Runs the functions of a test file; all must pass.
+fn passes(module: &str, tests: &str) {
+    let text = format!("import \"std/{module}\" as it;\n{tests}");
+    let project = Project::new().file("tests/t.rhai", &text);
+    project.run(&["test"]).ok();
+}
+
+#[test]
+fn template() {
+    passes(
+        "template",
+        r#"
+fn fills_in() {
+    let text = "a {{ name }} {{name}}{{ n }}";
+    test::equal(it::render(text, #{ name: "web", n: 1 }), "a web web1");
+    test::equal(it::render("none", #{}), "none");
+    fs::write("x", "");
+}
+fn says_what_is_missing() {
+    test::equal(test::fails(|| it::render("{{ a }}", #{ b: 1 })), "template: there is no value for `a`");
+    test::equal(test::fails(|| it::render("{{ a", #{})), "template: `{{` is not closed");
+}
+"#,
+    );
+}
+
+#[test]
+fn apt() {
+    passes(
+        "apt",
+        r#"
+fn only_what_is_missing() {
+    let host = test::host("web");
+    test::answer("*curl 2>/dev/null", "install ok installed");
+    test::equal(it::install(host, ["curl", "jq"]), ["jq"]);
+    let last = test::log().pop();
+    test::check(last.starts_with("web: DEBIAN_FRONTEND=noninteractive apt-get"), last);
+    test::check(last.ends_with(" jq"), last);
+    test::equal(it::remove(host, ["jq"]), []);
+}
+fn a_name_is_no_shell() {
+    let message = test::fails(|| it::install(test::host("web"), ["x; reboot"]));
+    test::equal(message, "apt: `x; reboot` is no name of a package");
+    test::equal(test::log(), []);
+}
+"#,
+    );
+}
+
+#[test]
+fn deploy() {
+    passes(
+        "deploy",
+        r#"
+fn one_after_the_other() {
+    it::rolling(test::hosts(["a", "b"]), 1, #{ name: "shop", image: "shop:2" });
+    test::equal(test::log(), [
+        "run container shop of shop:2 on a", "run container shop of shop:2 on b"
+    ]);
+}
+fn first_one_alone() {
+    it::canary(test::hosts(["a", "b", "c"]), 1, #{ image: "shop:2" });
+    test::equal(test::log().len(), 3);
+}
+"#,
+    );
+}
+
+#[test]
+fn bootstrap() {
+    let tests = r#"
+import "std/bootstrap" as it;
+
+fn everything_at_first() {
+    let changed = it::run(test::host("web"), "base", #{ name: "shop" });
+    test::equal(changed, ["/etc/motd", "/etc/plain", "10-first.sh"]);
+    let log = test::log().filter(|line| !line.contains("sha256sum"));
+    test::equal(log, [
+        "write /etc/motd on web", "write /etc/plain on web", "web: script: echo first …",
+        "write /var/lib/hitc/bootstrap/10-first.sh on web"
+    ]);
+}
+fn nothing_again() {
+    test::answer("*motd*", fs::sha256_of("Welcome to shop\n") + "  /etc/motd");
+    test::answer("*plain*", fs::sha256_of("as it is\n"));
+    test::answer("*10-first*", fs::sha256_of("echo first\n"));
+    test::equal(it::run(test::host("web"), "base", #{ name: "shop" }), []);
+}
+"#;
+    Project::new()
+        .file("base/files/etc/motd.tpl", "Welcome to {{ name }}\n")
+        .file("base/files/etc/plain", "as it is\n")
+        .file("base/scripts/10-first.sh", "echo first\n")
+        .file("tests/t.rhai", tests)
+        .run(&["test"])
+        .ok();
+}
