@@ -30,6 +30,8 @@ pub(super) enum Played {
 pub(super) struct Call<'a> {
     /// The run that it belongs to.
     pub session: Arc<Session>,
+    /// What the functions share.
+    pub api: &'a Api,
     /// The engine's side of it, for calling closures.
     pub context: &'a NativeCallContext<'a>,
     position: Position,
@@ -37,7 +39,7 @@ pub(super) struct Call<'a> {
 
 impl Api {
     /// Begins a call.
-    pub(super) fn call<'a>(&self, context: &'a NativeCallContext<'a>) -> Answer<Call<'a>> {
+    pub(super) fn call<'a>(&'a self, context: &'a NativeCallContext<'a>) -> Answer<Call<'a>> {
         let position = context.call_position();
         let session = self.session.get().cloned().ok_or_else(|| {
             let diagnostic = Diagnostic::new(
@@ -52,6 +54,7 @@ impl Api {
         })?;
         Ok(Call {
             session,
+            api: self,
             context,
             position,
         })

@@ -18,6 +18,7 @@ mod namespace;
 mod provider;
 mod secret;
 mod ssh;
+mod task;
 mod test;
 mod time;
 mod ui;
@@ -34,12 +35,22 @@ use namespace::Namespace;
 use rhai::{Dynamic, Engine, Map, NativeCallContext, Position};
 pub use value::to_table;
 
-use crate::{session::Session, value::Value};
+use crate::{
+    diagnostic::{Diagnostic, Failure, Kind},
+    session::Session,
+    value::Value,
+};
+
+/// Runs a task by name on hosts, or where it says itself, with values for its parameters.
+pub type Runner = Box<
+    dyn Fn(&Arc<Session>, &str, Option<Vec<Host>>, Map) -> Result<Dynamic, Failure> + Send + Sync,
+>;
 
 /// What the functions of all namespaces share.
 #[derive(Default)]
 pub struct Api {
     session: OnceLock<Arc<Session>>,
+    runner: OnceLock<Runner>,
     config: Mutex<Vec<(Value, Position)>>,
 }
 
@@ -49,6 +60,25 @@ impl Api {
     pub fn start(&self, session: Arc<Session>) {
         // A second start cannot happen: there is one session a run.
         let _ = self.session.set(session);
+    }
+
+    /// Says how tasks are run by name: who knows them is not known here.
+    pub fn set_runner(&self, runner: Runner) {
+        // As for `start`.
+        let _ = self.runner.set(runner);
+    }
+
+    fn run_task(
+        &self,
+        session: &Arc<Session>,
+        name: &str,
+        hosts: Option<Vec<Host>>,
+        values: Map,
+    ) -> Result<Dynamic, Failure> {
+        match self.runner.get() {
+            Some(runner) => runner(session, name, hosts, values),
+            None => Err(Diagnostic::new(Kind::Usage, "no tasks can be run here").into()),
+        }
     }
 
     /// What the hitcfile gave to `config(…)`, with the places of the calls.
@@ -94,6 +124,7 @@ fn namespaces(api: &Arc<Api>) -> Vec<Namespace> {
         provider::namespace(api),
         secret::namespace(api),
         ssh::namespace(api),
+        task::namespace(api),
         test::namespace(api),
         time::namespace(api),
         ui::namespace(api),

@@ -15,7 +15,7 @@ use crate::{
     cancel::Cancel,
     diagnostic::{Diagnostic, Kind},
     event::{Event, Events, Interface},
-    script::Scripts,
+    script::{Scripts, run_by_name},
     session::{Session, Settings},
     stage::Stage,
     ui::Terminal,
@@ -61,6 +61,11 @@ impl Start {
             self.project,
             stage,
         ));
+        let api = self.api.clone();
+        self.api
+            .set_runner(Box::new(move |session, name, hosts, values| {
+                run_by_name(&api, session, name, hosts, values)
+            }));
         self.api.start(session.clone());
         Ok(Begun {
             scripts: self.scripts,

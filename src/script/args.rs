@@ -100,6 +100,37 @@ pub fn bind(task: &Task, words: &[String]) -> Result<Bound, Diagnostic> {
     })
 }
 
+/// Binds values that a script gives to the parameters of a task.
+pub(super) fn bind_values(task: &Task, mut given: Map) -> Result<Bound, Diagnostic> {
+    let mut values = Vec::new();
+    for param in &task.params {
+        if task.takes_options() && param.name == OPTIONS {
+            // What no other parameter took.
+            values.push(Dynamic::from_map(std::mem::take(&mut given)));
+            continue;
+        }
+        values.push(match (given.remove(param.name.as_str()), &param.default) {
+            (Some(value), _) => param.accept(value).map_err(|(wanted, value)| {
+                let name = &param.name;
+                let message = format!(
+                    "{}: `{name}` must be {wanted}, not `{value}`",
+                    task.full_name()
+                );
+                wrong(task, message)
+            })?,
+            (None, Some(default)) => default.value.clone(),
+            (None, None) => {
+                let message = format!("{}: `{}` is missing", task.full_name(), param.name);
+                return Err(wrong(task, message));
+            }
+        });
+    }
+    match given.keys().next() {
+        Some(name) => Err(unknown(task, name)),
+        None => Ok(Bound { values }),
+    }
+}
+
 fn position(task: &Task, name: &str) -> Option<usize> {
     task.params
         .iter()

@@ -21,6 +21,6 @@ pub use audit::audit;
 pub use config::Config;
 pub use embedded::built_in;
 pub use param::{Param, Type};
-pub use run::{call_alone, run};
+pub use run::{call_alone, run, run_by_name};
 pub use scripts::{Scripts, write_definitions};
 pub use task::{Place, Task};

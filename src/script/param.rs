@@ -44,6 +44,24 @@ pub struct Default {
 }
 
 impl Param {
+    /// Takes a script's value, if it is of the parameter's type. The error says what it should be,
+    /// and gives the value back.
+    pub(super) fn accept(&self, value: Dynamic) -> Result<Dynamic, (&'static str, Dynamic)> {
+        let (fits, wanted) = match self.kind {
+            Type::Text => (true, "text"),
+            Type::Int => (value.is_int(), "a whole number"),
+            Type::Float => (value.is_float() || value.is_int(), "a number"),
+            Type::Bool => (value.is_bool(), "true or false"),
+            Type::List => (value.is_array(), "a list"),
+            Type::Map => (value.is_map(), "a map"),
+        };
+        if fits {
+            Ok(value)
+        } else {
+            Err((wanted, value))
+        }
+    }
+
     /// Converts text from the command line to the parameter's type. The error says what it
     /// should be.
     pub(super) fn convert(&self, text: &str) -> Result<Dynamic, &'static str> {

@@ -1,16 +1,16 @@
 //! Running a task: on which hosts, after which questions, and what is shown of it.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
-use rhai::{Array, Dynamic};
+use rhai::{Array, Dynamic, Map};
 
-use super::{Bound, Place, Scripts, Task};
+use super::{Bound, Place, Scripts, Task, args::bind_values};
 use crate::{
-    api::{Host, on_host, to_table},
+    api::{Api, Host, on_host, to_table},
     diagnostic::{Diagnostic, Failure, Kind},
     event::{Event, Outcome, RecapLine},
     parallel::{alone, each},
-    provider::Node,
+    selection::Selection,
     session::Session,
     table::Table,
 };
@@ -23,10 +23,10 @@ pub fn run(
     bound: &Bound,
 ) -> Result<(), Failure> {
     session.set_readonly(task.readonly);
-    let hosts: Vec<Host> = match task.place {
+    let hosts = match task.place {
         Place::Here => Vec::new(),
         Place::EachHost | Place::AllHosts => {
-            select(session, task)?.into_iter().map(Host::from).collect()
+            select(session, task, session.settings.selection.clone())?
         }
     };
     session.events.emit(Event::Hosts(hosts.len()));
@@ -48,7 +48,47 @@ pub fn run(
             show(session, to_table(&value));
             Ok(())
         }
-        Place::EachHost => on_each(scripts, session, task, bound, &hosts),
+        Place::EachHost => on_each(scripts, session, task, bound, &hosts).map(drop),
+    }
+}
+
+/// Runs a task by name, for another task: on these hosts, else on those of its role, else on those
+/// that the user selected.
+pub fn run_by_name(
+    api: &Arc<Api>,
+    session: &Arc<Session>,
+    name: &str,
+    hosts: Option<Vec<Host>>,
+    values: Map,
+) -> Result<Dynamic, Failure> {
+    // Of its own: the scripts that run are not changed, and built-in ones are read when needed.
+    let mut scripts = Scripts::load(api, &session.project, &session.events, &session.cancel)?;
+    let task = scripts.find(name)?;
+    let bound = bind_values(&task, values)?;
+    let hosts = match (task.place, hosts) {
+        (Place::Here, _) => Vec::new(),
+        (_, Some(hosts)) => hosts,
+        (_, None) => {
+            let mut selection = session.settings.selection.clone();
+            if task.role.is_some() {
+                selection = Selection::default();
+            }
+            select(session, &task, selection)?
+        }
+    };
+    if let Some(question) = &task.confirm {
+        let question = fill_in(question, &task, &bound, &hosts);
+        session.events.confirm(&question, None)?;
+    }
+    match task.place {
+        Place::Here => call_alone(&scripts, &task, bound.values),
+        Place::AllHosts => {
+            let mut arguments = bound.values;
+            let all: Array = hosts.into_iter().map(Dynamic::from).collect();
+            arguments.insert(0, all.into());
+            call_alone(&scripts, &task, arguments)
+        }
+        Place::EachHost => on_each(&scripts, session, &task, &bound, &hosts).map(Dynamic::from),
     }
 }
 
@@ -66,8 +106,8 @@ fn internal(error: &std::io::Error) -> Failure {
 }
 
 /// The servers that a task runs on. One that changes something wants to be told.
-fn select(session: &Session, task: &Task) -> Result<Vec<Node>, Failure> {
-    let mut selection = session.settings.selection.clone();
+fn select(session: &Session, task: &Task, mut selection: Selection) -> Result<Vec<Host>, Failure> {
+    let is_open = selection.is_empty();
     if selection.is_empty() {
         match &task.role {
             Some(role) => selection.roles.push(role.clone()),
@@ -83,7 +123,7 @@ fn select(session: &Session, task: &Task) -> Result<Vec<Node>, Failure> {
             }
         }
     }
-    let implied = session.settings.selection.is_empty() && selection.all;
+    let implied = is_open && selection.all;
     let selected = session.runtime.block_on(async {
         tokio::select! {
             () = session.cancel.killed() => {
@@ -97,7 +137,7 @@ fn select(session: &Session, task: &Task) -> Result<Vec<Node>, Failure> {
             session.events.note("there are no servers");
             Ok(Vec::new())
         }
-        selected => selected,
+        selected => Ok(selected?.into_iter().map(Host::from).collect()),
     }
 }
 
@@ -117,7 +157,7 @@ fn on_each(
     task: &Task,
     bound: &Bound,
     hosts: &[Host],
-) -> Result<(), Failure> {
+) -> Result<Array, Failure> {
     let forks = if task.serial {
         1
     } else {
@@ -139,12 +179,14 @@ fn on_each(
     drop(scope);
 
     let (mut tables, mut recap, mut failures) = (Vec::new(), Vec::new(), Vec::new());
+    let mut values = Array::new();
     for (host, result) in hosts.iter().zip(results) {
         let name = host.0.name.clone();
         let (outcome, seconds, failure) = match result {
             None => (Outcome::Skipped, 0.0, None),
             Some((Ok(value), seconds)) => {
                 tables.extend(to_table(&value).map(|table| (name.clone(), table)));
+                values.push(value);
                 (Outcome::Ok, seconds, None)
             }
             Some((Err(failure), seconds)) => {
@@ -181,7 +223,7 @@ fn on_each(
         failures.push(Diagnostic::new(Kind::Interrupted, "interrupted"));
     }
     if failures.is_empty() {
-        Ok(())
+        Ok(values)
     } else {
         Err(Failure(failures))
     }

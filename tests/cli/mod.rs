@@ -7,5 +7,6 @@ mod projects;
 mod running;
 mod scripts;
 mod stdlib;
+mod task_calls;
 mod usage;
 mod user_tests;

@@ -1,0 +1,82 @@
+//! Tasks that run tasks.
+
+use crate::support::Project;
+
+fn project(body: &str) -> Project {
+    Project::new()
+        .file(
+            "unmanaged_servers.txt",
+            "10.255.0.1 web\n10.255.0.2 db\n10.255.0.3 db-1\n",
+        )
+        .file(
+            "hitcfile.rhai",
+            &format!(
+                "import \"tasks/db\" as db;\n/// A.\nfn a() {{ {body} }}\n\
+                 /// H.\nfn h(hosts) {{ {body} }}\n"
+            ),
+        )
+        .file(
+            "tasks/db.rhai",
+            "/// B.\n/// @role db\n/// @param tag = \"latest\"\nfn backup(host, tag) { \
+             print(tag); host.name + \"!\" }\n\
+             /// C.\n/// @confirm \"Drop ${what}?\"\n/// @param what\n/// @param count = 1\n\
+             fn drop(what, count) { print(`dropped ${count} ${what}`); }\n",
+        )
+}
+
+#[test]
+fn a_task_keeps_its_role() {
+    let run = project("print(task::run(\"db.backup\", #{ tag: \"v2\" }));").run(&["a"]);
+    assert_eq!(run.status, 0, "{run}");
+    let mut lines: Vec<&str> = run.stdout.lines().collect();
+    assert_eq!(lines.pop(), Some("[\"db!\", \"db-1!\"]"));
+    lines.sort_unstable();
+    assert_eq!(lines, ["[db-1] v2", "[db] v2"]);
+}
+
+#[test]
+fn on_the_hosts_that_are_given() {
+    project("")
+        .file("hitcfile.rhai", "import \"tasks/db\" as db;\n/// H.\nfn h(hosts) { print(task::run(\"db.backup\", hosts, #{})); }\n")
+        .run(&["-H", "web", "h"])
+        .is(0, "latest\n[\"web!\"]\n", "");
+}
+
+#[test]
+fn a_question_is_asked() {
+    let project = project("task::run(\"db.drop\", #{ what: \"all\" });");
+    let refused = project.run(&["a"]);
+    assert_eq!(refused.status, 2, "{refused}");
+    assert!(
+        refused.stderr.starts_with(
+            "error: there is no terminal to answer: Drop all?\n --> hitcfile.rhai:3:16"
+        ),
+        "{refused}"
+    );
+    project.run(&["--yes", "a"]).is(0, "dropped 1 all\n", "");
+}
+
+#[test]
+fn values_are_checked() {
+    let says = |call: &str| {
+        let run = project(call).run(&["a"]);
+        run.errors().first().map(|line| (*line).to_owned())
+    };
+    let is = |text: &str| Some(format!("error: {text}"));
+    assert_eq!(
+        says("task::run(\"db.drop\");"),
+        is("db.drop: `what` is missing")
+    );
+    assert_eq!(
+        says("task::run(\"db.drop\", #{ what: \"x\", count: \"y\" });"),
+        is("db.drop: `count` must be a whole number, not `y`")
+    );
+    assert_eq!(
+        says("task::run(\"db.drop\", #{ what: \"x\", wat: 1 });"),
+        is("db.drop: there is no parameter `wat`")
+    );
+    assert_eq!(
+        says("task::run(\"db.dorp\");"),
+        is("there is no task `db.dorp`")
+    );
+}
