@@ -6,6 +6,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+
 use crate::diagnostic::{Diagnostic, Kind};
 
 /// The name of the user's task script.
@@ -34,6 +37,10 @@ pub struct Project {
     /// The user's home folder.
     pub home: PathBuf,
 }
+
+/// The names of the servers that were there when they were listed last. A convenience for
+/// completion, and nothing else.
+const SEEN: &str = "seen";
 
 impl Project {
     /// Finds the project by walking up from `from`.
@@ -64,6 +71,25 @@ impl Project {
             data,
             home,
         })
+    }
+
+    /// Remembers which servers there are.
+    pub fn see_servers(&self, names: &[&str]) {
+        let names = names.join("\n");
+        // Completion goes without.
+        let _ =
+            make_private_folder(&self.data.join(SEEN)).and_then(|()| fs::write(self.seen(), names));
+    }
+
+    /// The servers that there were when they were listed last.
+    pub fn seen_servers(&self) -> Vec<String> {
+        let names = fs::read_to_string(self.seen()).unwrap_or_default();
+        names.lines().map(str::to_owned).collect()
+    }
+
+    fn seen(&self) -> PathBuf {
+        let digest = Sha256::digest(self.root.as_os_str().as_encoded_bytes());
+        self.data.join(SEEN).join(HEXLOWER.encode(&digest[..8]))
     }
 
     /// All files of the project with one of these endings, relative to its folder, sorted. Hidden

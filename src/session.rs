@@ -138,9 +138,16 @@ impl Session {
         Providers::new(vec![Arc::new(local), Arc::new(unmanaged)])
     }
 
+    async fn list(&self) -> (Vec<Node>, Vec<provider::Error>) {
+        let (nodes, errors) = self.providers.list().await;
+        let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+        self.project.see_servers(&names);
+        (nodes, errors)
+    }
+
     /// All servers. A provider that fails is reported and does not hide the others.
     pub async fn nodes(&self) -> Vec<Node> {
-        let (nodes, errors) = self.providers.list().await;
+        let (nodes, errors) = self.list().await;
         for error in errors {
             self.events.warn(error.to_string());
         }
@@ -154,7 +161,7 @@ impl Session {
         selection: &Selection,
         readonly: bool,
     ) -> Result<Vec<Node>, Failure> {
-        let (nodes, errors) = self.providers.list().await;
+        let (nodes, errors) = self.list().await;
         let selected = selection.apply(&nodes, &self.providers);
         let certain = readonly || selection.is_exact();
         if errors.is_empty() || certain && selected.is_ok() {

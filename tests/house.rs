@@ -23,9 +23,11 @@ const LAYERS: [(&str, u8); 9] = [
 ];
 
 /// Words that may stand only in some folders or files.
-const ONLY_IN: [(&str, &[&str]); 8] = [
+const ONLY_IN: [(&str, &[&str]); 10] = [
     ("rhai::", &["script/", "api/"]),
     ("clap::", &["cli/"]),
+    ("clap_complete::", &["cli/"]),
+    ("rustyline::", &["ui/"]),
     ("russh::", &["ssh/"]),
     ("bollard::", &["docker/", "provider/local/"]),
     ("indicatif::", &["ui/"]),

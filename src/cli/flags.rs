@@ -3,7 +3,9 @@
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
+use clap_complete::engine::ArgValueCompleter;
 
+use super::completions::{hosts, roles};
 use crate::{script::Config, selection::Selection, session::Settings, ui::Color};
 
 /// What the names of our servers at the providers begin with, unless set otherwise.
@@ -30,16 +32,16 @@ enum When {
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub(super) struct Flags {
     /// Run on these servers: names, addresses or globs [env: HITC_HOSTS]
-    #[arg(short = 'H', long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION)]
+    #[arg(short = 'H', long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION, add = ArgValueCompleter::new(hosts))]
     hosts: Vec<String>,
     /// Run on the servers with these roles: names without their number [env: HITC_ROLES]
-    #[arg(short = 'R', long, global = true, value_name = "ROLE", value_delimiter = ',', help_heading = SELECTION)]
+    #[arg(short = 'R', long, global = true, value_name = "ROLE", value_delimiter = ',', help_heading = SELECTION, add = ArgValueCompleter::new(roles))]
     roles: Vec<String>,
     /// Run on all servers
     #[arg(long, global = true, help_heading = SELECTION)]
     all: bool,
     /// But not on these: names, addresses, roles or globs [env: HITC_EXCLUDE]
-    #[arg(short = 'x', long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION)]
+    #[arg(short = 'x', long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION, add = ArgValueCompleter::new(hosts))]
     exclude: Vec<String>,
 
     /// Run on so many servers at once

@@ -2,6 +2,8 @@
 
 mod begun;
 mod check;
+mod completions;
+mod console;
 mod definitions;
 mod eject;
 mod flags;
@@ -59,6 +61,10 @@ enum Command {
     Test(test::Test),
     /// Copy built-in tasks into the project, to change them
     Eject(eject::Eject),
+    /// A prompt with the functions of scripts
+    Console,
+    /// Print what a shell needs to complete tasks, parameters, roles and hosts
+    Completions(completions::Completions),
     /// Write definitions of the script functions for editors
     Definitions(definitions::Definitions),
     /// A task
@@ -68,6 +74,10 @@ enum Command {
 
 /// Runs the program: parses the command line, does what it says, reports what went wrong.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if completions::answer(&arguments) {
+        return ExitCode::SUCCESS;
+    }
     let Cli { flags, command } = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
@@ -97,6 +107,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Init) => done(init::main(&events)),
         Some(Command::Test(test)) => done(test.main(&flags, &terminal, &events)),
         Some(Command::Eject(eject)) => done(eject.main(&events)),
+        Some(Command::Console) => done(console::main(&flags, &terminal, &events)),
+        Some(Command::Completions(completions)) => done(completions.main(&events)),
         Some(Command::Definitions(definitions)) => done(definitions.main(&events)),
     };
     let status = result.unwrap_or_else(|failure| {

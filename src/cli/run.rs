@@ -3,8 +3,9 @@
 use std::{process::ExitCode, sync::Arc};
 
 use clap::{Args, CommandFactory};
+use clap_complete::engine::ArgValueCompleter;
 
-use super::{Cli, flags::Flags, report, start::Start};
+use super::{Cli, completions::words, flags::Flags, report, start::Start};
 use crate::{
     diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
     event::Events,
@@ -23,7 +24,8 @@ pub(super) struct Run {
         required = true,
         trailing_var_arg = true,
         allow_hyphen_values = true,
-        value_name = "TASK"
+        value_name = "TASK",
+        add = ArgValueCompleter::new(words)
     )]
     pub words: Vec<String>,
 }

@@ -1,8 +1,9 @@
 //! `hitc source TASK`.
 
 use clap::Args;
+use clap_complete::engine::ArgValueCompleter;
 
-use super::start::Start;
+use super::{completions::words, start::Start};
 use crate::{
     diagnostic::Failure,
     event::{Event, Events},
@@ -11,6 +12,7 @@ use crate::{
 #[derive(Args)]
 pub(super) struct Source {
     /// The task
+    #[arg(add = ArgValueCompleter::new(words))]
     task: String,
 }
 

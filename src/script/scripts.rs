@@ -110,6 +110,34 @@ impl Scripts {
         Ok(did_you_mean(name, names.iter().map(String::as_str)))
     }
 
+    /// Lets a console call the functions of the hitcfile and of its imports, and gives the names
+    /// of all functions.
+    pub(super) fn share_functions(&mut self) -> Result<Vec<String>, Failure> {
+        let namespaces = self.reference()?;
+        let mut words: Vec<String> = namespaces
+            .iter()
+            .flat_map(|namespace| namespace.functions.iter().map(|f| namespace.full_name(f)))
+            .collect();
+        let hitcfile = self.library.compiled(HITCFILE);
+        if let Some(unit) = hitcfile {
+            let module = self.library.module(&self.engine, HITCFILE)?;
+            self.engine.register_global_module(module);
+            for (name, alias) in self.library.namespaces(&unit) {
+                let module = self.library.module(&self.engine, &name)?;
+                self.engine.register_static_module(alias, module);
+            }
+        }
+        words.extend(self.entries.iter().map(|entry| entry.task.name.clone()));
+        words.sort();
+        words.dedup();
+        Ok(words)
+    }
+
+    /// The engine, and the scripts it knows.
+    pub(super) fn parts(&self) -> (&Engine, &Library) {
+        (&self.engine, &self.library)
+    }
+
     /// A task by the name on the command line. Dashes are underscores.
     pub fn find(&mut self, name: &str) -> Result<Arc<Task>, Failure> {
         let wanted = name.replace('-', "_");

@@ -64,7 +64,7 @@ pub(super) fn span(source: &Source, position: Position) -> std::ops::Range<usize
     source.word_at(offset)
 }
 
-fn explain(engine: &Engine, source: &Arc<Source>, error: &ParseError) -> Diagnostic {
+pub(super) fn explain(engine: &Engine, source: &Arc<Source>, error: &ParseError) -> Diagnostic {
     let kind = error.err_type();
     let mut help = None;
     let message = match kind {

@@ -2,6 +2,7 @@
 //!
 //! Data goes to standard output, everything else to standard error.
 
+mod line;
 mod progress;
 mod prompt;
 mod report;
@@ -17,6 +18,7 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
+pub use line::LineReader;
 pub use progress::Progress;
 pub use report::render;
 use secrets::Secrets;

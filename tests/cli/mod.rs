@@ -1,5 +1,6 @@
 //! The program's exact output.
 
+mod console;
 mod hosts;
 mod manifests;
 mod outside;

@@ -1,0 +1,198 @@
+//! `hitc completions SHELL`, and the answers to what shells ask then.
+//!
+//! The shell runs hitc for each question; nothing is contacted for the answer. Hosts are those
+//! that were seen the last time servers were listed.
+
+use std::ffi::{OsStr, OsString};
+
+use clap::{Args, Command, CommandFactory, ValueEnum};
+use clap_complete::{
+    CompleteEnv, CompletionCandidate,
+    engine::ArgValueCompleter,
+    env::{EnvCompleter, Shells},
+};
+
+use super::{Cli, start::Start, start::find_project};
+use crate::{
+    diagnostic::{Diagnostic, Failure, Kind, plain},
+    event::{Event, Events},
+    provider::role,
+    script::{Task, Type},
+};
+
+/// The variable by which a shell asks.
+const VARIABLE: &str = "COMPLETE";
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+    Elvish,
+    Powershell,
+}
+
+#[derive(Args)]
+pub(super) struct Completions {
+    /// The shell; `source <(hitc completions bash)` in its start-up file
+    shell: Shell,
+}
+
+impl Completions {
+    pub fn main(self, events: &Events) -> Result<(), Failure> {
+        let shells = Shells::builtins();
+        let value = self.shell.to_possible_value();
+        let name = value.as_ref().map_or("", |value| value.get_name());
+        let fail = |cause: String| Diagnostic::new(Kind::Failed, format!("completions: {cause}"));
+        let shell: &dyn EnvCompleter = shells
+            .completer(name)
+            .ok_or_else(|| fail(format!("`{name}` is not known")))?;
+        let mut script = Vec::new();
+        shell
+            .write_registration(VARIABLE, "hitc", "hitc", "hitc", &mut script)
+            .map_err(|error| fail(plain(error)))?;
+        let script = String::from_utf8_lossy(&script).into_owned();
+        events.emit(Event::Data(script));
+        Ok(())
+    }
+}
+
+/// Answers a shell, if it is one that asks.
+pub(super) fn answer(arguments: &[OsString]) -> bool {
+    if std::env::var_os(VARIABLE).is_none() {
+        return false;
+    }
+    // Nobody reads what went wrong.
+    CompleteEnv::with_factory(command)
+        .var(VARIABLE)
+        .try_complete(arguments.to_vec(), None)
+        .unwrap_or(true)
+}
+
+/// The command line, with the tasks beside the subcommands: `hitc TASK` is `hitc run TASK`.
+fn command() -> Command {
+    let known = Cli::command();
+    let names: Vec<String> = known
+        .get_subcommands()
+        .map(|subcommand| subcommand.get_name().to_owned())
+        .collect();
+    let tasks = tasks()
+        .into_iter()
+        .filter(|task| !names.contains(&task.full_name()));
+    let subcommands = tasks.map(|task| {
+        Command::new(task.full_name())
+            .about(task.summary.clone())
+            .arg(
+                clap::Arg::new("words")
+                    .num_args(0..)
+                    .trailing_var_arg(true)
+                    .allow_hyphen_values(true)
+                    .add(ArgValueCompleter::new(words)),
+            )
+    });
+    let subcommands: Vec<Command> = subcommands.collect();
+    known.subcommands(subcommands)
+}
+
+fn tasks() -> Vec<std::sync::Arc<Task>> {
+    let all = Start::new(&Events::silent()).and_then(|mut start| start.scripts.all());
+    let tasks = all.unwrap_or_default().into_iter();
+    tasks.filter(|task| !task.hidden).collect()
+}
+
+/// What can follow `hitc run`: tasks, and the parameters of the one that is there.
+pub(super) fn words(current: &OsStr) -> Vec<CompletionCandidate> {
+    let Some(current) = current.to_str() else {
+        return Vec::new();
+    };
+    let tasks = tasks();
+    let before = before();
+    // After `:::` another task begins.
+    let last = before
+        .rsplit(|word| word == ":::")
+        .next()
+        .unwrap_or_default();
+    let task = last
+        .iter()
+        .find_map(|word| tasks.iter().find(|task| task.full_name() == *word));
+    let candidates: Vec<CompletionCandidate> = match task {
+        None => tasks
+            .iter()
+            .map(|task| candidate(&task.full_name(), &task.summary))
+            .collect(),
+        Some(task) => parameters(task, last),
+    };
+    let begins = |candidate: &CompletionCandidate| {
+        candidate
+            .get_value()
+            .to_str()
+            .is_some_and(|value| value.starts_with(current))
+    };
+    candidates.into_iter().filter(begins).collect()
+}
+
+fn parameters(task: &Task, given: &[String]) -> Vec<CompletionCandidate> {
+    let mut candidates = Vec::new();
+    for param in &task.params {
+        let name = format!("{}=", param.name);
+        if given.iter().any(|word| word.starts_with(&name)) || param.name == "options" {
+            continue;
+        }
+        match param.kind {
+            Type::Bool => {
+                candidates.push(candidate(&format!("{name}true"), &param.doc));
+                candidates.push(candidate(&format!("{name}false"), &param.doc));
+            }
+            _ => candidates.push(candidate(&name, &param.doc)),
+        }
+    }
+    candidates
+}
+
+fn candidate(value: &str, help: &str) -> CompletionCandidate {
+    CompletionCandidate::new(value).help(Some(help.to_owned().into()))
+}
+
+/// The words of the user's line before the one that is completed.
+fn before() -> Vec<String> {
+    let words = std::env::args().skip_while(|word| word != "--").skip(2);
+    let mut words: Vec<String> = words.collect();
+    // Shells that complete in the middle of a line say where.
+    let index = std::env::var("_CLAP_COMPLETE_INDEX")
+        .ok()
+        .and_then(|text| text.parse().ok());
+    let end: usize = index
+        .map_or(words.len(), |index: usize| index)
+        .saturating_sub(1);
+    words.truncate(end);
+    words
+}
+
+/// Names of servers that were seen last.
+pub(super) fn hosts(current: &OsStr) -> Vec<CompletionCandidate> {
+    listed(current, str::to_owned)
+}
+
+/// Their roles.
+pub(super) fn roles(current: &OsStr) -> Vec<CompletionCandidate> {
+    listed(current, |name| role(name).to_owned())
+}
+
+fn listed(current: &OsStr, of: impl Fn(&str) -> String) -> Vec<CompletionCandidate> {
+    let current = current.to_str().unwrap_or_default();
+    // Several are separated by commas; the last one is completed.
+    let (before, last) = match current.rfind(',') {
+        Some(at) => current.split_at(at + 1),
+        None => ("", current),
+    };
+    let names = find_project()
+        .map(|project| project.seen_servers())
+        .unwrap_or_default();
+    let mut values: Vec<String> = names.iter().map(|name| of(name)).collect();
+    values.sort();
+    values.dedup();
+    let values = values.iter().filter(|value| value.starts_with(last));
+    values
+        .map(|value| CompletionCandidate::new(format!("{before}{value}")))
+        .collect()
+}

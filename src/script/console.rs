@@ -1,0 +1,81 @@
+//! Evaluating what is typed, a piece at a time.
+
+use rhai::{AST, Dynamic, Engine, ParseErrorType, Scope};
+
+use super::{Scripts, error::explain, library::Library};
+use crate::{
+    api::to_table,
+    diagnostic::{Diagnostic, Failure, Kind, Source},
+    parallel::alone,
+};
+
+/// What a piece of text is called in errors.
+const NAME: &str = "console";
+
+/// A place to try things: variables and functions stay from one piece to the next.
+pub struct Console<'a> {
+    engine: &'a Engine,
+    library: &'a Library,
+    scope: Scope<'static>,
+    functions: AST,
+    words: Vec<String>,
+}
+
+impl<'a> Console<'a> {
+    /// A console with the functions of the hitcfile and of its imports.
+    pub fn new(scripts: &'a mut Scripts) -> Result<Self, Failure> {
+        let words = scripts.share_functions()?;
+        let (engine, library) = scripts.parts();
+        Ok(Console {
+            engine,
+            library,
+            scope: Scope::new(),
+            functions: AST::empty(),
+            words,
+        })
+    }
+
+    /// What there is to write: functions of all namespaces.
+    pub fn words(&self) -> Vec<String> {
+        self.words.clone()
+    }
+
+    /// Whether a text is the beginning of something.
+    pub fn is_incomplete(&self, text: &str) -> bool {
+        match self.engine.compile_with_scope(&self.scope, text) {
+            Ok(_) => false,
+            Err(error) => {
+                let at_end = match error.position() {
+                    position if position.is_none() => true,
+                    position => position.line() > Some(text.trim_end().lines().count()),
+                };
+                let unclosed = matches!(
+                    error.err_type(),
+                    ParseErrorType::MissingToken(..) | ParseErrorType::UnexpectedEOF
+                );
+                at_end && unclosed
+            }
+        }
+    }
+
+    /// Evaluates a text. What it gives is returned as it is shown; nothing if it gives nothing.
+    pub fn eval(&mut self, text: &str) -> Result<Option<String>, Failure> {
+        let source = Source::new(NAME, text);
+        let mut ast = self
+            .engine
+            .compile_with_scope(&self.scope, text)
+            .map_err(|error| super::unit::explain(self.engine, &source, &error))?;
+        ast.set_source(NAME);
+        let whole = self.functions.merge(&ast);
+        self.functions = self.functions.merge(&ast.clone_functions_only());
+        let (engine, scope) = (self.engine, &mut self.scope);
+        let value: Dynamic = alone(|| engine.eval_ast_with_scope(scope, &whole))
+            .map_err(|error| Diagnostic::new(Kind::Failed, format!("internal error: {error}")))?
+            .map_err(|error| explain(self.library, None, &error))?;
+        Ok(match to_table(&value) {
+            Some(table) => Some(table.to_string()),
+            None if value.is_unit() => None,
+            None => Some(format!("{value:?}")),
+        })
+    }
+}
