@@ -58,3 +58,73 @@ pub fn audit(project: &Project, events: &Events) -> Result<(usize, Vec<Diagnosti
     }
     Ok((files.len(), findings))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, sync::OnceLock};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::script::embedded::{STDLIB, TASKS};
+
+    /// Checks one text as `hitc check` does with a hitcfile.
+    fn check(text: &str) {
+        static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+        let folder = FOLDER.get_or_init(|| tempfile::tempdir().unwrap());
+        fs::write(folder.path().join(HITCFILE), text).unwrap();
+        let project = Project {
+            root: folder.path().to_owned(),
+            hitcfile: Some(folder.path().join(HITCFILE)),
+            data: folder.path().to_owned(),
+            home: folder.path().to_owned(),
+        };
+        let (count, _) = audit(&project, &Events::silent()).unwrap();
+        assert_eq!(count, 1);
+    }
+
+    /// Pieces of real scripts, and what is not usual in them.
+    fn piece() -> impl Strategy<Value = String> {
+        let texts = TASKS.iter().chain(&STDLIB).map(|(_, text)| *text);
+        let mut pieces: Vec<String> = texts
+            .flat_map(|text| text.split_inclusive([' ', '\n', '(', ')', '{', '}']))
+            .map(str::to_owned)
+            .collect();
+        pieces.sort();
+        pieces.dedup();
+        let odd = [
+            "é",
+            "\u{0}",
+            "`${",
+            "\"",
+            "/*",
+            "/// @param ",
+            "import \"",
+            "#{",
+            "|x| ",
+            "🦀\n",
+        ];
+        prop_oneof![
+            8 => proptest::sample::select(pieces),
+            1 => proptest::sample::select(odd.map(str::to_owned).to_vec()),
+            1 => ".{0,8}",
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_text_panics(pieces in proptest::collection::vec(piece(), 0..60)) {
+            check(&pieces.concat());
+        }
+
+        /// Real scripts from which something is missing.
+        #[test]
+        fn no_broken_script_panics(index in 0..TASKS.len(), start in 0_usize..4000, length in 0_usize..200) {
+            let text = TASKS[index].1;
+            let kept = text.char_indices().filter(|(at, _)| *at < start || *at >= start + length);
+            check(&kept.map(|(_, c)| c).collect::<String>());
+        }
+    }
+}

@@ -120,3 +120,34 @@ fn a_command_that_reaches_nobody() {
         ]
     );
 }
+
+/// No thread for each host, and little memory: what the process says of itself at the end.
+#[test]
+fn a_thousand_hosts() {
+    let test = r#"
+fn many() {
+    let names = [];
+    for n in 0..1000 { names.push(`host-${n}`); }
+    let hosts = test::hosts(names);
+    test::answer("uptime", "up");
+    let results = hosts.run("uptime");
+    test::equal(results.len(), 1000);
+    test::check(results.all(|result| result.stdout == "up"), "all answer");
+    test::equal(hosts.each(|host| host.run("uptime")).len(), 1000);
+    let status = fs::read("/proc/self/status");
+    let number = |key| {
+        let rest = status.sub_string(status.index_of(key) + key.len());
+        let line = rest.sub_string(0, rest.index_of("\n"));
+        line.replace("kB", "");
+        line.trim();
+        parse_int(line)
+    };
+    test::check(number.call("VmHWM:") < 150000, `${number.call("VmHWM:")} kB`);
+    test::check(number.call("Threads:") < 64, `${number.call("Threads:")} threads`);
+}
+"#;
+    Project::new()
+        .file("tests/t.rhai", test)
+        .run(&["test"])
+        .ok();
+}
