@@ -5,6 +5,7 @@ mod bare_machine;
 mod containers;
 mod demo;
 mod ensembles;
+mod examples;
 mod interruptions;
 mod servers;
 mod ssh;

@@ -1,0 +1,1 @@
+This is {{ name }}. Questions go to {{ contact }}.
