@@ -206,7 +206,8 @@ fn volume((host, container): (String, Value)) -> Result<Volume, Invalid> {
             format!("volumes: `{path}` is no absolute path"),
         ));
     }
-    if host.is_empty() || host.starts_with('.') || host.contains(':') {
+    let is_relative = host.contains('/') && !host.starts_with('/');
+    if host.is_empty() || host.starts_with('.') || host.contains(':') || is_relative {
         return Err(Invalid::new(
             &container,
             format!("volumes: `{host}` is neither an absolute path of the server nor a name"),

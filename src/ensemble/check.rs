@@ -1,6 +1,8 @@
 //! What can be wrong with a manifest that could be read: references to what is not there, values
 //! that do not fit their keys.
 
+use std::collections::BTreeMap;
+
 use super::{
     Manifest, Server,
     facts::Facts,
@@ -8,7 +10,11 @@ use super::{
     variable::{CONTAINER_FIELDS, SERVER_FIELDS, Variable},
 };
 use crate::{
-    diagnostic::did_you_mean, docker::Spec, environment, provider::Providers, value::Invalid,
+    diagnostic::did_you_mean,
+    docker::{Protocol, Spec},
+    environment,
+    provider::Providers,
+    value::Invalid,
 };
 
 /// Keys of a server that are not its provider's.
@@ -102,11 +108,35 @@ pub(super) fn values(manifest: &Manifest, providers: &Providers) -> Vec<Invalid>
             let invalid = provider.validate(&options).err();
             errors.extend(invalid.map(|error| meant_for_server(manifest, server, error)));
         }
+        let mut taken: BTreeMap<(u16, Protocol), &str> = BTreeMap::new();
         for container in &server.containers {
             let what = format!("container `{}`", container.name);
-            if let Ok(body) = container.body.resolve(&sample) {
-                let spec = Spec::decode(&container.name, &body, &manifest.folder, &what);
-                errors.extend(spec.err());
+            let Ok(body) = container.body.resolve(&sample) else {
+                continue;
+            };
+            let spec = match Spec::decode(&container.name, &body, &manifest.folder, &what) {
+                Ok(spec) => spec,
+                Err(error) => {
+                    errors.push(error);
+                    continue;
+                }
+            };
+            // A port that a variable stands for is not known yet.
+            if container.body.fields_with(|_| true).contains("ports") {
+                continue;
+            }
+            for port in &spec.ports {
+                let key = (port.public, port.protocol);
+                if let Some(other) = taken.insert(key, &container.name) {
+                    errors.push(Invalid {
+                        message: format!(
+                            "{what}: the public port {} is that of `{other}` already",
+                            port.public
+                        ),
+                        span: container.span.clone(),
+                        help: Some("a port of a server is published once".to_owned()),
+                    });
+                }
             }
         }
     }

@@ -262,13 +262,15 @@ fn decide(case: &Case) -> String {
 }
 
 /// The body of a container: lines of YAML, in an order that does not matter.
-fn container(earlier: Vec<String>) -> impl Strategy<Value = Vec<String>> {
+fn container(index: usize, earlier: Vec<String>) -> impl Strategy<Value = Vec<String>> {
     let reference = match earlier.len() {
         0 => Just("plain".to_owned()).boxed(),
         _ => proptest::sample::select(earlier).boxed(),
     };
     let environment = proptest::collection::btree_map("[A-C]", reference, 0..3);
-    let ports = proptest::collection::btree_set(1_u16..5, 0..3);
+    // A port of a server is published once.
+    let first = u16::try_from(index * 10 + 1).unwrap();
+    let ports = proptest::collection::btree_set(first..first + 4, 0..3);
     (
         "[ab]:[12]",
         environment,
@@ -315,7 +317,7 @@ fn servers() -> impl Strategy<Value = Vec<Vec<Vec<String>>>> {
     let server = move |server: usize| {
         (0..4_usize).prop_flat_map(move |count| {
             let bodies: Vec<_> = (0..count)
-                .map(|index| container(references(server, index)))
+                .map(|index| container(index, references(server, index)))
                 .collect();
             bodies
         })

@@ -223,6 +223,23 @@ fn every_error_not_just_the_first() {
 }
 
 #[test]
+fn a_port_that_is_published_twice() {
+    let run = plan(
+        "web:\n  provider: local\n  containers:\n    one: {image: x, ports: [80]}\n    \
+         two: {image: x, ports: [\"8080:80\"]}\n",
+    );
+    assert_eq!(run.status, 2, "{run}");
+    assert_eq!(
+        run.errors(),
+        ["error: container `two`: the public port 80 is that of `one` already"]
+    );
+    let copies = plan(
+        "web:\n  provider: local\n  containers:\n    app: {image: x, count: 2, ports: [80]}\n",
+    );
+    assert_eq!(copies.errors().len(), 1, "{copies}");
+}
+
+#[test]
 fn a_manifest_that_is_not_there() {
     let project = Project::new().file("production.yml", "");
     project.run(&["run", "ensemble.plan", "prodution"]).fails(
