@@ -220,10 +220,20 @@ impl Value {
     }
 }
 
-fn split(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
+/// What the commas of a text separate. A comma within quotes is part of its value; the quotes are
+/// not: `a,"b,c"` is `a` and `b,c`.
+pub fn split(text: &str) -> impl Iterator<Item = String> {
+    let (mut parts, mut part, mut quoted) = (Vec::new(), String::new(), false);
+    for c in text.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            ',' if !quoted => parts.push(std::mem::take(&mut part)),
+            c => part.push(c),
+        }
+    }
+    parts.push(part);
+    let trimmed = parts.into_iter().map(|part| part.trim().to_owned());
+    trimmed.filter(|part| !part.is_empty())
 }
 
 /// Reads a mapping key by key; a key that nobody asked for is an error that names the nearest.
@@ -307,6 +317,8 @@ mod tests {
     fn command_line_lists_and_maps() {
         let list = Value::text("80, 81").to_list("ports").unwrap();
         assert_eq!(list, [Value::text("80"), Value::text("81")]);
+        let quoted = Value::text("a, \"b, c\"").to_list("names").unwrap();
+        assert_eq!(quoted, [Value::text("a"), Value::text("b, c")]);
         let map = Value::text("A=1,B=x=y").to_map("environment").unwrap();
         assert_eq!(map[1].key, "B");
         assert_eq!(map[1].value, Value::text("x=y"));

@@ -125,13 +125,7 @@ fn execute(
 ) -> Result<(), Failure> {
     let settings = flags.settings(start.scripts.config(&start.api)?);
     let begun = start.begin(settings, None, terminal, events)?;
-    let session = &begun.session;
-    let done = calls.iter().try_for_each(|(task, bound)| {
-        if session.cancel.is_stopping() {
-            return Err(Diagnostic::new(Kind::Interrupted, "interrupted").into());
-        }
-        run(&begun.scripts, session, task, bound)
-    });
+    let done = run(&begun.scripts, &begun.session, calls);
     let is_pending = begun.end();
     done?;
     if flags.exit_code && is_pending {

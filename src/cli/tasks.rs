@@ -16,6 +16,9 @@ use crate::{
 pub(super) struct Tasks {
     /// Only tasks whose name contains this
     pattern: Option<String>,
+    /// By name, instead of in the order in which they are written
+    #[arg(long)]
+    sort: bool,
     /// As JSON, with everything that is known
     #[arg(long)]
     json: bool,
@@ -25,12 +28,15 @@ impl Tasks {
     pub fn main(self, events: &Events) -> Result<(), Failure> {
         let mut start = Start::new(events)?;
         let pattern = self.pattern.unwrap_or_default();
-        let tasks: Vec<Arc<Task>> = start
+        let mut tasks: Vec<Arc<Task>> = start
             .scripts
             .all()?
             .into_iter()
             .filter(|task| !task.hidden && task.full_name().contains(&pattern))
             .collect();
+        if self.sort {
+            tasks.sort_by_key(|task| task.full_name());
+        }
         if tasks.is_empty() && !pattern.is_empty() {
             let message = format!("there is no task with `{pattern}` in its name");
             return Err(Diagnostic::new(Kind::NotFound, message).into());
@@ -39,15 +45,15 @@ impl Tasks {
             let tasks: Vec<_> = tasks.iter().map(|task| describe(task)).collect();
             format!("{:#}\n", serde_json::Value::from(tasks))
         } else {
-            list(&tasks)
+            list(&tasks, !self.sort)
         };
         events.emit(Event::Data(text));
         Ok(())
     }
 }
 
-/// One line a task, an empty line between namespaces.
-fn list(tasks: &[Arc<Task>]) -> String {
+/// One line a task; grouped, with an empty line between namespaces.
+fn list(tasks: &[Arc<Task>], grouped: bool) -> String {
     let width = tasks
         .iter()
         .map(|task| task.full_name().chars().count())
@@ -57,7 +63,7 @@ fn list(tasks: &[Arc<Task>]) -> String {
     let mut group = None;
     for task in tasks {
         let this = Some((&task.source.name, &task.namespace));
-        if group.is_some() && group != this {
+        if grouped && group.is_some() && group != this {
             text.push('\n');
         }
         group = this;

@@ -3,6 +3,8 @@
 use rhai::{Array, Dynamic, Engine, Map};
 use serde::Serialize;
 
+use crate::value::split;
+
 /// What a parameter takes. The default's type is the parameter's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -65,11 +67,6 @@ impl Param {
     /// Converts text from the command line to the parameter's type. The error says what it
     /// should be.
     pub(super) fn convert(&self, text: &str) -> Result<Dynamic, &'static str> {
-        let split = || {
-            text.split(',')
-                .map(str::trim)
-                .filter(|part| !part.is_empty())
-        };
         match self.kind {
             Type::Text => Ok(text.to_owned().into()),
             Type::Int => text
@@ -85,11 +82,8 @@ impl Param {
                 "false" | "no" => Ok(false.into()),
                 _ => Err("true or false"),
             },
-            Type::List => Ok(split()
-                .map(|part| Dynamic::from(part.to_owned()))
-                .collect::<Array>()
-                .into()),
-            Type::Map => split()
+            Type::List => Ok(split(text).map(Dynamic::from).collect::<Array>().into()),
+            Type::Map => split(text)
                 .map(|part| {
                     let (key, value) = part.split_once('=').ok_or("KEY=VALUE,KEY=VALUE")?;
                     Ok((key.into(), Dynamic::from(value.to_owned())))

@@ -15,22 +15,60 @@ use crate::{
     table::Table,
 };
 
-/// Runs a task with its arguments, on the hosts that the user selected.
+/// Runs tasks, one after the other. Their questions come before anything runs.
 pub fn run(
+    scripts: &Scripts,
+    session: &Session,
+    calls: &[(Arc<Task>, Bound)],
+) -> Result<(), Failure> {
+    let mut asked = Vec::new();
+    for (task, bound) in calls {
+        let is_asked = match &task.confirm {
+            None => true,
+            Some(question) => match selected(session, task) {
+                Ok(hosts) => {
+                    let question = fill_in(question, task, bound, &hosts);
+                    session.events.confirm(&question, None)?;
+                    true
+                }
+                // A task before it may create the servers that it is about.
+                Err(_) if !asked.is_empty() => false,
+                Err(failure) => return Err(failure),
+            },
+        };
+        asked.push(is_asked);
+    }
+    for ((task, bound), asked) in calls.iter().zip(asked) {
+        if session.cancel.is_stopping() {
+            return Err(Diagnostic::new(Kind::Interrupted, "interrupted").into());
+        }
+        run_one(scripts, session, task, bound, asked)?;
+    }
+    Ok(())
+}
+
+/// The hosts that a task runs on: none, if it runs here.
+fn selected(session: &Session, task: &Task) -> Result<Vec<Host>, Failure> {
+    match task.place {
+        Place::Here => Ok(Vec::new()),
+        Place::EachHost | Place::AllHosts => {
+            select(session, task, session.settings.selection.clone())
+        }
+    }
+}
+
+/// Runs a task with its arguments, on the hosts that the user selected.
+fn run_one(
     scripts: &Scripts,
     session: &Session,
     task: &Task,
     bound: &Bound,
+    asked: bool,
 ) -> Result<(), Failure> {
     session.set_readonly(task.readonly);
-    let hosts = match task.place {
-        Place::Here => Vec::new(),
-        Place::EachHost | Place::AllHosts => {
-            select(session, task, session.settings.selection.clone())?
-        }
-    };
+    let hosts = selected(session, task)?;
     session.events.emit(Event::Hosts(hosts.len()));
-    if let Some(question) = &task.confirm {
+    if let Some(question) = task.confirm.as_ref().filter(|_| !asked) {
         let question = fill_in(question, task, bound, &hosts);
         session.events.confirm(&question, None)?;
     }

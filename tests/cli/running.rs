@@ -26,6 +26,20 @@ fn a_question_without_a_terminal_is_refused() {
     project.run(&["--yes", "a", "v1"]).is(0, "deployed\n", "");
 }
 
+/// Nothing runs before the last question is answered.
+#[test]
+fn questions_come_first() {
+    let project = Project::new().file(
+        "hitcfile.rhai",
+        "/// A.\nfn a() { print(\"ran\") }\n/// B.\n/// @confirm \"Really?\"\nfn b() {}\n",
+    );
+    project.run(&["run", "a", ":::", "b"]).fails(
+        2,
+        "error: there is no terminal to answer: Really?\n\
+         help: answer yes beforehand with --yes\n",
+    );
+}
+
 #[test]
 fn a_question_on_a_terminal() {
     let project = Project::new().file(

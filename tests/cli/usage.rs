@@ -41,6 +41,13 @@ fn tasks_lists_the_users_and_the_built_in_ones() {
             .starts_with("deploy         Deploy it.\n\ndb.backup      Back it up.\n\nnodes "),
         "{run}"
     );
+    let sorted = project.run(&["tasks", "--sort"]).ok();
+    let names: Vec<&str> = sorted
+        .stdout
+        .lines()
+        .filter_map(|l| l.split(' ').next())
+        .collect();
+    assert!(names.is_sorted(), "{names:?}");
     project
         .run(&["tasks", "back"])
         .is(0, "db.backup  Back it up.\n", "");

@@ -62,6 +62,35 @@ fn a_file_keeps_its_owner_and_its_mode() {
     );
 }
 
+/// From an empty folder to an own task on servers, as the README says.
+#[test]
+fn a_new_project() {
+    let live = Live::new();
+    live.run(&["init"]).ok();
+    live.run(&["run", "create", "name=web", "count=2"]).ok();
+    let hello = live.run(&["run", "-R", "web", "hello"]).ok();
+    assert!(hello.stdout.contains("web-1: Linux "), "{hello}");
+    live.run(&["run", "-R", "web", "greet", "text=Good morning"])
+        .ok();
+    let read = live
+        .run(&["exec", "-H", "web-1", "--", "cat /tmp/greeting"])
+        .ok();
+    assert_eq!(read.stdout, "Good morning\n");
+    let plan = live.run(&["run", "ensemble.plan", "servers"]).ok();
+    assert_eq!(plan.stdout, "no changes\n");
+}
+
+#[test]
+fn facts() {
+    let live = Live::new().file(
+        "hitcfile.rhai",
+        "/// F.\n/// @readonly\nfn f(host) { let f = host.facts(); print(f.os); \
+         print(f.cpus > 0 && f.memory > 1000000); print(f.hostname); }\n",
+    );
+    live.run(&["run", "create", "name=web"]).ok();
+    live.run(&["f"]).is(0, "debian\ntrue\nweb\n", "");
+}
+
 /// On three real servers at once.
 #[test]
 fn a_command_on_many_hosts() {

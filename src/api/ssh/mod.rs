@@ -15,6 +15,7 @@ use super::{
     call::{Answer, Call, Played},
     current_host,
     namespace::Namespace,
+    value::text_map,
 };
 use crate::{
     diagnostic::{Diagnostic, Kind},
@@ -82,6 +83,12 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         |call: &Call, host: Host, command: ImmutableString| try_run(call, &host, &command),
     );
     files::add(&mut ssh);
+    ssh.method(
+        "facts(host: Host) -> map",
+        "What a server is: `#{hostname, os, version, kernel, architecture, cpus, memory}`; memory in
+         bytes.",
+        |call: &Call, host: Host| facts(call, &host),
+    );
     ssh.method(
         "wait_for_port(host: Host, port: int)",
         "Waits until something listens on a port of the server, a minute at most.",
@@ -235,6 +242,39 @@ pub(super) fn assumed_map(call: &Call, place: &str, line: &str) -> Map {
         .into_iter()
         .map(|(key, value)| (key.into(), value))
         .collect()
+}
+
+/// Prints what [`facts`] gives, a line each.
+const FACTS: &str = "hostname; . /etc/os-release; echo \"$ID\"; echo \"$VERSION_ID\"; uname -r; uname -m; \
+                     nproc; awk '/MemTotal/ {print $2 * 1024}' /proc/meminfo";
+
+fn facts(call: &Call, host: &Host) -> Answer<Map> {
+    let name = &host.0.name;
+    let output = match call.session.stage.as_ref() {
+        Some(stage) => stage.run(name, "facts"),
+        // It changes nothing, and runs in a dry run too.
+        None => call.wait(execute(&call.session, host, &Command::new(FACTS), false))?,
+    };
+    call.check(check(&output, "looking at what it is", Some(name)))?;
+    let text = output.text();
+    let mut lines = text.lines();
+    let mut next = || lines.next().unwrap_or_default().to_owned();
+    let mut map = text_map([
+        ("hostname", next()),
+        ("os", next()),
+        ("version", next()),
+        ("kernel", next()),
+        ("architecture", next()),
+    ]);
+    for key in ["cpus", "memory"] {
+        let number = next().parse::<f64>().unwrap_or(0.0);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "memory fits, and has no fraction"
+        )]
+        map.insert(key.into(), (number as i64).into());
+    }
+    Ok(map)
 }
 
 fn wait_for_port(call: &Call, host: &Host, port: i64, seconds: i64) -> Answer<()> {
