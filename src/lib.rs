@@ -1,6 +1,6 @@
 //! Head In The Clouds: servers at any cloud, the containers on them, and the tasks you run there.
 //!
-//! `src/README.md` is the map. What is public here is what the integration tests use.
+//! `src/README.md` is the map. What is public here is what the integration tests and `fuzz/` use.
 
 use std::{ffi::OsString, process::ExitCode};
 
@@ -26,6 +26,8 @@ mod table;
 mod ui;
 mod units;
 pub mod value;
+
+pub use script::audit_text;
 
 /// Runs the program with these arguments, the program's name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -16,7 +16,7 @@ use crate::{
     event::Activity,
     provider::Node,
     session::Session,
-    value::{Data, Entry, Value},
+    value::{Data, Entry, Fields, Value},
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
@@ -198,11 +198,16 @@ fn decode(session: &Session, options: &Map) -> Result<(Spec, bool), Diagnostic> 
     let name = take("name")
         .map(|entry| entry.value.to_text("name"))
         .transpose()?;
-    let image = entries.iter().find(|entry| entry.key == "image");
-    let image = image.and_then(|entry| entry.value.scalar());
-    let name = name
-        .or_else(|| image.as_deref().map(name_of))
-        .ok_or_else(|| Diagnostic::new(Kind::Usage, "docker.run: `name` is missing"))?;
+    let body = Value {
+        data: Data::Map(entries.clone()),
+        span: None,
+    };
+    // What is misspelt is said here: without an image there is no name either.
+    let image = Fields::new(&body, "docker.run")?.require("image")?;
+    let name = match name {
+        Some(name) => name,
+        None => name_of(&image.to_text("image")?),
+    };
     if name.len() < 2 {
         let message = format!("name: `{name}` is too short for a container");
         return Err(Diagnostic::new(Kind::Usage, message)

@@ -182,11 +182,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{diagnostic::Source, script::task::tasks_of};
+    use crate::{
+        diagnostic::Source,
+        script::task::{Which, tasks_of},
+    };
 
     fn task(text: &str) -> Task {
         let ast = rhai::Engine::new().compile(text).unwrap();
-        let (mut tasks, errors) = tasks_of(&ast, &Source::new("x", text), None);
+        let (mut tasks, errors) = tasks_of(&ast, &Source::new("x", text), None, Which::All);
         assert_eq!(errors, []);
         tasks.remove(0)
     }

@@ -1,12 +1,19 @@
 //! Everything that can be found wrong with a project's scripts without running them.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
-use super::{Scripts, engine, library::Library, task::tasks_of};
+use super::{
+    Scripts,
+    check::check,
+    engine,
+    library::Library,
+    task::{Which, tasks_of},
+    unit::Unit,
+};
 use crate::{
     api::Api,
     cancel::Cancel,
-    diagnostic::{Diagnostic, Failure, Kind},
+    diagnostic::{Diagnostic, Failure, Kind, Source},
     event::Events,
     project::{HITCFILE, Project},
 };
@@ -49,14 +56,29 @@ pub fn audit(project: &Project, events: &Events) -> Result<(usize, Vec<Diagnosti
         .unwrap_or_default()
         .into_iter()
         .map(|(name, _)| name);
-    for unit in tasks
-        .filter_map(|name| library.compiled(&name))
-        .chain(hitcfile)
-    {
-        let (_, errors) = tasks_of(&unit.ast, &unit.source, None);
+    let imported = tasks.filter_map(|name| library.compiled(&name));
+    let imported = imported.map(|unit| (unit, Which::Documented));
+    for (unit, which) in imported.chain(hitcfile.map(|unit| (unit, Which::All))) {
+        let (_, errors) = tasks_of(&unit.ast, &unit.source, None, which);
         note(Failure(errors));
     }
     Ok((files.len(), findings))
+}
+
+/// What is wrong with the text of a task script that imports nothing.
+pub fn audit_text(text: &str) -> Vec<Diagnostic> {
+    let library = Arc::new(Library::new("/nowhere".into()));
+    let (events, cancel) = (Events::silent(), Cancel::default());
+    let engine = engine::new(&Arc::new(Api::default()), &library, &events, &cancel);
+    let source = Source::new(HITCFILE, text);
+    match Unit::compile(&engine, source) {
+        Err(error) => vec![error],
+        Ok(unit) => {
+            let mut findings = check(&unit, &HashMap::new(), || library.known(&engine));
+            findings.extend(tasks_of(&unit.ast, &unit.source, None, Which::All).1);
+            findings
+        }
+    }
 }
 
 #[cfg(test)]

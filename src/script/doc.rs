@@ -275,11 +275,16 @@ fn split_tags<'a>(docs: &[Line<'a>]) -> (Vec<&'a str>, Vec<Tag<'a>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::script::task::tasks_of;
+    use crate::script::task::{Which, tasks_of};
 
     fn read(text: &str) -> (Vec<Task>, Vec<Diagnostic>) {
         let ast = rhai::Engine::new().compile(text).unwrap();
-        tasks_of(&ast, &Source::new("hitcfile.rhai", text), Some("ns"))
+        tasks_of(
+            &ast,
+            &Source::new("hitcfile.rhai", text),
+            Some("ns"),
+            Which::All,
+        )
     }
 
     #[test]

@@ -133,6 +133,9 @@ fn describe(library: &Library, error: &EvalAltResult) -> Diagnostic {
             diagnostic(format!("`{name}` does not take ({types})"))
                 .help(format!("it is `{}`", forms.join("` or `")))
         }
+        EvalAltResult::ErrorMismatchDataType(expected, actual, _) => {
+            diagnostic(format!("this must be {expected}, and is {actual}"))
+        }
         EvalAltResult::ErrorStackOverflow(_) => {
             diagnostic("calls are nested too deeply".to_owned())
                 .help("does a function call itself without end?".to_owned())

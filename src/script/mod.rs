@@ -18,7 +18,7 @@ mod task;
 mod unit;
 
 pub use args::{Bound, bind};
-pub use audit::audit;
+pub use audit::{audit, audit_text};
 pub use config::Config;
 pub use console::Console;
 pub use embedded::built_in;

@@ -11,7 +11,7 @@ use super::{
     error::explain,
     library::Library,
     reference::{Namespace, explain as explain_function, native, scripted},
-    task::{Place, Task, tasks_of},
+    task::{Task, Which, tasks_of},
 };
 use crate::{
     api::{self, Api},
@@ -61,10 +61,10 @@ impl Scripts {
             built_in: Vec::new(),
         };
         if project.hitcfile.is_some() {
-            scripts.add(HITCFILE, None)?;
+            scripts.add(HITCFILE, None, Which::All)?;
             let unit = scripts.library.unit(&scripts.engine, HITCFILE)?;
             for (name, alias) in scripts.library.namespaces(&unit) {
-                scripts.add(&name, Some(&alias))?;
+                scripts.add(&name, Some(&alias), Which::Documented)?;
             }
         }
         Ok(scripts)
@@ -181,12 +181,10 @@ impl Scripts {
         let first = self.entries.len();
         for file in files {
             let name = Path::new(file).file_stem().unwrap_or_default();
-            self.add(file, Some(&name.to_string_lossy()))?;
+            self.add(file, Some(&name.to_string_lossy()), Which::Plain)?;
         }
         let tests = self.entries[first..].iter().map(|entry| entry.task.clone());
-        Ok(tests
-            .filter(|task| task.params.is_empty() && task.place == Place::Here)
-            .collect())
+        Ok(tests.collect())
     }
 
     /// Calls a task's function, on the thread of the caller.
@@ -244,15 +242,15 @@ impl Scripts {
         let shown = (namespace != TOP).then_some(namespace);
         let own = ejected(namespace);
         if self.library.has(&own) {
-            return self.add(&own, shown);
+            return self.add(&own, shown, Which::All);
         }
-        self.add(&file_name(namespace), shown)
+        self.add(&file_name(namespace), shown, Which::All)
     }
 
     /// Adds the tasks of a script. A task that is there already stays: the user's come first.
-    fn add(&mut self, file: &str, namespace: Option<&str>) -> Result<(), Failure> {
+    fn add(&mut self, file: &str, namespace: Option<&str>, which: Which) -> Result<(), Failure> {
         let unit = self.library.unit(&self.engine, file)?;
-        let (tasks, errors) = tasks_of(&unit.ast, &unit.source, namespace);
+        let (tasks, errors) = tasks_of(&unit.ast, &unit.source, namespace, which);
         if !errors.is_empty() {
             return Err(Failure(errors));
         }

@@ -86,16 +86,36 @@ impl Task {
     }
 }
 
+/// Which public functions of a script are tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Which {
+    /// All of them.
+    All,
+    /// Those with a comment; the others are for scripts to call.
+    Documented,
+    /// Those without parameters.
+    Plain,
+}
+
 /// The tasks of a script, in the order in which they stand in it, and what is wrong with them.
 pub(super) fn tasks_of(
     ast: &AST,
     source: &Arc<Source>,
     namespace: Option<&str>,
+    which: Which,
 ) -> (Vec<Task>, Vec<Diagnostic>) {
     let (mut tasks, mut errors) = (Vec::new(), Vec::new());
     for function in ast.iter_functions() {
         // Closures are functions too; their names cannot be written.
         if function.access == FnAccess::Private || function.name.contains('$') {
+            continue;
+        }
+        let is_task = match which {
+            Which::All => true,
+            Which::Documented => !function.comments.is_empty(),
+            Which::Plain => function.params.is_empty(),
+        };
+        if !is_task {
             continue;
         }
         let reader = Reader {

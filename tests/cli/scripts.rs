@@ -232,6 +232,110 @@ error: `echo out; echo complaint >&2; exit 3` ended with exit status 3
     );
 }
 
+/// The whole text of each, with the place in the user's script.
+#[test]
+fn errors_of_the_language() {
+    for (body, message, column, width) in [
+        (
+            "let o = #{ image: 1 }; o.imgae",
+            "property not found: imgae",
+            35,
+            5,
+        ),
+        (
+            "[1][5]",
+            "array index 5 out of bounds: only 1 element in array",
+            14,
+            1,
+        ),
+        ("1 / 0", "division by zero: 1 / 0", 12, 1),
+        (
+            "let x = \"text\"; if x { }",
+            "this must be bool, and is string",
+            29,
+            1,
+        ),
+    ] {
+        let line = format!("fn a() {{ {body} }}");
+        let gap = " ".repeat(column - 1);
+        let mark = "^".repeat(width);
+        run(&format!("/// A.\n{line}\n"), &["a"]).fails(
+            1,
+            &format!(
+                "error: {message}\n --> hitcfile.rhai:2:{column}\n  |\n2 | {line}\n  | {gap}{mark}\n"
+            ),
+        );
+    }
+}
+
+#[test]
+fn the_chain_of_calls_across_files() {
+    Project::new()
+        .file(
+            "hitcfile.rhai",
+            "import \"lib/deep\" as deep;\n/// A.\nfn a() { deep::one(|| 1 / 0) }\n",
+        )
+        .file(
+            "lib/deep.rhai",
+            "fn one(f) { two(f) }\nfn two(f) { f.call() }\n",
+        )
+        .run(&["a"])
+        .fails(
+            1,
+            "\
+error: division by zero: 1 / 0
+ --> hitcfile.rhai:3:25
+  |
+3 | fn a() { deep::one(|| 1 / 0) }
+  |                         ^
+  |
+  = note: in a closure called at lib/deep.rhai:2:15
+  = note: in `two`, called at lib/deep.rhai:1:13
+  = note: in `one`, called at hitcfile.rhai:3:16
+",
+        );
+}
+
+#[test]
+fn options_of_functions_are_checked() {
+    let project = |options: &str| {
+        Project::new()
+            .file("unmanaged_servers.txt", "10.255.0.1 web\n")
+            .file(
+                "hitcfile.rhai",
+                &format!("/// A.\nfn a(host) {{ docker::run(host, {options}); }}\n"),
+            )
+            .run(&["run", "-H", "web", "a"])
+    };
+    let first = |options: &str| {
+        let run = project(options);
+        assert_eq!(run.status, 2, "{run}");
+        let help = run.stderr.lines().find(|line| line.contains("help:"));
+        (
+            run.errors().join("; "),
+            help.map(|line| line.trim().to_owned()),
+        )
+    };
+    assert_eq!(
+        first("#{ imgae: \"app\" }"),
+        (
+            "error: docker.run: `image` is missing".to_owned(),
+            Some("= help: is `imgae` meant to be `image`?".to_owned())
+        )
+    );
+    assert_eq!(
+        first("#{ image: \"app\", prots: [80] }"),
+        (
+            "error: container `app`: there is no `prots`".to_owned(),
+            Some("= help: did you mean `ports`?".to_owned())
+        )
+    );
+    assert_eq!(
+        first("#{ image: \"app\", ports: \"http\" }").0,
+        "error: ports: `http` is no port number"
+    );
+}
+
 #[test]
 fn an_error_can_be_caught() {
     let text = "/// A.\nfn a() {\n    try { local::run(\"exit 3\") } \
