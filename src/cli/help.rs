@@ -75,6 +75,7 @@ fn describe(task: &Task) -> String {
     paragraph("Usage", &usage(task));
     paragraph("Parameters", &params(task));
     paragraph("Runs", &runs(task));
+    paragraph("Asks", task.confirm.as_deref().unwrap_or_default());
     paragraph("Also called", &task.aliases.join(", "));
     paragraph("Examples", &task.examples.join("\n"));
     text

@@ -5,6 +5,7 @@ mod hosts;
 mod manifests;
 mod outside;
 mod projects;
+mod readme;
 mod running;
 mod scripts;
 mod stdlib;
