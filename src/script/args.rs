@@ -70,6 +70,11 @@ pub fn bind(task: &Task, words: &[String]) -> Result<Bound, Diagnostic> {
             }
         } else if let Some((name, text)) = word.split_once('=').filter(|(name, _)| is_name(name)) {
             set(name, text)?;
+        } else if is_short_flag(word) {
+            let message = format!("{}: `{word}` is a flag, and no value", task.full_name());
+            return Err(wrong(task, message)
+                .note("flags of hitc itself come before the task")
+                .help(format!("as a value, write `NAME={word}`")));
         } else {
             let param = task.params.get(next).filter(|param| param.name != OPTIONS);
             let Some(param) = param else {
@@ -139,6 +144,14 @@ fn position(task: &Task, name: &str) -> Option<usize> {
 
 fn is_flag(task: &Task, name: &str) -> bool {
     position(task, &name.replace('-', "_")).is_some_and(|at| task.params[at].kind == Type::Bool)
+}
+
+/// `-R`, which somebody wrote behind the task. `-1` is a value.
+fn is_short_flag(word: &str) -> bool {
+    let mut chars = word.chars();
+    chars.next() == Some('-')
+        && chars.next().is_some_and(|c| c.is_ascii_alphabetic())
+        && chars.next().is_none()
 }
 
 /// Whether the text before an `=` can be the name of a parameter; `a/b=c` is a value.
@@ -247,6 +260,10 @@ mod tests {
             "deploy: `x` is one value too many; "
         );
         assert_eq!(error(&["--count"]), "deploy: `--count` needs a value; ");
+        assert_eq!(
+            error(&["a", "-R", "web"]),
+            "deploy: `-R` is a flag, and no value; as a value, write `NAME=-R`"
+        );
     }
 
     #[test]
