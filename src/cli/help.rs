@@ -46,7 +46,15 @@ fn explain(name: &str, events: &Events) -> Result<String, Failure> {
         return Err(Diagnostic::new(Kind::NotFound, message).help(help).into());
     }
     match scripts.find(name) {
-        Ok(task) => Ok(describe(&task)),
+        Ok(task) => {
+            let mut text = describe(&task);
+            if scripts.explain(name)?.is_some() {
+                text.push_str(&format!(
+                    "\n`hitc help {name}::` explains the functions of scripts.\n"
+                ));
+            }
+            Ok(text)
+        }
         Err(failure) => scripts.explain(name)?.ok_or(failure),
     }
 }

@@ -104,7 +104,9 @@ fn prose<'a>(comments: impl Iterator<Item = &'a str>) -> String {
 /// neither.
 pub(super) fn explain(namespaces: &[Namespace], name: &str) -> Option<String> {
     let name = name.strip_suffix("::").unwrap_or(name);
-    if let Some(namespace) = namespaces.iter().find(|namespace| namespace.name == name) {
+    let is_meant =
+        |known: &&Namespace| known.name == name || known.name.strip_prefix("std/") == Some(name);
+    if let Some(namespace) = namespaces.iter().find(is_meant) {
         return Some(overview(namespace));
     }
     let mut text = String::new();

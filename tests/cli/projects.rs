@@ -92,6 +92,14 @@ fn help_on_functions() {
         retry.stdout.contains("import \"std/retry\" as retry;\n"),
         "{retry}"
     );
+    let retry = project.run(&["help", "retry"]).ok();
+    assert!(retry.stdout.starts_with("std/retry\n"), "{retry}");
+    let both = project.run(&["help", "ssh"]).ok();
+    assert!(
+        both.stdout
+            .ends_with("`hitc help ssh::` explains the functions of scripts.\n"),
+        "{both}"
+    );
     let namespace = project.run(&["help", "json"]).ok();
     assert!(
         namespace.stdout.starts_with("json\n\nText in JSON"),
