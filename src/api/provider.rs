@@ -13,15 +13,13 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, Failure, Kind, plural},
-    provider::{self, Create, Node, Provider, numbered, role},
+    provider::{self, Create, MOST, NAME_RULE, Node, Provider, is_name, numbered, role},
     session::Session,
     value::{Data, Fields, Invalid, Value},
 };
 
 /// How long a server may take from being there to answering on SSH.
 const READY_TIMEOUT: Duration = Duration::from_mins(5);
-/// How many servers may be created at once.
-const MOST: i64 = 1000;
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut provider = Namespace::new(api, "provider", "Servers, wherever they come from.");
@@ -138,18 +136,12 @@ fn describe(node: &Node) -> Dynamic {
     Dynamic::from_map(map)
 }
 
-/// A server's name is a host name, as RFC 1123 allows it, and has room for a number.
 fn check_name(name: &str) -> Result<(), Diagnostic> {
-    let letters = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    let ends = name.starts_with('-') || name.ends_with('-');
-    if name.is_empty() || name.len() > 50 || !letters || ends {
-        return Err(Diagnostic::new(
-            Kind::Usage,
-            format!("name: `{name}` is no name for a server"),
-        )
-        .help("use letters, digits and dashes, 50 at most".to_owned()));
+    if is_name(name) {
+        return Ok(());
     }
-    Ok(())
+    let message = format!("name: `{name}` is no name for a server");
+    Err(Diagnostic::new(Kind::Usage, message).help(NAME_RULE.to_owned()))
 }
 
 struct Request {
@@ -173,7 +165,7 @@ fn decode(session: &Session, options: &Map) -> Result<Request, Diagnostic> {
     let name = name.to_text("name").map_err(invalid)?;
     check_name(&name)?;
     let count = fields
-        .decode("count", |value, what| value.to_integer(what, 1..MOST))
+        .decode("count", |value, what| value.to_integer(what, 1..MOST + 1))
         .map_err(invalid)?
         .unwrap_or(1);
     let options = Value {

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     diagnostic::{Diagnostic, Failure, Kind, Source, did_you_mean, plain},
     project::Project,
-    provider::{Providers, numbered},
+    provider::{MOST, NAME_RULE, Providers, is_name, numbered},
     value::{Data, Entry, Fields, Invalid, Span, Value},
 };
 
@@ -27,8 +27,8 @@ const ENDINGS: [&str; 2] = ["yml", "yaml"];
 const TEMPLATES: &str = "templates";
 /// Keys of a server that the manifest reference has and that do not work yet.
 const NOT_YET: [&str; 3] = ["firewall", "docker_mount", "protect"];
-/// How many servers or containers one entry may stand for.
-const MOST: i64 = 1000;
+/// What variables call something else: `${host.ip}` is no server's.
+const RESERVED: [&str; 3] = ["host", "env", "secret"];
 
 /// Reads the manifest at `path`, whose ending may be left out, of the project in `root`.
 pub fn load(path: &Path, root: &Path, providers: &Providers) -> Result<Manifest, Failure> {
@@ -193,7 +193,12 @@ impl Loader<'_> {
         let name = &entry.key;
         let by_address = self.providers.by_address(name).is_some();
         if !by_address && !is_name(name) {
-            self.bad_name("server", entry);
+            self.bad_name("server", NAME_RULE, entry);
+            return;
+        }
+        if RESERVED.contains(&name.as_str()) {
+            let help = format!("`${{{name}.…}}` is something else in variables");
+            self.bad_name("server", &help, entry);
             return;
         }
         let what = format!("server `{name}`");
@@ -213,7 +218,7 @@ impl Loader<'_> {
                 self.note::<()>(Err(error));
             }
         }
-        let count = fields.decode("count", |value, what| value.to_integer(what, 1..MOST));
+        let count = fields.decode("count", |value, what| value.to_integer(what, 1..MOST + 1));
         if by_address && let Ok(Some(_)) = count {
             let error = Invalid {
                 message: format!("{what}: an address is one server, and cannot have a `count`"),
@@ -298,8 +303,9 @@ impl Loader<'_> {
 
     fn container(&mut self, entry: &Entry) -> Vec<Container> {
         let name = &entry.key;
-        if !is_name(name) {
-            self.bad_name("container", entry);
+        if !is_container_name(name) {
+            let rule = "use letters, digits, dashes and underscores, two at least";
+            self.bad_name("container", rule, entry);
             return Vec::new();
         }
         let Some(value) = self.note(expand(&entry.value, &self.templates)) else {
@@ -311,7 +317,7 @@ impl Loader<'_> {
         };
         let mut count = 1;
         if let Some(at) = entries.iter().position(|entry| entry.key == "count") {
-            let given = entries.remove(at).value.to_integer("count", 1..MOST);
+            let given = entries.remove(at).value.to_integer("count", 1..MOST + 1);
             count = self.note(given).unwrap_or(1);
         }
         for entry in &mut entries {
@@ -357,10 +363,9 @@ impl Loader<'_> {
             .collect()
     }
 
-    fn bad_name(&mut self, what: &str, entry: &Entry) {
+    fn bad_name(&mut self, what: &str, help: &str, entry: &Entry) {
         let message = format!("`{}` is no name for a {what}", entry.key);
-        let diagnostic = Diagnostic::new(Kind::Usage, message)
-            .help("use letters, digits, dashes and underscores, two at least".to_owned());
+        let diagnostic = Diagnostic::new(Kind::Usage, message).help(help.to_owned());
         self.wrong(diagnostic, entry.key_span.clone());
     }
 
@@ -374,7 +379,7 @@ impl Loader<'_> {
 
 /// Letters, digits, dashes and underscores, beginning with a letter or digit. The engine wants two
 /// at least; endings with a dot are ours.
-fn is_name(name: &str) -> bool {
+fn is_container_name(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphanumeric())
         && (2..=50).contains(&name.len())
         && name

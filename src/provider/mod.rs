@@ -12,7 +12,7 @@ mod unmanaged;
 use async_trait::async_trait;
 pub use error::Error;
 pub use local::Local;
-pub use node::{Node, NodeState, numbered, role};
+pub use node::{MOST, NAME_RULE, Node, NodeState, is_name, numbered, role};
 pub use registry::Providers;
 pub use unmanaged::Unmanaged;
 

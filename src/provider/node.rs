@@ -65,6 +65,19 @@ pub fn role(name: &str) -> &str {
     }
 }
 
+/// How many servers one name may stand for.
+pub const MOST: i64 = 1000;
+
+/// What a server may be called: a host name, as RFC 1123 allows it, with room for a number.
+pub fn is_name(name: &str) -> bool {
+    let letters = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let ends = name.starts_with('-') || name.ends_with('-');
+    !name.is_empty() && name.len() <= 50 && letters && !ends
+}
+
+/// What [`is_name`] wants, for messages.
+pub const NAME_RULE: &str = "use letters, digits and dashes, 50 at most";
+
 /// The names of `count` servers: `web`, `web-1`, `web-2`.
 pub fn numbered(name: &str, count: i64) -> Vec<String> {
     (0..count)

@@ -223,6 +223,22 @@ fn every_error_not_just_the_first() {
 }
 
 #[test]
+fn a_name_that_variables_use() {
+    plan("host: {provider: local}\n").fails(
+        2,
+        "\
+error: `host` is no name for a server
+ --> it.yml:1:1
+  |
+1 | host: {provider: local}
+  | ^^^^
+  |
+  = help: `${host.…}` is something else in variables
+",
+    );
+}
+
+#[test]
 fn a_port_that_is_published_twice() {
     let run = plan(
         "web:\n  provider: local\n  containers:\n    one: {image: x, ports: [80]}\n    \

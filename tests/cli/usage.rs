@@ -177,7 +177,7 @@ fn arguments_that_do_not_fit() {
         );
     project
         .run(&["run", "create", "name=web", "count=0"])
-        .fails(2, "error: count must be from 1 to 999, not 0\n");
+        .fails(2, "error: count must be from 1 to 1000, not 0\n");
     project.run(&["run", "create", "name=a b"]).fails(
         2,
         "error: name: `a b` is no name for a server\n\
