@@ -1,4 +1,4 @@
-//! `Host`: a server as something to run commands on. What can be done with one is in `ssh.rs`.
+//! `Host`: a server as something to run commands on. What can be done with one is in `ssh/`.
 
 use std::sync::Arc;
 

@@ -93,6 +93,23 @@ fn hosts_and_roles() {
     assert_eq!(hosts, ["db,web", "db,web-1"]);
 }
 
+/// Each shell asks in its own way.
+#[test]
+fn every_shell_is_answered() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let run = project()
+            .env("COMPLETE", shell)
+            .env("_CLAP_COMPLETE_INDEX", "3")
+            .env("_CLAP_COMPLETE_COMP_TYPE", "9")
+            .env("_CLAP_COMPLETE_SPACE", "true")
+            .env("_CLAP_IFS", "\n")
+            .run(&["--", "hitc", "run", "twice", "lo"])
+            .ok();
+        assert!(run.stdout.contains("loud=true"), "{shell}: {run}");
+        assert!(!run.stdout.contains("n="), "{shell}: {run}");
+    }
+}
+
 #[test]
 fn scripts_for_shells() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

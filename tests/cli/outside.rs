@@ -103,6 +103,16 @@ fn variables_from_a_file() {
 }
 
 #[test]
+fn progress_of_a_script() {
+    script(
+        "let p = ui::progress(\"web\", \"copying\"); p.update(\"checking\"); p.done(\"copied\"); \
+         p.done(\"again\");",
+    )
+    .run(&["a"])
+    .is(0, "", "web: copying\nweb: checking\nweb: copied\n");
+}
+
+#[test]
 fn what_is_typed() {
     let project = script(
         "let name = ui::prompt(\"Name?\"); let region = ui::prompt(\"Region?\", \"eu\");\n\

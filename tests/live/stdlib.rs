@@ -12,7 +12,11 @@ fn a_server_from_a_folder() {
             "import \"std/bootstrap\" as bootstrap;\nimport \"std/apt\" as apt;\n\
              /// B.\nfn base(host) { print(bootstrap::run(host, \"base\", #{ name: \"web\" })); }\n\
              /// P.\nfn packages(host) { print(apt::is_installed(host, \"bash\")); \
-             print(apt::install(host, [\"bash\"])); print(apt::is_installed(host, \"no-such\")); }\n",
+             print(apt::install(host, [\"bash\"])); print(apt::is_installed(host, \"no-such\")); }\n\
+             /// I.\nfn install(host) { print(apt::install(host, [\"bash\", \"tree\"])); \
+             host.try_run(\"tree --version\").ok }\n\
+             /// R.\nfn remove(host) { print(apt::remove(host, [\"tree\"])); \
+             print(apt::is_installed(host, \"tree\")); }\n",
         );
     live.run(&["run", "create", "name=web"]).ok();
     let base = |arguments: &[&str]| {
@@ -38,6 +42,9 @@ fn a_server_from_a_folder() {
         .ok();
     assert_eq!(base(&["-u", "admin", "base"]), "[\"/etc/shop/app.conf\"]\n");
     assert_eq!(base(&["packages"]), "true\n[]\nfalse\n");
+    assert!(base(&["install"]).ends_with("[\"tree\"]\n"));
+    assert_eq!(base(&["install"]), "[]\n");
+    assert!(base(&["remove"]).ends_with("[\"tree\"]\nfalse\n"));
 }
 
 #[test]
