@@ -19,6 +19,8 @@ fn project(body: &str) -> Project {
             "tasks/db.rhai",
             "/// B.\n/// @role db\n/// @param tag = \"latest\"\nfn backup(host, tag) { \
              print(tag); host.name + \"!\" }\n\
+             /// S.\n/// @role db\n/// @serial\nfn slow(host) { print(\"begin\"); \
+             time::sleep(0.05); print(\"end\"); }\n\
              /// C.\n/// @confirm \"Drop ${what}?\"\n/// @param what\n/// @param count = 1\n\
              fn drop(what, count) { print(`dropped ${count} ${what}`); }\n",
         )
@@ -32,6 +34,15 @@ fn a_task_keeps_its_role() {
     assert_eq!(lines.pop(), Some("[\"db!\", \"db-1!\"]"));
     lines.sort_unstable();
     assert_eq!(lines, ["[db-1] v2", "[db] v2"]);
+}
+
+#[test]
+fn a_task_keeps_to_one_host_after_the_other() {
+    let run = project("task::run(\"db.slow\");").run(&["a"]);
+    assert_eq!(
+        run.stdout, "[db] begin\n[db] end\n[db-1] begin\n[db-1] end\n",
+        "{run}"
+    );
 }
 
 #[test]
