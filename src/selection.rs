@@ -122,10 +122,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{
-        provider::{NodeState, Unmanaged},
-        ssh::KnownHosts,
-    };
+    use crate::provider::{NodeState, Unmanaged};
 
     fn select(selection: &Selection) -> Result<Vec<String>, String> {
         let node = |name: &str, ip: &str| Node {
@@ -145,7 +142,7 @@ mod tests {
             node("web-1", "10.0.0.2"),
             node("db", "10.0.0.3"),
         ];
-        let unmanaged = Unmanaged::new("".into(), vec![], Arc::new(KnownHosts::new("")));
+        let unmanaged = Unmanaged::new("".into());
         let providers = Providers::new(vec![Arc::new(unmanaged)]);
         selection
             .apply(&nodes, &providers)

@@ -16,16 +16,20 @@ use crate::{
     cancel::Cancel,
     diagnostic::{Diagnostic, Failure, Kind},
     docker::{self, Engine},
-    event::Events,
+    event::{Events, Stream},
+    process::Output,
     project::Project,
     provider::{self, Local, Node, NodeState, Providers, Unmanaged},
     selection::Selection,
-    ssh::{Connection, KnownHosts, Pool, Target, default_identities},
+    ssh::{self, Command, Connection, Endings, OpenSsh, Pool, Target},
     stage::Stage,
 };
 
 /// The file with the unmanaged servers, in the project's folder.
 const UNMANAGED: &str = "unmanaged_servers.txt";
+
+/// How long a new server may take to answer on SSH.
+const READY_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// What the user set: by flag, in the environment or in the hitcfile, in this order.
 #[derive(Clone, Debug, Default)]
@@ -42,6 +46,14 @@ pub struct Settings {
     pub identity: Option<PathBuf>,
     /// The SSH port, instead of the provider's.
     pub port: Option<u16>,
+    /// The servers to go through, as for `ssh -J`.
+    pub jump: Option<String>,
+    /// Whether programs on servers may use our SSH agent.
+    pub forward_agent: bool,
+    /// What sudo is told when it asks for a password.
+    pub sudo_password: Option<String>,
+    /// The shell that reads commands, instead of `sh`.
+    pub shell: Option<String>,
     /// How long a command may take.
     pub timeout: Option<Duration>,
     /// Every question is answered with yes.
@@ -73,6 +85,7 @@ pub struct Session {
     /// Whether the task that runs changes nothing.
     readonly: AtomicBool,
     assumed: Mutex<Vec<String>>,
+    ssh: ssh::Config,
     targets: Mutex<HashMap<String, Target>>,
     engines: Mutex<HashMap<String, Engine>>,
 }
@@ -86,18 +99,20 @@ impl Session {
         settings: Settings,
         project: Project,
         stage: Option<Arc<Stage>>,
+        endings: Endings,
     ) -> Self {
         Session {
             stage,
             readonly: AtomicBool::new(false),
             assumed: Mutex::default(),
             runtime,
-            events,
             cancel,
             providers: Session::providers(&settings, &project),
+            ssh: ssh::Config::new(&project.home),
+            pool: Pool::new(events.clone(), settings.sudo_password.clone(), endings),
+            events,
             settings,
             project,
-            pool: Pool::default(),
             targets: Mutex::default(),
             engines: Mutex::default(),
         }
@@ -128,12 +143,7 @@ impl Session {
 
     /// The providers that there are.
     pub fn providers(settings: &Settings, project: &Project) -> Providers {
-        let known_hosts = KnownHosts::new(project.home.join(".ssh/known_hosts"));
-        let unmanaged = Unmanaged::new(
-            project.root.join(UNMANAGED),
-            default_identities(&project.home),
-            Arc::new(known_hosts),
-        );
+        let unmanaged = Unmanaged::new(project.root.join(UNMANAGED));
         let local = Local::new(&settings.name_prefix, project.data.clone());
         Providers::new(vec![Arc::new(local), Arc::new(unmanaged)])
     }
@@ -174,28 +184,64 @@ impl Session {
         Err(Failure(errors.chain(selected.err()).collect()))
     }
 
-    /// How to log in to a server, by its provider and the user's settings.
-    pub async fn target(&self, node: &Node) -> Result<Target, provider::Error> {
+    /// How to log in to a server: by the user's settings, its provider, and `~/.ssh/config`.
+    pub async fn target(&self, node: &Node) -> Result<Target, Diagnostic> {
         let known = lock(&self.targets).get(&node.id).cloned();
         if let Some(target) = known {
             return Ok(target);
         }
-        let mut target = self.providers.of(node)?.target(node).await?;
-        if let Some(user) = &self.settings.user {
-            target.user.clone_from(user);
+        let mut login = self.providers.of(node)?.login(node).await?;
+        let settings = &self.settings;
+        login.user = settings.user.clone().or(login.user);
+        login.port = settings.port.or(login.port);
+        if let Some(identity) = &settings.identity {
+            login.identity = Some(identity.clone());
         }
-        if let Some(port) = self.settings.port {
-            target.port = port;
-        }
-        if let Some(identity) = &self.settings.identity {
-            target.identities = vec![identity.clone()];
-        }
+        login.jump.clone_from(&settings.jump);
+        login.forward_agent = settings.forward_agent;
+        let target = self.ssh.target(&login).await?;
         lock(&self.targets).insert(node.id.clone(), target.clone());
         Ok(target)
     }
 
     /// The connection to a server.
     pub async fn connect(&self, node: &Node) -> Result<Arc<Connection>, Diagnostic> {
+        let target = self.reachable(node).await?;
+        let connection = self.pool.connect(&target).await?;
+        self.welcome(&connection);
+        Ok(connection)
+    }
+
+    /// The system's own SSH client with our settings for a server, which was reached first: our
+    /// errors say more.
+    pub async fn openssh(&self, node: &Node) -> Result<OpenSsh, Diagnostic> {
+        let connection = self.connect(node).await?;
+        Ok(self.ssh.openssh(connection.target())?)
+    }
+
+    /// The connection to a server that may still be starting.
+    pub async fn wait_for(&self, node: &Node) -> Result<Arc<Connection>, Diagnostic> {
+        let target = self.target(node).await?;
+        let connection = self.pool.wait_for(&target, READY_TIMEOUT).await?;
+        self.welcome(&connection);
+        Ok(connection)
+    }
+
+    /// Runs a command on a server; `on_output` is given what it writes as it comes.
+    pub async fn exec(
+        &self,
+        node: &Node,
+        command: &Command,
+        on_output: impl FnMut(Stream, &[u8]),
+    ) -> Result<Output, Diagnostic> {
+        let target = self.reachable(node).await?;
+        let welcome = |connection: &Connection| self.welcome(connection);
+        let output = self.pool.exec(&target, command, welcome, on_output);
+        Ok(output.await?)
+    }
+
+    /// How to log in to a server, if there is any use in trying.
+    async fn reachable(&self, node: &Node) -> Result<Target, Diagnostic> {
         if self.stage.is_some() {
             let message = format!("host `{}` is played by a test", node.name);
             return Err(Diagnostic::new(Kind::Failed, message)
@@ -210,15 +256,17 @@ impl Session {
             .help(format!("start it with `hitc run -H {} reboot`", node.name))
             .on(&node.name));
         }
-        let target = self.target(node).await?;
-        let connection = self.pool.connect(&target).await?;
+        self.target(node).await
+    }
+
+    /// Says, once, that a host was seen for the first time.
+    fn welcome(&self, connection: &Connection) {
         if let Some(fingerprint) = connection.take_learned() {
             self.events.note(format!(
                 "host `{}`: its key {fingerprint} was not known; it is now",
-                node.name
+                connection.target().name
             ));
         }
-        Ok(connection)
     }
 
     /// The Docker engine of a server; none if the server has none that runs.

@@ -1,6 +1,6 @@
 //! `provider::`: servers, wherever they come from.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 use rhai::{Array, Dynamic, ImmutableString, Map};
@@ -17,9 +17,6 @@ use crate::{
     session::Session,
     value::{Data, Fields, Invalid, Value},
 };
-
-/// How long a server may take from being there to answering on SSH.
-const READY_TIMEOUT: Duration = Duration::from_mins(5);
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut provider = Namespace::new(api, "provider", "Servers, wherever they come from.");
@@ -222,8 +219,7 @@ async fn create_all(session: &Session, request: &Request) -> Result<Array, Failu
         };
         let node = request.provider.create(&create, &activity).await?;
         activity.update("waiting for SSH");
-        let target = session.target(&node).await?;
-        session.pool.wait_for(&target, READY_TIMEOUT).await?;
+        session.wait_for(&node).await?;
         activity.done(format!(
             "ready after {:.1} s",
             started.elapsed().as_secs_f64()
@@ -251,8 +247,7 @@ async fn wait_for(session: &Session, provider: &'static str, name: &str) -> Resu
         .iter()
         .find(|node| node.name == name)
         .ok_or_else(|| Diagnostic::new(Kind::Failed, format!("server `{name}` is gone")))?;
-    let target = session.target(node).await?;
-    session.pool.wait_for(&target, READY_TIMEOUT).await?;
+    session.wait_for(node).await?;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::{Builder, Runtime};
 
 use super::start::Start;
@@ -17,12 +18,15 @@ use crate::{
     event::{Event, Events, Interface},
     script::{Scripts, run_by_name},
     session::{Session, Settings},
+    ssh::Endings,
     stage::Stage,
     ui::Terminal,
 };
 
 /// How long after the last Ctrl-C the process ends, whatever still runs.
 const GRACE: Duration = Duration::from_millis(500);
+/// How long the end of commands on servers is waited for.
+const ENDING: Duration = Duration::from_secs(6);
 
 /// From now on the functions that scripts call work.
 pub(super) struct Begun {
@@ -30,6 +34,7 @@ pub(super) struct Begun {
     pub session: Arc<Session>,
     runtime: Runtime,
     pending: Arc<Pending>,
+    endings: Endings,
 }
 
 impl Start {
@@ -46,7 +51,14 @@ impl Start {
             .build()
             .map_err(|error| Diagnostic::new(Kind::Failed, format!("internal error: {error}")))?;
         terminal.end_with_reader(self.cancel.clone());
-        watch_for_interrupts(&runtime, self.cancel.clone(), terminal.clone());
+        raise_file_limit();
+        let endings = Endings::default();
+        watch_for_interrupts(
+            &runtime,
+            self.cancel.clone(),
+            terminal.clone(),
+            endings.clone(),
+        );
         let pending = Arc::new(Pending::new(terminal.clone()));
         let events = if settings.dry_run {
             Events::new(pending.clone())
@@ -60,6 +72,7 @@ impl Start {
             settings,
             self.project,
             stage,
+            endings.clone(),
         ));
         let api = self.api.clone();
         self.api
@@ -72,6 +85,7 @@ impl Start {
             session,
             runtime,
             pending,
+            endings,
         })
     }
 }
@@ -84,6 +98,13 @@ impl Begun {
             self.session.events.note(format!(
                 "not simulated, and taken to go well: {}",
                 assumed.join("; ")
+            ));
+        }
+        let left = self.runtime.block_on(self.endings.settled(ENDING));
+        for left in left {
+            self.session.events.warn(format!(
+                "host `{}`: `{}` may still run there",
+                left.host, left.line
             ));
         }
         // What still blocks a thread, such as waiting for a file's lock, is not waited for.
@@ -129,9 +150,25 @@ impl Interface for Pending {
     }
 }
 
+/// A connection takes a file, and some systems allow a program only 256 unless it asks for more.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    // With less, fewer servers can be reached at once; the error of the one too many says so.
+    let _ = setrlimit(Resource::Nofile, raised);
+}
+
 /// Ctrl-C: the first one says what is waited for, the last one ends the process even if a script
 /// waits for something that cannot be interrupted, such as an answer.
-fn watch_for_interrupts(runtime: &Runtime, cancel: Cancel, terminal: Arc<Terminal>) {
+fn watch_for_interrupts(
+    runtime: &Runtime,
+    cancel: Cancel,
+    terminal: Arc<Terminal>,
+    endings: Endings,
+) {
     runtime.spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() {
             if cancel.interrupt() {
@@ -145,6 +182,8 @@ fn watch_for_interrupts(runtime: &Runtime, cancel: Cancel, terminal: Arc<Termina
                     "stopping; waiting{what} (Ctrl-C again to end it)"
                 )));
             } else {
+                tokio::time::sleep(GRACE).await;
+                endings.settled(ENDING).await;
                 tokio::time::sleep(GRACE).await;
                 #[expect(clippy::exit, reason = "the script's thread cannot be ended otherwise")]
                 std::process::exit(Kind::Interrupted.exit_code().into());

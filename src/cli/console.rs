@@ -7,6 +7,7 @@ use crate::{
     diagnostic::{Diagnostic, Failure, Kind},
     event::{Event, Events},
     script::Console,
+    session::Settings,
     ui::{LineReader, Terminal},
 };
 
@@ -17,7 +18,10 @@ pub(super) fn main(
     events: &Events,
 ) -> Result<(), Failure> {
     let start = Start::new(events)?;
-    let settings = flags.settings(start.scripts.config(&start.api)?);
+    let settings = Settings {
+        sudo_password: flags.ask_sudo_password(events)?,
+        ..flags.settings(start.scripts.config(&start.api)?)
+    };
     let history = start.project.data.join("console_history");
     let mut begun = start.begin(settings, None, terminal, events)?;
     let mut console = Console::new(&mut begun.scripts)?;

@@ -6,7 +6,10 @@ use clap::{Args, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 
 use super::completions::{hosts, roles};
-use crate::{script::Config, selection::Selection, session::Settings, ui::Color};
+use crate::{
+    diagnostic::Diagnostic, event::Events, script::Config, selection::Selection, session::Settings,
+    ui::Color,
+};
 
 /// What the names of our servers at the providers begin with, unless set otherwise.
 const NAME_PREFIX: &str = "HITC-";
@@ -66,6 +69,15 @@ pub(super) struct Flags {
     /// Log in with this private key
     #[arg(short = 'i', long, global = true, value_name = "FILE", env = "HITC_IDENTITY", help_heading = CONNECTION)]
     identity: Option<PathBuf>,
+    /// Go through these servers: [USER@]HOST[:PORT], the first one first; `none` for none
+    #[arg(short = 'J', long, global = true, value_name = "HOST", env = "HITC_JUMP", help_heading = CONNECTION)]
+    jump: Option<String>,
+    /// Ask for the password that sudo wants on the servers, once
+    #[arg(short = 'K', long, global = true, help_heading = CONNECTION)]
+    ask_sudo_pass: bool,
+    /// Let programs on the servers use your SSH agent
+    #[arg(short = 'A', long, global = true, help_heading = CONNECTION)]
+    forward_agent: bool,
     /// The SSH port
     #[arg(long, global = true, env = "HITC_PORT", help_heading = CONNECTION)]
     port: Option<u16>,
@@ -142,6 +154,20 @@ impl Flags {
             yes: self.yes,
             dry_run: self.dry_run,
             selection: self.selection(),
+            jump: self.jump.clone().or(config.jump),
+            forward_agent: self.forward_agent,
+            sudo_password: None,
+            shell: config.shell,
         }
+    }
+
+    /// Asks for the password that sudo wants, if that was wished for.
+    pub fn ask_sudo_password(&self, events: &Events) -> Result<Option<String>, Diagnostic> {
+        if !self.ask_sudo_pass {
+            return Ok(None);
+        }
+        let password = events.prompt("Password for sudo: ", true)?;
+        events.hide(&password);
+        Ok(Some(password))
     }
 }

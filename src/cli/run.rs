@@ -10,6 +10,7 @@ use crate::{
     diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
     event::Events,
     script::{Bound, Task, bind, run},
+    session::Settings,
     ssh::quote,
     ui::Terminal,
 };
@@ -123,7 +124,10 @@ fn execute(
     terminal: &Arc<Terminal>,
     events: &Events,
 ) -> Result<(), Failure> {
-    let settings = flags.settings(start.scripts.config(&start.api)?);
+    let settings = Settings {
+        sudo_password: flags.ask_sudo_password(events)?,
+        ..flags.settings(start.scripts.config(&start.api)?)
+    };
     let begun = start.begin(settings, None, terminal, events)?;
     let done = run(&begun.scripts, &begun.session, calls);
     let is_pending = begun.end();

@@ -75,10 +75,9 @@ impl Engine {
                     cause: format!("nobody listens on {SOCKET}"),
                 });
             }
-            Err(ssh::Error::Refused { .. }) => Dialect::Command(match target.user.as_str() {
-                "root" => "docker system dial-stdio".to_owned(),
-                _ => "sudo -n docker system dial-stdio".to_owned(),
-            }),
+            Err(ssh::Error::Refused { .. }) => Dialect::Command(Box::new(ssh::Command::root(
+                "exec docker system dial-stdio",
+            ))),
             Err(error) => return Err(error.into()),
         };
         let transport = transport::over_ssh(connection.clone(), dialect);

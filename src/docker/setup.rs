@@ -1,5 +1,7 @@
 //! Making a machine ready to run containers.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::{
@@ -30,7 +32,7 @@ pub enum Setup {
 
 /// Makes a server ready: installs the engine from the distribution's packages and starts it,
 /// where that is not done yet. Debian and Ubuntu only.
-pub async fn set_up(connection: &Connection) -> Result<Setup, Error> {
+pub async fn set_up(connection: &Arc<Connection>) -> Result<Setup, Error> {
     let command = Command {
         stdin: Input::Bytes(Bytes::from_static(SCRIPT.as_bytes())),
         ..Command::root("sh -s")

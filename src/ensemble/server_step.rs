@@ -1,7 +1,5 @@
 //! Bringing one server of a manifest about.
 
-use std::time::Duration;
-
 use super::{
     Action, EngineState,
     apply::{Apply, end_server, gone},
@@ -15,9 +13,6 @@ use crate::{
     provider::{Create, Node, Provider},
     value::Value,
 };
-
-/// How long a server may take from being there to answering on SSH.
-const READY_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// Bringing one server about.
 pub(super) struct ServerStep<'a> {
@@ -98,8 +93,7 @@ impl ServerStep<'_> {
             session, manifest, ..
         } = self.apply;
         self.activity.update("waiting for SSH");
-        let target = session.target(node).await?;
-        let connection = session.pool.wait_for(&target, READY_TIMEOUT).await?;
+        let connection = session.wait_for(node).await?;
         let lock = match lock {
             Some(lock) => lock,
             None => Lock::take(&connection, &manifest.name).await?,

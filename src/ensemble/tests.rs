@@ -24,16 +24,14 @@ use crate::{
     diagnostic::{Diagnostic, Failure, Kind, Source},
     docker::{State, as_made},
     provider::{Local, Node, NodeState, Provider, Providers, Unmanaged},
-    ssh::KnownHosts,
     ui::render,
     value::Value,
 };
 
 fn providers() -> Providers {
-    let known_hosts = Arc::new(KnownHosts::new("/nowhere"));
     Providers::new(vec![
         Arc::new(Local::new("X-", PathBuf::from("/nowhere"))),
-        Arc::new(Unmanaged::new("/nowhere".into(), Vec::new(), known_hosts)),
+        Arc::new(Unmanaged::new("/nowhere".into())),
     ])
 }
 

@@ -10,13 +10,15 @@ mod tests;
 pub use parse::parse;
 pub use rule::{Family, Rule};
 
+use std::sync::Arc;
+
 use crate::{
     diagnostic::{Diagnostic, Kind},
     ssh::{Command, Connection},
 };
 
 /// Reads all rules of a server, IPv4 and IPv6.
-pub async fn rules(connection: &Connection) -> Result<Vec<Rule>, Diagnostic> {
+pub async fn rules(connection: &Arc<Connection>) -> Result<Vec<Rule>, Diagnostic> {
     let mut rules = Vec::new();
     for family in [Family::V4, Family::V6] {
         let command = Command::root(family.save_command());

@@ -79,7 +79,7 @@ pub trait Provider: Send + Sync {
     async fn resize(&self, node: &Node, options: &Value) -> Result<(), Error>;
 
     /// How to log in to a server.
-    async fn target(&self, node: &Node) -> Result<ssh::Target, Error>;
+    async fn login(&self, node: &Node) -> Result<ssh::Login, Error>;
 
     /// Makes this machine ready for the provider, where that takes more than credentials.
     async fn set_up(&self, activity: &Activity) -> Result<(), Error>;

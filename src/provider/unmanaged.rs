@@ -6,8 +6,6 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -16,31 +14,19 @@ use super::{Create, Error, Node, NodeState, Provider, ServerChange};
 use crate::{
     diagnostic::plain,
     event::Activity,
-    ssh::{HostKey, KnownHosts, Target},
+    ssh::Login,
     value::{Fields, Invalid, Value},
 };
-
-/// How long a server may take to answer.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Who we log in as where the list does not say.
-const USER: &str = "root";
 
 /// The servers of a list.
 pub struct Unmanaged {
     file: PathBuf,
-    identities: Vec<PathBuf>,
-    known_hosts: Arc<KnownHosts>,
 }
 
 impl Unmanaged {
     /// The servers listed in `file`, which need not exist.
-    pub fn new(file: PathBuf, identities: Vec<PathBuf>, known_hosts: Arc<KnownHosts>) -> Self {
-        Unmanaged {
-            file,
-            identities,
-            known_hosts,
-        }
+    pub fn new(file: PathBuf) -> Self {
+        Unmanaged { file }
     }
 
     fn cannot(&self, what: &'static str) -> Error {
@@ -54,14 +40,17 @@ impl Unmanaged {
 
 /// One line of the list. The identifier of its server is the line's address in full.
 struct Line<'a> {
-    user: &'a str,
+    user: Option<&'a str>,
     address: &'a str,
-    port: u16,
+    port: Option<u16>,
 }
 
 /// Reads `[USER@]ADDRESS[:PORT]`; an IPv6 address with a port stands in brackets.
 fn parse_address(text: &str) -> Result<Line<'_>, String> {
-    let (user, rest) = text.split_once('@').unwrap_or((USER, text));
+    let (user, rest) = match text.split_once('@') {
+        Some((user, rest)) => (Some(user), rest),
+        None => (None, text),
+    };
     let (address, port) = if let Some(rest) = rest.strip_prefix('[') {
         let (address, port) = rest
             .split_once(']')
@@ -76,13 +65,15 @@ fn parse_address(text: &str) -> Result<Line<'_>, String> {
         }
     };
     let port = match port {
-        Some(port) => port
-            .parse()
-            .map_err(|_| format!("`{port}` is no port number"))?,
-        None => 22,
+        Some(port) => Some(
+            port.parse()
+                .map_err(|_| format!("`{port}` is no port number"))?,
+        ),
+        None => None,
     };
     let strange = |c: char| c.is_whitespace() || c.is_control() || "'\"$`;&|<>*?{}\\".contains(c);
-    if user.is_empty() || address.is_empty() || text.contains(strange) || address.starts_with('-') {
+    if user == Some("") || address.is_empty() || text.contains(strange) || address.starts_with('-')
+    {
         return Err(format!("`{text}` is no address"));
     }
     Ok(Line {
@@ -197,20 +188,18 @@ impl Provider for Unmanaged {
         Err(self.cannot("resize servers"))
     }
 
-    async fn target(&self, node: &Node) -> Result<Target, Error> {
+    async fn login(&self, node: &Node) -> Result<Login, Error> {
         let line = parse_address(&node.id).map_err(|cause| Error::File {
             path: self.file.display().to_string(),
             line: 0,
             cause,
         })?;
-        Ok(Target {
+        Ok(Login {
             name: node.name.clone(),
             address: line.address.to_owned(),
             port: line.port,
-            user: line.user.to_owned(),
-            identities: self.identities.clone(),
-            host_key: HostKey::KnownHosts(self.known_hosts.clone()),
-            connect_timeout: CONNECT_TIMEOUT,
+            user: line.user.map(str::to_owned),
+            ..Login::default()
         })
     }
 

@@ -26,6 +26,10 @@ pub struct Config {
     pub identity: Option<PathBuf>,
     /// As [`crate::session::Settings::port`].
     pub port: Option<u16>,
+    /// As [`crate::session::Settings::jump`].
+    pub jump: Option<String>,
+    /// As [`crate::session::Settings::shell`].
+    pub shell: Option<String>,
 }
 
 impl Config {
@@ -50,6 +54,8 @@ impl Config {
             .or(self.name_prefix.take());
         self.provider = fields.decode("provider", text)?.or(self.provider.take());
         self.user = fields.decode("user", text)?.or(self.user.take());
+        self.jump = fields.decode("jump", text)?.or(self.jump.take());
+        self.shell = fields.decode("shell", text)?.or(self.shell.take());
         let identity = fields.decode("identity", text)?.map(PathBuf::from);
         self.identity = identity.or(self.identity.take());
         self.forks = unsigned(fields.decode("forks", number)?).or(self.forks);

@@ -5,6 +5,7 @@
 //! messages at once, and closes it when nobody listens any more.
 
 use std::{
+    collections::VecDeque,
     future::poll_fn,
     io,
     pin::Pin,
@@ -13,97 +14,124 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use russh::{Channel, ChannelMsg, ChannelWriteHalf, client::Msg};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, client::Msg};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, mpsc},
+    sync::{OwnedSemaphorePermit, mpsc},
 };
 
-/// How many bytes of a channel wait in memory for whoever reads it, at most. Past that the whole
-/// connection waits: the other end of a channel is told to stop only by not reading on.
-const ROOM: usize = 32 * 1024 * 1024;
+use super::{Command, spool::Spool};
 
 /// How a remote end is spoken to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Dialect {
     /// A Unix socket on the server.
     Socket(String),
     /// A command's standard input and output.
-    Command(String),
+    Command(Box<Command>),
+}
+
+/// Where a channel's messages come from.
+enum Source {
+    Channel(ChannelReadHalf),
+    /// A channel that was opened while the connection was made.
+    Early(mpsc::Receiver<ChannelMsg>),
+}
+
+impl Source {
+    async fn next(&mut self) -> Option<ChannelMsg> {
+        match self {
+            Source::Channel(read) => read.wait().await,
+            Source::Early(messages) => messages.recv().await,
+        }
+    }
 }
 
 /// A channel whose messages are taken as they come.
 pub(super) struct Drained {
-    messages: mpsc::UnboundedReceiver<ChannelMsg>,
-    room: Arc<Semaphore>,
-    pub(super) write: Arc<ChannelWriteHalf<Msg>>,
+    spool: Arc<Spool>,
+    unread: VecDeque<ChannelMsg>,
+    /// None for a channel to which nothing is sent.
+    pub(super) write: Option<Arc<ChannelWriteHalf<Msg>>>,
 }
 
 impl Drained {
     /// Takes over a channel. The permit, if any, is given back when it is closed.
     pub(super) fn new(channel: Channel<Msg>, permit: Option<OwnedSemaphorePermit>) -> Self {
-        let (mut read, write) = channel.split();
-        let write = Arc::new(write);
-        let (sender, messages) = mpsc::unbounded_channel();
-        let closer = write.clone();
-        let room = Arc::new(Semaphore::new(ROOM));
-        let taken = room.clone();
+        let (read, write) = channel.split();
+        Drained::pump(Source::Channel(read), Some(Arc::new(write)), permit)
+    }
+
+    /// Takes over a channel of which only the messages are there.
+    pub(super) fn early(
+        messages: mpsc::Receiver<ChannelMsg>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        Drained::pump(Source::Early(messages), None, permit)
+    }
+
+    fn pump(
+        mut source: Source,
+        write: Option<Arc<ChannelWriteHalf<Msg>>>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Self {
+        let spool = Arc::new(Spool::default());
+        let (into, closer) = (spool.clone(), write.clone());
         tokio::spawn(async move {
             loop {
                 tokio::select! {
-                    message = read.wait() => match message {
-                        Some(message) => {
-                            tokio::select! {
-                                room = taken.acquire_many(size(&message)) => {
-                                    // Given back when it is read. It is never closed.
-                                    room.into_iter().for_each(SemaphorePermit::forget);
-                                }
-                                () = sender.closed() => {}
-                            }
-                            // A failed send means that nobody listens: seen below.
-                            let _ = sender.send(message);
+                    message = source.next() => {
+                        if message.is_none() {
+                            break;
                         }
-                        None => break,
-                    },
-                    () = sender.closed() => {
+                        let mut message = message;
+                        // Whether anybody listens is seen below.
+                        poll_fn(|context| into.poll_push(context, &mut message)).await;
+                    }
+                    () = poll_fn(|context| into.poll_abandoned(context)) => {
                         // The library says nothing of a channel that we closed ourselves, so
                         // there is nothing to wait for.
-                        let _ = closer.close().await;
+                        if let Some(closer) = closer {
+                            let _ = closer.close().await;
+                        }
                         break;
                     }
                 }
             }
+            into.end();
             drop(permit);
         });
         Drained {
-            messages,
-            room,
+            spool,
+            unread: VecDeque::new(),
             write,
         }
     }
 
     /// The next message; none when the channel is closed.
     pub(super) async fn next(&mut self) -> Option<ChannelMsg> {
+        // There may always be a next one: let others have a turn, such as Ctrl-C.
+        tokio::task::consume_budget().await;
         poll_fn(|context| self.poll_next(context)).await
     }
 
+    /// Puts a message back, behind others that were put back.
+    pub(super) fn put_back(&mut self, message: ChannelMsg) {
+        self.unread.push_back(message);
+    }
+
     fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<ChannelMsg>> {
-        let message = self.messages.poll_recv(context);
-        if let Poll::Ready(Some(message)) = &message {
-            self.room.add_permits(size(message) as usize);
+        match self.unread.pop_front() {
+            Some(message) => Poll::Ready(Some(message)),
+            None => self.spool.poll_pop(context),
         }
-        message
     }
 }
 
-/// How many bytes a message carries.
-fn size(message: &ChannelMsg) -> u32 {
-    let length = match message {
-        ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. } => data.len(),
-        _ => 0,
-    };
-    // A packet has 32 bits for its length.
-    u32::try_from(length.min(ROOM)).unwrap_or(0)
+impl Drop for Drained {
+    fn drop(&mut self) {
+        self.spool.abandon();
+    }
 }
 
 /// A byte stream to something on the server: a Unix socket, or a command's input and output.
@@ -111,7 +139,7 @@ fn size(message: &ChannelMsg) -> u32 {
 /// What the command writes to its standard error is kept for messages.
 pub struct Stream {
     channel: Drained,
-    writer: Pin<Box<dyn AsyncWrite + Send + Sync>>,
+    writer: Option<Pin<Box<dyn AsyncWrite + Send + Sync>>>,
     buffer: Bytes,
     ended: bool,
     /// A command's exit status follows its end of file, and is worth waiting for; a socket's end
@@ -124,7 +152,10 @@ impl Stream {
     pub(super) fn new(channel: Drained, status_follows: bool) -> Self {
         Stream {
             status_follows,
-            writer: Box::pin(channel.write.make_writer()),
+            writer: channel
+                .write
+                .as_ref()
+                .map(|write| Box::pin(write.make_writer()) as Pin<Box<_>>),
             channel,
             buffer: Bytes::new(),
             ended: false,
@@ -174,14 +205,23 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.writer.as_mut().poll_write(context, bytes)
+        match &mut self.writer {
+            Some(writer) => writer.as_mut().poll_write(context, bytes),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer.as_mut().poll_flush(context)
+        match &mut self.writer {
+            Some(writer) => writer.as_mut().poll_flush(context),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.writer.as_mut().poll_shutdown(context)
+        match &mut self.writer {
+            Some(writer) => writer.as_mut().poll_shutdown(context),
+            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
+        }
     }
 }

@@ -1,27 +1,34 @@
 //! One authenticated connection to a server.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
 use russh::{
     ChannelOpenFailure,
-    client::{self, Handle, Handler},
-    keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate},
+    client::{self, Handle},
+    keys::Algorithm,
 };
 use tokio::{
-    net::TcpStream,
     sync::Semaphore,
+    task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
 
 use super::{
-    Dialect, Error, HostKey, Target, Verdict,
+    Dialect, Error, HostKey, Target,
     channel::{Drained, Stream},
-    key,
+    client::{Client, Early, EarlyChannel, Noted, Refusal, protocol},
+    dial::{Complaint, dial},
+    ending::Endings,
+    keyring::Keyring,
+    login::{LoggedIn, log_in},
 };
-use crate::diagnostic::plain;
 
 /// sshd serves ten sessions on a connection (`MaxSessions` in sshd_config(5)); we keep below.
 const SESSIONS: usize = 8;
@@ -30,9 +37,9 @@ const SESSIONS: usize = 8;
 const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
 const SESSION_RETRY: Duration = Duration::from_millis(50);
 
-/// After this long without a word from the server it is asked for one, three times; then the
-/// connection counts as lost.
-const KEEPALIVE: Duration = Duration::from_secs(15);
+/// How long an early command may take to be sent after we were let in; the server says at once
+/// what is waited for.
+const EARLY: Duration = Duration::from_millis(100);
 
 /// How many bytes a channel may send before we say that we have read them. Large, because every
 /// channel is drained at once and a small window costs round trips.
@@ -41,32 +48,76 @@ const WINDOW: u32 = 8 * 1024 * 1024;
 /// An authenticated connection. Channels on it are independent and may be used at once.
 pub struct Connection {
     target: Target,
-    handle: Arc<Handle<Checker>>,
+    pub(super) handle: Arc<Handle<Client>>,
     sessions: Arc<Semaphore>,
-    learned: Learned,
+    pub(super) noted: Arc<Noted>,
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) endings: Endings,
+    /// A session that is opened before it is needed: the next command then takes one round trip
+    /// instead of two.
+    spare: Mutex<Option<JoinHandle<Option<Drained>>>>,
+    /// The server has no session to spare.
+    without_spare: Arc<AtomicBool>,
+    early: Mutex<Option<(String, Drained)>>,
 }
 
-/// The fingerprint of a host key that was not on record, until somebody is told.
-type Learned = Arc<Mutex<Option<String>>>;
+/// How a try to connect ended that did not fail.
+pub(super) enum Opened {
+    Connection(Box<Connection>),
+    /// The server wants this key, which is still encrypted.
+    Locked(PathBuf),
+}
 
 impl Connection {
-    /// Connects, checks the host key, and logs in.
-    pub async fn open(target: &Target) -> Result<Self, Error> {
+    /// Connects, checks the host key, and logs in. A command that reads nothing can be sent along;
+    /// whoever runs the same line then finds it running.
+    pub(super) async fn open(
+        target: &Target,
+        jump: Option<Arc<Connection>>,
+        keyring: Arc<Keyring>,
+        endings: Endings,
+        line: Option<&str>,
+    ) -> Result<Opened, Error> {
         let limit = target.connect_timeout;
-        let learned = Learned::default();
-        let handle = timeout(limit, dial(target, learned.clone()))
+        let complaint = Complaint::default();
+        let noted = Arc::new(Noted::default());
+        let (early, channel) = line.map(|line| Early::new(line.to_owned())).unzip();
+        let opening = async {
+            let mut handle = shake_hands(target, jump, &noted, early, &complaint).await?;
+            match log_in(&mut handle, target, &keyring).await? {
+                LoggedIn::Yes => Ok((handle, None)),
+                LoggedIn::Locked(path) => Ok((handle, Some(path))),
+            }
+        };
+        let (handle, locked) = timeout(limit, opening)
             .await
             .map_err(|_| Error::NoAnswer {
                 host: target.name.clone(),
                 address: target.endpoint(),
                 seconds: limit.as_secs(),
-            })??;
-        Ok(Connection {
+            })?
+            .map_err(|error| with_reason(error, &complaint, &noted))?;
+        if let Some(path) = locked {
+            return Ok(Opened::Locked(path));
+        }
+        let sessions = Arc::new(Semaphore::new(SESSIONS));
+        let early = match (line, channel) {
+            (Some(line), Some(channel)) => taken_up(channel, &sessions)
+                .await
+                .map(|channel| (line.to_owned(), channel)),
+            _ => None,
+        };
+        Ok(Opened::Connection(Box::new(Connection {
             target: target.clone(),
             handle: Arc::new(handle),
-            sessions: Arc::new(Semaphore::new(SESSIONS)),
-            learned,
-        })
+            sessions,
+            noted,
+            keyring,
+            endings,
+            spare: Mutex::default(),
+            without_spare: Arc::default(),
+            early: Mutex::new(early),
+        })))
     }
 
     /// Where it leads.
@@ -76,7 +127,7 @@ impl Connection {
 
     /// The fingerprint of the host key, if it was seen for the first time; once.
     pub fn take_learned(&self) -> Option<String> {
-        lock(&self.learned).take()
+        self.noted.take_learned()
     }
 
     /// Whether it has broken.
@@ -84,8 +135,31 @@ impl Connection {
         self.handle.is_closed()
     }
 
+    /// Resolves when it has broken.
+    pub async fn closed(&self) {
+        while !self.is_closed() {
+            sleep(SESSION_RETRY).await;
+        }
+    }
+
+    /// The channel of a command that was sent along when the connection was made.
+    pub(super) fn take_early(&self, line: &str) -> Option<Drained> {
+        let mut early = lock(&self.early);
+        if early.as_ref().is_some_and(|(sent, _)| sent == line) {
+            early.take().map(|(_, channel)| channel)
+        } else {
+            None
+        }
+    }
+
     /// Opens a session channel; waits while as many are open as the server allows.
     pub(super) async fn session(&self) -> Result<Drained, Error> {
+        let spare = lock(&self.spare).take();
+        if let Some(spare) = spare
+            && let Ok(Some(channel)) = spare.await
+        {
+            return Ok(channel);
+        }
         let end = Instant::now() + SESSION_TIMEOUT;
         loop {
             let permit = self.sessions.clone().acquire_owned().await;
@@ -107,6 +181,27 @@ impl Connection {
         }
     }
 
+    /// Opens a session for the next command, if none is and the server has one to spare.
+    pub(super) fn prepare_session(&self) {
+        let mut spare = lock(&self.spare);
+        if spare.is_some() || self.without_spare.load(Ordering::Relaxed) || self.is_closed() {
+            return;
+        }
+        let Ok(permit) = self.sessions.clone().try_acquire_owned() else {
+            return;
+        };
+        let (handle, without) = (self.handle.clone(), self.without_spare.clone());
+        *spare = Some(tokio::spawn(async move {
+            match handle.channel_open_session().await {
+                Ok(channel) => Some(Drained::new(channel, Some(permit))),
+                Err(_) => {
+                    without.store(true, Ordering::Relaxed);
+                    None
+                }
+            }
+        }));
+    }
+
     /// Opens a byte stream to something on the server.
     pub async fn stream(&self, to: &Dialect) -> Result<Stream, Error> {
         match to {
@@ -118,15 +213,7 @@ impl Connection {
                     .map_err(|error| self.not_opened(error, &format!("the socket `{path}`")))?;
                 Ok(Stream::new(Drained::new(channel, None), false))
             }
-            Dialect::Command(command) => {
-                let channel = self.session().await?;
-                channel
-                    .write
-                    .exec(true, command.as_bytes())
-                    .await
-                    .map_err(|_| self.lost(command))?;
-                Ok(Stream::new(channel, true))
-            }
+            Dialect::Command(command) => Ok(Stream::new(self.begin(command).await?, true)),
         }
     }
 
@@ -142,10 +229,11 @@ impl Connection {
 
     /// The error for a connection that broke while `doing` something.
     pub fn lost(&self, doing: &str) -> Error {
-        Error::Lost {
+        let error = Error::Lost {
             host: self.target.name.clone(),
             doing: doing.to_owned(),
-        }
+        };
+        with_reason(error, &Complaint::default(), &self.noted)
     }
 
     fn not_opened(&self, error: russh::Error, what: &str) -> Error {
@@ -166,49 +254,78 @@ impl Connection {
     }
 }
 
-async fn dial(target: &Target, learned: Learned) -> Result<Handle<Checker>, Error> {
-    let connect = |cause: String| Error::Connect {
-        host: target.name.clone(),
-        address: target.endpoint(),
-        cause,
-    };
-    let addresses: Vec<_> = tokio::net::lookup_host((target.address.as_str(), target.port))
-        .await
-        .map_err(|error| Error::Resolve {
-            host: target.name.clone(),
-            address: target.address.clone(),
-            cause: plain(&error),
-        })?
-        .collect();
-    let socket = TcpStream::connect(addresses.as_slice())
-        .await
-        .map_err(|error| connect(plain(&error)))?;
-    socket
-        .set_nodelay(true)
-        .map_err(|error| connect(plain(&error)))?;
+/// The channel of the early command, if it was sent.
+async fn taken_up(channel: EarlyChannel, sessions: &Arc<Semaphore>) -> Option<Drained> {
+    timeout(EARLY, channel.begun).await.ok()?.ok()?;
+    let permit = sessions.clone().try_acquire_owned().ok();
+    Some(Drained::early(channel.messages, permit))
+}
 
+async fn shake_hands(
+    target: &Target,
+    jump: Option<Arc<Connection>>,
+    noted: &Arc<Noted>,
+    early: Option<Early>,
+    complaint: &Complaint,
+) -> Result<Handle<Client>, Error> {
+    let wire = dial(target, jump, complaint).await?;
     let mut config = client::Config {
-        keepalive_interval: Some(KEEPALIVE),
+        keepalive_interval: Some(target.keepalive),
         window_size: WINDOW,
         ..client::Config::default()
     };
     prefer_known_algorithms(&mut config, target)?;
-    let checker = Checker(target.clone(), learned);
-    let mut handle = client::connect_stream(Arc::new(config), socket, checker)
+    let client = Client::new(target, noted.clone(), early);
+    client::connect_stream(Arc::new(config), wire, client)
         .await
         .map_err(|refusal| match refusal {
             Refusal::HostKey(error) => *error,
-            Refusal::Protocol(error) => connect(protocol(&error)),
-        })?;
-    log_in(&mut handle, target).await?;
-    Ok(handle)
+            Refusal::Protocol(error) => Error::HungUp {
+                host: target.name.clone(),
+                address: target.endpoint(),
+                cause: format!("{} during the handshake", protocol(&error)),
+            },
+        })
 }
 
-/// Puts the algorithms of the key on record first, so that the server shows that key.
+/// Says why, if something on the way said so.
+fn with_reason(error: Error, complaint: &Complaint, noted: &Noted) -> Error {
+    match error {
+        Error::HungUp {
+            host,
+            address,
+            cause,
+        } => Error::HungUp {
+            host,
+            address,
+            cause: match complaint.get() {
+                Some(line) => format!("{cause}; ProxyCommand said: {line}"),
+                None => cause,
+            },
+        },
+        Error::Lost { host, doing } => Error::Lost {
+            host,
+            doing: match noted.reason() {
+                Some(reason) if !reason.is_empty() => format!("{doing}: {reason}"),
+                _ => doing,
+            },
+        },
+        other => other,
+    }
+}
+
+/// Puts the algorithms of the key on record first, so that the server shows that key. Where an
+/// authority is on record, the server's certificate is asked for.
 fn prefer_known_algorithms(config: &mut client::Config, target: &Target) -> Result<(), Error> {
+    let (name, port) = target.host_name();
     let known = match &target.host_key {
         HostKey::Pinned(key) => vec![key.algorithm()],
-        HostKey::KnownHosts(hosts) => hosts.algorithms(&target.address, target.port)?,
+        HostKey::KnownHosts { hosts, .. } => {
+            if !hosts.authorities(name, port)?.is_empty() {
+                config.preferred.host_key_certificates = config.preferred.key.clone();
+            }
+            hosts.algorithms(name, port)?
+        }
     };
     let rsa = |algorithm: &Algorithm| matches!(algorithm, Algorithm::Rsa { .. });
     let mut order = config.preferred.key.to_vec();
@@ -222,131 +339,7 @@ fn prefer_known_algorithms(config: &mut client::Config, target: &Target) -> Resu
     Ok(())
 }
 
-async fn log_in(handle: &mut Handle<Checker>, target: &Target) -> Result<(), Error> {
-    let mut tried = Vec::new();
-    for path in &target.identities {
-        let key = key::load(path)?;
-        let lost = |_| Error::Lost {
-            host: target.name.clone(),
-            doing: "logging in".to_owned(),
-        };
-        let hash = if key.algorithm().is_rsa() {
-            handle
-                .best_supported_rsa_hash()
-                .await
-                .map_err(lost)?
-                .flatten()
-        } else {
-            None
-        };
-        let key = PrivateKeyWithHashAlg::new(key, hash);
-        tried.push(path.display().to_string());
-        let answer = handle
-            .authenticate_publickey(&target.user, key)
-            .await
-            .map_err(lost)?;
-        if answer.success() {
-            return Ok(());
-        }
-    }
-    Err(Error::Auth {
-        host: target.name.clone(),
-        user: target.user.clone(),
-        address: target.endpoint(),
-        tried: if tried.is_empty() {
-            "there is none".to_owned()
-        } else {
-            tried.join(", ")
-        },
-    })
-}
-
-/// Checks the server's key while the connection is made.
-struct Checker(Target, Learned);
-
 /// A thread that died with the lock held has left a sound value behind.
-fn lock(learned: &Learned) -> MutexGuard<'_, Option<String>> {
-    learned.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-enum Refusal {
-    HostKey(Box<Error>),
-    Protocol(russh::Error),
-}
-
-impl std::fmt::Debug for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Refusal::HostKey(error) => write!(f, "{error}"),
-            Refusal::Protocol(error) => write!(f, "{error}"),
-        }
-    }
-}
-
-impl From<russh::Error> for Refusal {
-    fn from(error: russh::Error) -> Self {
-        Refusal::Protocol(error)
-    }
-}
-
-impl Handler for Checker {
-    type Error = Refusal;
-
-    async fn check_server_key(
-        &mut self,
-        offered: &PublicKeyOrCertificate,
-    ) -> Result<bool, Refusal> {
-        match offered {
-            PublicKeyOrCertificate::PublicKey { key, .. } => self
-                .judge(key)
-                .map(|()| true)
-                .map_err(|error| Refusal::HostKey(Box::new(error))),
-            // Never asked for, so never to be believed.
-            PublicKeyOrCertificate::Certificate(_) => Ok(false),
-        }
-    }
-}
-
-impl Checker {
-    fn judge(&self, key: &PublicKey) -> Result<(), Error> {
-        let target = &self.0;
-        let changed = |record: String| Error::HostKeyChanged {
-            host: target.name.clone(),
-            address: target.endpoint(),
-            fingerprint: key.fingerprint(HashAlg::Sha256).to_string(),
-            record,
-        };
-        match &target.host_key {
-            HostKey::Pinned(known) if known.key_data() == key.key_data() => Ok(()),
-            HostKey::Pinned(_) => Err(changed("the provider says so".to_owned())),
-            HostKey::KnownHosts(hosts) => {
-                let mut verdict = hosts.check(&target.address, target.port, key)?;
-                if verdict == Verdict::New {
-                    verdict = hosts.add(&target.address, target.port, key)?;
-                    *lock(&self.1) = Some(key.fingerprint(HashAlg::Sha256).to_string());
-                }
-                let record = |line: usize| format!("{}:{line}", hosts.path().display());
-                match verdict {
-                    Verdict::Known | Verdict::New => Ok(()),
-                    Verdict::Changed { line } => Err(changed(record(line))),
-                    Verdict::Revoked { line } => Err(Error::HostKeyRevoked {
-                        host: target.name.clone(),
-                        address: target.endpoint(),
-                        record: record(line),
-                    }),
-                }
-            }
-        }
-    }
-}
-
-fn protocol(error: &russh::Error) -> String {
-    match error {
-        russh::Error::IO(error) => plain(error),
-        russh::Error::HUP | russh::Error::Disconnect => {
-            "the server hung up during the handshake".to_owned()
-        }
-        russh::Error::Version => "what answers does not speak SSH".to_owned(),
-        other => other.to_string(),
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

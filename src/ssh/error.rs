@@ -30,6 +30,24 @@ pub enum Error {
         /// What the system or the SSH library said.
         cause: String,
     },
+    /// The server hung up while the connection was made, or does not speak SSH.
+    #[error("host `{host}`: {cause} ({address})")]
+    HungUp {
+        /// The host's name.
+        host: String,
+        /// `address:port`.
+        address: String,
+        /// What happened.
+        cause: String,
+    },
+    /// The user's SSH configuration cannot be used.
+    #[error("host `{host}`: SSH configuration: {cause}")]
+    Config {
+        /// The host's name.
+        host: String,
+        /// What is wrong, and in which file and line.
+        cause: String,
+    },
     /// Nobody answered in time.
     #[error("host `{host}`: no answer within {seconds} s ({address})")]
     NoAnswer {
@@ -51,6 +69,16 @@ pub enum Error {
         fingerprint: String,
         /// Where the key on record stands: `file:line`, or who vouches for it.
         record: String,
+    },
+    /// The host is not on record, and must be (`StrictHostKeyChecking yes`).
+    #[error("host `{host}`: {address} has a key that is not on record ({fingerprint})")]
+    HostKeyUnknown {
+        /// The host's name.
+        host: String,
+        /// `address:port`.
+        address: String,
+        /// SHA-256 fingerprint of the key that was shown.
+        fingerprint: String,
     },
     /// The host showed a key that is marked `@revoked`.
     #[error("host `{host}`: the host key of {address} is revoked ({record})")]
@@ -87,8 +115,38 @@ pub enum Error {
         user: String,
         /// `address:port`.
         address: String,
-        /// The key files that were offered.
+        /// The keys that were offered, and what could not be.
         tried: String,
+        /// A key was right, but is not enough.
+        wants_more: bool,
+    },
+    /// A key for this host could not be used.
+    #[error("host `{host}`: key `{}`: {cause}", path.display())]
+    Identity {
+        /// The host's name.
+        host: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// This machine does not listen where it should.
+    #[error("host `{host}`: cannot listen on {what}: {cause}")]
+    Listen {
+        /// The host's name.
+        host: String,
+        /// Where.
+        what: String,
+        /// What the system said.
+        cause: String,
+    },
+    /// sudo did not take the password.
+    #[error("host `{host}`: sudo does not accept the password of `{user}`")]
+    SudoPassword {
+        /// The host's name.
+        host: String,
+        /// The user we are logged in as.
+        user: String,
     },
     /// The connection broke.
     #[error("host `{host}`: connection lost while {doing}")]
@@ -119,14 +177,19 @@ pub enum Error {
         cause: TooMuch,
     },
     /// A command took longer than it may.
-    #[error("host `{host}`: `{command}` took longer than {seconds} s")]
+    #[error(
+        "host `{host}`: `{command}` took longer than {seconds} s{}",
+        if *ended { "" } else { ", and may still run there" }
+    )]
     Timeout {
         /// The host's name.
         host: String,
         /// The command.
         command: String,
         /// The limit.
-        seconds: u64,
+        seconds: f64,
+        /// Its processes are gone.
+        ended: bool,
     },
 }
 
@@ -136,13 +199,19 @@ impl Error {
         match self {
             Error::Resolve { .. }
             | Error::Connect { .. }
+            | Error::HungUp { .. }
             | Error::NoAnswer { .. }
             | Error::HostKeyChanged { .. }
+            | Error::HostKeyUnknown { .. }
             | Error::HostKeyRevoked { .. }
             | Error::Auth { .. }
+            | Error::Identity { .. }
             | Error::Lost { .. } => Kind::Unreachable,
-            Error::KnownHosts { .. } | Error::Key { .. } => Kind::Usage,
-            Error::Refused { .. } | Error::TooMuch { .. } => Kind::Failed,
+            Error::KnownHosts { .. } | Error::Key { .. } | Error::Config { .. } => Kind::Usage,
+            Error::Refused { .. }
+            | Error::TooMuch { .. }
+            | Error::SudoPassword { .. }
+            | Error::Listen { .. } => Kind::Failed,
             Error::Timeout { .. } => Kind::Timeout,
         }
     }
@@ -151,10 +220,16 @@ impl Error {
         match self {
             Error::Resolve { host, .. }
             | Error::Connect { host, .. }
+            | Error::HungUp { host, .. }
+            | Error::Config { host, .. }
             | Error::NoAnswer { host, .. }
             | Error::HostKeyChanged { host, .. }
+            | Error::HostKeyUnknown { host, .. }
             | Error::HostKeyRevoked { host, .. }
             | Error::Auth { host, .. }
+            | Error::Identity { host, .. }
+            | Error::SudoPassword { host, .. }
+            | Error::Listen { host, .. }
             | Error::Lost { host, .. }
             | Error::Refused { host, .. }
             | Error::TooMuch { host, .. }
@@ -169,12 +244,29 @@ impl Error {
                 address, record, ..
             } => Some(format!(
                 "somebody may be listening in. If the server was really made anew, remove its \
-                 old key ({record}) with `ssh-keygen -R '{}'` and try again",
-                known_hosts_name(address)
+                 old key ({record}) with `ssh-keygen -R '{address}'` and try again"
+            )),
+            Error::HostKeyUnknown { address, .. } => Some(format!(
+                "your SSH configuration refuses hosts that are not on record \
+                 (StrictHostKeyChecking yes); record it with `ssh {address}` or `ssh-keyscan`"
             )),
             Error::HostKeyRevoked { .. } => {
                 Some("the server must get a new host key before it is used again".to_owned())
             }
+            Error::Auth {
+                wants_more: true, ..
+            } => Some(
+                "the server wants more than a key, such as a password or a code, which hitc \
+                 cannot give; allow a key alone for this user"
+                    .to_owned(),
+            ),
+            Error::Identity { .. } => {
+                Some("name the right key with `--identity` or in ~/.ssh/config".to_owned())
+            }
+            Error::SudoPassword { .. } => Some(
+                "give the right one with `--ask-sudo-pass`, and see that the user may use sudo"
+                    .to_owned(),
+            ),
             Error::Auth { .. } => Some(
                 "name the right user with `--user`, or the right key with `--identity`".to_owned(),
             ),
@@ -184,15 +276,6 @@ impl Error {
             Error::TooMuch { .. } => Some(TooMuch::HELP.to_owned()),
             _ => None,
         }
-    }
-}
-
-/// The name under which OpenSSH keeps the key of `address:port`.
-fn known_hosts_name(address: &str) -> String {
-    match address.rsplit_once(':') {
-        Some((host, "22")) => host.to_owned(),
-        Some((host, port)) => format!("[{host}]:{port}"),
-        None => address.to_owned(),
     }
 }
 

@@ -1,11 +1,10 @@
-//! Key pairs: hitc's own, and the user's.
+//! hitc's own key pair.
 
 use std::{
     fs,
     io::Write,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use russh::keys::{self, Algorithm, PrivateKey, ssh_key::LineEnding};
@@ -75,32 +74,15 @@ fn create(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Reads a private key.
-pub(super) fn load(path: &Path) -> Result<Arc<PrivateKey>, Error> {
-    keys::load_secret_key(path, None)
-        .map(Arc::new)
-        .map_err(|error| Error::Key {
-            path: path.to_owned(),
-            cause: match error {
-                keys::Error::KeyIsEncrypted => {
-                    "it is encrypted, and hitc cannot ask for the passphrase yet; \
-                     name another key with `--identity`"
-                        .to_owned()
-                }
-                keys::Error::IO(error) => plain(error),
-                other => format!("not a private key: {other}"),
-            },
-        })
-}
-
-/// The user's own keys that exist, in OpenSSH's order (`IdentityFile` in ssh_config(5)), without
-/// encrypted ones.
-pub fn default_identities(home: &Path) -> Vec<PathBuf> {
-    ["id_rsa", "id_ecdsa", "id_ed25519"]
-        .iter()
-        .map(|name| home.join(".ssh").join(name))
-        .filter(|path| path.exists() && load(path).is_ok())
-        .collect()
+fn load(path: &Path) -> Result<PrivateKey, Error> {
+    keys::load_secret_key(path, None).map_err(|error| Error::Key {
+        path: path.to_owned(),
+        cause: match error {
+            keys::Error::KeyIsEncrypted => "hitc's own key is encrypted".to_owned(),
+            keys::Error::IO(error) => plain(error),
+            other => format!("not a private key: {other}"),
+        },
+    })
 }
 
 #[cfg(test)]

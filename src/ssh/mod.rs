@@ -3,22 +3,36 @@
 //! The only place that knows russh. It knows nothing of providers, Docker or scripts.
 
 mod channel;
+mod client;
+mod config;
 mod connection;
+mod dial;
+mod ending;
 mod error;
 mod exec;
+mod forward;
 mod key;
+mod keyring;
 mod known_hosts;
+mod line;
+mod login;
+mod offer;
+mod openssh;
 mod pool;
+mod spool;
 mod target;
-mod terminal;
 
 pub use channel::{Dialect, Stream};
+pub use config::Config;
 pub use connection::Connection;
+pub use ending::{Endings, Left};
 pub use error::Error;
-pub use exec::{Command, Input, quote};
-pub use key::{KeyPair, default_identities};
+pub use exec::{Command, Input};
+pub use forward::{Endpoint, Forward};
+pub use key::KeyPair;
 pub use known_hosts::{KnownHosts, Verdict};
+pub use line::quote;
+pub use openssh::OpenSsh;
 pub use pool::Pool;
 pub use russh::keys::PublicKey;
-pub use target::{HostKey, Target};
-pub use terminal::terminal;
+pub use target::{HostKey, Identity, Login, Target, Via};

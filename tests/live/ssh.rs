@@ -10,7 +10,7 @@ use hitc::{
     event::{Event, Events, Interface, Stream},
     process::Exit,
     provider::{Create, Local, Provider},
-    ssh::{Command, Connection, Error, HostKey, Input, PublicKey, Target},
+    ssh::{Command, Config, Connection, Endings, Error, HostKey, Input, Pool, PublicKey, Target},
     value::Value,
 };
 
@@ -42,21 +42,20 @@ async fn server(live: &Live) -> Target {
     };
     let activity = Events::new(Arc::new(Silent)).start("web", "");
     let node = provider.create(&create, &activity).await.unwrap();
-    let mut target = provider.target(&node).await.unwrap();
+    let login = provider.login(&node).await.unwrap();
+    let mut target = Config::new(&live.home()).target(&login).await.unwrap();
     target.connect_timeout = Duration::from_secs(20);
     target
 }
 
-async fn open(target: &Target) -> Connection {
+fn pool() -> Pool {
+    Pool::new(Events::silent(), None, Endings::default())
+}
+
+async fn open(target: &Target) -> Arc<Connection> {
     // sshd may still be starting.
-    let end = Instant::now() + Duration::from_secs(20);
-    loop {
-        match Connection::open(target).await {
-            Ok(connection) => return connection,
-            Err(error) => assert!(Instant::now() < end, "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let limit = Duration::from_secs(20);
+    pool().wait_for(target, limit).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,7 +109,7 @@ async fn output_status_signal_and_input() {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_commands_at_once_than_the_server_admits() {
     let live = Live::new();
-    let connection = Arc::new(open(&server(&live).await).await);
+    let connection = open(&server(&live).await).await;
     let many = (0..40).map(|n| {
         let connection = connection.clone();
         tokio::spawn(async move {
@@ -144,7 +143,7 @@ async fn a_command_that_is_dropped_gives_its_place_back() {
 async fn a_channel_that_nobody_reads_holds_nobody_up() {
     let live = Live::new();
     let connection = open(&server(&live).await).await;
-    let dialect = hitc::ssh::Dialect::Command("yes | head -c 50000000".to_owned());
+    let dialect = hitc::ssh::Dialect::Command(Box::new(Command::new("yes | head -c 50000000")));
     let unread = connection.stream(&dialect).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     let command = Command::new("echo alive");
@@ -163,7 +162,7 @@ async fn a_host_with_another_key_is_refused() {
     drop(open(&target).await);
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGS3ZmKGR4LRIQSj6qvpA4CWuTnBjzhxPdVxDyEr1W5V";
     target.host_key = HostKey::Pinned(PublicKey::from_openssh(key).unwrap());
-    let error = Connection::open(&target).await.err().unwrap();
+    let error = pool().connect(&target).await.err().unwrap();
     assert!(matches!(error, Error::HostKeyChanged { .. }), "{error}");
 }
 
@@ -187,7 +186,7 @@ async fn a_host_that_never_speaks() {
     target.address = "127.0.0.1".to_owned();
     target.port = listener.local_addr().unwrap().port();
     target.connect_timeout = Duration::from_millis(300);
-    let error = Connection::open(&target).await.err().unwrap();
+    let error = pool().connect(&target).await.err().unwrap();
     assert!(matches!(error, Error::NoAnswer { .. }), "{error}");
 }
 

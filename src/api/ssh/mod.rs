@@ -1,6 +1,7 @@
 //! `ssh::`: commands on servers. All of it is also a method of `Host`.
 
 mod files;
+mod forward;
 
 use std::{io::IsTerminal, sync::Arc, time::Duration};
 
@@ -23,7 +24,7 @@ use crate::{
     process::{Exit, Keep, Output},
     selection::Selection,
     session::Session,
-    ssh::{Command, Input, terminal},
+    ssh::{Command, Input},
 };
 
 /// How many lines of a command's complaints go into an error.
@@ -83,6 +84,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         |call: &Call, host: Host, command: ImmutableString| try_run(call, &host, &command),
     );
     files::add(&mut ssh);
+    forward::add(&mut ssh);
     ssh.method(
         "facts(host: Host) -> map",
         "What a server is: `#{hostname, os, version, kernel, architecture, cpus, memory}`; memory in
@@ -108,10 +110,9 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             let session = &call.session;
             let what = || format!("open a shell on {}", host.0.name);
             let shell = async {
-                // First with our own connection, whose errors say more.
-                session.connect(&host.0).await?;
+                let openssh = session.openssh(&host.0).await?;
                 let target = session.target(&host.0).await?;
-                terminal(&target).await.map_err(Diagnostic::from)
+                openssh.terminal(&target).await.map_err(Diagnostic::from)
             };
             call.change(what, shell).map(drop)
         },
@@ -159,17 +160,18 @@ pub(super) async fn execute(
     command: &Command,
     show: bool,
 ) -> Result<Output, Diagnostic> {
-    let connection = session.connect(&host.0).await?;
+    let settings = &session.settings;
     let command = Command {
-        timeout: session.settings.timeout,
+        timeout: command.timeout.or(settings.timeout),
+        shell: command.shell.clone().or_else(|| settings.shell.clone()),
         ..command.clone()
     };
     if !show {
-        return Ok(connection.run(&command).await?);
+        return session.exec(&host.0, &command, |_, _| ()).await;
     }
     let mut lines = Lines::new(&session.events, Some(&host.0.name));
-    let output = connection.exec(&command, |stream, bytes| lines.push(stream, bytes));
-    Ok(output.await?)
+    let output = session.exec(&host.0, &command, |stream, bytes| lines.push(stream, bytes));
+    output.await
 }
 
 /// The error for a command that failed, on a server or here.

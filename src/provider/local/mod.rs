@@ -41,15 +41,13 @@ use crate::{
     docker::{self, Change, Engine},
     event::Activity,
     project::make_private_folder,
-    ssh::{HostKey, KeyPair, Target},
+    ssh::{KeyPair, Login},
     value::{Invalid, Value},
 };
 
 /// The provider's name.
 const NAME: &str = "local";
 
-/// How long the SSH connection to a server on this machine may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server has to stop, in seconds.
 const STOP_TIMEOUT: i32 = 5;
 /// How often a lock is asked for that somebody else has.
@@ -370,16 +368,18 @@ impl Provider for Local {
             .map_err(|error| refusal(&format!("resizing `{}`", node.name), &error))
     }
 
-    async fn target(&self, node: &Node) -> Result<Target, Error> {
+    async fn login(&self, node: &Node) -> Result<Login, Error> {
         let engine = self.engine().await?;
-        Ok(Target {
+        Ok(Login {
             name: node.name.clone(),
             address: node.ip.clone(),
-            port: 22,
-            user: "root".to_owned(),
-            identities: vec![self.key()?.path],
-            host_key: HostKey::Pinned(host_key(&engine, node).await?),
-            connect_timeout: CONNECT_TIMEOUT,
+            port: Some(22),
+            user: Some("root".to_owned()),
+            identity: Some(self.key()?.path),
+            // Nobody but us knows these servers.
+            only_identity: true,
+            host_key: Some(host_key(&engine, node).await?),
+            ..Login::default()
         })
     }
 

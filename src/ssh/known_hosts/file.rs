@@ -1,13 +1,9 @@
-//! The known_hosts file: which host has which key.
-//!
-//! Our own, because the helpers of the SSH library accept revoked keys, ignore patterns, take an
-//! unreadable file for an empty one and compare comments. The format is that of sshd(8),
-//! "SSH_KNOWN_HOSTS FILE FORMAT".
+//! One known_hosts file, in the format of sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT".
 
 use std::{
-    fs::{self, File},
+    fs::{self, Metadata},
     io::{ErrorKind, Read, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
     sync::Mutex,
 };
@@ -17,33 +13,57 @@ use hmac::{Hmac, KeyInit, Mac};
 use russh::keys::{Algorithm, PublicKey};
 use sha1::Sha1;
 
-use super::Error;
-use crate::{diagnostic::plain, project::make_private_folder};
+use crate::{diagnostic::plain, project::make_private_folder, ssh::Error};
 
-/// What the file says about a host's key.
+/// What a file says about a host's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// The key is on record for the host.
     Known,
     /// Nothing is on record for the host.
     New,
-    /// Other keys are on record for the host; the first stands in this line.
+    /// Other keys are on record for the host.
     Changed {
-        /// Counted from 1.
-        line: usize,
+        /// Where the first of them stands: `file:line`.
+        record: String,
     },
-    /// The key is marked `@revoked` in this line.
+    /// The key is marked `@revoked`.
     Revoked {
-        /// Counted from 1.
-        line: usize,
+        /// Where: `file:line`.
+        record: String,
     },
 }
 
-/// A known_hosts file, read once.
+/// A known_hosts file, read when it is first needed.
 #[derive(Debug)]
-pub struct KnownHosts {
+pub(super) struct HostFile {
     path: PathBuf,
-    entries: Mutex<Option<Vec<Entry>>>,
+    content: Mutex<Option<Content>>,
+}
+
+/// What was read, and how the file looked then.
+#[derive(Debug, Default)]
+struct Content {
+    stamp: Stamp,
+    lines: usize,
+    entries: Vec<Entry>,
+}
+
+impl Content {
+    fn new(of: &Metadata, text: &str) -> Self {
+        Content {
+            stamp: stamp(of),
+            lines: text.lines().count(),
+            entries: parse(text),
+        }
+    }
+}
+
+/// Tells whether a file is still what it was: device, inode, size, time of the last change.
+type Stamp = (u64, u64, u64, i64, i64);
+
+fn stamp(of: &Metadata) -> Stamp {
+    (of.dev(), of.ino(), of.size(), of.mtime(), of.mtime_nsec())
 }
 
 #[derive(Clone, Debug)]
@@ -51,7 +71,8 @@ struct Entry {
     line: usize,
     marker: Marker,
     hosts: String,
-    key: Result<PublicKey, String>,
+    /// Its type and its data. Parsed when it matters: such files can be long.
+    key: Option<(String, String)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,75 +82,98 @@ enum Marker {
     CertAuthority,
 }
 
-impl KnownHosts {
+impl Entry {
+    fn key(&self) -> Result<PublicKey, String> {
+        let (kind, data) = self.key.as_ref().ok_or("the key is missing")?;
+        PublicKey::from_openssh(&format!("{kind} {data}"))
+            .map_err(|error| format!("not a public key: {error}"))
+    }
+}
+
+impl HostFile {
     /// The file at `path`; it need not exist.
-    pub fn new(path: impl Into<PathBuf>) -> Self {
-        KnownHosts {
-            path: path.into(),
-            entries: Mutex::new(None),
+    pub fn new(path: PathBuf) -> Self {
+        HostFile {
+            path,
+            content: Mutex::default(),
         }
     }
 
-    /// Where the file is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the file says about the key that a host shows.
-    pub fn check(&self, address: &str, port: u16, key: &PublicKey) -> Result<Verdict, Error> {
-        let name = host_name(address, port);
-        self.with_entries(|entries| self.judge(entries, &name, key))
+    /// What the file says about the key that a host of this name shows.
+    pub fn check(&self, name: &str, key: &PublicKey) -> Result<Verdict, Error> {
+        self.with_entries(|entries| self.judge(entries, name, key))
     }
 
-    /// The algorithms of the keys on record for a host: the server should be asked for these
-    /// first, or a second key of the same server looks like a changed one.
-    pub fn algorithms(&self, address: &str, port: u16) -> Result<Vec<Algorithm>, Error> {
-        let name = host_name(address, port);
+    /// The keys on record for a host; with `authorities`, those of the authorities that vouch for
+    /// it instead.
+    pub fn keys(&self, name: &str, authorities: bool) -> Result<Vec<PublicKey>, Error> {
+        let marker = if authorities {
+            Marker::CertAuthority
+        } else {
+            Marker::None
+        };
         self.with_entries(|entries| {
-            Ok(entries
+            let ours = entries
                 .iter()
-                .filter(|entry| entry.marker == Marker::None && matches(&entry.hosts, &name))
-                .filter_map(|entry| entry.key.as_ref().ok().map(PublicKey::algorithm))
-                .collect())
+                .filter(|entry| entry.marker == marker && matches(&entry.hosts, name));
+            Ok(ours.filter_map(|entry| entry.key().ok()).collect())
         })
     }
 
-    /// Records a key for a host that has none on record. If another process was faster the file
-    /// decides, so the verdict is given again.
-    pub fn add(&self, address: &str, port: u16, key: &PublicKey) -> Result<Verdict, Error> {
-        let name = host_name(address, port);
+    /// The algorithms of the keys on record for a host. What cannot be read is left to `check`.
+    pub fn algorithms(&self, name: &str) -> Result<Vec<Algorithm>, Error> {
+        let keys = self.keys(name, false)?;
+        Ok(keys.iter().map(PublicKey::algorithm).collect())
+    }
+
+    /// Records a key for a host that has none on record, its name hashed if `hashed` says so. If
+    /// another process was faster the file decides, so the verdict is given again.
+    pub fn add(&self, name: &str, key: &PublicKey, hashed: bool) -> Result<Verdict, Error> {
         if name.contains(|c: char| c.is_whitespace() || c.is_control() || ",*?!|@#".contains(c)) {
             return Err(self.fail(format!("`{name}` cannot be written as a host name")));
         }
         let text = key.to_openssh().map_err(|e| self.fail(e.to_string()))?;
         // Type and data only: a comment of the server's has no place in the user's file.
         let text: Vec<&str> = text.split(' ').take(2).collect();
-        let text = format!("{name} {}\n", text.join(" "));
+        let recorded = if hashed { hash(name) } else { name.to_owned() };
+        let text = format!("{recorded} {}\n", text.join(" "));
+        let failed = |error: std::io::Error| self.fail(plain(error));
 
-        let mut file = self.open_locked().map_err(|e| self.fail(e.to_string()))?;
-        let mut before = String::new();
-        file.read_to_string(&mut before)
-            .map_err(|e| self.fail(e.to_string()))?;
-        let entries = parse(&before);
-        let verdict = self.judge(&entries, &name, key)?;
-        if verdict == Verdict::New {
-            let newline = !before.is_empty() && !before.ends_with('\n');
-            let text = if newline { format!("\n{text}") } else { text };
-            file.seek(SeekFrom::End(0))
-                .and_then(|_| file.write_all(text.as_bytes()))
-                .map_err(|e| self.fail(e.to_string()))?;
-            before.push_str(&text);
+        let mut file = self.open_locked().map_err(failed)?;
+        let mut content = self.content.lock().map_err(|_| self.died())?;
+        let now = file.metadata().map_err(failed)?;
+        // Thousands of new hosts must not read thousands of lines each.
+        let is_current = content.as_ref().is_some_and(|c| c.stamp == stamp(&now));
+        if !is_current {
+            let mut before = String::new();
+            file.read_to_string(&mut before).map_err(failed)?;
+            *content = Some(Content::new(&now, &before));
         }
-        if let Ok(mut cached) = self.entries.lock() {
-            *cached = Some(parse(&before));
+        let content = content.get_or_insert_default();
+        let verdict = self.judge(&content.entries, name, key)?;
+        if verdict != Verdict::New {
+            return Ok(verdict);
         }
-        Ok(match verdict {
-            Verdict::New => Verdict::Known,
-            other => other,
-        })
+        let text = if ends_with_newline(&mut file).map_err(failed)? {
+            text
+        } else {
+            format!("\n{text}")
+        };
+        file.seek(SeekFrom::End(0))
+            .and_then(|_| file.write_all(text.as_bytes()))
+            .map_err(failed)?;
+        content.lines += 1;
+        let entry = parse_line(content.lines, text.trim());
+        content.entries.extend(entry);
+        content.stamp = stamp(&file.metadata().map_err(failed)?);
+        Ok(Verdict::Known)
     }
 
-    fn open_locked(&self) -> std::io::Result<File> {
+    fn open_locked(&self) -> std::io::Result<fs::File> {
         if let Some(folder) = self.path.parent() {
             make_private_folder(folder)?;
         }
@@ -148,16 +192,16 @@ impl KnownHosts {
         let mut verdict = Verdict::New;
         for entry in entries.iter().filter(|entry| matches(&entry.hosts, name)) {
             let known = entry
-                .key
-                .as_ref()
+                .key()
                 .map_err(|cause| self.fail(format!("line {}: {cause}", entry.line)))?;
             // The key itself, not its comment.
             let same = known.key_data() == key.key_data();
+            let record = || format!("{}:{}", self.path.display(), entry.line);
             match (entry.marker, same) {
-                (Marker::Revoked, true) => return Ok(Verdict::Revoked { line: entry.line }),
+                (Marker::Revoked, true) => return Ok(Verdict::Revoked { record: record() }),
                 (Marker::None, true) => verdict = Verdict::Known,
                 (Marker::None, false) if verdict == Verdict::New => {
-                    verdict = Verdict::Changed { line: entry.line };
+                    verdict = Verdict::Changed { record: record() };
                 }
                 // A certificate authority says nothing about a plain key.
                 (Marker::Revoked | Marker::None, false) | (Marker::CertAuthority, _) => {}
@@ -167,19 +211,26 @@ impl KnownHosts {
     }
 
     fn with_entries<T>(&self, read: impl FnOnce(&[Entry]) -> Result<T, Error>) -> Result<T, Error> {
-        let mut entries = self
-            .entries
-            .lock()
-            .map_err(|_| self.fail("a thread died while reading it".to_owned()))?;
-        if entries.is_none() {
-            let text = match fs::read_to_string(&self.path) {
-                Ok(text) => text,
-                Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        let mut content = self.content.lock().map_err(|_| self.died())?;
+        if content.is_none() {
+            *content = Some(match fs::File::open(&self.path) {
+                Ok(mut file) => {
+                    let mut text = String::new();
+                    let metadata = file.metadata().map_err(|e| self.fail(plain(e)))?;
+                    file.read_to_string(&mut text)
+                        .map_err(|e| self.fail(plain(e)))?;
+                    Content::new(&metadata, &text)
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => Content::default(),
                 Err(error) => return Err(self.fail(plain(error))),
-            };
-            *entries = Some(parse(&text));
+            });
         }
-        read(entries.as_deref().unwrap_or_default())
+        let entries = content.as_ref().map(|content| content.entries.as_slice());
+        read(entries.unwrap_or_default())
+    }
+
+    fn died(&self) -> Error {
+        self.fail("a thread died while reading it".to_owned())
     }
 
     fn fail(&self, cause: String) -> Error {
@@ -190,8 +241,32 @@ impl KnownHosts {
     }
 }
 
-/// The name a host has in the file: lower case, with its port unless that is 22.
-fn host_name(address: &str, port: u16) -> String {
+fn ends_with_newline(file: &mut fs::File) -> std::io::Result<bool> {
+    if file.metadata()?.len() == 0 {
+        return Ok(true);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last == *b"\n")
+}
+
+/// A name as `HashKnownHosts` of ssh_config(5) has it.
+fn hash(name: &str) -> String {
+    let salt: [u8; 20] = std::array::from_fn(|_| fastrand::u8(..));
+    let code = Hmac::<Sha1>::new_from_slice(&salt).map(|mut mac| {
+        mac.update(name.as_bytes());
+        BASE64.encode(&mac.finalize().into_bytes())
+    });
+    match code {
+        Ok(code) => format!("|1|{}|{code}", BASE64.encode(&salt)),
+        // HMAC takes keys of any length.
+        Err(_) => name.to_owned(),
+    }
+}
+
+/// The name a host has in such files: lower case, with its port unless that is 22.
+pub(super) fn host_name(address: &str, port: u16) -> String {
     let address = address.to_lowercase();
     match port {
         22 => address,
@@ -220,16 +295,12 @@ fn parse_line(line: usize, text: &str) -> Option<Entry> {
     if marker != Marker::None {
         word = words.next()?;
     }
-    let key = match (words.next(), words.next()) {
-        (Some(kind), Some(data)) => PublicKey::from_openssh(&format!("{kind} {data}"))
-            .map_err(|error| format!("not a public key: {error}")),
-        _ => Err("the key is missing".to_owned()),
-    };
+    let key = words.next().zip(words.next());
     Some(Entry {
         line,
         marker,
         hosts: word.to_owned(),
-        key,
+        key: key.map(|(kind, data)| (kind.to_owned(), data.to_owned())),
     })
 }
 
@@ -261,7 +332,7 @@ fn matches_hashed(hashed: &str, name: &str) -> Option<bool> {
 }
 
 /// `*` is any text, `?` any character.
-fn wildcard(pattern: &str, text: &str) -> bool {
+pub fn wildcard(pattern: &str, text: &str) -> bool {
     match pattern.chars().next() {
         None => text.is_empty(),
         Some('*') => {
@@ -296,9 +367,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("known_hosts");
         fs::write(&path, lines).unwrap();
-        KnownHosts::new(path)
-            .check("Web.example.com", 22, &key(A))
-            .unwrap()
+        let verdict = HostFile::new(path.clone()).check(&host_name("Web.example.com", 22), &key(A));
+        let short = |record: String| record.replace(path.to_str().unwrap(), "file");
+        match verdict.unwrap() {
+            Verdict::Changed { record } => Verdict::Changed {
+                record: short(record),
+            },
+            Verdict::Revoked { record } => Verdict::Revoked {
+                record: short(record),
+            },
+            verdict => verdict,
+        }
     }
 
     #[test]
@@ -321,12 +400,17 @@ mod tests {
 
     #[test]
     fn changed_revoked_and_several() {
-        let changed = Verdict::Changed { line: 2 };
+        let changed = Verdict::Changed {
+            record: "file:2".to_owned(),
+        };
         assert_eq!(verdict(&format!("\nweb.example.com {B}\n")), changed);
         let both = format!("web.example.com {B}\nweb.example.com {A}\n");
         assert_eq!(verdict(&both), Verdict::Known);
         let revoked = format!("web.example.com {A}\n@revoked * {A}\n");
-        assert_eq!(verdict(&revoked), Verdict::Revoked { line: 2 });
+        let expected = Verdict::Revoked {
+            record: "file:2".to_owned(),
+        };
+        assert_eq!(verdict(&revoked), expected);
         assert_eq!(verdict(&format!("@revoked * {B}\n")), Verdict::New);
         assert_eq!(verdict(&format!("@cert-authority * {A}\n")), Verdict::New);
     }
@@ -339,7 +423,13 @@ mod tests {
         let hash = BASE64.encode(&mac.finalize().into_bytes());
         let line = format!("|1|{}|{hash} {A}\n", BASE64.encode(&salt));
         assert_eq!(verdict(&line), Verdict::Known);
-        assert_eq!(verdict(&line.replace(A, B)), Verdict::Changed { line: 1 });
+        let changed = Verdict::Changed {
+            record: "file:1".to_owned(),
+        };
+        assert_eq!(verdict(&line.replace(A, B)), changed);
+        // As we write them ourselves.
+        let line = format!("{} {A}\n", super::hash("web.example.com"));
+        assert_eq!(verdict(&line), Verdict::Known);
     }
 
     #[test]
@@ -347,7 +437,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("known_hosts");
         fs::write(&path, "web ssh-ed25519 nonsense\n").unwrap();
-        let error = KnownHosts::new(path).check("web", 22, &key(A)).unwrap_err();
+        let error = HostFile::new(path).check("web", &key(A)).unwrap_err();
         assert!(error.to_string().contains("line 1: not a public key"));
     }
 
@@ -355,7 +445,7 @@ mod tests {
     fn an_unreadable_file_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         // A folder in its place cannot be read, not even by root.
-        let error = KnownHosts::new(folder.path()).check("web", 22, &key(A));
+        let error = HostFile::new(folder.path().to_owned()).check("web", &key(A));
         assert!(matches!(error, Err(Error::KnownHosts { .. })));
     }
 
@@ -363,15 +453,20 @@ mod tests {
     fn keys_are_added_once_and_whole() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ssh/known_hosts");
-        let first = KnownHosts::new(&path);
-        let second = KnownHosts::new(&path);
-        assert_eq!(second.check("web", 22, &key(A)).unwrap(), Verdict::New);
-        assert_eq!(first.add("web", 22, &key(A)).unwrap(), Verdict::Known);
+        let first = HostFile::new(path.clone());
+        let second = HostFile::new(path.clone());
+        assert_eq!(second.check("web", &key(A)).unwrap(), Verdict::New);
+        assert_eq!(first.add("web", &key(A), false).unwrap(), Verdict::Known);
         // Another process that saw the file before does not write it again, nor another key.
-        assert_eq!(second.add("web", 22, &key(A)).unwrap(), Verdict::Known);
-        let changed = Verdict::Changed { line: 1 };
-        assert_eq!(second.add("web", 22, &key(B)).unwrap(), changed);
-        assert_eq!(first.add("web", 2222, &key(B)).unwrap(), Verdict::Known);
+        assert_eq!(second.add("web", &key(A), false).unwrap(), Verdict::Known);
+        let changed = Verdict::Changed {
+            record: format!("{}:1", path.display()),
+        };
+        assert_eq!(second.add("web", &key(B), false).unwrap(), changed);
+        assert_eq!(
+            first.add(&host_name("web", 2222), &key(B), false).unwrap(),
+            Verdict::Known
+        );
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text, format!("web {A}\n[web]:2222 {B}\n"));
     }
@@ -379,9 +474,9 @@ mod tests {
     #[test]
     fn a_name_cannot_pin_a_key_elsewhere() {
         let folder = tempfile::tempdir().unwrap();
-        let hosts = KnownHosts::new(folder.path().join("known_hosts"));
+        let hosts = HostFile::new(folder.path().join("known_hosts"));
         for name in ["a\nb", "a,b", "a b", "*", "|1|x"] {
-            assert!(hosts.add(name, 22, &key(A)).is_err(), "{name:?}");
+            assert!(hosts.add(name, &key(A), false).is_err(), "{name:?}");
         }
         assert!(!hosts.path().exists());
     }
@@ -391,8 +486,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("known_hosts");
         fs::write(&path, format!("a {A}")).unwrap();
-        let hosts = KnownHosts::new(&path);
-        hosts.add("b", 22, &key(B)).unwrap();
+        let hosts = HostFile::new(path.clone());
+        hosts.add("b", &key(B), false).unwrap();
         assert_eq!(
             fs::read_to_string(&path).unwrap(),
             format!("a {A}\nb {B}\n")

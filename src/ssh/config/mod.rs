@@ -1,0 +1,431 @@
+//! `~/.ssh/config` and `/etc/ssh/ssh_config`, with OpenSSH's own meaning.
+//!
+//! OpenSSH itself is asked what they say of a host (`ssh -G`), once for all hosts of which they
+//! say the same. On a machine without it, `Host`, `Include` and plain values are read by
+//! ourselves, and `Match` is an error.
+
+mod answer;
+mod scan;
+
+use std::{
+    collections::HashMap,
+    env, fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use answer::Answer;
+use scan::{Scan, words};
+use tokio::{io::AsyncWriteExt, process::Command, sync::OnceCell};
+
+use super::{Error, HostKey, Identity, KnownHosts, Login, OpenSsh, Target, Via, openssh::includes};
+use crate::diagnostic::plain;
+
+/// How long a server may take to answer, unless the configuration says it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a server may be silent, unless the configuration says it. Three times that, and the
+/// connection counts as lost.
+const KEEPALIVE: Duration = Duration::from_secs(15);
+/// How many servers may stand between us and another.
+const HOPS: usize = 8;
+/// The configuration of the machine.
+const SYSTEM: &str = "/etc/ssh/ssh_config";
+/// The keys that OpenSSH offers unless others are named (`IdentityFile` in ssh_config(5)).
+const IDENTITIES: [&str; 3] = ["~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed25519"];
+
+/// Where the user's known hosts are, unless other files are named.
+const DEFAULT_HOSTS: [&str; 2] = [".ssh/known_hosts", ".ssh/known_hosts2"];
+
+type Known = Arc<OnceCell<Arc<Answer>>>;
+
+/// The user's configuration of SSH. What it says is kept for the run.
+#[derive(Debug)]
+pub struct Config {
+    home: PathBuf,
+    scan: OnceCell<Arc<Scan>>,
+    answers: Mutex<HashMap<String, Known>>,
+    known_hosts: Mutex<HashMap<String, Arc<KnownHosts>>>,
+}
+
+impl Config {
+    /// The configuration of the user with this home folder.
+    pub fn new(home: &Path) -> Self {
+        Config {
+            home: home.to_owned(),
+            scan: OnceCell::new(),
+            answers: Mutex::default(),
+            known_hosts: Mutex::default(),
+        }
+    }
+
+    /// How to reach a server: what is known of it, completed by the configuration.
+    pub async fn target(&self, login: &Login) -> Result<Target, Error> {
+        self.hop(login, 0).await
+    }
+
+    /// The system's own SSH client with the settings of a server.
+    pub fn openssh(&self, target: &Target) -> Result<OpenSsh, Error> {
+        OpenSsh::new(target, &self.files())
+    }
+
+    fn files(&self) -> [PathBuf; 2] {
+        [self.home.join(".ssh/config"), PathBuf::from(SYSTEM)]
+    }
+
+    async fn hop(&self, login: &Login, depth: usize) -> Result<Target, Error> {
+        let answer = self.ask(login).await?;
+        let tokens = Tokens::new(&self.home, login, &answer);
+        let via = if depth < HOPS {
+            self.via(login, &answer, &tokens, depth).await?
+        } else {
+            return Err(Error::Config {
+                host: login.name.clone(),
+                cause: format!("more than {HOPS} servers stand in between (ProxyJump)"),
+            });
+        };
+        let seconds = |keyword: &str, default: Duration| {
+            let set = answer.get(keyword).and_then(|text| text.parse().ok());
+            set.filter(|seconds| *seconds > 0)
+                .map_or(default, Duration::from_secs)
+        };
+        let host_key = match &login.host_key {
+            Some(key) => HostKey::Pinned(key.clone()),
+            None => HostKey::KnownHosts {
+                hosts: self.hosts(&answer, &tokens),
+                alias: answer.some("hostkeyalias").map(|text| tokens.fill(text)),
+            },
+        };
+        Ok(Target {
+            name: login.name.clone(),
+            identities: self.identities(login, &answer, &tokens),
+            certificates: if login.only_identity {
+                Vec::new()
+            } else {
+                let files = answer.all("certificatefile").iter();
+                files.map(|text| tokens.path(text)).collect()
+            },
+            agent: if login.only_identity && !login.forward_agent {
+                None
+            } else {
+                agent(&answer, &tokens)
+            },
+            identities_only: login.only_identity || answer.yes("identitiesonly"),
+            host_key,
+            via,
+            connect_timeout: seconds("connecttimeout", CONNECT_TIMEOUT),
+            keepalive: seconds("serveraliveinterval", KEEPALIVE),
+            forward_agent: login.forward_agent || answer.yes("forwardagent"),
+            alias: tokens.alias,
+            address: tokens.address,
+            port: tokens.port,
+            user: tokens.user,
+        })
+    }
+
+    fn identities(&self, login: &Login, answer: &Answer, tokens: &Tokens) -> Vec<Identity> {
+        let named = |path| Identity { path, named: true };
+        let mut identities: Vec<Identity> = login.identity.clone().map(named).into_iter().collect();
+        if login.only_identity {
+            return identities;
+        }
+        let configured = answer.all("identityfile");
+        // What `ssh -G` prints when nobody named any.
+        let is_default = configured.is_empty()
+            || IDENTITIES
+                .iter()
+                .all(|path| configured.iter().any(|c| c == path));
+        if is_default && login.identity.is_none() {
+            identities.extend(IDENTITIES.iter().map(|path| Identity {
+                path: self.home.join(&path[2..]),
+                named: false,
+            }));
+        } else if !is_default {
+            let configured = configured.iter().filter(|text| *text != "none");
+            identities.extend(configured.map(|text| named(tokens.path(text))));
+        }
+        let mut seen = Vec::new();
+        identities.retain(|identity| {
+            let is_new = !seen.contains(&identity.path);
+            seen.push(identity.path.clone());
+            is_new
+        });
+        identities
+    }
+
+    async fn via(
+        &self,
+        login: &Login,
+        answer: &Answer,
+        tokens: &Tokens,
+        depth: usize,
+    ) -> Result<Via, Error> {
+        let jump = match &login.jump {
+            Some(jump) if jump.eq_ignore_ascii_case("none") => return Ok(Via::Direct),
+            Some(jump) => Some(jump.clone()),
+            None => answer.some("proxyjump").map(|text| tokens.fill(text)),
+        };
+        let Some(jump) = jump else {
+            let command = answer.some("proxycommand");
+            return Ok(command.map_or(Via::Direct, |text| Via::Command(tokens.fill(text))));
+        };
+        // The last one is next to the server; it is reached through those before it, the first
+        // one as the configuration says.
+        let (before, last) = match jump.rsplit_once(',') {
+            Some((before, last)) => (Some(before.to_owned()), last.trim()),
+            None => (None, jump.trim()),
+        };
+        let (user, address, port) = split_address(last).ok_or_else(|| Error::Config {
+            host: login.name.clone(),
+            cause: format!("`{last}` is no server to go through (ProxyJump)"),
+        })?;
+        let hop = Login {
+            name: address.clone(),
+            address,
+            user,
+            port,
+            jump: before,
+            ..Login::default()
+        };
+        let hop = Box::pin(self.hop(&hop, depth + 1)).await?;
+        Ok(Via::Jump(Arc::new(hop)))
+    }
+
+    /// The known_hosts files of a host: those with the same settings are read once.
+    fn hosts(&self, answer: &Answer, tokens: &Tokens) -> Arc<KnownHosts> {
+        let mut files = Vec::new();
+        for keyword in ["userknownhostsfile", "globalknownhostsfile"] {
+            let named = answer.get(keyword).map(words).unwrap_or_default();
+            let named = named.iter().filter(|text| *text != "none");
+            // OpenSSH prints its default with the home folder that it found by itself.
+            let is_default = |text: &&String| text.ends_with("/.ssh/known_hosts2");
+            if keyword == "userknownhostsfile" && named.clone().any(|text| is_default(&text)) {
+                files.extend(DEFAULT_HOSTS.map(|name| self.home.join(name)));
+                continue;
+            }
+            files.extend(named.map(|text| tokens.path(text)));
+        }
+        if files.is_empty() {
+            files.extend(DEFAULT_HOSTS.map(|name| self.home.join(name)));
+        }
+        let strict = answer.yes("stricthostkeychecking");
+        let hash = answer.yes("hashknownhosts");
+        let key = format!("{files:?} {strict} {hash}");
+        let mut known = self
+            .known_hosts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        known
+            .entry(key)
+            .or_insert_with(|| Arc::new(KnownHosts::new(files, strict, hash)))
+            .clone()
+    }
+
+    async fn ask(&self, login: &Login) -> Result<Arc<Answer>, Error> {
+        let fail = |cause: String| Error::Config {
+            host: login.name.clone(),
+            cause,
+        };
+        let files = self.files();
+        let scan = self.scan.get_or_try_init(|| async {
+            // As OpenSSH: whoever can write it could make us run a program.
+            refuse_writable(&files[0])?;
+            Scan::read(&files).map(Arc::new)
+        });
+        let scan = scan.await.map_err(fail)?;
+        let host = &login.address;
+        let alike = scan.alike(host);
+        let key = format!(
+            "{:?} {:?} {:?} {}",
+            login.user,
+            login.port,
+            login.identity,
+            match &alike {
+                Some(blocks) => format!("{blocks:?}"),
+                None => host.clone(),
+            }
+        );
+        let slot = self
+            .answers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(key)
+            .or_default()
+            .clone();
+        let answer = slot.get_or_try_init(|| async {
+            match ask_openssh(login, &files).await {
+                Ok(answer) => Ok(Arc::new(answer)),
+                Err(Refusal::NoOpenSsh) => scan.answer(host).map(Arc::new).map_err(|cause| {
+                    fail(format!(
+                        "{cause}; install OpenSSH's client (openssh-client)"
+                    ))
+                }),
+                Err(Refusal::Said(cause)) => Err(fail(cause)),
+            }
+        });
+        let answer = answer.await?;
+        // Shared by hosts that differ in their address only.
+        Ok(answer.clone())
+    }
+}
+
+/// Where our agent listens, by the configuration and the environment.
+fn agent(answer: &Answer, tokens: &Tokens) -> Option<PathBuf> {
+    let ours = || env::var_os("SSH_AUTH_SOCK").map(PathBuf::from);
+    match answer.get("identityagent") {
+        Some(text) if text.eq_ignore_ascii_case("none") => None,
+        Some("SSH_AUTH_SOCK") | None => ours(),
+        Some(text) => match text.strip_prefix('$') {
+            Some(name) => env::var_os(name.trim_matches(['{', '}'])).map(PathBuf::from),
+            None => Some(tokens.path(text)),
+        },
+    }
+}
+
+fn refuse_writable(path: &Path) -> Result<(), String> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.mode() & 0o022 != 0 => Err(format!(
+            "{0}: others can write it; take that from them with `chmod go-w {0}`",
+            path.display()
+        )),
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(format!("{}: {}", path.display(), plain(error))),
+    }
+}
+
+enum Refusal {
+    NoOpenSsh,
+    Said(String),
+}
+
+/// Asks OpenSSH.
+async fn ask_openssh(login: &Login, files: &[PathBuf]) -> Result<Answer, Refusal> {
+    let said = |error: io::Error| Refusal::Said(format!("`ssh -G`: {}", plain(error)));
+    let mut command = Command::new("ssh");
+    command.args(["-G", "-F", "/dev/stdin"]);
+    if let Some(user) = &login.user {
+        command.args(["-l", user]);
+    }
+    if let Some(port) = login.port {
+        command.args(["-p", &port.to_string()]);
+    }
+    let child = command
+        .args(["--", &login.address])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn();
+    let mut child = match child {
+        Ok(child) => child,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Refusal::NoOpenSsh),
+        Err(error) => return Err(said(error)),
+    };
+    if let Some(mut stdin) = child.stdin.take() {
+        let lines = includes(files);
+        stdin.write_all(lines.as_bytes()).await.map_err(said)?;
+    }
+    let output = child.wait_with_output().await.map_err(said)?;
+    if output.status.success() {
+        return Ok(Answer::parse(&String::from_utf8_lossy(&output.stdout)));
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let first = stderr.lines().next().unwrap_or("`ssh -G` failed");
+    Err(Refusal::Said(first.to_owned()))
+}
+
+/// `[USER@]HOST[:PORT]`, also as `ssh://`; an IPv6 address with a port stands in brackets.
+fn split_address(text: &str) -> Option<(Option<String>, String, Option<u16>)> {
+    let text = text.strip_prefix("ssh://").unwrap_or(text);
+    let (user, rest) = match text.rsplit_once('@') {
+        Some((user, rest)) => (Some(user.to_owned()), rest),
+        None => (None, text),
+    };
+    let (address, port) = if let Some(rest) = rest.strip_prefix('[') {
+        let (address, port) = rest.split_once(']')?;
+        (address, port.strip_prefix(':'))
+    } else {
+        match rest.split_once(':') {
+            Some((_, port)) if port.contains(':') => (rest, None),
+            Some((address, port)) => (address, Some(port)),
+            None => (rest, None),
+        }
+    };
+    let is_bad = |c: char| c.is_whitespace() || c.is_control();
+    if address.is_empty() || address.starts_with('-') || text.contains(is_bad) {
+        return None;
+    }
+    let port = match port {
+        Some(port) => Some(port.parse().ok()?),
+        None => None,
+    };
+    Some((user, address.to_owned(), port))
+}
+
+/// What `%h` and its like stand for (TOKENS in ssh_config(5)).
+struct Tokens {
+    home: PathBuf,
+    alias: String,
+    address: String,
+    port: u16,
+    user: String,
+    local_user: String,
+}
+
+impl Tokens {
+    fn new(home: &Path, login: &Login, answer: &Answer) -> Self {
+        let local_user = ["USER", "LOGNAME"]
+            .iter()
+            .find_map(|name| env::var(name).ok())
+            .unwrap_or_else(|| "root".to_owned());
+        // Another name than its own was configured; or the answer was given for another host
+        // of the same kind.
+        let address = match (answer.get("hostname"), answer.get("host")) {
+            (Some(hostname), Some(asked)) if !hostname.eq_ignore_ascii_case(asked) => hostname,
+            (Some(hostname), None) => hostname,
+            _ => &login.address,
+        };
+        let port = answer.get("port").and_then(|text| text.parse().ok());
+        let user = login.user.as_deref().or(answer.get("user"));
+        Tokens {
+            home: home.to_owned(),
+            alias: login.address.clone(),
+            address: address.to_owned(),
+            port: login.port.or(port).unwrap_or(22),
+            user: user.unwrap_or(&local_user).to_owned(),
+            local_user,
+        }
+    }
+
+    fn fill(&self, text: &str) -> String {
+        let mut filled = String::new();
+        let mut rest = text.chars();
+        while let Some(c) = rest.next() {
+            if c != '%' {
+                filled.push(c);
+                continue;
+            }
+            match rest.next() {
+                Some('h') => filled.push_str(&self.address),
+                Some('n' | 'k') => filled.push_str(&self.alias),
+                Some('p') => filled.push_str(&self.port.to_string()),
+                Some('r') => filled.push_str(&self.user),
+                Some('u') => filled.push_str(&self.local_user),
+                Some('d') => filled.push_str(&self.home.to_string_lossy()),
+                Some('%') | None => filled.push('%'),
+                Some(other) => filled.extend(['%', other]),
+            }
+        }
+        filled
+    }
+
+    fn path(&self, text: &str) -> PathBuf {
+        match text.trim_matches('"').strip_prefix("~/") {
+            Some(rest) => self.home.join(self.fill(rest)),
+            None => PathBuf::from(self.fill(text.trim_matches('"'))),
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What is sent to a server to run a command there: one builder for folder, environment, user,
+//! sudo and shell.
+
+use super::Command;
+
+/// The variable by which the processes of a command are found, to end them.
+pub(super) const MARK: &str = "HITC_RUN";
+
+/// The words by which the one who waits for sudo's question and the one who asks understand each
+/// other. Random, so that no output is taken for them.
+#[derive(Clone, Debug)]
+pub(super) struct Tokens {
+    /// sudo asks for the password.
+    pub question: String,
+    /// The command begins.
+    pub ready: String,
+}
+
+/// What is sent, and what goes before the command's own input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wire {
+    pub line: String,
+    pub input: Vec<u8>,
+}
+
+/// Builds the line for a user's login shell, whichever that is.
+///
+/// The innermost shell reads the values of environment variables from its standard input: other
+/// users can see the arguments of a process.
+pub(super) fn wire(
+    command: &Command,
+    login_user: &str,
+    mark: Option<&str>,
+    tokens: Option<&Tokens>,
+) -> Wire {
+    let mut script = String::new();
+    let mut input = Vec::new();
+    if let Some(tokens) = tokens {
+        script.push_str(&format!("printf %s {} >&2\n", tokens.ready));
+    }
+    for (name, value) in &command.environment {
+        // The dot keeps line ends at the end of the value, which `$(…)` would cut off.
+        script.push_str(&format!(
+            "IFS= read -r {name} && {name}=$(printf %b. \"${name}\") && {name}=${{{name}%.}} && export {name}\n"
+        ));
+        for byte in value.bytes().filter(|byte| *byte != 0) {
+            if byte.is_ascii_alphanumeric() {
+                input.push(byte);
+            } else {
+                input.extend(format!("\\0{byte:03o}").bytes());
+            }
+        }
+        input.push(b'\n');
+    }
+    if let Some(folder) = &command.folder {
+        // A folder such as `-x` is no option.
+        let folder = if folder.starts_with('-') {
+            format!("./{folder}")
+        } else {
+            folder.clone()
+        };
+        script.push_str(&format!("cd {} || exit\n", quote(&folder)));
+    }
+    script.push_str(&command.line);
+
+    let shell = command.shell.as_deref().unwrap_or("sh");
+    let mark = mark.map_or(String::new(), |mark| format!("env {MARK}={mark} "));
+    let shell = format!("{mark}{} -c {}", quote(shell), quote(&script));
+    let wanted = command
+        .user
+        .as_deref()
+        .or_else(|| command.sudo.then_some("root"))
+        .filter(|user| *user != login_user);
+    let line = match wanted {
+        None => shell,
+        // Root needs no sudo, which may not be there.
+        Some(user) if login_user == "root" => {
+            format!(
+                "su -s /bin/sh -c {} -- {}",
+                quote(&format!("exec {shell}")),
+                quote(user)
+            )
+        }
+        Some(user) => {
+            let user = if user == "root" {
+                String::new()
+            } else {
+                format!("-u {} ", quote(user))
+            };
+            let ask = match tokens {
+                // `-S`: the question goes to standard error, the answer is read from standard
+                // input.
+                Some(tokens) => format!("-S -p {}", tokens.question),
+                // sudo that wants a password fails instead of waiting for one.
+                None => "-n".to_owned(),
+            };
+            format!("sudo {ask} -H {user}-- {shell}")
+        }
+    };
+    Wire {
+        line: format!("exec {line}"),
+        input,
+    }
+}
+
+/// Whether a command needs sudo for this user.
+pub(super) fn needs_sudo(command: &Command, login_user: &str) -> bool {
+    let wanted = command.user.as_deref().unwrap_or("root");
+    login_user != "root" && wanted != login_user && (command.sudo || command.user.is_some())
+}
+
+/// Quotes a word for a shell: any of sh, bash, dash, ksh, zsh and fish.
+///
+/// Between single quotes fish, alone among them, gives the backslash a meaning; so backslashes
+/// stand outside. A NUL cannot be part of an argument; it is left out.
+pub fn quote(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@,+".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    let mut quoted = String::from("'");
+    for c in word.chars() {
+        match c {
+            '\0' => {}
+            '\'' => quoted.push_str("'\\''"),
+            '\\' => quoted.push_str("'\\\\'"),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('\'');
+    quoted
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn line(command: &Command, user: &str) -> String {
+        wire(command, user, None, None).line
+    }
+
+    #[test]
+    fn sudo_only_when_needed() {
+        let command = Command::root("echo 'a b'");
+        assert_eq!(line(&command, "root"), r"exec sh -c 'echo '\''a b'\'''");
+        assert_eq!(
+            line(&command, "admin"),
+            r"exec sudo -n -H -- sh -c 'echo '\''a b'\'''"
+        );
+        let other = Command {
+            user: Some("www".to_owned()),
+            ..Command::new("id")
+        };
+        assert_eq!(line(&other, "admin"), "exec sudo -n -H -u www -- sh -c id");
+        assert_eq!(line(&other, "www"), "exec sh -c id");
+        assert_eq!(
+            line(&other, "root"),
+            "exec su -s /bin/sh -c 'exec sh -c id' -- www"
+        );
+    }
+
+    #[test]
+    fn values_are_not_arguments() {
+        let command = Command {
+            environment: vec![("TOKEN".to_owned(), "s3cret\n".to_owned())],
+            ..Command::new("env")
+        };
+        let wire = wire(&command, "root", Some("x1"), None);
+        assert!(!wire.line.contains("s3cret"), "{}", wire.line);
+        assert!(wire.line.starts_with("exec env HITC_RUN=x1 sh -c"));
+        assert_eq!(wire.input, b"s3cret\\0012\n");
+    }
+
+    /// What this machine's shell makes of a command, with the values that it is given.
+    fn run(command: &Command, shell: &str) -> String {
+        use std::io::Write;
+        let wire = wire(command, "root", Some("x"), None);
+        let mut child = std::process::Command::new(shell)
+            .args(["-c", &wire.line])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(&wire.input).unwrap();
+        let output = child.wait_with_output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+
+        #[test]
+        fn any_text_survives(word in "[^\0]{0,12}", value in "[^\0]{0,12}", nasty in r#"['"\\$`!\n -]{0,8}"#) {
+            let word = format!("{word}{nasty}");
+            let command = Command {
+                environment: vec![("VALUE".to_owned(), format!("{nasty}{value}"))],
+                folder: Some("/".to_owned()),
+                ..Command::new(format!("printf %s {} \"$VALUE\"; pwd", quote(&word)))
+            };
+            let expected = format!("{word}{nasty}{value}/\n");
+            prop_assert_eq!(run(&command, "sh"), expected.clone());
+            prop_assert_eq!(run(&command, "bash"), expected);
+        }
+    }
+}
