@@ -78,12 +78,16 @@ pub enum Event {
     },
     /// A task begins that runs on so many hosts; none if it runs on this machine.
     Hosts(usize),
+    /// A task has ended on this host, or a command that was run on many.
+    Ended(String),
     /// What a dry run did not do.
     WouldDo(String),
     /// What comes next.
     Heading(String),
     /// Something worth a line.
     Note(String),
+    /// Something for those who want to know more (`-v`).
+    Detail(String),
     /// Something the user should look at.
     Warning(String),
     /// The plan of an ensemble, as text.
@@ -194,6 +198,11 @@ impl Events {
     /// Says something worth a line.
     pub fn note(&self, text: impl Into<String>) {
         self.emit(Event::Note(text.into()));
+    }
+
+    /// Says something to those who want to know more.
+    pub fn detail(&self, text: impl Into<String>) {
+        self.emit(Event::Detail(text.into()));
     }
 
     /// Says something that the user should look at.

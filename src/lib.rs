@@ -12,6 +12,7 @@ mod docker;
 mod ensemble;
 mod environment;
 pub mod event;
+mod fleet;
 mod iptables;
 mod parallel;
 pub mod process;

@@ -9,8 +9,6 @@ use std::{
     thread,
 };
 
-use crate::cancel::Cancel;
-
 /// The stack of a thread that runs scripts. In a debug build 64 nested calls need over 2 MiB;
 /// running out of stack would end the process. Pages that are not used are not there.
 const STACK: usize = 16 * 1024 * 1024;
@@ -31,18 +29,17 @@ pub fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
 }
 
 /// Does the same work for each item, on as many threads at once as `forks`. The results come in
-/// the order of the items; there is none for an item that was not begun because the user wants it
-/// to end.
+/// the order of the items; there is none for an item that was not begun because of `stop`.
 pub fn each<I: Sync, T: Send>(
     items: &[I],
     forks: usize,
-    cancel: &Cancel,
+    stop: impl Fn() -> bool + Sync,
     work: impl Fn(&I) -> T + Sync,
 ) -> io::Result<Vec<Option<T>>> {
     let next = AtomicUsize::new(0);
     let results: Vec<Mutex<Option<T>>> = items.iter().map(|_| Mutex::new(None)).collect();
     let take = || {
-        while !cancel.is_stopping() {
+        while !stop() {
             let at = next.fetch_add(1, Ordering::Relaxed);
             let (Some(item), Some(result)) = (items.get(at), results.get(at)) else {
                 break;
@@ -75,29 +72,41 @@ pub fn each<I: Sync, T: Send>(
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::{
+        sync::atomic::AtomicBool,
+        time::{Duration, Instant},
+    };
 
     use super::*;
 
     #[test]
     fn in_order_and_at_once() {
         let started = Instant::now();
-        let results = each(&[3, 1, 2], 3, &Cancel::default(), |n| {
-            thread::sleep(Duration::from_millis(50 * n));
-            *n
-        });
+        let results = each(
+            &[3, 1, 2],
+            3,
+            || false,
+            |n| {
+                thread::sleep(Duration::from_millis(50 * n));
+                *n
+            },
+        );
         assert_eq!(results.unwrap(), [Some(3), Some(1), Some(2)]);
         assert!(started.elapsed() < Duration::from_millis(290));
     }
 
     #[test]
     fn nothing_begins_after_the_end() {
-        let cancel = Cancel::default();
-        let _scope = cancel.scope();
-        let results = each(&[1, 2, 3], 1, &cancel, |n| {
-            cancel.interrupt();
-            *n
-        });
+        let stop = AtomicBool::new(false);
+        let results = each(
+            &[1, 2, 3],
+            1,
+            || stop.load(Ordering::SeqCst),
+            |n| {
+                stop.store(true, Ordering::SeqCst);
+                *n
+            },
+        );
         assert_eq!(results.unwrap(), [Some(1), None, None]);
     }
 }

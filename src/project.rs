@@ -41,6 +41,8 @@ pub struct Project {
 /// The names of the servers that were there when they were listed last. A convenience for
 /// completion, and nothing else.
 const SEEN: &str = "seen";
+/// The servers on which the last run did not go well.
+const FAILED: &str = "failed";
 
 impl Project {
     /// Finds the project by walking up from `from`.
@@ -75,21 +77,40 @@ impl Project {
 
     /// Remembers which servers there are.
     pub fn see_servers(&self, names: &[&str]) {
-        let names = names.join("\n");
         // Completion goes without.
-        let _ =
-            make_private_folder(&self.data.join(SEEN)).and_then(|()| fs::write(self.seen(), names));
+        let _ = self.remember(SEEN, &names.join("\n"));
     }
 
     /// The servers that there were when they were listed last.
     pub fn seen_servers(&self) -> Vec<String> {
-        let names = fs::read_to_string(self.seen()).unwrap_or_default();
-        names.lines().map(str::to_owned).collect()
+        self.recall(SEEN)
     }
 
-    fn seen(&self) -> PathBuf {
+    /// Remembers on which servers a run did not go well, or that it did not get to.
+    pub fn remember_failed(&self, names: &[&str]) {
+        // `--failed` goes without.
+        let _ = self.remember(FAILED, &names.join("\n"));
+    }
+
+    /// The servers on which the last run did not go well, or that it did not get to.
+    pub fn failed_servers(&self) -> Vec<String> {
+        self.recall(FAILED)
+    }
+
+    fn remember(&self, what: &str, text: &str) -> io::Result<()> {
+        make_private_folder(&self.data.join(what))?;
+        fs::write(self.remembered(what), text)
+    }
+
+    fn recall(&self, what: &str) -> Vec<String> {
+        let text = fs::read_to_string(self.remembered(what)).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Where something is remembered about this project.
+    pub fn remembered(&self, what: &str) -> PathBuf {
         let digest = Sha256::digest(self.root.as_os_str().as_encoded_bytes());
-        self.data.join(SEEN).join(HEXLOWER.encode(&digest[..8]))
+        self.data.join(what).join(HEXLOWER.encode(&digest[..8]))
     }
 
     /// All files of the project with one of these endings, relative to its folder, sorted. Hidden

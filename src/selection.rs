@@ -1,4 +1,4 @@
-//! Which servers a task runs on: `-H`, `-R`, `--all`, `-x`.
+//! Which servers a task runs on: `-H`, `-R`, `--all`, `--limit`, `-x`.
 
 use globset::{Glob, GlobMatcher};
 
@@ -16,6 +16,8 @@ pub struct Selection {
     pub roles: Vec<String>,
     /// Every server.
     pub all: bool,
+    /// Of these, only those that are also meant by one of these names, addresses, roles or globs.
+    pub limit: Vec<String>,
     /// Names, addresses, roles or globs that are taken away again, always last.
     pub exclude: Vec<String>,
 }
@@ -61,17 +63,14 @@ impl Selection {
                 return Err(nothing("role", wanted, nodes.iter().map(|n| role(&n.name))));
             }
         }
-        for excluded in &self.exclude {
-            let glob = glob(excluded)?;
-            let is_meant = |node: &Node| is_host(node, &glob) || glob.is_match(role(&node.name));
-            if !nodes.iter().any(is_meant) {
-                // To leave out nothing is not what was meant.
-                let names = nodes.iter().map(|node| node.name.as_str());
-                return Err(nothing("server", excluded, names));
+        if !self.limit.is_empty() {
+            let limited = meant(&nodes, &self.limit)?;
+            for (chosen, limited) in chosen.iter_mut().zip(limited) {
+                *chosen &= limited;
             }
-            for (node, chosen) in nodes.iter().zip(&mut chosen) {
-                *chosen &= !is_meant(node);
-            }
+        }
+        for (chosen, excluded) in chosen.iter_mut().zip(meant(&nodes, &self.exclude)?) {
+            *chosen &= !excluded;
         }
         let selected: Vec<Node> = nodes
             .into_iter()
@@ -84,6 +83,21 @@ impl Selection {
         }
         Ok(selected)
     }
+}
+
+/// Which servers are meant by one of these names, addresses, roles or globs. One that means none
+/// is not what was meant.
+fn meant(nodes: &[Node], texts: &[String]) -> Result<Vec<bool>, Diagnostic> {
+    let mut meant = vec![false; nodes.len()];
+    for text in texts {
+        let glob = glob(text)?;
+        let is_meant = |node: &Node| is_host(node, &glob) || glob.is_match(role(&node.name));
+        if !mark(nodes, &mut meant, is_meant) {
+            let names = nodes.iter().map(|node| node.name.as_str());
+            return Err(nothing("server", text, names));
+        }
+    }
+    Ok(meant)
 }
 
 fn mark(nodes: &[Node], chosen: &mut [bool], wanted: impl Fn(&Node) -> bool) -> bool {
@@ -175,6 +189,23 @@ mod tests {
             ..Selection::default()
         };
         assert_eq!(select(&roles).unwrap(), ["web", "web-1"]);
+    }
+
+    #[test]
+    fn a_limit_takes_away() {
+        let mut selection = Selection {
+            all: true,
+            limit: texts(&["web"]),
+            ..Selection::default()
+        };
+        assert_eq!(select(&selection).unwrap(), ["web", "web-1"]);
+        selection.exclude = texts(&["web-1"]);
+        assert_eq!(select(&selection).unwrap(), ["web"]);
+        selection.limit = texts(&["wbe"]);
+        assert_eq!(
+            select(&selection).unwrap_err(),
+            "there is no server `wbe`; did you mean `web`?"
+        );
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::{
     diagnostic::{Diagnostic, Failure, Kind},
     docker::{self, Engine},
     event::{Events, Stream},
+    fleet::Rollout,
     process::Output,
     project::Project,
     provider::{self, Local, Node, NodeState, Providers, Unmanaged},
@@ -40,6 +41,8 @@ pub struct Settings {
     pub provider: String,
     /// On how many hosts a task runs at once.
     pub forks: usize,
+    /// In which portions, and until how many failures.
+    pub rollout: Rollout,
     /// The user to log in as, instead of the provider's.
     pub user: Option<String>,
     /// The private key to log in with, instead of the provider's.
@@ -236,8 +239,15 @@ impl Session {
     ) -> Result<Output, Diagnostic> {
         let target = self.reachable(node).await?;
         let welcome = |connection: &Connection| self.welcome(connection);
-        let output = self.pool.exec(&target, command, welcome, on_output);
-        Ok(output.await?)
+        let output = self.pool.exec(&target, command, welcome, on_output).await?;
+        self.events.detail(format!(
+            "{}: `{}`: {} after {:.3} s",
+            node.name,
+            command.line,
+            output.exit,
+            output.elapsed.as_secs_f64()
+        ));
+        Ok(output)
     }
 
     /// How to log in to a server, if there is any use in trying.

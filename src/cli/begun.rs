@@ -107,6 +107,7 @@ impl Begun {
                 left.host, left.line
             ));
         }
+        self.pending.terminal.flush();
         // What still blocks a thread, such as waiting for a file's lock, is not waited for.
         self.runtime.shutdown_background();
         self.pending.found.load(Ordering::Relaxed)

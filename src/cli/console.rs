@@ -19,6 +19,7 @@ pub(super) fn main(
 ) -> Result<(), Failure> {
     let start = Start::new(events)?;
     let settings = Settings {
+        selection: flags.select(&start.project)?,
         sudo_password: flags.ask_sudo_password(events)?,
         ..flags.settings(start.scripts.config(&start.api)?)
     };

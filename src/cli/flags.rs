@@ -1,14 +1,20 @@
 //! The flags that every way of running takes, and where else they can be set.
 
-use std::{path::PathBuf, time::Duration};
+use std::{path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, ValueEnum};
 use clap_complete::engine::ArgValueCompleter;
 
 use super::completions::{hosts, roles};
 use crate::{
-    diagnostic::Diagnostic, event::Events, script::Config, selection::Selection, session::Settings,
-    ui::Color,
+    diagnostic::{Diagnostic, Kind},
+    event::Events,
+    fleet::{Portion, Rollout},
+    project::Project,
+    script::Config,
+    selection::Selection,
+    session::Settings,
+    ui::{Color, OutputStyle, Shown},
 };
 
 /// What the names of our servers at the providers begin with, unless set otherwise.
@@ -31,6 +37,21 @@ enum When {
     Never,
 }
 
+/// How the output of several servers is shown.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Output {
+    /// As it comes, each line with its server
+    Prefix,
+    /// That of each server in one piece, when it has ended
+    Group,
+    /// That of servers that wrote the same once, at the end
+    Fold,
+    /// As it comes, byte by byte
+    Raw,
+    /// Everything that happens, one JSON object a line
+    Json,
+}
+
 #[derive(Args, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub(super) struct Flags {
@@ -43,6 +64,12 @@ pub(super) struct Flags {
     /// Run on all servers
     #[arg(long, global = true, help_heading = SELECTION)]
     all: bool,
+    /// Of these, only on those that are also named here: names, addresses, roles or globs
+    #[arg(long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION, add = ArgValueCompleter::new(hosts))]
+    limit: Vec<String>,
+    /// Run on the servers on which the last run did not go well, or that it did not get to
+    #[arg(long, global = true, help_heading = SELECTION, conflicts_with_all = ["hosts", "roles", "all"])]
+    failed: bool,
     /// But not on these: names, addresses, roles or globs [env: HITC_EXCLUDE]
     #[arg(short = 'x', long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION, add = ArgValueCompleter::new(hosts))]
     exclude: Vec<String>,
@@ -50,6 +77,18 @@ pub(super) struct Flags {
     /// Run on so many servers at once
     #[arg(short = 'P', long, global = true, value_name = "N", env = "HITC_FORKS", value_parser = at_least_one::<usize>, help_heading = RUNNING)]
     forks: Option<usize>,
+    /// Run on one server after the other
+    #[arg(long, global = true, conflicts_with = "forks", help_heading = RUNNING)]
+    serial: bool,
+    /// Run on so many servers, then on so many more: 1,25%,100%. The last one is used again; after a failure no more are begun, unless --max-fail says otherwise
+    #[arg(long, global = true, value_name = "N|P%", value_delimiter = ',', env = "HITC_BATCH", value_parser = portion, help_heading = RUNNING)]
+    batch: Vec<Portion>,
+    /// After a failure, begin no more
+    #[arg(long, global = true, env = "HITC_FAIL_FAST", value_parser = clap::builder::FalseyValueParser::new(), help_heading = RUNNING)]
+    fail_fast: bool,
+    /// Begin no more after more failures than this; a server that cannot be reached is one
+    #[arg(long, global = true, value_name = "N|P%", env = "HITC_MAX_FAIL", value_parser = Portion::from_str, help_heading = RUNNING)]
+    max_fail: Option<Portion>,
     /// Give up on a command on a server that takes longer than so many seconds
     #[arg(short = 't', long, global = true, value_name = "SECONDS", env = "HITC_TIMEOUT", value_parser = at_least_one::<u64>, help_heading = RUNNING)]
     timeout: Option<u64>,
@@ -88,12 +127,25 @@ pub(super) struct Flags {
     /// Show only data, output of commands and errors
     #[arg(short, long, global = true, help_heading = OUTPUT)]
     pub quiet: bool,
+    /// Also say what was done on which server, and how long it took
+    #[arg(short, long, global = true, conflicts_with = "quiet", help_heading = OUTPUT)]
+    verbose: bool,
+    /// How the output of several servers is shown [default: prefix]
+    #[arg(short, long, global = true, value_enum, value_name = "FORM", env = "HITC_OUTPUT", help_heading = OUTPUT)]
+    output: Option<Output>,
     /// When to use colours
     #[arg(long, global = true, value_enum, value_name = "WHEN", env = "HITC_COLOR", help_heading = OUTPUT)]
     color: Option<When>,
 }
 
-fn at_least_one<T: std::str::FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
+fn portion(text: &str) -> Result<Portion, String> {
+    match text.parse()? {
+        Portion::Count(0) | Portion::Percent(0) => Err("at least one server".to_owned()),
+        portion => Ok(portion),
+    }
+}
+
+fn at_least_one<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
     match text.parse::<T>() {
         Ok(number) if number >= T::from(1) => Ok(number),
         _ => Err("a whole number from 1".to_owned()),
@@ -101,11 +153,24 @@ fn at_least_one<T: std::str::FromStr + PartialOrd + From<u8>>(text: &str) -> Res
 }
 
 impl Flags {
-    pub fn color(&self) -> Color {
-        match self.color {
-            None | Some(When::Auto) => Color::Auto,
-            Some(When::Always) => Color::Always,
-            Some(When::Never) => Color::Never,
+    /// What the user wants to see.
+    pub fn shown(&self) -> Shown {
+        Shown {
+            color: match self.color {
+                None | Some(When::Auto) => Color::Auto,
+                Some(When::Always) => Color::Always,
+                Some(When::Never) => Color::Never,
+            },
+            quiet: self.quiet,
+            verbose: self.verbose,
+            yes: self.yes,
+            style: match self.output {
+                None | Some(Output::Prefix) => OutputStyle::Prefix,
+                Some(Output::Group) => OutputStyle::Group,
+                Some(Output::Fold) => OutputStyle::Fold,
+                Some(Output::Raw) => OutputStyle::Raw,
+                Some(Output::Json) => OutputStyle::Json,
+            },
         }
     }
 
@@ -115,6 +180,7 @@ impl Flags {
             hosts: self.hosts.clone(),
             roles: self.roles.clone(),
             all: self.all,
+            limit: self.limit.clone(),
             exclude: self.exclude.clone(),
         };
         if selection != Selection::default() {
@@ -132,6 +198,7 @@ impl Flags {
             hosts: list("HITC_HOSTS"),
             roles: list("HITC_ROLES"),
             all: false,
+            limit: Vec::new(),
             exclude: list("HITC_EXCLUDE"),
         }
     }
@@ -146,7 +213,16 @@ impl Flags {
                 .or(config.name_prefix)
                 .unwrap_or_else(|| NAME_PREFIX.to_owned()),
             provider: config.provider.unwrap_or_else(|| PROVIDER.to_owned()),
-            forks: self.forks.or(config.forks).unwrap_or(FORKS).max(1),
+            forks: if self.serial {
+                1
+            } else {
+                self.forks.or(config.forks).unwrap_or(FORKS).max(1)
+            },
+            rollout: Rollout {
+                batches: self.batch.clone(),
+                fail_fast: self.fail_fast,
+                max_fail: self.max_fail,
+            },
             user: self.user.clone().or(config.user),
             identity: self.identity.clone().or(config.identity),
             port: self.port.or(config.port),
@@ -159,6 +235,23 @@ impl Flags {
             sudo_password: None,
             shell: config.shell,
         }
+    }
+
+    /// The servers to run on, those of `--failed` too.
+    pub fn select(&self, project: &Project) -> Result<Selection, Diagnostic> {
+        if !self.failed {
+            return Ok(self.selection());
+        }
+        let hosts = project.failed_servers();
+        if hosts.is_empty() {
+            let message = "the last run here failed on no server";
+            return Err(Diagnostic::new(Kind::NotFound, message)
+                .help("select servers with --hosts, --roles or --all".to_owned()));
+        }
+        Ok(Selection {
+            hosts,
+            ..self.selection()
+        })
     }
 
     /// Asks for the password that sudo wants, if that was wished for.

@@ -86,7 +86,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let terminal = Arc::new(Terminal::new(flags.color(), flags.quiet, flags.yes));
+    let terminal = Arc::new(Terminal::new(flags.shown()));
     let events = Events::new(terminal.clone());
     let done = |result: Result<(), Failure>| result.map(|()| ExitCode::SUCCESS);
     let result = match command {

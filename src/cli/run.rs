@@ -125,6 +125,7 @@ fn execute(
     events: &Events,
 ) -> Result<(), Failure> {
     let settings = Settings {
+        selection: flags.select(&start.project)?,
         sudo_password: flags.ask_sudo_password(events)?,
         ..flags.settings(start.scripts.config(&start.api)?)
     };

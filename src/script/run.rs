@@ -8,7 +8,8 @@ use super::{Bound, Place, Scripts, Task, args::bind_values};
 use crate::{
     api::{Api, Host, on_host, to_table},
     diagnostic::{Diagnostic, Failure, Kind},
-    event::{Event, Outcome, RecapLine},
+    event::Event,
+    fleet::{HostResult, finish},
     parallel::{alone, each},
     selection::Selection,
     session::Session,
@@ -203,7 +204,9 @@ fn on_each(
     };
     let many = hosts.len() > 1;
     let scope = many.then(|| session.cancel.scope());
-    let results = each(hosts, forks, &session.cancel, |host| {
+    let rollout = &session.settings.rollout;
+    let gate = rollout.gate(hosts.len());
+    let one = |host: &Host| {
         let name = &host.0.name;
         let mut arguments = bound.values.clone();
         arguments.insert(0, Dynamic::from(host.clone()));
@@ -211,60 +214,45 @@ fn on_each(
         let result = on_host(many.then_some(name.as_str()), || {
             scripts.call(task, arguments)
         });
+        gate.record(result.is_ok());
+        session.events.emit(Event::Ended(name.clone()));
         (result, started.elapsed().as_secs_f64())
-    })
-    .map_err(|error| internal(&error))?;
+    };
+    let stop = || session.cancel.is_stopping() || !gate.is_open();
+    let (mut rest, mut results) = (hosts, Vec::new());
+    for size in rollout.sizes(hosts.len()) {
+        let (batch, others) = rest.split_at(size);
+        rest = others;
+        if gate.is_open_between() {
+            let ended = each(batch, forks, stop, one).map_err(|error| internal(&error))?;
+            results.extend(ended);
+        } else {
+            results.extend(batch.iter().map(|_| None));
+        }
+    }
     drop(scope);
 
-    let (mut tables, mut recap, mut failures) = (Vec::new(), Vec::new(), Vec::new());
-    let mut values = Array::new();
+    let (mut tables, mut ended, mut values) = (Vec::new(), Vec::new(), Array::new());
     for (host, result) in hosts.iter().zip(results) {
         let name = host.0.name.clone();
-        let (outcome, seconds, failure) = match result {
-            None => (Outcome::Skipped, 0.0, None),
-            Some((Ok(value), seconds)) => {
+        let (result, seconds) = result.unzip();
+        let result = result.map(|result| {
+            result.map(|value| {
                 tables.extend(to_table(&value).map(|table| (name.clone(), table)));
                 values.push(value);
-                (Outcome::Ok, seconds, None)
-            }
-            Some((Err(failure), seconds)) => {
-                let outcome = match failure.kind() {
-                    Kind::Unreachable => Outcome::Unreachable,
-                    _ => Outcome::Failed,
-                };
-                let mut own = failure.0;
-                if many {
-                    own = own.into_iter().map(|error| error.of_host(&name)).collect();
-                }
-                failures.extend(own.iter().cloned());
-                (outcome, seconds, own.into_iter().next())
-            }
-        };
-        recap.push(RecapLine {
+            })
+        });
+        ended.push(HostResult {
             name,
-            outcome,
-            seconds,
-            failure,
+            seconds: seconds.unwrap_or_default(),
+            ended: result,
         });
     }
     show(session, merge(tables, many));
-    let skipped = recap
-        .iter()
-        .any(|result| result.outcome == Outcome::Skipped);
-    if many && (skipped || !failures.is_empty() || !task.readonly) {
-        session.events.emit(Event::Recap {
-            noun: "host",
-            lines: recap,
-        });
-    }
-    if skipped {
-        failures.push(Diagnostic::new(Kind::Interrupted, "interrupted"));
-    }
-    if failures.is_empty() {
-        Ok(values)
-    } else {
-        Err(Failure(failures))
-    }
+    let interrupted = session.cancel.is_stopping();
+    let (events, project) = (&session.events, &session.project);
+    finish(events, project, ended, !task.readonly, interrupted)?;
+    Ok(values)
 }
 
 /// One table of the tables of all hosts, which have the same columns.

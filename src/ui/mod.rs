@@ -2,7 +2,9 @@
 //!
 //! Data goes to standard output, everything else to standard error.
 
+mod json;
 mod line;
+mod output;
 mod progress;
 mod prompt;
 mod report;
@@ -19,6 +21,8 @@ use std::{
 
 use anstyle::{AnsiColor, Style};
 pub use line::LineReader;
+pub use output::OutputStyle;
+use output::{Held, Piece, heading};
 pub use progress::Progress;
 pub use report::render;
 use secrets::Secrets;
@@ -42,11 +46,26 @@ pub enum Color {
     Never,
 }
 
+/// What the user wants to see.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shown {
+    /// When to use colours.
+    pub color: Color,
+    /// Only data, output of commands and errors.
+    pub quiet: bool,
+    /// Also what was done on which host, and how long it took.
+    pub verbose: bool,
+    /// Every question is answered with yes.
+    pub yes: bool,
+    /// How the output of several hosts is shown.
+    pub style: OutputStyle,
+}
+
 /// The user's terminal.
 pub struct Terminal {
+    shown: Shown,
     color: bool,
-    quiet: bool,
-    yes: bool,
+    held: Held,
     progress: Progress,
     /// Whether lines of commands carry their host.
     prefix: AtomicBool,
@@ -56,16 +75,15 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// A terminal. With `quiet`, only data, output of commands and errors are shown; with `yes`,
-    /// every question is answered so.
-    pub fn new(color: Color, quiet: bool, yes: bool) -> Self {
+    /// A terminal that shows what it is told to.
+    pub fn new(shown: Shown) -> Self {
         let terminal = io::stderr().is_terminal();
         let ci = env::var_os("CI").is_some();
         Terminal {
-            color: wants_color(color, terminal),
-            quiet,
-            yes,
-            progress: Progress::new(terminal && !ci && !quiet),
+            color: wants_color(shown.color, terminal),
+            shown,
+            held: Held::default(),
+            progress: Progress::new(terminal && !ci && !shown.quiet),
             prefix: AtomicBool::new(true),
             run: OnceLock::new(),
             lost: AtomicBool::new(false),
@@ -118,7 +136,7 @@ impl Terminal {
     }
 
     fn note(&self, text: &str) {
-        if !self.quiet {
+        if !self.shown.quiet {
             self.err(format!("{text}\n"));
         }
     }
@@ -133,8 +151,17 @@ impl Terminal {
 
     /// Of several hosts, each line is text and carries its host; of one, every byte is passed on.
     fn line(&self, host: Option<&str>, stream: Stream, line: &[u8]) {
+        let many = self.prefix.load(Ordering::Relaxed);
         let shown = match host {
-            Some(host) if self.prefix.load(Ordering::Relaxed) => {
+            Some(host)
+                if many && matches!(self.shown.style, OutputStyle::Group | OutputStyle::Fold) =>
+            {
+                if let Err(error) = self.held.push(host, stream, line) {
+                    self.err(format!("error: output of {host}: {}\n", plain(error)));
+                }
+                return;
+            }
+            Some(host) if many && self.shown.style == OutputStyle::Prefix => {
                 let host = self.paint(color_of(host), &format!("[{host}]"));
                 let line = String::from_utf8_lossy(line);
                 &format!("{host} {}\n", line.trim_end_matches(['\n', '\r'])).into_bytes()
@@ -145,6 +172,44 @@ impl Terminal {
             Stream::Stdout => self.out(shown),
             Stream::Stderr => self.err(shown),
         }
+    }
+
+    /// Shows output that was held back.
+    fn pieces(&self, pieces: io::Result<impl IntoIterator<Item = Piece>>) {
+        match pieces {
+            Ok(pieces) => {
+                for piece in pieces {
+                    let title = self.paint(Style::new().bold(), &heading(&piece.hosts));
+                    self.out(format!("{title}\n"));
+                    let ends = piece
+                        .lines
+                        .last()
+                        .is_some_and(|(_, line)| line.ends_with(b"\n"));
+                    for (stream, line) in piece.lines {
+                        match stream {
+                            Stream::Stdout => self.out(line),
+                            Stream::Stderr => self.err(line),
+                        }
+                    }
+                    if !ends {
+                        self.out("\n");
+                    }
+                }
+            }
+            Err(error) => self.err(format!("error: held output: {}\n", plain(error))),
+        }
+    }
+
+    /// A host has ended.
+    fn ended(&self, host: &str) {
+        if self.shown.style == OutputStyle::Group {
+            self.pieces(self.held.take(host));
+        }
+    }
+
+    /// Shows what is still held back: a run is over.
+    pub fn flush(&self) {
+        self.pieces(self.held.fold());
     }
 
     fn plan(&self, text: &str) {
@@ -195,11 +260,21 @@ impl Terminal {
 
 impl Interface for Terminal {
     fn show(&self, event: Event) {
+        if let Event::Hosts(count) = &event {
+            self.prefix.store(*count != 1, Ordering::Relaxed);
+        }
+        if self.shown.style == OutputStyle::Json
+            && let Some(line) = json::line(&event)
+        {
+            self.out(line);
+            return;
+        }
         match event {
             Event::Data(text) => self.out(text),
             Event::Table(table) => self.out(format!("{table}\n")),
             Event::Output { host, stream, line } => self.line(host.as_deref(), stream, &line),
-            Event::Hosts(count) => self.prefix.store(count != 1, Ordering::Relaxed),
+            Event::Hosts(_) => {}
+            Event::Ended(host) => self.ended(&host),
             Event::WouldDo(what) => {
                 self.err(format!(
                     "{} {what}\n",
@@ -211,13 +286,18 @@ impl Interface for Terminal {
                 self.note(&format!("\n{heading}"));
             }
             Event::Note(text) => self.note(&text),
+            Event::Detail(text) => {
+                if self.shown.verbose {
+                    self.note(&text);
+                }
+            }
             Event::Warning(text) => {
                 let warning = self.paint(AnsiColor::Yellow.on_default().bold(), "warning:");
                 self.err(format!("{warning} {text}\n"));
             }
             Event::Plan(text) => self.plan(&text),
             Event::Started { id, thing, what } => {
-                if !self.quiet {
+                if !self.shown.quiet {
                     self.progress.start(id, &thing, &self.secrets.masked(what));
                 }
             }
@@ -230,12 +310,15 @@ impl Interface for Terminal {
                 let report = render(&diagnostic, self.color);
                 self.err(format!("{report}\n"));
             }
-            Event::Recap { noun, lines } => self.recap(noun, &lines),
+            Event::Recap { noun, lines } => {
+                self.flush();
+                self.recap(noun, &lines);
+            }
         }
     }
 
     fn confirm(&self, question: &str, typed: Option<&str>) -> Result<bool, Diagnostic> {
-        if self.yes {
+        if self.shown.yes {
             return Ok(true);
         }
         self.progress.suspend(|| prompt::confirm(question, typed))

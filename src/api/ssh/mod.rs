@@ -3,7 +3,7 @@
 mod files;
 mod forward;
 
-use std::{io::IsTerminal, sync::Arc, time::Duration};
+use std::{fs, io::IsTerminal, os::unix::fs::MetadataExt, sync::Arc, time::Duration};
 
 use rhai::{Dynamic, ImmutableString, Map};
 use tokio::{
@@ -60,7 +60,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             let is_alone = current_host().is_none();
             let command = Command {
                 keep: Keep::End,
-                stdin: if is_alone && !std::io::stdin().is_terminal() {
+                stdin: if is_alone && is_piped() {
                     Input::Ours
                 } else {
                     Input::default()
@@ -118,6 +118,16 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         },
     );
     ssh
+}
+
+/// Whether there is something to read on our standard input: neither a person types there, nor is
+/// it `/dev/null`.
+pub(super) fn is_piped() -> bool {
+    let same = |a: &fs::Metadata, b: &fs::Metadata| (a.rdev(), a.mode()) == (b.rdev(), b.mode());
+    let is_null = fs::metadata("/dev/stdin")
+        .and_then(|stdin| Ok(same(&stdin, &fs::metadata("/dev/null")?)))
+        .unwrap_or(false);
+    !is_null && !std::io::stdin().is_terminal()
 }
 
 fn find(call: &Call, name: &str) -> Answer<Host> {

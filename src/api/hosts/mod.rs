@@ -1,28 +1,26 @@
 //! `hosts::`: many servers at once. All of it is also a method of a list of hosts.
 //!
-//! Commands run without a thread for each host. Closures take threads, as many as `--forks`.
+//! Closures take threads, as many as `--forks`.
+
+mod command;
 
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering},
 };
 
-use futures_util::{StreamExt, stream};
-use rhai::{Array, Dynamic, EvalAltResult, FnPtr, ImmutableString, Map};
+use rhai::{Array, Dynamic, EvalAltResult, FnPtr};
 
 use super::{
     Api, Host, Thrown,
-    call::{Answer, Call, Played},
+    call::{Answer, Call},
     namespace::Namespace,
-    on_host,
-    ssh::{assumed_map, execute, output_map},
-    throw_all,
+    on_host, throw_all,
 };
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind},
+    diagnostic::{Diagnostic, Kind},
+    fleet::{Portion, Rollout},
     parallel::each,
-    process::Output,
-    ssh::Command,
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
@@ -31,46 +29,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "hosts",
         "Many servers at once, also as methods of lists.",
     );
-    hosts.method(
-        "run(hosts: array, command: string) -> array",
-        "Runs a command on all of them at once, and shows what it writes. Returns a map for each:
-         `#{host, ok, code, stdout, stderr, seconds}`. Throws if it fails anywhere, after it has
-         ended everywhere.",
-        |call: &Call, hosts: Array, command: ImmutableString| {
-            let ended = run(call, &hosts, &command, true)?;
-            let failures = ended.iter().filter_map(|(host, result)| {
-                let failure = match result {
-                    Ok(Ran::Known(output)) => {
-                        super::ssh::check(output, &command, Some(&host.0.name))
-                    }
-                    Ok(Ran::Assumed(_)) => Ok(()),
-                    Err(error) => Err(error.clone()),
-                };
-                failure.err()
-            });
-            let failures: Vec<Diagnostic> = failures.collect();
-            if failures.is_empty() {
-                Ok(ended
-                    .iter()
-                    .map(|(host, result)| result_map(host, result))
-                    .collect::<Array>())
-            } else {
-                Err(call.fail(Failure(failures)))
-            }
-        },
-    );
-    hosts.method(
-        "try_run(hosts: array, command: string) -> array",
-        "The same quietly, and without throwing: `ok` says how it went, and `error` what was wrong
-         with a server that could not be reached.",
-        |call: &Call, hosts: Array, command: ImmutableString| {
-            let ended = run(call, &hosts, &command, false)?;
-            Ok(ended
-                .iter()
-                .map(|(host, result)| result_map(host, result))
-                .collect::<Array>())
-        },
-    );
+    command::add(&mut hosts);
     hosts.method(
         "each(hosts: array, action: closure) -> array",
         "Calls `action` with each host, with as many at once as `--forks` says, and returns what
@@ -106,9 +65,12 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
          after its batch. Sizes are numbers, or shares of all hosts such as `\"25%\"`; the last one
          is used again: `[1, \"25%\"]`.",
         |call: &Call, hosts: Array, sizes: Array, action: FnPtr| {
-            let sizes = call.check(batch_sizes(&sizes, hosts.len()))?;
+            let rollout = Rollout {
+                batches: call.check(portions(&sizes))?,
+                ..Rollout::default()
+            };
             let (mut rest, mut results) = (hosts.as_slice(), Array::new());
-            for size in sizes {
+            for size in rollout.sizes(hosts.len()) {
                 let (batch, others) = rest.split_at(size);
                 rest = others;
                 let many = hosts.len() > 1;
@@ -133,62 +95,6 @@ fn at_once(call: &Call, count: i64) -> Answer<usize> {
             Err(call.fail(Diagnostic::new(Kind::Usage, text)))
         }
     }
-}
-
-/// How a command ended on a host.
-type Ended = Result<Ran, Diagnostic>;
-
-enum Ran {
-    Known(Output),
-    /// In a dry run.
-    Assumed(Map),
-}
-
-fn run(call: &Call, hosts: &[Dynamic], line: &str, show: bool) -> Answer<Vec<(Host, Ended)>> {
-    let hosts = decode(call, hosts)?;
-    let session = &call.session;
-    if session.stage.is_some() || !session.runs_commands() {
-        let played = hosts.into_iter().map(|host| {
-            let name = &host.0.name;
-            let ran = match call.played(name, line) {
-                Some(Played::Answered(output)) => Ran::Known(output),
-                _ => Ran::Assumed(assumed_map(call, name, line)),
-            };
-            (host, Ok(ran))
-        });
-        return Ok(played.collect());
-    }
-    let command = Command::new(line);
-    let one = async |host: Host| {
-        if session.cancel.is_stopping() {
-            let skipped = Diagnostic::new(Kind::Interrupted, "interrupted");
-            return (host, Err(skipped));
-        }
-        let ended = execute(session, &host, &command, show).await;
-        (host, ended.map(Ran::Known))
-    };
-    let _scope = session.cancel.scope();
-    call.wait(async {
-        let running = stream::iter(hosts)
-            .map(one)
-            .buffered(session.settings.forks);
-        Ok::<_, Diagnostic>(running.collect().await)
-    })
-}
-
-fn result_map(host: &Host, result: &Ended) -> Dynamic {
-    let mut map = match result {
-        Ok(Ran::Known(output)) => output_map(output),
-        Ok(Ran::Assumed(map)) => map.clone(),
-        Err(error) => {
-            let mut map = Map::new();
-            map.insert("ok".into(), false.into());
-            map.insert("error".into(), error.message.clone().into());
-            map
-        }
-    };
-    map.insert("host".into(), host.0.name.clone().into());
-    map.into()
 }
 
 /// Calls a closure with each host, on threads; `stop` begins no more after a failure.
@@ -231,7 +137,7 @@ fn fan_out_of(
         Some(result)
     };
     let _scope = many.then(|| session.cancel.scope());
-    let results = each(&hosts, at_once, &session.cancel, one)
+    let results = each(&hosts, at_once, || session.cancel.is_stopping(), one)
         .map_err(|error| call.fail(Diagnostic::new(Kind::Failed, error.to_string())))?;
     let (mut values, mut thrown, mut interrupted) = (Array::new(), Vec::new(), false);
     for (host, result) in hosts.iter().zip(results) {
@@ -272,61 +178,21 @@ fn apart(call: &Call, action: &FnPtr, host: &Host) -> Answer<Dynamic> {
     Ok(result)
 }
 
-/// How many hosts each batch has.
-fn batch_sizes(sizes: &[Dynamic], count: usize) -> Result<Vec<usize>, Diagnostic> {
-    let wrong = |text: &Dynamic| {
-        Diagnostic::new(Kind::Usage, format!("`{text}` is no size of a batch"))
-            .help("write a number from 1, or a share such as \"25%\"".to_owned())
-    };
-    let mut given = Vec::new();
-    for size in sizes {
-        let text = size.to_string();
-        let number = match text.strip_suffix('%') {
-            // A share is one host at least.
-            Some(share) => match share.trim().parse::<usize>() {
-                Ok(share @ 1..=100) => (count * share / 100).max(1),
-                _ => return Err(wrong(size)),
-            },
-            None => text
-                .parse()
-                .ok()
-                .filter(|n| *n > 0)
-                .ok_or_else(|| wrong(size))?,
-        };
-        given.push(number);
-    }
-    let Some(last) = given.last().copied() else {
+fn portions(sizes: &[Dynamic]) -> Result<Vec<Portion>, Diagnostic> {
+    if sizes.is_empty() {
         return Err(Diagnostic::new(
             Kind::Usage,
             "there are no sizes of batches",
         ));
+    }
+    let portion = |size: &Dynamic| {
+        let portion = size.to_string().parse().ok();
+        portion
+            .filter(|portion| !matches!(portion, Portion::Count(0) | Portion::Percent(0)))
+            .ok_or_else(|| {
+                Diagnostic::new(Kind::Usage, format!("`{size}` is no size of a batch"))
+                    .help("write a number from 1, or a share such as \"25%\"".to_owned())
+            })
     };
-    let (mut rest, mut batches) = (count, Vec::new());
-    let mut given = given.into_iter().chain(std::iter::repeat(last));
-    while rest > 0 {
-        let size = given.next().unwrap_or(rest).min(rest);
-        batches.push(size);
-        rest -= size;
-    }
-    Ok(batches)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn batches() {
-        let sizes = |sizes: &[&str], count| {
-            let sizes: Vec<Dynamic> = sizes.iter().map(|s| (*s).to_owned().into()).collect();
-            batch_sizes(&sizes, count).map_err(|error| error.message)
-        };
-        assert_eq!(sizes(&["1", "25%", "100%"], 10).unwrap(), [1, 2, 7]);
-        assert_eq!(sizes(&["1", "25%"], 10).unwrap(), [1, 2, 2, 2, 2, 1]);
-        assert_eq!(sizes(&["20%"], 2).unwrap(), [1, 1]);
-        assert_eq!(sizes(&["5"], 0).unwrap(), [0; 0]);
-        for bad in [&["0"][..], &["x"], &["101%"], &["-1"], &[]] {
-            assert!(sizes(bad, 10).is_err(), "{bad:?}");
-        }
-    }
+    sizes.iter().map(portion).collect()
 }

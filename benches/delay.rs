@@ -1,0 +1,17 @@
+//! `delay LISTEN-PORT TO-PORT MILLISECONDS`: a network far away, for `hitc run bench.ssh`.
+
+use std::time::Duration;
+
+#[path = "../tests/support/delay.rs"]
+mod delay;
+
+#[tokio::main]
+async fn main() -> std::io::Result<()> {
+    let mut numbers = std::env::args()
+        .skip(1)
+        .map(|text| text.parse::<u16>().unwrap_or(0));
+    let mut next = || numbers.next().unwrap_or(0);
+    let (port, to, late) = (next(), next(), next());
+    let listener = tokio::net::TcpListener::bind(("0.0.0.0", port)).await?;
+    delay::delay(listener, to, Duration::from_millis(late.into())).await
+}

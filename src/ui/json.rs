@@ -1,0 +1,91 @@
+//! What happens, one JSON object a line, for programs.
+
+use serde_json::{Map, Value, json};
+
+use crate::{
+    diagnostic::Diagnostic,
+    event::{Event, Outcome, RecapLine, Stream},
+};
+
+use super::word;
+
+/// The line of an event; none for what only a person wants to see.
+pub(super) fn line(event: &Event) -> Option<String> {
+    let object = match event {
+        Event::Data(text) => json!({"event": "data", "text": text}),
+        Event::Table(table) => {
+            let row = |cells: &Vec<String>| -> Map<String, Value> {
+                let cells = table.columns.iter().zip(cells);
+                cells
+                    .map(|(column, cell)| (column.clone(), cell.as_str().into()))
+                    .collect()
+            };
+            let rows: Vec<_> = table.rows.iter().map(row).collect();
+            json!({"event": "table", "rows": rows})
+        }
+        Event::Output { host, stream, line } => {
+            let stream = match stream {
+                Stream::Stdout => "stdout",
+                Stream::Stderr => "stderr",
+            };
+            let mut object = json!({"event": "output", "host": host, "stream": stream});
+            match std::str::from_utf8(line) {
+                Ok(text) => object["text"] = text.into(),
+                Err(_) => object["base64"] = data_encoding::BASE64.encode(line).into(),
+            }
+            object
+        }
+        Event::Hosts(hosts) => json!({"event": "start", "hosts": hosts}),
+        Event::Ended(host) => json!({"event": "end", "host": host}),
+        Event::WouldDo(what) => json!({"event": "would", "what": what}),
+        Event::Plan(text) => json!({"event": "plan", "text": text}),
+        Event::Warning(text) => json!({"event": "warning", "text": text}),
+        Event::Failure(diagnostic) => {
+            let mut object = failure(diagnostic);
+            object["event"] = "failure".into();
+            object
+        }
+        Event::Recap { noun, lines } => {
+            let lines: Vec<_> = lines.iter().map(|line| recap(noun, line)).collect();
+            json!({"event": "summary", "results": lines})
+        }
+        Event::Heading(_)
+        | Event::Note(_)
+        | Event::Detail(_)
+        | Event::Started { .. }
+        | Event::Progress { .. }
+        | Event::Finished { .. } => return None,
+    };
+    Some(format!("{object}\n"))
+}
+
+fn recap(noun: &str, line: &RecapLine) -> Value {
+    let mut object = json!({noun: line.name, "result": word(line.outcome)});
+    if line.outcome != Outcome::Skipped {
+        object["seconds"] = ((line.seconds * 1000.0).round() / 1000.0).into();
+    }
+    if let Some(diagnostic) = &line.failure {
+        object["failure"] = failure(diagnostic);
+    }
+    object
+}
+
+fn failure(diagnostic: &Diagnostic) -> Value {
+    let places: Vec<Value> = diagnostic
+        .excerpts
+        .iter()
+        .map(|excerpt| {
+            let before = &excerpt.source.text[..excerpt.span.start.min(excerpt.source.text.len())];
+            json!({"file": excerpt.source.name, "line": before.matches('\n').count() + 1})
+        })
+        .collect();
+    json!({
+        "kind": diagnostic.kind.name(),
+        "message": diagnostic.message,
+        "host": diagnostic.host,
+        "code": diagnostic.code,
+        "places": places,
+        "notes": diagnostic.notes,
+        "help": diagnostic.help,
+    })
+}
