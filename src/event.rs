@@ -108,6 +108,13 @@ pub enum Event {
         /// What is being done now.
         what: String,
     },
+    /// How far an activity is: worth a look where it can be written over, and not a line.
+    Tick {
+        /// As in [`Event::Started`].
+        id: u64,
+        /// How far it is.
+        what: String,
+    },
     /// An activity is over.
     Finished {
         /// As in [`Event::Started`].
@@ -314,6 +321,14 @@ impl Activity {
     /// Says what is being done now.
     pub fn update(&self, what: impl Into<String>) {
         self.events.emit(Event::Progress {
+            id: self.id,
+            what: what.into(),
+        });
+    }
+
+    /// Says how far it is, as often as one likes.
+    pub fn tick(&self, what: impl Into<String>) {
+        self.events.emit(Event::Tick {
             id: self.id,
             what: what.into(),
         });

@@ -12,6 +12,7 @@ mod docker;
 mod ensemble;
 mod environment;
 pub mod event;
+mod files;
 mod fleet;
 mod iptables;
 mod parallel;

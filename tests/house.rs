@@ -10,7 +10,7 @@ use crate::support::{Project, sources};
 
 /// The layers, from left to right: each may use those right of it. Those that share a number are
 /// beside each other and do not.
-const LAYERS: [(&str, u8); 9] = [
+const LAYERS: [(&str, u8); 10] = [
     ("cli", 0),
     ("script", 1),
     ("api", 2),
@@ -19,6 +19,7 @@ const LAYERS: [(&str, u8); 9] = [
     ("provider", 5),
     ("docker", 6),
     ("iptables", 6),
+    ("files", 6),
     ("ssh", 7),
 ];
 

@@ -7,15 +7,16 @@ use std::{
 };
 
 use data_encoding::HEXLOWER;
-use rhai::{Array, ImmutableString};
+use rhai::{Array, Dynamic, ImmutableString, Map};
 use sha2::{Digest, Sha256};
 
 use super::{
     Api,
     call::{Answer, Call},
     namespace::Namespace,
+    secret::{self, text_of},
 };
-use crate::diagnostic::{Diagnostic, Kind, plain};
+use crate::diagnostic::{Diagnostic, Kind, did_you_mean, plain};
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut fs = Namespace::new(
@@ -30,6 +31,17 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             let text = fs::read_to_string(absolute(call, &path));
             call.check(text.map_err(|error| wrong(&path, &error)))
         },
+    );
+    fs.function(
+        "fill(text: string, values: map) -> string",
+        "Fills in a template: `{{ name }}` becomes the value of that key. A name without a value is
+         an error. With a secret among the values, the result is one.",
+        |call: &Call, text: ImmutableString, values: Map| filled(call, &text, &values),
+    );
+    fs.function(
+        "template(path: string, values: map) -> string",
+        "Fills in a file of the project.",
+        |call: &Call, path: ImmutableString, values: Map| template(call, &path, &values),
     );
     fs.function(
         "write(path: string, text: string)",
@@ -96,6 +108,47 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         |call: &Call, path: ImmutableString| change(call, &path, "remove", remove),
     );
     fs
+}
+
+/// A file of the project, filled in.
+pub(super) fn template(call: &Call, path: &str, values: &Map) -> Answer<Dynamic> {
+    let text = fs::read_to_string(absolute(call, path));
+    let text = call.check(text.map_err(|error| wrong(path, &error)))?;
+    filled(call, &text, values)
+}
+
+fn filled(call: &Call, text: &str, values: &Map) -> Answer<Dynamic> {
+    let (filled, is_secret) = call.check(fill(text, values))?;
+    Ok(if is_secret {
+        Dynamic::from(secret::keep(call, &filled))
+    } else {
+        filled.into()
+    })
+}
+
+/// Fills in a text, and says whether a secret is in it now.
+fn fill(text: &str, values: &Map) -> Result<(String, bool), Diagnostic> {
+    let fail = |cause: String| Diagnostic::new(Kind::Usage, format!("template: {cause}"));
+    let (mut filled, mut rest, mut is_secret) = (String::new(), text, false);
+    while let Some((before, after)) = rest.split_once("{{") {
+        let Some((name, after)) = after.split_once("}}") else {
+            return Err(fail("`{{` is not closed".to_owned()));
+        };
+        let name = name.trim();
+        let Some(value) = values.get(name) else {
+            let known = values.keys().map(rhai::Identifier::as_str);
+            return Err(
+                fail(format!("there is no value for `{name}`")).help(did_you_mean(name, known))
+            );
+        };
+        let secret = text_of(value);
+        is_secret |= secret.is_some();
+        filled.push_str(before);
+        filled.push_str(&secret.unwrap_or_else(|| value.to_string()));
+        rest = after;
+    }
+    filled.push_str(rest);
+    Ok((filled, is_secret))
 }
 
 fn absolute(call: &Call, path: &str) -> PathBuf {

@@ -84,6 +84,7 @@ function!(a: A);
 function!(a: A, b: B);
 function!(a: A, b: B, c: C);
 function!(a: A, b: B, c: C, d: D);
+function!(a: A, b: B, c: C, d: D, e: E);
 
 fn registration(signature: &str, doc: &str) -> FuncRegistration {
     let (name, parameters) = parse(signature);

@@ -103,7 +103,7 @@ pub(super) fn text_of(value: &Dynamic) -> Option<String> {
     Some(secret.0.to_string())
 }
 
-fn keep(call: &Call, text: &str) -> Secret {
+pub(super) fn keep(call: &Call, text: &str) -> Secret {
     call.session.events.hide(text);
     Secret(text.into())
 }

@@ -15,12 +15,11 @@ pub(super) const TASKS: [(&str, &str); 5] = [
 pub(super) const TOP: &str = "tasks";
 
 /// The modules that hitcfiles import: `import "std/retry" as retry;`.
-pub(super) const STDLIB: [(&str, &str); 5] = [
+pub(super) const STDLIB: [(&str, &str); 4] = [
     ("std/apt", include_str!("../../stdlib/apt.rhai")),
     ("std/bootstrap", include_str!("../../stdlib/bootstrap.rhai")),
     ("std/deploy", include_str!("../../stdlib/deploy.rhai")),
     ("std/retry", include_str!("../../stdlib/retry.rhai")),
-    ("std/template", include_str!("../../stdlib/template.rhai")),
 ];
 
 /// A built-in script.

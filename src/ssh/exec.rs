@@ -2,13 +2,18 @@
 
 use std::{
     future::Future,
-    sync::Arc,
+    io::SeekFrom,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 use russh::{ChannelMsg, ChannelWriteHalf, client::Msg};
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt};
 
 use super::{
     Connection, Error,
@@ -28,8 +33,15 @@ pub enum Input {
     Bytes(Bytes),
     /// What we are given ourselves.
     Ours,
-    /// A file on this machine, from this byte on.
-    File(std::path::PathBuf, u64),
+    /// A file on this machine.
+    File {
+        /// Where it is.
+        path: PathBuf,
+        /// From this byte on.
+        from: u64,
+        /// How many bytes of it have gone.
+        sent: Arc<AtomicU64>,
+    },
 }
 
 impl Default for Input {
@@ -351,16 +363,14 @@ impl Input {
         match self {
             Input::Bytes(bytes) if bytes.is_empty() => {}
             Input::Bytes(bytes) => drop(to.data_bytes(bytes).await),
-            Input::Ours => copy(tokio::io::stdin(), to).await,
-            Input::File(path, from) => {
+            Input::Ours => copy(tokio::io::stdin(), to, &AtomicU64::new(0)).await,
+            Input::File { path, from, sent } => {
                 // Whoever sends a file has looked at it; if it is gone by now, less arrives than
                 // there should be, and that is noticed there.
                 if let Ok(mut file) = tokio::fs::File::open(path).await
-                    && tokio::io::AsyncSeekExt::seek(&mut file, std::io::SeekFrom::Start(from))
-                        .await
-                        .is_ok()
+                    && file.seek(SeekFrom::Start(from)).await.is_ok()
                 {
-                    copy(file, to).await;
+                    copy(file, to, &sent).await;
                 }
             }
         }
@@ -368,12 +378,13 @@ impl Input {
     }
 }
 
-async fn copy(mut from: impl tokio::io::AsyncRead + Unpin, to: &ChannelWriteHalf<Msg>) {
+async fn copy(mut from: impl AsyncRead + Unpin, to: &ChannelWriteHalf<Msg>, sent: &AtomicU64) {
     let mut buffer = vec![0; 256 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {
         if to.data(&buffer[..count]).await.is_err() {
             return;
         }
+        sent.fetch_add(count as u64, Ordering::Relaxed);
     }
 }
 

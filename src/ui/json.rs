@@ -54,6 +54,7 @@ pub(super) fn line(event: &Event) -> Option<String> {
         | Event::Detail(_)
         | Event::Started { .. }
         | Event::Progress { .. }
+        | Event::Tick { .. }
         | Event::Finished { .. } => return None,
     };
     Some(format!("{object}\n"))

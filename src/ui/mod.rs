@@ -302,6 +302,7 @@ impl Interface for Terminal {
                 }
             }
             Event::Progress { id, what } => self.progress.update(id, &self.secrets.masked(what)),
+            Event::Tick { id, what } => self.progress.tick(id, &what),
             Event::Finished { id, what } => {
                 let what = what.map(|what| self.secrets.masked(what));
                 self.progress.finish(id, what.as_deref());

@@ -68,6 +68,17 @@ impl Progress {
         }
     }
 
+    /// How far it is.
+    pub fn tick(&self, id: u64, what: &str) {
+        if let Some(bar) = self
+            .lock()
+            .get(&id)
+            .and_then(|activity| activity.bar.as_ref())
+        {
+            bar.set_message(what.to_owned());
+        }
+    }
+
     /// It is over; `what` is said about it.
     pub fn finish(&self, id: u64, what: Option<&str>) {
         let Some(activity) = self.lock().remove(&id) else {

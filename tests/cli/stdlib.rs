@@ -10,25 +10,6 @@ fn passes(module: &str, tests: &str) {
 }
 
 #[test]
-fn template() {
-    passes(
-        "template",
-        r#"
-fn fills_in() {
-    let text = "a {{ name }} {{name}}{{ n }}";
-    test::equal(it::render(text, #{ name: "web", n: 1 }), "a web web1");
-    test::equal(it::render("none", #{}), "none");
-    fs::write("x", "");
-}
-fn says_what_is_missing() {
-    test::equal(test::fails(|| it::render("{{ a }}", #{ b: 1 })), "template: there is no value for `a`");
-    test::equal(test::fails(|| it::render("{{ a", #{})), "template: `{{` is not closed");
-}
-"#,
-    );
-}
-
-#[test]
 fn apt() {
     passes(
         "apt",

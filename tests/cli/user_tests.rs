@@ -111,7 +111,7 @@ would run `curl -fs localhost` on web
 would write /etc/motd on web
 would run `git tag deployed` here
 not simulated, and taken to go well: `uname -r` on web; `curl -fs localhost` on web; \
-`git tag deployed`
+what /etc/motd says now on web; `git tag deployed`
 ",
     );
 }

@@ -10,4 +10,5 @@ mod interruptions;
 mod servers;
 mod ssh;
 mod stdlib;
+mod transfers;
 mod trouble;

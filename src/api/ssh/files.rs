@@ -2,18 +2,23 @@
 
 use rhai::{Dynamic, ImmutableString, Map};
 
-use super::{check, execute, run_as};
+use super::{
+    execute,
+    options::{Sending, content},
+    run_as,
+};
 use crate::{
     api::{
         Host,
         call::{Answer, Call},
+        fs::template,
         namespace::Namespace,
-        secret::text_of,
-        value::to_options,
     },
     diagnostic::Diagnostic,
+    event::Event,
+    files::{diff, put},
+    session::Session,
     ssh::{Command, Input, quote},
-    value::{Fields, Invalid, Value},
 };
 
 /// Adds the functions to the namespace.
@@ -54,9 +59,10 @@ pub(super) fn add(ssh: &mut Namespace) {
     ssh.method(
         "put(host: Host, content: string, path: string)",
         "Writes a file on a server, whole or not at all. A file that was there keeps its owner and
-         its mode; a new one can be read by all, or by its owner only if the content is a secret.",
+         its mode; a new one can be read by all, or by its owner only if the content is a secret. A
+         dry run shows what would differ.",
         |call: &Call, host: Host, content: Dynamic, path: ImmutableString| {
-            put(call, &host, &content, &path, &Map::new())
+            write(call, &host, &content, &path, &Map::new())
         },
     );
     ssh.method(
@@ -64,97 +70,79 @@ pub(super) fn add(ssh: &mut Namespace) {
         "The same with options: `mode` (`\"600\"`), `owner` (`\"user:group\"`), `sudo` (as root),
          `folders` (makes those above it).",
         |call: &Call, host: Host, content: Dynamic, path: ImmutableString, options: Map| {
-            put(call, &host, &content, &path, &options)
+            write(call, &host, &content, &path, &options)
+        },
+    );
+    ssh.method(
+        "template(host: Host, file: string, path: string, values: map)",
+        "Writes a file of the project on a server, with `{{ name }}` filled in: `put` of
+         `fs::template`.",
+        |call: &Call, host: Host, file: ImmutableString, path: ImmutableString, values: Map| {
+            let content = template(call, &file, &values)?;
+            write(call, &host, &content, &path, &Map::new())
+        },
+    );
+    ssh.method(
+        "template(host: Host, file: string, path: string, values: map, options: map)",
+        "The same with the options of `put`.",
+        |call: &Call,
+         host: Host,
+         file: ImmutableString,
+         path: ImmutableString,
+         values: Map,
+         options: Map| {
+            let content = template(call, &file, &values)?;
+            write(call, &host, &content, &path, &options)
         },
     );
 }
 
-/// How a file is written.
-struct Placing {
-    mode: Option<String>,
-    owner: Option<String>,
+/// What a file on a server contains; none if it is not there or is no text.
+async fn read(
+    session: &Session,
+    host: &Host,
+    path: &str,
     sudo: bool,
-    folders: bool,
-}
-
-impl Placing {
-    fn decode(options: &Map) -> Result<Self, Diagnostic> {
-        let options = to_options(options);
-        let mut fields = Fields::new(&options, "put")?;
-        let mode = fields.decode("mode", |value, what| {
-            let text = value.to_text(what)?;
-            let is_mode =
-                (3..=4).contains(&text.len()) && text.chars().all(|c| ('0'..='7').contains(&c));
-            let wrong = || Invalid::new(value, format!("{what}: `{text}` is no mode"));
-            if is_mode {
-                Ok(text)
-            } else {
-                Err(wrong().help("write \"644\"".to_owned()))
-            }
-        })?;
-        let owner = fields.decode("owner", |value, what| {
-            let text = value.to_text(what)?;
-            let is_name = |c: char| c.is_ascii_alphanumeric() || "_.-:".contains(c);
-            let wrong = || Invalid::new(value, format!("{what}: `{text}` is no owner"));
-            if !text.is_empty() && !text.starts_with('-') && text.chars().all(is_name) {
-                Ok(text)
-            } else {
-                Err(wrong().help("write \"user\" or \"user:group\"".to_owned()))
-            }
-        })?;
-        let sudo = fields.decode("sudo", Value::to_bool)?.unwrap_or(false);
-        let folders = fields.decode("folders", Value::to_bool)?.unwrap_or(false);
-        fields.finish()?;
-        Ok(Placing {
-            mode,
-            owner,
-            sudo,
-            folders,
-        })
-    }
-
-    /// The command that writes its input into a file: beside it first, as a file that was not
-    /// there before (`-C`), and then moved into its place.
-    fn line(&self, path: &str, new_mode: &str) -> String {
-        let target = quote(path);
-        let folders = if self.folders {
-            format!("mkdir -p -- \"$(dirname -- {target})\"; ")
-        } else {
-            String::new()
-        };
-        let owner = self
-            .owner
-            .as_ref()
-            .map_or(String::new(), |owner| format!("; chown {owner} \"$t\""));
-        let mode = self
-            .mode
-            .as_ref()
-            .map_or(String::new(), |mode| format!("; chmod {mode} \"$t\""));
-        format!(
-            "set -eC; {folders}t={target}.$$; trap 'rm -f \"$t\"' EXIT; (umask 077; cat >\"$t\")
-             if [ -e {target} ]; then
-             chown --reference={target} \"$t\"; chmod --reference={target} \"$t\"
-             else chmod {new_mode} \"$t\"; fi{owner}{mode}; mv -f \"$t\" {target}"
-        )
-    }
-}
-
-fn put(call: &Call, host: &Host, content: &Dynamic, path: &str, options: &Map) -> Answer<()> {
-    let session = &call.session;
-    let placing = call.check(Placing::decode(options))?;
-    let secret = text_of(content);
-    let new_mode = if secret.is_some() { "600" } else { "644" };
-    let content = secret.unwrap_or_else(|| content.to_string());
+) -> Result<Option<String>, Diagnostic> {
     let command = Command {
-        stdin: Input::Bytes(content.into()),
-        sudo: placing.sudo,
-        ..Command::new(placing.line(path, new_mode))
+        sudo,
+        ..Command::new(format!("cat -- {}", quote(path)))
     };
+    let output = execute(session, host, &command, false).await?;
+    Ok(output
+        .ok()
+        .then(|| String::from_utf8(output.stdout).ok())
+        .flatten())
+}
+
+fn write(call: &Call, host: &Host, value: &Dynamic, path: &str, options: &Map) -> Answer<()> {
+    let session = &call.session;
+    let sending = call.check(Sending::decode(options, "put"))?;
+    let (text, new_mode) = content(value);
+    let is_secret = new_mode == "600";
     let name = &host.0.name;
-    let writing = async {
-        let output = execute(session, host, &command, false).await?;
-        check(&output, &format!("write {path}"), Some(name))
-    };
-    call.change(|| format!("write {path} on {name}"), writing)
-        .map(drop)
+    if call.would(|| format!("write {path} on {name}")) {
+        // What is secret is not shown, and a test has no files.
+        if !is_secret && session.stage.is_none() {
+            let reading = async {
+                // A server that cannot be reached now may be there by then.
+                Ok::<_, Diagnostic>(read(session, host, path, sending.placing.sudo).await)
+            };
+            match call.wait(reading)? {
+                Ok(before) => {
+                    if let Some(lines) = diff(path, before.as_deref(), &text) {
+                        session.events.emit(Event::Plan(lines));
+                    }
+                }
+                Err(_) => session.assume(format!("what {path} says now on {name}")),
+            }
+        }
+        return Ok(());
+    }
+    call.wait(async {
+        let connection = session.connect(&host.0).await?;
+        put(&connection, text.into(), path, &sending.placing, new_mode)
+            .await
+            .map_err(Diagnostic::from)
+    })
 }

@@ -2,21 +2,20 @@
 
 mod files;
 mod forward;
+mod options;
+mod rsync;
+mod state;
+mod transfer;
 
-use std::{fs, io::IsTerminal, os::unix::fs::MetadataExt, sync::Arc, time::Duration};
+use std::{fs, io::IsTerminal, os::unix::fs::MetadataExt, sync::Arc};
 
 use rhai::{Dynamic, ImmutableString, Map};
-use tokio::{
-    net::TcpStream,
-    time::{Instant, sleep, timeout_at},
-};
 
 use super::{
     Api, Host,
     call::{Answer, Call, Played},
     current_host,
     namespace::Namespace,
-    value::text_map,
 };
 use crate::{
     diagnostic::{Diagnostic, Kind},
@@ -29,12 +28,6 @@ use crate::{
 
 /// How many lines of a command's complaints go into an error.
 const TAIL: usize = 10;
-/// How often a port is tried.
-const RETRY: Duration = Duration::from_millis(100);
-/// A year: who wants to wait longer means for ever.
-const LONGEST: Duration = Duration::from_hours(365 * 24);
-/// How long `wait_for_port` waits unless told otherwise, in seconds.
-const PORT_TIMEOUT: i64 = 60;
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut ssh = Namespace::new(api, "ssh", "Commands on servers.");
@@ -49,6 +42,16 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
          fails.",
         |call: &Call, host: Host, command: ImmutableString| {
             run(call, &host, &Command::new(command.as_str()))
+        },
+    );
+    ssh.method(
+        "run(host: Host, command: string, options: map) -> string",
+        "The same with options: `cd` (the folder), `env` (variables, which nobody else on the server
+         sees), `user` or `sudo` (as whom), `shell` (instead of `sh`), `timeout` (`30`, `\"5m\"`),
+         `stdin` (what it reads).",
+        |call: &Call, host: Host, command: ImmutableString, options: Map| {
+            let command = call.check(options::command(&command, &options))?;
+            run(call, &host, &command)
         },
     );
     ssh.method(
@@ -81,28 +84,23 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "try_run(host: Host, command: string) -> map",
         "Runs a command quietly and returns `#{ok, code, stdout, stderr, seconds, known}`. Throws
          only if the server cannot be reached. In a dry run it is not known, and taken to go well.",
-        |call: &Call, host: Host, command: ImmutableString| try_run(call, &host, &command),
+        |call: &Call, host: Host, command: ImmutableString| {
+            try_run(call, &host, &Command::new(command.as_str()))
+        },
+    );
+    ssh.method(
+        "try_run(host: Host, command: string, options: map) -> map",
+        "The same with the options of `run`.",
+        |call: &Call, host: Host, command: ImmutableString, options: Map| {
+            let command = call.check(options::command(&command, &options))?;
+            try_run(call, &host, &command)
+        },
     );
     files::add(&mut ssh);
     forward::add(&mut ssh);
-    ssh.method(
-        "facts(host: Host) -> map",
-        "What a server is: `#{hostname, os, version, kernel, architecture, cpus, memory}`; memory in
-         bytes.",
-        |call: &Call, host: Host| facts(call, &host),
-    );
-    ssh.method(
-        "wait_for_port(host: Host, port: int)",
-        "Waits until something listens on a port of the server, a minute at most.",
-        |call: &Call, host: Host, port: i64| wait_for_port(call, &host, port, PORT_TIMEOUT),
-    );
-    ssh.method(
-        "wait_for_port(host: Host, port: int, seconds: int)",
-        "The same, for so many seconds at most.",
-        |call: &Call, host: Host, port: i64, seconds: i64| {
-            wait_for_port(call, &host, port, seconds)
-        },
-    );
+    rsync::add(&mut ssh);
+    state::add(&mut ssh);
+    transfer::add(&mut ssh);
     ssh.method(
         "terminal(host: Host)",
         "Hands this terminal to a shell on the server, by the system's `ssh` with our settings.",
@@ -204,11 +202,11 @@ pub(super) fn check(output: &Output, line: &str, host: Option<&str>) -> Result<(
     Err(diagnostic)
 }
 
-fn try_run(call: &Call, host: &Host, line: &str) -> Answer<Map> {
-    let session = &call.session;
+fn try_run(call: &Call, host: &Host, command: &Command) -> Answer<Map> {
+    let (session, line) = (&call.session, command.line.as_str());
     let name = &host.0.name;
     Ok(match call.played(name, line) {
-        None => output_map(&call.wait(execute(session, host, &Command::new(line), false))?),
+        None => output_map(&call.wait(execute(session, host, command, false))?),
         Some(Played::Answered(output)) => output_map(&output),
         Some(Played::Assumed) => assumed_map(call, name, line),
     })
@@ -254,64 +252,4 @@ pub(super) fn assumed_map(call: &Call, place: &str, line: &str) -> Map {
         .into_iter()
         .map(|(key, value)| (key.into(), value))
         .collect()
-}
-
-/// Prints what [`facts`] gives, a line each.
-const FACTS: &str = "hostname; . /etc/os-release; echo \"$ID\"; echo \"$VERSION_ID\"; uname -r; uname -m; \
-                     nproc; awk '/MemTotal/ {print $2 * 1024}' /proc/meminfo";
-
-fn facts(call: &Call, host: &Host) -> Answer<Map> {
-    let name = &host.0.name;
-    let output = match call.session.stage.as_ref() {
-        Some(stage) => stage.run(name, "facts"),
-        // It changes nothing, and runs in a dry run too.
-        None => call.wait(execute(&call.session, host, &Command::new(FACTS), false))?,
-    };
-    call.check(check(&output, "looking at what it is", Some(name)))?;
-    let text = output.text();
-    let mut lines = text.lines();
-    let mut next = || lines.next().unwrap_or_default().to_owned();
-    let mut map = text_map([
-        ("hostname", next()),
-        ("os", next()),
-        ("version", next()),
-        ("kernel", next()),
-        ("architecture", next()),
-    ]);
-    for key in ["cpus", "memory"] {
-        let number = next().parse::<f64>().unwrap_or(0.0);
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "memory fits, and has no fraction"
-        )]
-        map.insert(key.into(), (number as i64).into());
-    }
-    Ok(map)
-}
-
-fn wait_for_port(call: &Call, host: &Host, port: i64, seconds: i64) -> Answer<()> {
-    let node = &host.0;
-    let fail = |kind, text: String| {
-        Diagnostic::new(kind, format!("host `{}`: {text}", node.name)).on(&node.name)
-    };
-    let number = u16::try_from(port)
-        .map_err(|_| call.fail(fail(Kind::Usage, format!("{port} is no port number"))))?;
-    let limit = Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(LONGEST);
-    let waiting = async {
-        let end = Instant::now() + limit;
-        let listens = async {
-            while TcpStream::connect((node.ip.as_str(), number))
-                .await
-                .is_err()
-            {
-                sleep(RETRY).await;
-            }
-        };
-        timeout_at(end, listens).await.map_err(|_| {
-            let text = format!("nothing listens on port {port} after {seconds} s");
-            fail(Kind::Timeout, text)
-        })
-    };
-    call.change(|| format!("wait for port {port} of {}", node.name), waiting)
-        .map(drop)
 }

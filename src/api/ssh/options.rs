@@ -1,0 +1,120 @@
+//! The options of functions that run commands and send files.
+
+use rhai::{Dynamic, Map};
+
+use crate::{
+    api::{secret::text_of, value::to_options},
+    diagnostic::Diagnostic,
+    files::Placing,
+    ssh::{Command, Input},
+    units::duration,
+    value::{Fields, Invalid, Value},
+};
+
+/// A command with options: `cd`, `env`, `user`, `sudo`, `shell`, `timeout`, `stdin`.
+pub(in crate::api) fn command(line: &str, options: &Map) -> Result<Command, Diagnostic> {
+    let given = to_options(options);
+    let mut fields = Fields::new(&given, "run")?;
+    let mut command = Command::new(line);
+    command.folder = fields.decode("cd", Value::to_text)?;
+    command.user = fields.decode("user", user)?;
+    command.sudo = fields.decode("sudo", Value::to_bool)?.unwrap_or(false);
+    command.shell = fields.decode("shell", Value::to_text)?;
+    command.timeout = fields.decode("timeout", duration)?;
+    let environment = fields.decode("env", |value, what| {
+        let mut environment = Vec::new();
+        for entry in value.to_map(what)? {
+            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            let name = &entry.key;
+            if name.is_empty()
+                || name.starts_with(|c: char| c.is_ascii_digit())
+                || !name.chars().all(is_name)
+            {
+                let text = format!("{what}: `{name}` is no name of a variable");
+                return Err(Invalid::new(&entry.value, text));
+            }
+            environment.push((name.clone(), entry.value.to_text(name)?));
+        }
+        Ok(environment)
+    })?;
+    command.environment = environment.unwrap_or_default();
+    let stdin = fields.decode("stdin", Value::to_text)?;
+    fields.finish()?;
+    if let Some(stdin) = stdin {
+        command.stdin = Input::Bytes(stdin.into());
+    }
+    Ok(command)
+}
+
+/// Where a file goes: `mode`, `owner`, `sudo`, `folders`, and for folders `delete`.
+pub(super) struct Sending {
+    pub placing: Placing,
+    pub delete: bool,
+}
+
+impl Sending {
+    pub fn decode(options: &Map, of: &str) -> Result<Self, Diagnostic> {
+        let options = to_options(options);
+        let mut fields = Fields::new(&options, of)?;
+        let mode = fields.decode("mode", mode)?;
+        let owner = fields.decode("owner", owner)?;
+        let sudo = fields.decode("sudo", Value::to_bool)?.unwrap_or(false);
+        let folders = fields.decode("folders", Value::to_bool)?.unwrap_or(false);
+        let delete = if of == "put" || of == "template" {
+            None
+        } else {
+            fields.decode("delete", Value::to_bool)?
+        };
+        fields.finish()?;
+        Ok(Sending {
+            placing: Placing {
+                mode,
+                owner,
+                sudo,
+                folders,
+            },
+            delete: delete.unwrap_or(false),
+        })
+    }
+}
+
+fn mode(value: &Value, what: &str) -> Result<String, Invalid> {
+    let text = value.to_text(what)?;
+    let is_mode = (3..=4).contains(&text.len()) && text.chars().all(|c| ('0'..='7').contains(&c));
+    if is_mode {
+        Ok(text)
+    } else {
+        Err(Invalid::new(value, format!("{what}: `{text}` is no mode"))
+            .help("write \"644\"".to_owned()))
+    }
+}
+
+fn owner(value: &Value, what: &str) -> Result<String, Invalid> {
+    let text = value.to_text(what)?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || "_.-:".contains(c);
+    if !text.is_empty() && !text.starts_with('-') && text.chars().all(is_name) {
+        Ok(text)
+    } else {
+        Err(Invalid::new(value, format!("{what}: `{text}` is no owner"))
+            .help("write \"user\" or \"user:group\"".to_owned()))
+    }
+}
+
+fn user(value: &Value, what: &str) -> Result<String, Invalid> {
+    owner(value, what).and_then(|text| {
+        if text.contains(':') {
+            Err(Invalid::new(value, format!("{what}: `{text}` is no user")))
+        } else {
+            Ok(text)
+        }
+    })
+}
+
+/// What is written into a file, and the mode of one that was not there: a secret is for its owner
+/// only.
+pub(super) fn content(content: &Dynamic) -> (String, &'static str) {
+    match text_of(content) {
+        Some(secret) => (secret, "600"),
+        None => (content.to_string(), "644"),
+    }
+}

@@ -1,0 +1,128 @@
+//! Folders by the system's `rsync`, which sends only what has changed inside files.
+
+use std::sync::{Mutex, PoisonError};
+
+use rhai::{ImmutableString, Map};
+
+use crate::{
+    api::{
+        Host,
+        call::{Answer, Call},
+        namespace::Namespace,
+        value::to_options,
+    },
+    diagnostic::{Diagnostic, Kind},
+    event::Lines,
+    process::{Keep, Program},
+    ssh::quote,
+    value::{Fields, Value},
+};
+
+/// Adds the functions to the namespace.
+pub(super) fn add(ssh: &mut Namespace) {
+    ssh.method(
+        "rsync_up(host: Host, from: string, to: string)",
+        "Sends a folder of the project with the system's `rsync`, over SSH with our settings. As
+         with rsync, `folder/` means what is in it. It must be installed at both ends.",
+        |call: &Call, host: Host, from: ImmutableString, to: ImmutableString| {
+            rsync(call, &host, &from, &to, true, &Map::new())
+        },
+    );
+    ssh.method(
+        "rsync_up(host: Host, from: string, to: string, options: map)",
+        "The same with options: `delete` (removes what only the server has), `exclude` (a list of
+         patterns), `sudo` (as root there).",
+        |call: &Call, host: Host, from: ImmutableString, to: ImmutableString, options: Map| {
+            rsync(call, &host, &from, &to, true, &options)
+        },
+    );
+    ssh.method(
+        "rsync_down(host: Host, from: string, to: string)",
+        "Fetches a folder with the system's `rsync`.",
+        |call: &Call, host: Host, from: ImmutableString, to: ImmutableString| {
+            rsync(call, &host, &from, &to, false, &Map::new())
+        },
+    );
+    ssh.method(
+        "rsync_down(host: Host, from: string, to: string, options: map)",
+        "The same with the options of `rsync_up`.",
+        |call: &Call, host: Host, from: ImmutableString, to: ImmutableString, options: Map| {
+            rsync(call, &host, &from, &to, false, &options)
+        },
+    );
+}
+
+fn rsync(call: &Call, host: &Host, from: &str, to: &str, up: bool, options: &Map) -> Answer<()> {
+    let session = &call.session;
+    let flags = call.check(flags(options))?;
+    let name = &host.0.name;
+    let what = || {
+        let verb = if up { "up" } else { "down" };
+        format!("rsync {verb} {from} to {to} ({name})")
+    };
+    let running = async {
+        let openssh = session.openssh(&host.0).await?;
+        let words: Vec<String> = openssh.argv().iter().map(|word| quote(word)).collect();
+        let mut argv = vec!["rsync".to_owned(), "-az".to_owned()];
+        argv.extend(["-e".to_owned(), words.join(" ")]);
+        argv.extend(flags);
+        let here = |path: &str| {
+            let path = path.replace("{host}", name);
+            if path.starts_with('/') {
+                path
+            } else {
+                // Joining paths would take the slash at the end away, which has a meaning.
+                format!("{}/{path}", session.project.root.display())
+            }
+        };
+        let there = |path: &str| format!("{}:{path}", openssh.host());
+        argv.push("--".to_owned());
+        if up {
+            argv.extend([here(from), there(to)]);
+        } else {
+            argv.extend([there(from), here(to)]);
+        }
+        let program = Program {
+            keep: Keep::End,
+            ..Program::new(argv)
+        };
+        let lines = Mutex::new(Lines::new(&session.events, Some(name)));
+        let output = program
+            .run(|stream, bytes| {
+                let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+                lines.push(stream, bytes);
+            })
+            .await
+            .map_err(|error| {
+                Diagnostic::new(Kind::Failed, format!("host `{name}`: rsync: {error}"))
+                    .on(name)
+                    .help("install rsync on this machine and on the server".to_owned())
+            })?;
+        super::check(&output, "rsync", Some(name))
+    };
+    call.change(what, running).map(drop)
+}
+
+fn flags(options: &Map) -> Result<Vec<String>, Diagnostic> {
+    let options = to_options(options);
+    let mut fields = Fields::new(&options, "rsync")?;
+    let mut flags = Vec::new();
+    if fields.decode("delete", Value::to_bool)?.unwrap_or(false) {
+        flags.push("--delete".to_owned());
+    }
+    if fields.decode("sudo", Value::to_bool)?.unwrap_or(false) {
+        flags.push("--rsync-path=sudo -n rsync".to_owned());
+    }
+    let patterns = fields.decode("exclude", |value, what| {
+        let items = value.to_list(what)?;
+        items
+            .iter()
+            .map(|item| item.to_text(what))
+            .collect::<Result<Vec<_>, _>>()
+    })?;
+    for pattern in patterns.unwrap_or_default() {
+        flags.push(format!("--exclude={pattern}"));
+    }
+    fields.finish()?;
+    Ok(flags)
+}

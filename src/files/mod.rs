@@ -1,0 +1,28 @@
+//! Files from and to servers, by commands that every server has: no agent, and no SFTP, which
+//! cannot become root.
+
+mod diff;
+mod download;
+mod error;
+mod placing;
+mod progress;
+mod tree;
+mod upload;
+
+pub use diff::diff;
+pub use download::download;
+pub use error::Error;
+pub use placing::{Placing, put};
+pub use progress::Progress;
+pub use upload::upload;
+
+/// What came of a transfer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many files were sent or fetched.
+    pub transferred: usize,
+    /// How many were there already.
+    pub unchanged: usize,
+    /// How many were removed at the other end.
+    pub removed: usize,
+}

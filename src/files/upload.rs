@@ -1,0 +1,200 @@
+//! From this machine to a server.
+
+use std::{fs, io, path::Path, sync::Arc};
+
+use super::{Error, Placing, Progress, Tally, put, tree};
+use crate::{
+    event::Events,
+    ssh::{Command, Connection, Input, quote},
+};
+
+/// A file that is smaller goes in one piece, without a question before it.
+const SMALL: u64 = 1024 * 1024;
+
+/// Sends a file or a folder. A folder's files that are there already are left alone; with
+/// `remove`, those that only the server has are removed.
+pub async fn upload(
+    events: &Events,
+    connection: &Arc<Connection>,
+    from: &Path,
+    to: &str,
+    placing: &Placing,
+    remove: bool,
+) -> Result<Tally, Error> {
+    let metadata = fs::metadata(from).map_err(|error| Error::here(from, error))?;
+    if metadata.is_dir() {
+        return folder(events, connection, from, to, placing, remove).await;
+    }
+    // Into a folder, if that is what it names.
+    let name = from.file_name().unwrap_or_default().to_string_lossy();
+    let to = if to.ends_with('/') {
+        format!("{to}{name}")
+    } else {
+        to.to_owned()
+    };
+    let mode = format!(
+        "{:o}",
+        std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777
+    );
+    if metadata.len() < SMALL {
+        let content = fs::read(from).map_err(|error| Error::here(from, error))?;
+        put(connection, content.into(), &to, placing, &mode).await?;
+    } else {
+        file(
+            events,
+            connection,
+            from,
+            metadata.len(),
+            &to,
+            placing,
+            &mode,
+        )
+        .await?;
+    }
+    Ok(Tally {
+        transferred: 1,
+        ..Tally::default()
+    })
+}
+
+/// Sends a large file, beside its place first. What is there of it since an earlier try is not
+/// sent again.
+async fn file(
+    events: &Events,
+    connection: &Arc<Connection>,
+    from: &Path,
+    size: u64,
+    to: &str,
+    placing: &Placing,
+    mode: &str,
+) -> Result<(), Error> {
+    let host = &connection.target().name;
+    let part = quote(&format!("{to}.part"));
+    let ask = Command {
+        sudo: placing.sudo,
+        ..Command::new(format!(
+            "{}if [ -f {part} ]; then wc -c <{part}; sha256sum <{part}; fi",
+            placing.begin(to)
+        ))
+    };
+    let output = connection.run(&ask).await?;
+    let what = format!("upload {to}");
+    Error::check(host, &what, &output)?;
+    let text = output.text();
+    let mut words = text.split_whitespace();
+    let begun = words.next().and_then(|word| word.parse::<u64>().ok());
+    let mut is_ours = |length: u64| -> io::Result<bool> {
+        Ok(length <= size && Some(tree::digest(from, Some(length))?.as_str()) == words.next())
+    };
+    let start = match begun {
+        Some(length) if is_ours(length).map_err(|error| Error::here(from, error))? => length,
+        _ => 0,
+    };
+    let progress = Progress::new(events, host, format!("uploading {to}"), Some(size));
+    progress
+        .done
+        .store(start, std::sync::atomic::Ordering::Relaxed);
+    let into = if start > 0 { ">>" } else { ">" };
+    let line = format!(
+        "set -e; umask 077; t={part}; cat {into}\"$t\"
+         if [ \"$(wc -c <\"$t\")\" -ne {size} ]; then
+         echo \"only $(wc -c <\"$t\") of {size} bytes have arrived\" >&2; exit 1; fi\n{}",
+        placing.finish(to, mode)
+    );
+    let command = Command {
+        sudo: placing.sudo,
+        stdin: Input::File {
+            path: from.to_owned(),
+            from: start,
+            sent: progress.done.clone(),
+        },
+        ..Command::new(line)
+    };
+    let output = connection.run(&command).await?;
+    Error::check(host, &what, &output)
+}
+
+async fn folder(
+    events: &Events,
+    connection: &Arc<Connection>,
+    from: &Path,
+    to: &str,
+    placing: &Placing,
+    remove: bool,
+) -> Result<Tally, Error> {
+    let host = &connection.target().name;
+    let (here, there) = (
+        tree::here(from)?,
+        tree::there(connection, to, placing.sudo).await?,
+    );
+    let changed: Vec<&String> = here
+        .iter()
+        .filter(|(path, digest)| there.get(*path) != Some(digest))
+        .map(|(path, _)| path)
+        .collect();
+    let extra: Vec<&String> = there
+        .keys()
+        .filter(|path| remove && !here.contains_key(*path))
+        .collect();
+    let tally = Tally {
+        transferred: changed.len(),
+        unchanged: here.len() - changed.len(),
+        removed: extra.len(),
+    };
+    let folder = quote(to);
+    let make = if placing.folders {
+        format!("mkdir -p -- {folder}")
+    } else {
+        format!("[ -d {folder} ] || mkdir -- {folder}")
+    };
+    if !changed.is_empty() || there.is_empty() {
+        let archive = tempfile::NamedTempFile::new()
+            .and_then(|file| {
+                tree::archive(from, &changed, file.as_file())?;
+                Ok(file)
+            })
+            .map_err(|error| Error::here(from, error))?;
+        let size = archive
+            .as_file()
+            .metadata()
+            .map_or(0, |metadata| metadata.len());
+        let progress = Progress::new(events, host, format!("uploading {to}"), Some(size));
+        let owner = placing.owner.as_ref().map_or(String::new(), |owner| {
+            let paths: Vec<String> = changed
+                .iter()
+                .map(|path| quote(&format!("./{path}")))
+                .collect();
+            format!(
+                "; printf '%s\\0' {} | xargs -0 chown {} --",
+                paths.join(" "),
+                quote(owner)
+            )
+        });
+        let command = Command {
+            sudo: placing.sudo,
+            stdin: Input::File {
+                path: archive.path().to_owned(),
+                from: 0,
+                sent: progress.done.clone(),
+            },
+            // Each file is written beside its place by tar, which removes the old one first.
+            ..Command::new(format!("set -e; {make}; cd -- {folder}; tar -xof -{owner}"))
+        };
+        let output = connection.run(&command).await?;
+        Error::check(host, &format!("upload {to}"), &output)?;
+    }
+    if !extra.is_empty() {
+        let names: Vec<u8> = extra
+            .iter()
+            .flat_map(|path| format!("./{path}\0").into_bytes())
+            .collect();
+        let command = Command {
+            sudo: placing.sudo,
+            stdin: Input::Bytes(names.into()),
+            ..Command::new(format!("cd -- {folder} && xargs -0 rm -f --"))
+        };
+        let output = connection.run(&command).await?;
+        Error::check(host, &format!("remove from {to}"), &output)?;
+    }
+    Ok(tally)
+}

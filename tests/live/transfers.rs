@@ -1,0 +1,166 @@
+//! Files and folders, to and from real servers.
+
+use std::{fs, path::Path, process::Command};
+
+use crate::support::live::Live;
+
+/// Some bytes that do not repeat.
+fn bytes(count: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+fn write(path: &Path, content: &[u8]) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, content).unwrap();
+}
+
+#[test]
+fn a_file_there_and_back() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web"]).ok();
+    let big = bytes(5_000_000);
+    write(&live.root().join("big"), &big);
+    write(&live.root().join("it's a \"file\""), b"small");
+    let run = |words: &[&str]| live.run(&[&["run", "-H", "web"], words].concat());
+    let exec = |line: &str| live.run(&["exec", "-H", "web", "--", line]).stdout;
+
+    run(&["upload", "big", "/srv/deep/big", "folders=true", "mode=600"]).is(
+        0,
+        "transferred  unchanged  removed\n1            0          0\n",
+        "",
+    );
+    assert_eq!(
+        exec("stat -c '%a %s' /srv/deep/big; ls /srv/deep"),
+        "600 5000000\nbig\n"
+    );
+    run(&["upload", "it's a \"file\"", "/srv/"]).ok();
+    assert_eq!(exec("cat /srv/it*"), "small");
+
+    // A part that is there from an earlier try is completed; another's part is not.
+    exec("head -c 3000000 /srv/deep/big >/srv/again.part; rm /srv/deep/big");
+    run(&["upload", "big", "/srv/again"]).ok();
+    exec("head -c 100 /dev/zero >/srv/other.part");
+    run(&["upload", "big", "/srv/other"]).ok();
+    exec("cmp /srv/again /srv/other && rm /srv/other");
+
+    run(&["download", "/srv/again", "back/{host}/"]).ok();
+    assert!(fs::read(live.root().join("back/web/again")).unwrap() == big);
+    write(&live.root().join("half.part"), &big[..1_000_000]);
+    run(&["download", "/srv/again", "half"]).ok();
+    assert!(fs::read(live.root().join("half")).unwrap() == big);
+    assert!(!live.root().join("half.part").exists());
+
+    let missing = run(&["download", "/nothing", "x"]);
+    assert_eq!(missing.status, 1, "{missing}");
+    assert!(missing.stderr.contains("No such file"), "{missing}");
+    let missing = run(&["upload", "nothing", "/srv/x"]);
+    assert_eq!(missing.status, 2, "{missing}");
+    assert!(
+        missing.stderr.contains("nothing` is not there"),
+        "{missing}"
+    );
+}
+
+#[test]
+fn a_folder_there_and_back() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web"]).ok();
+    let site = live.root().join("site");
+    write(&site.join("index.html"), b"hello");
+    write(&site.join("deep/er/-x $(id)"), b"strange");
+    let run = |words: &[&str]| live.run(&[&["run", "-H", "web"], words].concat());
+    let counts = |sent: usize, same: usize, removed: usize| {
+        format!("transferred  unchanged  removed\n{sent:<13}{same:<11}{removed}\n")
+    };
+    run(&["upload", "site", "/srv/www"]).is(0, &counts(2, 0, 0), "");
+    run(&["upload", "site", "/srv/www"]).is(0, &counts(0, 2, 0), "");
+    write(&site.join("index.html"), b"hullo");
+    fs::remove_file(site.join("deep/er/-x $(id)")).unwrap();
+    run(&["upload", "site", "/srv/www", "delete=true"]).is(0, &counts(1, 0, 1), "");
+    let listed = live.run(&[
+        "exec",
+        "-H",
+        "web",
+        "--",
+        "cd /srv/www; find . -type f; cat *.html",
+    ]);
+    assert_eq!(listed.stdout, "./index.html\nhullo", "{listed}");
+
+    live.run(&[
+        "exec",
+        "-H",
+        "web",
+        "--",
+        "echo a >'/srv/www/a b'; chmod 750 '/srv/www/a b'",
+    ])
+    .ok();
+    run(&["download", "/srv/www", "got"]).is(0, &counts(2, 0, 0), "");
+    run(&["download", "/srv/www", "got"]).is(0, &counts(0, 2, 0), "");
+    assert_eq!(fs::read(live.root().join("got/a b")).unwrap(), b"a\n");
+    // Each of several servers needs a place of its own.
+    live.run(&["run", "create", "name=db"]).ok();
+    let both = live.run(&["run", "--all", "download", "/etc/hostname", "name"]);
+    assert_eq!(both.status, 2, "{both}");
+    assert!(both.stderr.contains("write `{host}` in it"), "{both}");
+    live.run(&["run", "--all", "download", "/etc/hostname", "names/{host}"])
+        .ok();
+    assert!(live.root().join("names/db").is_file() && live.root().join("names/web").is_file());
+}
+
+#[test]
+fn a_dry_run_shows_what_would_differ() {
+    let live = Live::new().file(
+        "hitcfile.rhai",
+        "/// M.\n/// @param text  T.\nfn motd(host, text) { host.template(\"motd.tpl\", \"/etc/motd\", #{ text: text }); }\n",
+    );
+    live.write("motd.tpl", "Welcome\n{{ text }}\n");
+    live.run(&["run", "create", "name=web"]).ok();
+    live.run(&["run", "-H", "web", "motd", "one"]).ok();
+    live.run(&["run", "-n", "-H", "web", "motd", "two"]).is(
+        0,
+        "",
+        "would write /etc/motd on web\n\
+         --- /etc/motd\n+++ /etc/motd\n@@ -1,2 +1,2 @@\n Welcome\n-one\n+two\n",
+    );
+    let now = live.run(&["exec", "-H", "web", "--", "cat /etc/motd"]);
+    assert_eq!(now.stdout, "Welcome\none\n");
+}
+
+#[test]
+fn rsync_both_ways() {
+    let installed = Command::new("rsync").arg("--version").output();
+    if installed.is_err() {
+        let installing = Command::new("apt-get")
+            .args(["install", "-y", "rsync"])
+            .output();
+        assert!(
+            installing.unwrap().status.success(),
+            "rsync cannot be installed"
+        );
+    }
+    let live = Live::new();
+    live.run(&["run", "create", "name=web"]).ok();
+    live.run(&[
+        "exec",
+        "-H",
+        "web",
+        "--",
+        "apt-get update -q >&2 && apt-get install -qy rsync >&2",
+    ])
+    .ok();
+    write(&live.root().join("site/a"), b"a");
+    write(&live.root().join("site/b.tmp"), b"b");
+    let run = |words: &[&str]| live.run(&[&["run", "-H", "web"], words].concat());
+    run(&["rsync_up", "site/", "/srv/site", "exclude=*.tmp"]).ok();
+    fs::create_dir_all(live.root().join("back/web")).unwrap();
+    run(&["rsync_down", "/srv/site/", "back/{host}/"]).ok();
+    let got: Vec<_> = fs::read_dir(live.root().join("back/web"))
+        .unwrap()
+        .collect();
+    assert_eq!(got.len(), 1);
+}
