@@ -245,25 +245,24 @@ impl Connection {
         tokens: &Tokens,
     ) -> Result<(), Error> {
         let (mut seen, mut answered) = (String::new(), false);
-        while let Some(message) = channel.next().await {
+        let mut others = Vec::new();
+        // What is left of what was said, for whoever reads on.
+        let rest = loop {
+            let Some(message) = channel.next().await else {
+                break seen.replace(&tokens.question, "");
+            };
             let ChannelMsg::ExtendedData { data, ext: 1 } = &message else {
                 let is_last = matches!(message, ChannelMsg::ExitStatus { .. });
+                others.push(message);
                 if is_last {
                     // sudo would not. What it said is what the user should see.
-                    let data = seen.replace(&tokens.question, "").into_bytes().into();
-                    channel.put_back(ChannelMsg::ExtendedData { data, ext: 1 });
-                }
-                channel.put_back(message);
-                if is_last {
-                    return Ok(());
+                    break seen.replace(&tokens.question, "");
                 }
                 continue;
             };
             seen.push_str(&String::from_utf8_lossy(data));
             if let Some((_, rest)) = seen.split_once(&tokens.ready) {
-                let data = rest.to_owned().into_bytes().into();
-                channel.put_back(ChannelMsg::ExtendedData { data, ext: 1 });
-                return Ok(());
+                break rest.to_owned();
             }
             match seen.matches(&tokens.question).count() {
                 0 => {}
@@ -282,7 +281,12 @@ impl Connection {
                     });
                 }
             }
-        }
+        };
+        let data = Bytes::from(rest);
+        channel.put_back(ChannelMsg::ExtendedData { data, ext: 1 });
+        others
+            .into_iter()
+            .for_each(|message| channel.put_back(message));
         Ok(())
     }
 

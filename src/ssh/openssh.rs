@@ -1,6 +1,10 @@
 //! The system's own SSH client, for what it does better: a terminal, and `rsync`.
 
-use std::{fmt::Write as _, io::Write as _, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    io::Write as _,
+    path::{Path, PathBuf},
+};
 
 use tempfile::NamedTempFile;
 use tokio::process::Command;
@@ -20,69 +24,30 @@ pub struct OpenSsh {
 impl OpenSsh {
     /// Settings for a server; `files` are the user's configuration.
     pub(super) fn new(target: &Target, files: &[PathBuf]) -> Result<Self, Error> {
-        let fail = |cause: String| Error::Connect {
+        let fail = |error: std::io::Error| Error::Connect {
             host: target.name.clone(),
             address: target.endpoint(),
-            cause: format!("a file for the system's ssh: {cause}"),
-        };
-        let write = |text: &str| {
-            let mut file = NamedTempFile::with_prefix("hitc-ssh-")?;
-            file.write_all(text.as_bytes())?;
-            Ok::<_, std::io::Error>(file)
+            cause: format!("a file for the system's ssh: {error}"),
         };
         let mut known_hosts = None;
-        let mut lines = format!("Host {}\n", target.alias);
-        let mut set = |keyword: &str, value: String| {
-            let _ = writeln!(lines, "  {keyword} {value}");
-        };
-        set("HostName", target.address.clone());
-        set("Port", target.port.to_string());
-        set("User", target.user.clone());
-        // We have connected already: the key is on record.
-        set("StrictHostKeyChecking", "yes".to_owned());
-        for identity in &target.identities {
-            set("IdentityFile", format!("\"{}\"", identity.path.display()));
-        }
-        for certificate in &target.certificates {
-            set("CertificateFile", format!("\"{}\"", certificate.display()));
-        }
-        if target.identities_only {
-            set("IdentitiesOnly", "yes".to_owned());
-        }
-        if target.forward_agent {
-            set("ForwardAgent", "yes".to_owned());
-        }
-        match &target.host_key {
-            HostKey::Pinned(key) => {
-                let key = key.to_openssh().map_err(|e| fail(e.to_string()))?;
-                let file = write(&format!("pinned {key}\n")).map_err(|e| fail(e.to_string()))?;
-                set("HostKeyAlias", "pinned".to_owned());
-                set(
-                    "UserKnownHostsFile",
-                    format!("\"{}\"", file.path().display()),
-                );
+        let mut lines = String::new();
+        let mut hop = Some(target);
+        while let Some(target) = hop {
+            if let HostKey::Pinned(key) = &target.host_key {
+                let key = key.to_openssh().unwrap_or_default();
+                let file = write(&format!("pinned {key}\n")).map_err(fail)?;
                 known_hosts = Some(file);
             }
-            HostKey::KnownHosts { hosts, alias } => {
-                let paths: Vec<String> = hosts
-                    .paths()
-                    .map(|path| format!("\"{}\"", path.display()))
-                    .collect();
-                set("UserKnownHostsFile", paths.join(" "));
-                if let Some(alias) = alias {
-                    set("HostKeyAlias", alias.clone());
-                }
-            }
-        }
-        match &target.via {
-            Via::Direct => set("ProxyJump", "none".to_owned()),
-            Via::Jump(jump) => set("ProxyJump", chain(jump)),
-            Via::Command(command) => set("ProxyCommand", command.replace('%', "%%")),
+            lines.push_str(&block(target, known_hosts.as_ref()));
+            hop = match &target.via {
+                Via::Jump(jump) => Some(jump),
+                Via::Direct | Via::Command(_) => None,
+            };
         }
         lines.push_str(&includes(files));
         Ok(OpenSsh {
             host: target.alias.clone(),
-            file: write(&lines).map_err(|error| fail(error.to_string()))?,
+            file: write(&lines).map_err(fail)?,
             _known_hosts: known_hosts,
         })
     }
@@ -121,13 +86,60 @@ impl OpenSsh {
     }
 }
 
-/// The servers to go through, in the words of `ProxyJump`, the first one first.
-fn chain(jump: &Target) -> String {
-    let own = format!("{}@{}:{}", jump.user, jump.alias, jump.port);
-    match &jump.via {
-        Via::Jump(before) => format!("{},{own}", chain(before)),
-        Via::Direct | Via::Command(_) => own,
+fn write(text: &str) -> std::io::Result<NamedTempFile> {
+    let mut file = NamedTempFile::with_prefix("hitc-ssh-")?;
+    file.write_all(text.as_bytes())?;
+    Ok(file)
+}
+
+/// The settings of one server, in the words of ssh_config(5).
+fn block(target: &Target, pinned: Option<&NamedTempFile>) -> String {
+    let mut lines = format!("Host {}\n", target.alias);
+    let mut set = |keyword: &str, value: String| {
+        let _ = writeln!(lines, "  {keyword} {value}");
+    };
+    let quoted = |path: &Path| format!("\"{}\"", path.display());
+    set("HostName", target.address.clone());
+    set("Port", target.port.to_string());
+    set("User", target.user.clone());
+    // We have connected already: the key is on record.
+    set("StrictHostKeyChecking", "yes".to_owned());
+    for identity in &target.identities {
+        set("IdentityFile", quoted(&identity.path));
     }
+    for certificate in &target.certificates {
+        set("CertificateFile", quoted(certificate));
+    }
+    if let Some(agent) = &target.agent {
+        set("IdentityAgent", quoted(agent));
+    }
+    if target.identities_only {
+        set("IdentitiesOnly", "yes".to_owned());
+    }
+    if target.forward_agent {
+        set("ForwardAgent", "yes".to_owned());
+    }
+    match &target.host_key {
+        HostKey::Pinned(_) => {
+            set("HostKeyAlias", "pinned".to_owned());
+            if let Some(file) = pinned {
+                set("UserKnownHostsFile", quoted(file.path()));
+            }
+        }
+        HostKey::KnownHosts { hosts, alias } => {
+            let paths: Vec<String> = hosts.paths().map(quoted).collect();
+            set("UserKnownHostsFile", paths.join(" "));
+            if let Some(alias) = alias {
+                set("HostKeyAlias", alias.clone());
+            }
+        }
+    }
+    match &target.via {
+        Via::Direct => set("ProxyJump", "none".to_owned()),
+        Via::Jump(jump) => set("ProxyJump", jump.alias.clone()),
+        Via::Command(command) => set("ProxyCommand", command.replace('%', "%%")),
+    }
+    lines
 }
 
 /// Lines that read these files too. They are named, because `ssh` looks for a home folder by

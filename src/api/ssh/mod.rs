@@ -26,6 +26,11 @@ use crate::{
     ssh::{Command, Input},
 };
 
+/// What sudo says when it may not ask.
+const SUDO_ASKS: [&str; 2] = [
+    "sudo: a password is required",
+    "sudo: a terminal is required",
+];
 /// How many lines of a command's complaints go into an error.
 const TAIL: usize = 10;
 
@@ -196,6 +201,10 @@ pub(super) fn check(output: &Output, line: &str, host: Option<&str>) -> Result<(
         diagnostic.code = Some(code);
     }
     let tail = output.tail(TAIL);
+    if SUDO_ASKS.iter().any(|said| tail.contains(said)) {
+        diagnostic = diagnostic
+            .help("sudo wants a password there: give it with --ask-sudo-pass (-K)".to_owned());
+    }
     if !tail.is_empty() {
         diagnostic = diagnostic.note(tail);
     }
