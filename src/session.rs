@@ -20,7 +20,7 @@ use crate::{
     fleet::Rollout,
     process::Output,
     project::Project,
-    provider::{self, Local, Node, NodeState, Providers, Unmanaged},
+    provider::{self, Local, Node, NodeState, Providers, Recent, Unmanaged},
     selection::Selection,
     ssh::{self, Command, Connection, Endings, OpenSsh, Pool, Target},
     stage::Stage,
@@ -89,6 +89,8 @@ pub struct Session {
     readonly: AtomicBool,
     assumed: Mutex<Vec<String>>,
     ssh: ssh::Config,
+    /// What the providers said a moment ago.
+    pub recent: Recent,
     targets: Mutex<HashMap<String, Target>>,
     engines: Mutex<HashMap<String, Engine>>,
 }
@@ -112,6 +114,7 @@ impl Session {
             cancel,
             providers: Session::providers(&settings, &project),
             ssh: ssh::Config::new(&project.home),
+            recent: Recent::new(project.remembered("nodes")),
             pool: Pool::new(events.clone(), settings.sudo_password.clone(), endings),
             events,
             settings,
@@ -152,14 +155,15 @@ impl Session {
     }
 
     async fn list(&self) -> (Vec<Node>, Vec<provider::Error>) {
-        let (nodes, errors) = self.providers.list().await;
+        let (nodes, errors) = self.providers.list(&self.recent).await;
         let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
         self.project.see_servers(&names);
         (nodes, errors)
     }
 
-    /// All servers. A provider that fails is reported and does not hide the others.
+    /// All servers, as they are now. A provider that fails is reported and does not hide the others.
     pub async fn nodes(&self) -> Vec<Node> {
+        self.recent.flush();
         let (nodes, errors) = self.list().await;
         for error in errors {
             self.events.warn(error.to_string());
@@ -174,8 +178,14 @@ impl Session {
         selection: &Selection,
         readonly: bool,
     ) -> Result<Vec<Node>, Failure> {
-        let (nodes, errors) = self.list().await;
-        let selected = selection.apply(&nodes, &self.providers);
+        let (mut nodes, mut errors) = self.list().await;
+        let mut selected = selection.apply(&nodes, &self.providers);
+        if selected.is_err() {
+            // What was remembered may be too old.
+            self.recent.flush();
+            (nodes, errors) = self.list().await;
+            selected = selection.apply(&nodes, &self.providers);
+        }
         let certain = readonly || selection.is_exact();
         if errors.is_empty() || certain && selected.is_ok() {
             for error in errors {
@@ -309,6 +319,7 @@ impl Session {
 
     /// Forgets what is known of a server that was terminated or rebooted.
     pub fn forget(&self, node: &Node) {
+        self.recent.flush();
         self.pool.forget(&node.ip);
         lock(&self.targets).remove(&node.id);
         lock(&self.engines).remove(&node.id);

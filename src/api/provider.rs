@@ -31,6 +31,14 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         },
     );
     provider.function(
+        "uncache()",
+        "Forgets what providers said a moment ago about the servers there are.",
+        |call: &Call| {
+            call.session.recent.flush();
+            Ok(())
+        },
+    );
+    provider.function(
         "create(options: map) -> array",
         "Creates `count` servers named `name`, `name-1`, … and waits until they answer. The other
          options are the provider's. Returns the hosts.",
@@ -209,6 +217,7 @@ async fn create_all(session: &Session, request: &Request) -> Result<Array, Failu
         }
         session.events.note(message);
     }
+    session.recent.flush();
     let one = async |name: &String| {
         let activity = session.events.start(name.as_str(), "creating");
         let started = std::time::Instant::now();

@@ -26,6 +26,7 @@ pub async fn plan(session: &Session, path: &Path, request: &Request) -> Result<P
 
 /// Brings up the manifest at `path`: shows the plan, asks, and makes it so.
 pub async fn up(session: &Session, path: &Path, request: &Request) -> Result<(), Failure> {
+    session.recent.flush();
     let started = Instant::now();
     let prepared = prepare(session, path, request).await?;
     let plan = &prepared.plan;

@@ -6,6 +6,7 @@
 mod error;
 mod local;
 mod node;
+mod recent;
 mod registry;
 mod unmanaged;
 
@@ -13,6 +14,7 @@ use async_trait::async_trait;
 pub use error::Error;
 pub use local::Local;
 pub use node::{MOST, NAME_RULE, Node, NodeState, is_name, numbered, role};
+pub use recent::Recent;
 pub use registry::Providers;
 pub use unmanaged::Unmanaged;
 
@@ -46,6 +48,11 @@ pub trait Provider: Send + Sync {
     /// All servers that carry our prefix, in whatever state. A provider that is not set up here
     /// fails with [`Error::NotConfigured`].
     async fn list(&self) -> Result<Vec<Node>, Error>;
+
+    /// Whether listing takes long enough to be remembered for a moment.
+    fn is_far(&self) -> bool {
+        true
+    }
 
     /// A server that is there without being listed, because its name is its address.
     fn by_address(&self, _name: &str) -> Option<Node> {

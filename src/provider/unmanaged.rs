@@ -148,6 +148,10 @@ impl Provider for Unmanaged {
         Fields::new(options, "provider `unmanaged`")?.finish()
     }
 
+    fn is_far(&self) -> bool {
+        false
+    }
+
     async fn list(&self) -> Result<Vec<Node>, Error> {
         read(&self.file)
     }

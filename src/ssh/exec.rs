@@ -284,9 +284,9 @@ impl Connection {
         };
         let data = Bytes::from(rest);
         channel.put_back(ChannelMsg::ExtendedData { data, ext: 1 });
-        others
-            .into_iter()
-            .for_each(|message| channel.put_back(message));
+        for message in others {
+            channel.put_back(message);
+        }
         Ok(())
     }
 

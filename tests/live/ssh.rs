@@ -10,11 +10,23 @@ use hitc::{
     event::{Event, Events, Interface, Stream},
     process::Exit,
     provider::{Create, Local, Provider},
-    ssh::{Command, Config, Connection, Endings, Error, HostKey, Input, Pool, PublicKey, Target},
+    ssh::{
+        Command, Config, Connection, Dialect, Endings, Endpoint, Error, Forward, HostKey, Input,
+        Pool, PublicKey, Target, quote,
+    },
     value::Value,
 };
 
-use crate::support::live::Live;
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream, UnixStream},
+};
+
+use crate::support::{
+    Project,
+    live::{Live, docker},
+    played,
+};
 
 struct Silent;
 
@@ -95,15 +107,256 @@ async fn output_status_signal_and_input() {
         .await
         .unwrap();
     assert!(first.unwrap() < Duration::from_millis(700), "{first:?}");
+}
 
+/// What takes too long is ended with all its processes, also if it does not want to.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_given_up_does_not_go_on() {
+    let live = Live::new();
+    let connection = open(&server(&live).await).await;
+    let left = "pgrep -cf 'sleep [4]321'";
     let slow = Command {
-        timeout: Some(Duration::from_millis(200)),
-        ..Command::new("sleep 30")
+        timeout: Some(Duration::from_millis(300)),
+        ..Command::new("trap '' TERM; setsid sleep 4321 & sleep 4321; sleep 4321")
     };
-    assert!(matches!(
-        connection.run(&slow).await,
-        Err(Error::Timeout { .. })
-    ));
+    let error = connection.run(&slow).await.unwrap_err();
+    assert!(
+        matches!(error, Error::Timeout { ended: true, .. }),
+        "{error}"
+    );
+    assert_eq!(
+        connection.run(&Command::new(left)).await.unwrap().text(),
+        "0"
+    );
+}
+
+/// By the first Ctrl-C where there is nothing else to wait for.
+#[test]
+fn what_is_interrupted_does_not_go_on() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web"]).ok();
+    let web = live.container("web");
+    let left = || docker(&["exec", &web, "sh", "-c", "pgrep -cf 'sleep [4]321' || true"]);
+    let mut hitc = live.spawn(&["exec", "-H", "web", "--", "echo begun; sleep 4321"]);
+    let mut begun = [0; 6];
+    std::io::Read::read_exact(hitc.stdout.as_mut().unwrap(), &mut begun).unwrap();
+    assert_ne!(left(), "0");
+    let interrupted = std::process::Command::new("kill")
+        .args(["-INT", &hitc.id().to_string()])
+        .status();
+    assert!(interrupted.unwrap().success());
+    let output = hitc.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert_eq!(left(), "0");
+}
+
+/// A gigabyte that nobody reads, in whose shadow others go on; and then it is all there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gigabyte_beside_others() {
+    let live = Live::new();
+    let connection = open(&server(&live).await).await;
+    let size = 1_000_000_000;
+    let line = format!("yes $(printf %0999d 0) | head -c {size}");
+    let dialect = Dialect::Command(Box::new(Command::new(line)));
+    let mut unread = connection.stream(&dialect).await.unwrap();
+    for n in 0..20 {
+        let echo = Command {
+            timeout: Some(Duration::from_secs(20)),
+            ..Command::new(format!("echo {n}"))
+        };
+        assert_eq!(connection.run(&echo).await.unwrap().text(), n.to_string());
+    }
+    let mut buffer = vec![0; 1024 * 1024];
+    let mut read = 0;
+    loop {
+        match unread.read(&mut buffer).await.unwrap() {
+            0 => break,
+            count => read += count,
+        }
+    }
+    assert_eq!(read, size);
+}
+
+/// Its sshd admits two sessions at a time: a hundred commands wait for each other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_commands_where_two_are_admitted() {
+    let live = Live::new();
+    let mut target = server(&live).await;
+    drop(open(&target).await);
+    let web = live.container("web");
+    docker(&[
+        "exec",
+        &web,
+        "/usr/sbin/sshd",
+        "-p",
+        "2201",
+        "-o",
+        "MaxSessions=2",
+        "-o",
+        "PidFile=none",
+    ]);
+    target.port = 2201;
+    let connection = open(&target).await;
+    let many: Vec<_> = (0..100)
+        .map(|n| {
+            let connection = connection.clone();
+            tokio::spawn(async move {
+                let line = format!("echo {n}");
+                connection.run(&Command::new(line)).await.unwrap().text()
+            })
+        })
+        .collect();
+    for (n, task) in many.into_iter().enumerate() {
+        assert_eq!(task.await.unwrap(), n.to_string());
+    }
+}
+
+/// Ports and sockets, both ways.
+#[tokio::test(flavor = "multi_thread")]
+async fn forwards() {
+    let live = Live::new();
+    let connection = open(&server(&live).await).await;
+    let sshd: Endpoint = "22".parse().unwrap();
+    let banner = async |stream: &mut (dyn AsyncRead + Unpin + Send)| {
+        let mut banner = [0; 8];
+        stream.read_exact(&mut banner).await.unwrap();
+        assert_eq!(&banner, b"SSH-2.0-");
+    };
+    let any: Endpoint = "0".parse().unwrap();
+    let forward = Forward::local(&connection, &any, &sshd).await.unwrap();
+    let address = forward.from.to_string();
+    banner(&mut TcpStream::connect(&address).await.unwrap()).await;
+    drop(forward);
+    // Soon nobody listens there any more.
+    while TcpStream::connect(&address).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+
+    let path = live.root().join("ssh.sock");
+    let socket = Endpoint::Unix(path.display().to_string());
+    let forward = Forward::local(&connection, &socket, &sshd).await.unwrap();
+    banner(&mut UnixStream::connect(&path).await.unwrap()).await;
+    drop(forward);
+    assert!(!path.exists());
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let here: Endpoint = listener.local_addr().unwrap().to_string().parse().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            socket.write_all(b"from here\n").await.unwrap();
+        }
+    });
+    let forward = Forward::remote(&connection, &any, &here).await.unwrap();
+    let Endpoint::Tcp(_, port) = &forward.from else {
+        panic!("{}", forward.from)
+    };
+    let command = Command {
+        shell: Some("bash".to_owned()),
+        ..Command::new(format!("head -n 1 </dev/tcp/127.0.0.1/{port}"))
+    };
+    assert_eq!(connection.run(&command).await.unwrap().text(), "from here");
+    let there = Endpoint::Unix("/run/from-here.sock".to_owned());
+    let forward = Forward::remote(&connection, &there, &here).await.unwrap();
+    let command = Command::new("test -S /run/from-here.sock && echo listens");
+    assert_eq!(connection.run(&command).await.unwrap().text(), "listens");
+    drop(forward);
+    // What nobody listens on refuses.
+    let busy = Forward::local(
+        &connection,
+        &Endpoint::Tcp("192.0.2.1".to_owned(), 1),
+        &sshd,
+    )
+    .await;
+    assert!(matches!(busy, Err(Error::Listen { .. })));
+}
+
+/// Whatever shell a user logs in to, a command gets there as it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_text_through_any_login_shell() {
+    let live = Live::new();
+    let mut target = server(&live).await;
+    let root = open(&target).await;
+    let set_up = "(apt-get update -qq && apt-get install -qqy zsh fish ksh) >/dev/null 2>&1
+        for shell in bash dash zsh fish ksh; do
+        useradd -m -s \"$(command -v $shell)\" \"u-$shell\" && cp -r /root/.ssh \"/home/u-$shell\"
+        chown -R \"u-$shell\" \"/home/u-$shell\"; done; echo ok";
+    assert_eq!(root.run(&Command::new(set_up)).await.unwrap().text(), "ok");
+    for shell in ["bash", "dash", "zsh", "fish", "ksh"] {
+        target.user = format!("u-{shell}");
+        let connection = open(&target).await;
+        let output = connection
+            .run(&Command::new("echo $0 $SHELL"))
+            .await
+            .unwrap();
+        assert!(output.text().ends_with(shell), "{}", output.text());
+        for seed in 0..25_u64 {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let pool: Vec<char> = "ab 'é\"\\$`!*?~#&;|<>(){}[]%^=\n\t-".chars().collect();
+            let mut text =
+                || -> String { (0..12).map(|_| *random.choice(&pool).unwrap()).collect() };
+            let (word, value, folder) = (text(), text(), text().replace('/', ""));
+            let make = Command::new(format!("mkdir -p -- {}", quote(&format!("/tmp/{folder}"))));
+            assert!(connection.run(&make).await.unwrap().ok());
+            let command = Command {
+                folder: Some(format!("/tmp/{folder}")),
+                environment: vec![("VALUE".to_owned(), value.clone())],
+                ..Command::new(format!(
+                    "printf '%s|%s|%s' {} \"$VALUE\" \"$PWD\"",
+                    quote(&word)
+                ))
+            };
+            let output = connection.run(&command).await.unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            assert_eq!(
+                said,
+                format!("{word}|{value}|/tmp/{folder}"),
+                "{shell} {seed}"
+            );
+        }
+    }
+}
+
+/// A thousand hosts at once take a thread for none, and little memory.
+#[test]
+fn a_thousand_hosts() {
+    let port = played::start();
+    let project = Project::new();
+    let ssh = project.home().join(".ssh");
+    std::fs::create_dir_all(&ssh).unwrap();
+    let key = ssh.join("id_ed25519");
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(&key)
+        .status();
+    assert!(made.unwrap().success());
+    let hosts: String = (0..1000)
+        .map(|n| format!("127.1.{}.{}:{port}\n", n / 250, n % 250 + 1))
+        .collect();
+    project.write("unmanaged_servers.txt", &hosts);
+    let mut hitc = project.spawn(&[
+        "-q", "exec", "--all", "-P", "1000", "-o", "fold", "--", "true",
+    ]);
+    let (mut most, mut threads) = (0, 0);
+    let status = loop {
+        if let Some(status) = hitc.try_wait().unwrap() {
+            break status;
+        }
+        if let Some(now) = peak(hitc.id()) {
+            most = most.max(now);
+        }
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", hitc.id()));
+        threads = threads.max(tasks.map_or(0, Iterator::count));
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut hitc.stdout.take().unwrap(), &mut said).unwrap();
+    assert!(status.success(), "{said}");
+    assert!(
+        said.starts_with("1000 hosts: ") && said.ends_with("\nplayed\n"),
+        "{said}"
+    );
+    assert!(most < 150_000, "{most} kB");
+    assert!(threads < 64, "{threads} threads");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,7 +396,7 @@ async fn a_command_that_is_dropped_gives_its_place_back() {
 async fn a_channel_that_nobody_reads_holds_nobody_up() {
     let live = Live::new();
     let connection = open(&server(&live).await).await;
-    let dialect = hitc::ssh::Dialect::Command(Box::new(Command::new("yes | head -c 50000000")));
+    let dialect = Dialect::Command(Box::new(Command::new("yes | head -c 50000000")));
     let unread = connection.stream(&dialect).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     let command = Command::new("echo alive");
@@ -180,7 +433,7 @@ async fn a_server_that_dies_in_the_middle() {
 /// Something that accepts connections and never says a word.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_that_never_speaks() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let live = Live::new();
     let mut target = server(&live).await;
     target.address = "127.0.0.1".to_owned();

@@ -1,6 +1,7 @@
 //! Running the program in a folder of its own, as a user would.
 
 pub mod live;
+pub mod played;
 
 use std::{
     fs,

@@ -258,6 +258,10 @@ impl Provider for Local {
         Options::decode(options).map(drop)
     }
 
+    fn is_far(&self) -> bool {
+        false
+    }
+
     async fn list(&self) -> Result<Vec<Node>, Error> {
         let engine = self.engine().await?;
         let all = self.all(&engine).await?;

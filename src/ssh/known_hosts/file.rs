@@ -1,6 +1,7 @@
 //! One known_hosts file, in the format of sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT".
 
 use std::{
+    collections::HashMap,
     fs::{self, Metadata},
     io::{ErrorKind, Read, Seek, SeekFrom, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
@@ -47,6 +48,9 @@ struct Content {
     stamp: Stamp,
     lines: usize,
     entries: Vec<Entry>,
+    /// For each host that was asked for, the entries that mean it, and how many were looked at:
+    /// hashed names take time, and there may be thousands of hosts.
+    found: HashMap<String, (usize, Vec<usize>)>,
 }
 
 impl Content {
@@ -55,7 +59,20 @@ impl Content {
             stamp: stamp(of),
             lines: text.lines().count(),
             entries: parse(text),
+            found: HashMap::new(),
         }
+    }
+
+    /// The entries that mean a host.
+    fn of(&mut self, name: &str) -> Vec<&Entry> {
+        let (seen, found) = self.found.entry(name.to_owned()).or_default();
+        let new = self.entries.iter().enumerate().skip(*seen);
+        found.extend(new.filter_map(|(at, entry)| entry.names.mean(name).then_some(at)));
+        *seen = self.entries.len();
+        found
+            .iter()
+            .filter_map(|at| self.entries.get(*at))
+            .collect()
     }
 }
 
@@ -70,7 +87,7 @@ fn stamp(of: &Metadata) -> Stamp {
 struct Entry {
     line: usize,
     marker: Marker,
-    hosts: String,
+    names: Names,
     /// Its type and its data. Parsed when it matters: such files can be long.
     key: Option<(String, String)>,
 }
@@ -105,7 +122,7 @@ impl HostFile {
 
     /// What the file says about the key that a host of this name shows.
     pub fn check(&self, name: &str, key: &PublicKey) -> Result<Verdict, Error> {
-        self.with_entries(|entries| self.judge(entries, name, key))
+        self.with_entries(name, |entries| self.judge(entries, key))
     }
 
     /// The keys on record for a host; with `authorities`, those of the authorities that vouch for
@@ -116,10 +133,8 @@ impl HostFile {
         } else {
             Marker::None
         };
-        self.with_entries(|entries| {
-            let ours = entries
-                .iter()
-                .filter(|entry| entry.marker == marker && matches(&entry.hosts, name));
+        self.with_entries(name, |entries| {
+            let ours = entries.iter().filter(|entry| entry.marker == marker);
             Ok(ours.filter_map(|entry| entry.key().ok()).collect())
         })
     }
@@ -154,7 +169,7 @@ impl HostFile {
             *content = Some(Content::new(&now, &before));
         }
         let content = content.get_or_insert_default();
-        let verdict = self.judge(&content.entries, name, key)?;
+        let verdict = self.judge(&content.of(name), key)?;
         if verdict != Verdict::New {
             return Ok(verdict);
         }
@@ -188,9 +203,10 @@ impl HostFile {
         Ok(file)
     }
 
-    fn judge(&self, entries: &[Entry], name: &str, key: &PublicKey) -> Result<Verdict, Error> {
+    /// What the entries that mean a host say about a key.
+    fn judge(&self, entries: &[&Entry], key: &PublicKey) -> Result<Verdict, Error> {
         let mut verdict = Verdict::New;
-        for entry in entries.iter().filter(|entry| matches(&entry.hosts, name)) {
+        for entry in entries {
             let known = entry
                 .key()
                 .map_err(|cause| self.fail(format!("line {}: {cause}", entry.line)))?;
@@ -210,7 +226,11 @@ impl HostFile {
         Ok(verdict)
     }
 
-    fn with_entries<T>(&self, read: impl FnOnce(&[Entry]) -> Result<T, Error>) -> Result<T, Error> {
+    fn with_entries<T>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&[&Entry]) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let mut content = self.content.lock().map_err(|_| self.died())?;
         if content.is_none() {
             *content = Some(match fs::File::open(&self.path) {
@@ -225,8 +245,7 @@ impl HostFile {
                 Err(error) => return Err(self.fail(plain(error))),
             });
         }
-        let entries = content.as_ref().map(|content| content.entries.as_slice());
-        read(entries.unwrap_or_default())
+        read(&content.get_or_insert_default().of(name))
     }
 
     fn died(&self) -> Error {
@@ -299,36 +318,54 @@ fn parse_line(line: usize, text: &str) -> Option<Entry> {
     Some(Entry {
         line,
         marker,
-        hosts: word.to_owned(),
+        names: Names::parse(word),
         key: key.map(|(kind, data)| (kind.to_owned(), data.to_owned())),
     })
 }
 
-/// Does a line's first field mean this host?
-fn matches(hosts: &str, name: &str) -> bool {
-    if let Some(hashed) = hosts.strip_prefix("|1|") {
-        return matches_hashed(hashed, name).unwrap_or(false);
-    }
-    let mut matched = false;
-    for pattern in hosts.split(',') {
-        match pattern.strip_prefix('!') {
-            Some(pattern) if wildcard(&pattern.to_lowercase(), name) => return false,
-            Some(_) => {}
-            None => matched |= wildcard(&pattern.to_lowercase(), name),
-        }
-    }
-    matched
+/// The first field of a line: which hosts it means.
+#[derive(Clone, Debug)]
+enum Names {
+    /// Names and patterns, separated by commas.
+    Plain(String),
+    /// `|1|SALT|HASH`, both base64, the hash being HMAC-SHA1 of the name. One that is not such is
+    /// no host's.
+    Hashed(Option<(Vec<u8>, Vec<u8>)>),
 }
 
-/// `SALT|HASH`, both base64, the hash being HMAC-SHA1 of the name.
-fn matches_hashed(hashed: &str, name: &str) -> Option<bool> {
-    let (salt, hash) = hashed.split_once('|')?;
-    let mut mac = Hmac::<Sha1>::new_from_slice(&BASE64.decode(salt.as_bytes()).ok()?).ok()?;
-    mac.update(name.as_bytes());
-    Some(
-        mac.verify_slice(&BASE64.decode(hash.as_bytes()).ok()?)
-            .is_ok(),
-    )
+impl Names {
+    fn parse(text: &str) -> Self {
+        let Some(hashed) = text.strip_prefix("|1|") else {
+            return Names::Plain(text.to_lowercase());
+        };
+        let decode = |text: &str| BASE64.decode(text.as_bytes()).ok();
+        let parts = hashed.split_once('|');
+        Names::Hashed(parts.and_then(|(salt, hash)| Some((decode(salt)?, decode(hash)?))))
+    }
+
+    /// Do they mean the host with this name?
+    fn mean(&self, name: &str) -> bool {
+        match self {
+            Names::Hashed(None) => false,
+            Names::Hashed(Some((salt, hash))) => {
+                Hmac::<Sha1>::new_from_slice(salt).is_ok_and(|mut mac| {
+                    mac.update(name.as_bytes());
+                    mac.verify_slice(hash).is_ok()
+                })
+            }
+            Names::Plain(patterns) => {
+                let mut matched = false;
+                for pattern in patterns.split(',') {
+                    match pattern.strip_prefix('!') {
+                        Some(pattern) if wildcard(pattern, name) => return false,
+                        Some(_) => {}
+                        None => matched |= wildcard(pattern, name),
+                    }
+                }
+                matched
+            }
+        }
+    }
 }
 
 /// `*` is any text, `?` any character.

@@ -1,0 +1,6 @@
+"""Ten commands, by pyinfra."""
+
+from pyinfra.operations import server
+
+for number in range(10):
+    server.shell(name=str(number), commands=["true"])
