@@ -229,7 +229,7 @@ impl Session {
     /// errors say more.
     pub async fn openssh(&self, node: &Node) -> Result<OpenSsh, Diagnostic> {
         let connection = self.connect(node).await?;
-        Ok(self.ssh.openssh(connection.target())?)
+        Ok(self.ssh.openssh(&connection)?)
     }
 
     /// The connection to a server that may still be starting.

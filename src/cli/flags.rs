@@ -176,17 +176,7 @@ impl Flags {
 
     /// What was selected by flag; where nothing was, in the environment.
     fn selection(&self) -> Selection {
-        let selection = Selection {
-            hosts: self.hosts.clone(),
-            roles: self.roles.clone(),
-            all: self.all,
-            limit: self.limit.clone(),
-            exclude: self.exclude.clone(),
-        };
-        if selection != Selection::default() {
-            return selection;
-        }
-        let list = |name: &str| {
+        let list = |name: &str| -> Vec<String> {
             let text = std::env::var(name).unwrap_or_default();
             let words = text
                 .split(',')
@@ -194,12 +184,24 @@ impl Flags {
                 .filter(|word| !word.is_empty());
             words.map(str::to_owned).collect()
         };
+        // What is left out is left out, whoever selects the rest.
+        let exclude = if self.exclude.is_empty() {
+            list("HITC_EXCLUDE")
+        } else {
+            self.exclude.clone()
+        };
+        let is_given = self.all || self.failed || !self.hosts.is_empty() || !self.roles.is_empty();
+        let (hosts, roles) = if is_given {
+            (self.hosts.clone(), self.roles.clone())
+        } else {
+            (list("HITC_HOSTS"), list("HITC_ROLES"))
+        };
         Selection {
-            hosts: list("HITC_HOSTS"),
-            roles: list("HITC_ROLES"),
-            all: false,
-            limit: Vec::new(),
-            exclude: list("HITC_EXCLUDE"),
+            hosts,
+            roles,
+            all: self.all,
+            limit: self.limit.clone(),
+            exclude,
         }
     }
 

@@ -123,9 +123,10 @@ async fn folder(
 ) -> Result<Tally, Error> {
     let host = &connection.target().name;
     let what = format!("download {from}");
-    let there = tree::there(connection, from, sudo).await?;
+    let there = tree::there(connection, from, sudo, true).await?;
     fs::create_dir_all(to).map_err(|error| Error::here(to, error))?;
-    let here = tree::here(to)?;
+    // Nothing outside the folder is compared, or removed.
+    let here = tree::here(to, false)?;
     let changed: Vec<&String> = there
         .iter()
         .filter(|(path, digest)| here.get(*path) != Some(digest))
@@ -153,12 +154,7 @@ async fn folder(
         archive
             .seek(SeekFrom::Start(0))
             .map_err(|error| Error::here(to, error))?;
-        // Names that would lead out of the folder are not followed.
-        let mut unpacking = tar::Archive::new(archive);
-        unpacking.set_preserve_permissions(false);
-        unpacking
-            .unpack(to)
-            .map_err(|error| Error::here(to, error))?;
+        unpack(archive, to).map_err(|error| Error::here(to, error))?;
     }
     if remove {
         for path in here.keys().filter(|path| !there.contains_key(*path)) {
@@ -168,6 +164,19 @@ async fn folder(
         }
     }
     Ok(tally)
+}
+
+/// Unpacks plain files. Links are not made, and names that would lead out of the folder are not
+/// followed: the server may be anybody's.
+fn unpack(archive: fs::File, to: &Path) -> io::Result<()> {
+    let mut archive = tar::Archive::new(archive);
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        if entry.header().entry_type().is_file() {
+            entry.unpack_in(to)?;
+        }
+    }
+    Ok(())
 }
 
 /// Runs a command and writes what it writes into a file.

@@ -12,7 +12,7 @@ mod upload;
 pub use diff::diff;
 pub use download::download;
 pub use error::Error;
-pub use placing::{Placing, put};
+pub use placing::{Placing, put, whole};
 pub use progress::Progress;
 pub use upload::upload;
 

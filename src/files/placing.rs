@@ -49,6 +49,15 @@ impl Placing {
     }
 }
 
+/// The command that ends all if not all of the file `$t` has arrived: a connection that breaks looks
+/// there like the end of the input.
+pub fn whole(size: u64) -> String {
+    format!(
+        "if [ \"$(wc -c <\"$t\")\" -ne {size} ]; then
+         echo \"only $(wc -c <\"$t\") of {size} bytes have arrived\" >&2; exit 1; fi"
+    )
+}
+
 /// Writes a file: beside its place first, as a file that was not there before (`-C`), and then
 /// moved there. `new_mode` is for a file that was not there.
 pub async fn put(
@@ -59,9 +68,10 @@ pub async fn put(
     new_mode: &str,
 ) -> Result<(), Error> {
     let line = format!(
-        "set -eC; {}t={}.$$; trap 'rm -f \"$t\"' EXIT; (umask 077; cat >\"$t\")\n{}",
+        "set -eC; {}t={}.$$; trap 'rm -f \"$t\"' EXIT; (umask 077; cat >\"$t\")\n{}\n{}",
         placing.begin(path),
         quote(path),
+        whole(content.len() as u64),
         placing.finish(path, new_mode)
     );
     let command = Command {

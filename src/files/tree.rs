@@ -17,9 +17,9 @@ use crate::ssh::{Command, Connection, quote};
 /// The files of a folder by their paths below it, with the digests of their contents.
 pub(super) type Tree = BTreeMap<String, String>;
 
-/// Reads a folder of this machine. Links are followed; what is neither a file nor a folder is left
-/// out.
-pub(super) fn here(folder: &Path) -> Result<Tree, Error> {
+/// Reads a folder of this machine. What is neither a file nor a folder is left out; with `links`,
+/// links are what they lead to.
+pub(super) fn here(folder: &Path, links: bool) -> Result<Tree, Error> {
     let mut tree = Tree::new();
     let mut folders = vec![PathBuf::new()];
     while let Some(within) = folders.pop() {
@@ -30,7 +30,12 @@ pub(super) fn here(folder: &Path) -> Result<Tree, Error> {
                 .file_name();
             let path = within.join(name);
             let full = folder.join(&path);
-            let metadata = fs::metadata(&full).map_err(|error| Error::here(&full, error))?;
+            let metadata = if links {
+                fs::metadata(&full)
+            } else {
+                fs::symlink_metadata(&full)
+            };
+            let metadata = metadata.map_err(|error| Error::here(&full, error))?;
             if metadata.is_dir() {
                 folders.push(path);
             } else if metadata.is_file() {
@@ -56,17 +61,20 @@ pub(super) fn digest(path: &Path, length: Option<u64>) -> io::Result<String> {
     Ok(HEXLOWER.encode(&hash.finalize()))
 }
 
-/// Reads a folder of a server; it is empty if it is not there.
+/// Reads a folder of a server; it is empty if it is not there. With `links`, links are what they
+/// lead to; without, they are left out, and nothing beyond the folder is seen.
 pub(super) async fn there(
     connection: &Arc<Connection>,
     folder: &str,
     sudo: bool,
+    links: bool,
 ) -> Result<Tree, Error> {
     let folder = quote(folder);
+    let follow = if links { "-L " } else { "" };
     let command = Command {
         sudo,
         ..Command::new(format!(
-            "[ -d {folder} ] || exit 0; cd -- {folder} && find -L . -type f -exec sha256sum {{}} +"
+            "[ -d {folder} ] || exit 0; cd -- {folder} && find {follow}. -type f -exec sha256sum {{}} +"
         ))
     };
     let output = connection.run(&command).await?;
@@ -99,14 +107,19 @@ fn parse(text: &str) -> Tree {
 }
 
 /// Writes files of a folder as a tar archive.
-pub(super) fn archive(folder: &Path, paths: &[&String], into: &fs::File) -> io::Result<()> {
+pub(super) fn archive(
+    folder: &Path,
+    paths: &[&String],
+    mode: Option<u32>,
+    into: &fs::File,
+) -> io::Result<()> {
     let mut archive = tar::Builder::new(io::BufWriter::new(into));
     for path in paths {
         let mut file = fs::File::open(folder.join(path))?;
         let metadata = file.metadata()?;
         let mut header = tar::Header::new_gnu();
         header.set_metadata_in_mode(&metadata, tar::HeaderMode::Deterministic);
-        header.set_mode(metadata.permissions().mode() & 0o777);
+        header.set_mode(mode.unwrap_or(metadata.permissions().mode() & 0o777));
         archive.append_data(&mut header, path, &mut file)?;
     }
     io::Write::flush(&mut archive.into_inner()?)

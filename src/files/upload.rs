@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path, sync::Arc};
 
-use super::{Error, Placing, Progress, Tally, put, tree};
+use super::{Error, Placing, Progress, Tally, put, tree, whole};
 use crate::{
     event::Events,
     ssh::{Command, Connection, Input, quote},
@@ -73,7 +73,8 @@ async fn file(
     let ask = Command {
         sudo: placing.sudo,
         ..Command::new(format!(
-            "{}if [ -f {part} ]; then wc -c <{part}; sha256sum <{part}; fi",
+            "{}if [ -f {part} ] && [ ! -L {part} ] && [ -O {part} ]; then
+             wc -c <{part}; sha256sum <{part}; else rm -f {part}; fi",
             placing.begin(to)
         ))
     };
@@ -94,11 +95,24 @@ async fn file(
     progress
         .done
         .store(start, std::sync::atomic::Ordering::Relaxed);
-    let into = if start > 0 { ">>" } else { ">" };
+    // What is not continued begins as a file that was not there before (`-C`).
+    let (begin, into) = if start > 0 {
+        ("", ">>")
+    } else {
+        ("rm -f \"$t\"; set -C; ", ">")
+    };
+    // Somebody else may still write to what is continued.
+    let check = if start > 0 {
+        let digest = tree::digest(from, None).map_err(|error| Error::here(from, error))?;
+        format!(
+            "[ \"$(sha256sum <\"$t\" | cut -c1-64)\" = {digest} ] || {{ rm -f \"$t\"; echo the parts do not fit >&2; exit 1; }}"
+        )
+    } else {
+        String::new()
+    };
     let line = format!(
-        "set -e; umask 077; t={part}; cat {into}\"$t\"
-         if [ \"$(wc -c <\"$t\")\" -ne {size} ]; then
-         echo \"only $(wc -c <\"$t\") of {size} bytes have arrived\" >&2; exit 1; fi\n{}",
+        "set -e; umask 077; t={part}; {begin}cat {into}\"$t\"\n{}\n{check}\n{}",
+        whole(size),
         placing.finish(to, mode)
     );
     let command = Command {
@@ -124,8 +138,8 @@ async fn folder(
 ) -> Result<Tally, Error> {
     let host = &connection.target().name;
     let (here, there) = (
-        tree::here(from)?,
-        tree::there(connection, to, placing.sudo).await?,
+        tree::here(from, true)?,
+        tree::there(connection, to, placing.sudo, false).await?,
     );
     let changed: Vec<&String> = here
         .iter()
@@ -150,7 +164,9 @@ async fn folder(
     if !changed.is_empty() || there.is_empty() {
         let archive = tempfile::NamedTempFile::new()
             .and_then(|file| {
-                tree::archive(from, &changed, file.as_file())?;
+                let mode = placing.mode.as_deref();
+                let mode = mode.and_then(|mode| u32::from_str_radix(mode, 8).ok());
+                tree::archive(from, &changed, mode, file.as_file())?;
                 Ok(file)
             })
             .map_err(|error| Error::here(from, error))?;
@@ -159,17 +175,6 @@ async fn folder(
             .metadata()
             .map_or(0, |metadata| metadata.len());
         let progress = Progress::new(events, host, format!("uploading {to}"), Some(size));
-        let owner = placing.owner.as_ref().map_or(String::new(), |owner| {
-            let paths: Vec<String> = changed
-                .iter()
-                .map(|path| quote(&format!("./{path}")))
-                .collect();
-            format!(
-                "; printf '%s\\0' {} | xargs -0 chown {} --",
-                paths.join(" "),
-                quote(owner)
-            )
-        });
         let command = Command {
             sudo: placing.sudo,
             stdin: Input::File {
@@ -177,24 +182,48 @@ async fn folder(
                 from: 0,
                 sent: progress.done.clone(),
             },
-            // Each file is written beside its place by tar, which removes the old one first.
-            ..Command::new(format!("set -e; {make}; cd -- {folder}; tar -xof -{owner}"))
+            ..Command::new(format!("set -e; {make}; cd -- {folder}; tar -xof -"))
         };
         let output = connection.run(&command).await?;
         Error::check(host, &format!("upload {to}"), &output)?;
+        if let Some(owner) = &placing.owner {
+            on_each(
+                connection,
+                placing,
+                to,
+                &format!("chown {} --", quote(owner)),
+                &changed,
+            )
+            .await?;
+        }
     }
     if !extra.is_empty() {
-        let names: Vec<u8> = extra
-            .iter()
-            .flat_map(|path| format!("./{path}\0").into_bytes())
-            .collect();
-        let command = Command {
-            sudo: placing.sudo,
-            stdin: Input::Bytes(names.into()),
-            ..Command::new(format!("cd -- {folder} && xargs -0 rm -f --"))
-        };
-        let output = connection.run(&command).await?;
-        Error::check(host, &format!("remove from {to}"), &output)?;
+        on_each(connection, placing, to, "rm -f --", &extra).await?;
     }
     Ok(tally)
+}
+
+/// Runs a command with the names of files of a folder; there may be more than fit into one.
+async fn on_each(
+    connection: &Arc<Connection>,
+    placing: &Placing,
+    folder: &str,
+    command: &str,
+    paths: &[&String],
+) -> Result<(), Error> {
+    let names: Vec<u8> = paths
+        .iter()
+        .flat_map(|path| format!("./{path}\0").into_bytes())
+        .collect();
+    let what = Command {
+        sudo: placing.sudo,
+        stdin: Input::Bytes(names.into()),
+        ..Command::new(format!("cd -- {} && xargs -0 {command}", quote(folder)))
+    };
+    let output = connection.run(&what).await?;
+    Error::check(
+        &connection.target().name,
+        &format!("{command} in {folder}"),
+        &output,
+    )
 }

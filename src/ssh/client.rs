@@ -18,7 +18,10 @@ use tokio::{
     sync::{mpsc, oneshot},
 };
 
-use super::{Error, HostKey, Target, Verdict};
+use super::{
+    Error, HostKey, Target, Verdict,
+    channel::{Drained, Stream},
+};
 use crate::diagnostic::plain;
 
 /// How OpenSSH introduces itself. Its first channel has the number 0, so that it can be used
@@ -34,6 +37,8 @@ const EARLY_MESSAGES: usize = 100;
 pub(super) struct Noted {
     /// The fingerprint of a host key that was not on record, until somebody is told.
     learned: Mutex<Option<String>>,
+    /// The key that the server has shown, and that was accepted.
+    shown: Mutex<Option<PublicKey>>,
     /// Why the server hung up.
     reason: Mutex<Option<String>>,
     /// Who is given the connections to a forwarded address.
@@ -43,6 +48,10 @@ pub(super) struct Noted {
 impl Noted {
     pub fn take_learned(&self) -> Option<String> {
         lock(&self.learned).take()
+    }
+
+    pub fn shown(&self) -> Option<PublicKey> {
+        lock(&self.shown).clone()
     }
 
     pub fn reason(&self) -> Option<String> {
@@ -61,14 +70,14 @@ impl Noted {
 /// let in: a round trip is saved.
 pub(super) struct Early {
     line: String,
-    begun: oneshot::Sender<ChannelId>,
+    begun: oneshot::Sender<()>,
     messages: mpsc::Sender<ChannelMsg>,
 }
 
 /// The other side of [`Early`].
 pub(super) struct EarlyChannel {
     /// Resolves when the command was sent.
-    pub begun: oneshot::Receiver<ChannelId>,
+    pub begun: oneshot::Receiver<()>,
     pub messages: mpsc::Receiver<ChannelMsg>,
 }
 
@@ -248,7 +257,9 @@ impl Handler for Client {
         offered: &PublicKeyOrCertificate,
     ) -> Result<bool, Refusal> {
         match offered {
-            PublicKeyOrCertificate::PublicKey { key, .. } => self.judge(key),
+            PublicKeyOrCertificate::PublicKey { key, .. } => self.judge(key).inspect(|()| {
+                *lock(&self.noted.shown) = Some(key.clone());
+            }),
             PublicKeyOrCertificate::Certificate(certificate) => self.judge_certificate(certificate),
         }
         .map(|()| true)
@@ -264,7 +275,8 @@ impl Handler for Client {
         let Some(early) = self.waiting.take() else {
             return Ok(());
         };
-        if early.begun.is_closed() || !session.remote_sshid().starts_with(OPENSSH) {
+        // Whoever waits no longer sends it by itself.
+        if !session.remote_sshid().starts_with(OPENSSH) || early.begun.send(()).is_err() {
             return Ok(());
         }
         let id = session.channel_open_session()?;
@@ -274,7 +286,6 @@ impl Handler for Client {
         session.exec(id, true, early.line.as_bytes())?;
         session.eof(id)?;
         self.early = Some((id, early.messages));
-        let _ = early.begun.send(id);
         Ok(())
     }
 
@@ -404,7 +415,7 @@ impl Handler for Client {
             Ok(mut agent) => {
                 reply.accept().await;
                 tokio::spawn(async move {
-                    let mut stream = channel.into_stream();
+                    let mut stream = Stream::new(Drained::new(channel, None), false);
                     // Either side may hang up at any time.
                     let _ = tokio::io::copy_bidirectional(&mut stream, &mut agent).await;
                 });

@@ -255,8 +255,12 @@ impl Connection {
 }
 
 /// The channel of the early command, if it was sent.
-async fn taken_up(channel: EarlyChannel, sessions: &Arc<Semaphore>) -> Option<Drained> {
-    timeout(EARLY, channel.begun).await.ok()?.ok()?;
+async fn taken_up(mut channel: EarlyChannel, sessions: &Arc<Semaphore>) -> Option<Drained> {
+    if timeout(EARLY, &mut channel.begun).await.is_err() {
+        channel.begun.close();
+        // It may have been sent in this very moment.
+        channel.begun.try_recv().ok()?;
+    }
     let permit = sessions.clone().try_acquire_owned().ok();
     Some(Drained::early(channel.messages, permit))
 }

@@ -10,10 +10,7 @@ use tokio::{
     time::{Instant, timeout, timeout_at},
 };
 
-use super::{
-    Command, Connection,
-    line::{MARK, needs_sudo},
-};
+use super::{Command, Connection, line::MARK};
 
 /// How long ending a command may take: two seconds for it to end by itself, two after it was
 /// killed, and the way there.
@@ -138,19 +135,28 @@ impl Drop for Running {
     }
 }
 
-/// Ends the processes that carry the mark in their environment, on Linux: asked first, killed
-/// after two seconds. Whatever they have become the parents of carries it too.
+/// Ends the processes that carry the mark in their environment, and all that they have begun, on
+/// Linux: asked first, killed after two seconds. What sudo has begun carries no mark that we may
+/// see, but is found by its parents; if we may not end it, that is said.
 async fn end(connection: &Arc<Connection>, command: &Command, mark: &str) -> bool {
+    // The pattern does not mean itself.
+    let (first, rest) = mark.split_at(1.min(mark.len()));
     let script = format!(
-        "marked() {{ grep -ls '{MARK}={mark}' /proc/[0-9]*/environ | tr -dc '0-9\\n'; }}
-         kill -TERM $(marked) 2>/dev/null; n=0
-         while [ -n \"$(marked)\" ]; do
-         [ $n -lt 20 ] || kill -KILL $(marked) 2>/dev/null
+        "[ -r /proc/self/environ ] || exit 1
+         ours() {{ m=$(grep -ls '{MARK}=[{first}]{rest}' /proc/[0-9]*/environ /proc/[0-9]*/cmdline | tr -dc '0-9\\n')
+         grep -s '^PPid:' /proc/[0-9]*/status | awk -v m=\"$m\" 'BEGIN {{ n = split(m, a); for (i = 1; i <= n; i++) t[a[i]] = 1 }}
+         {{ split($1, p, \"/\"); up[p[3]] = $2 }}
+         END {{ do {{ c = 0; for (x in up) if (!(x in t) && (up[x] in t)) {{ t[x] = 1; c = 1 }} }} while (c); for (x in t) if (x in up) print x }}'; }}
+         p=$(ours); [ -n \"$p\" ] || {{ sleep 0.3; p=$(ours); }}
+         kill -TERM $p 2>/dev/null; n=0
+         while p=$(ours); [ -n \"$p\" ]; do
+         [ $n -lt 20 ] || kill -KILL $p 2>/dev/null
          [ $n -lt 40 ] || exit 1
          n=$((n+1)); sleep 0.1; done"
     );
     let killer = Command {
-        sudo: needs_sudo(command, &connection.target().user),
+        sudo: command.sudo,
+        user: command.user.clone(),
         ..Command::new(script)
     };
     matches!(

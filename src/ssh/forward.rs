@@ -8,7 +8,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Connection, Dialect, Error};
+use super::{
+    Connection, Dialect, Error,
+    channel::{Drained, Stream},
+};
 use crate::diagnostic::plain;
 
 /// Where something listens.
@@ -148,7 +151,7 @@ impl Forward {
             while let Some(channel) = channels.recv().await {
                 let to = to.clone();
                 tokio::spawn(async move {
-                    let mut stream = channel.into_stream();
+                    let mut stream = Stream::new(Drained::new(channel, None), false);
                     // Who cannot be reached hangs up, as one would see here.
                     let _ = match &to {
                         Endpoint::Tcp(host, port) => {

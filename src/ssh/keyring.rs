@@ -165,6 +165,14 @@ fn public_half(path: &Path) -> Result<PublicKey, String> {
     })
 }
 
+/// The public key in a file, or in the one with `.pub` beside it.
+pub(super) fn public_of(path: &Path) -> Option<PublicKey> {
+    let beside = with_ending(path, ".pub");
+    keys::load_public_key(path)
+        .or_else(|_| keys::load_public_key(beside))
+        .ok()
+}
+
 /// The certificate that stands beside a key file, if there is one.
 pub(super) fn certificate_beside(path: &Path) -> Result<Option<Certificate>, String> {
     certificate(&with_ending(path, "-cert.pub"))

@@ -41,7 +41,7 @@ pub(super) fn wire(
     for (name, value) in &command.environment {
         // The dot keeps line ends at the end of the value, which `$(…)` would cut off.
         script.push_str(&format!(
-            "IFS= read -r {name} && {name}=$(printf %b. \"${name}\") && {name}=${{{name}%.}} && export {name}\n"
+            "IFS= read -r {name} && {name}=$(printf %b. \"${name}\") && {name}=${{{name}%.}} && export {name} || exit 125\n"
         ));
         for byte in value.bytes().filter(|byte| *byte != 0) {
             if byte.is_ascii_alphanumeric() {

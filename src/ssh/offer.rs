@@ -6,7 +6,7 @@ use russh::keys::{Certificate, PublicKey, agent::AgentIdentity};
 
 use super::{
     Error, Identity, Target,
-    keyring::{Keyring, certificate, certificate_beside},
+    keyring::{Keyring, certificate, certificate_beside, public_of},
 };
 
 /// One key, with or without a certificate, and who can sign with it.
@@ -104,9 +104,13 @@ impl Offers {
                         cause,
                     });
                 }
-                // One of the names that OpenSSH tries by itself.
-                Err(_) if !path.exists() => {}
-                Err(cause) => self.unusable.push(format!("{} ({cause})", path.display())),
+                // As OpenSSH: the public half says which key of the agent's is meant.
+                Err(cause) => match public_of(path).filter(|key| self.holder(key).is_some()) {
+                    Some(public) => files.push((identity, public)),
+                    // One of the names that OpenSSH tries by itself, or that is not there today.
+                    None if !path.exists() => {}
+                    None => self.unusable.push(format!("{} ({cause})", path.display())),
+                },
             }
             self.add_certificate(certificate_beside(path));
         }

@@ -33,7 +33,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// chance from ten on.
 const HANDSHAKES: usize = 8;
 
-type Slot = Arc<OnceCell<Arc<Connection>>>;
+/// What came of connecting: whoever waited for it gets the same.
+type Slot = Arc<OnceCell<Result<Arc<Connection>, Error>>>;
 
 /// The connections of a run, made when they are first needed.
 #[derive(Clone)]
@@ -114,29 +115,28 @@ impl Pool {
         tries: u32,
     ) -> Result<Arc<Connection>, Error> {
         let slot = self.slot(target);
-        let made = slot.get_or_try_init(|| async {
-            let mut tried = 0;
-            loop {
-                tried += 1;
-                match self.open(target, line).await {
-                    Ok(Opened::Connection(connection)) => return Ok(Arc::from(connection)),
-                    Ok(Opened::Locked(path)) => {
-                        self.keyring.unlock(&path).await?;
-                        tried -= 1;
-                    }
-                    // Never after the server has said no to a key: accounts get locked.
-                    Err(Error::Connect { .. } | Error::HungUp { .. }) if tried < tries => {
-                        let jitter = Duration::from_millis(fastrand::u64(..200));
-                        sleep(PAUSE * tried + jitter).await;
-                    }
-                    Err(error) => return Err(error),
-                }
+        let made = slot
+            .get_or_init(|| self.open(target, line, tries))
+            .await
+            .clone();
+        if made.is_err() {
+            // Whoever asks again from now on gets another try.
+            let mut connections = lock(&self.connections);
+            if let Some((_, known)) = connections.get_mut(&target.key())
+                && Arc::ptr_eq(known, &slot)
+            {
+                *known = Slot::default();
             }
-        });
-        made.await.cloned()
+        }
+        made
     }
 
-    async fn open(&self, target: &Target, line: Option<&str>) -> Result<Opened, Error> {
+    async fn open(
+        &self,
+        target: &Target,
+        line: Option<&str>,
+        tries: u32,
+    ) -> Result<Arc<Connection>, Error> {
         let jump = match &target.via {
             Via::Jump(jump) => Some(Box::pin(self.connect(jump)).await?),
             Via::Direct | Via::Command(_) => None,
@@ -145,10 +145,28 @@ impl Pool {
             .entry(target.first_hop().to_owned())
             .or_insert_with(|| Arc::new(Semaphore::new(HANDSHAKES)))
             .clone();
-        // It is never closed.
-        let _permit = gate.acquire_owned().await.ok();
-        let (keyring, endings) = (self.keyring.clone(), self.endings.clone());
-        Connection::open(target, jump, keyring, endings, line).await
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            // It is never closed.
+            let permit = gate.clone().acquire_owned().await.ok();
+            let (keyring, endings) = (self.keyring.clone(), self.endings.clone());
+            let opened = Connection::open(target, jump.clone(), keyring, endings, line).await;
+            drop(permit);
+            match opened {
+                Ok(Opened::Connection(connection)) => return Ok(Arc::from(connection)),
+                Ok(Opened::Locked(path)) => {
+                    self.keyring.unlock(&path).await?;
+                    tried -= 1;
+                }
+                // Never after the server has said no to a key: accounts get locked.
+                Err(Error::Connect { .. } | Error::HungUp { .. }) if tried < tries => {
+                    let jitter = Duration::from_millis(fastrand::u64(..200));
+                    sleep(PAUSE * tried + jitter).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     fn slot(&self, target: &Target) -> Slot {
@@ -156,7 +174,9 @@ impl Pool {
         let (_, slot) = connections
             .entry(target.key())
             .or_insert_with(|| (target.address.clone(), Slot::default()));
-        if slot.get().is_some_and(|connection| connection.is_closed()) {
+        if let Some(Ok(connection)) = slot.get()
+            && connection.is_closed()
+        {
             *slot = Slot::default();
         }
         slot.clone()

@@ -16,8 +16,8 @@ use russh::ChannelMsg;
 
 /// How many bytes wait in memory.
 const MEMORY: usize = 4 * 1024 * 1024;
-/// How many bytes wait in the file. Past that the whole connection waits: the other end of a
-/// channel is told to stop only by not reading on.
+/// How large the file may become before all of it has been read. Past that the whole connection
+/// waits: the other end of a channel is told to stop only by not reading on.
 const DISK: u64 = 1024 * 1024 * 1024;
 
 /// A queue with one end that writes and one that reads.
@@ -59,12 +59,12 @@ impl Spool {
         if inner.abandoned {
             return Poll::Ready(false);
         }
-        if inner.written - inner.read > DISK {
+        if let Some(taken) = message.take()
+            && let Err(back) = inner.push(taken)
+        {
+            *message = Some(back);
             inner.writer = Some(context.waker().clone());
             return Poll::Pending;
-        }
-        if let Some(message) = message.take() {
-            inner.push(message);
         }
         if let Some(reader) = inner.reader.take() {
             reader.wake();
@@ -126,23 +126,28 @@ impl Spool {
 }
 
 impl Inner {
-    fn push(&mut self, message: ChannelMsg) {
+    /// Takes a message, or gives it back if there is no room for it.
+    fn push(&mut self, message: ChannelMsg) -> Result<(), ChannelMsg> {
         let (bytes, ext) = match &message {
             ChannelMsg::Data { data } => (data, None),
             ChannelMsg::ExtendedData { data, ext } => (data, Some(*ext)),
             _ => {
                 self.queue.push_back(Item::Message(message));
-                return;
+                return Ok(());
             }
         };
         let length = bytes.len();
-        if self.memory + length > MEMORY && self.spill(bytes).is_ok() {
-            self.queue.push_back(Item::Spilled { length, ext });
-        } else {
-            // Where there is no room for a file, memory has to do.
+        // The queue keeps the order, wherever the bytes are.
+        if self.memory == 0 || self.memory + length <= MEMORY {
             self.memory += length;
             self.queue.push_back(Item::Message(message));
+            return Ok(());
         }
+        if self.written + length as u64 > DISK || self.spill(bytes).is_err() {
+            return Err(message);
+        }
+        self.queue.push_back(Item::Spilled { length, ext });
+        Ok(())
     }
 
     fn spill(&mut self, bytes: &[u8]) -> io::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use russh::keys::PublicKey;
+use russh::keys::{HashAlg, PublicKey};
 
 use super::KnownHosts;
 
@@ -128,7 +128,19 @@ impl Target {
 
     /// What tells connections apart: the same server by another way is another connection.
     pub(super) fn key(&self) -> String {
-        let key = format!("{}@{}", self.user, self.endpoint());
+        let checked_by = match &self.host_key {
+            HostKey::Pinned(key) => key.fingerprint(HashAlg::Sha256).to_string(),
+            HostKey::KnownHosts { hosts, alias } => {
+                let files: Vec<_> = hosts.paths().collect();
+                format!("{files:?} {alias:?}")
+            }
+        };
+        let key = format!(
+            "{}@{} {checked_by} {}",
+            self.user,
+            self.endpoint(),
+            self.forward_agent
+        );
         match &self.via {
             Via::Direct => key,
             Via::Jump(jump) => format!("{} {key}", jump.key()),

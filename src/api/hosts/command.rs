@@ -103,12 +103,21 @@ fn run(call: &Call, hosts: &[Dynamic], line: &str, show: bool) -> Answer<Vec<(Ho
         (host, ended.map(Ran::Known))
     };
     let _scope = session.cancel.scope();
-    call.wait(async {
-        let running = stream::iter(hosts)
-            .map(one)
-            .buffered(session.settings.forks);
-        Ok::<_, Diagnostic>(running.collect().await)
-    })
+    call.wait(async { Ok::<_, Diagnostic>(at_once(hosts, session.settings.forks, one).await) })
+}
+
+/// Does something for each item, for so many at once; a slow one holds up no other. The results come
+/// in the order of the items.
+async fn at_once<I, T>(
+    items: impl IntoIterator<Item = I>,
+    count: usize,
+    work: impl AsyncFn(I) -> T,
+) -> Vec<T> {
+    let numbered = stream::iter(items).enumerate();
+    let running = numbered.map(async |(at, item)| (at, work(item).await));
+    let mut results: Vec<(usize, T)> = running.buffer_unordered(count).collect().await;
+    results.sort_by_key(|(at, _)| *at);
+    results.into_iter().map(|(_, result)| result).collect()
 }
 
 fn stream_all(call: &Call, hosts: &[Dynamic], line: &str) -> Answer<()> {
@@ -165,8 +174,7 @@ fn stream_all(call: &Call, hosts: &[Dynamic], line: &str) -> Answer<()> {
                 }));
                 continue;
             }
-            let running = stream::iter(batch).map(&one).buffered(settings.forks);
-            results.extend(running.collect::<Vec<_>>().await);
+            results.extend(at_once(batch, settings.forks, &one).await);
         }
         Ok::<_, Diagnostic>(results)
     })?;

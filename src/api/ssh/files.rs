@@ -16,7 +16,7 @@ use crate::{
     },
     diagnostic::Diagnostic,
     event::Event,
-    files::{diff, put},
+    files::{diff, put, whole},
     session::Session,
     ssh::{Command, Input, quote},
 };
@@ -28,8 +28,11 @@ pub(super) fn add(ssh: &mut Namespace) {
         "Runs a script as root, with the interpreter of its `#!` line, else with `sh`. Shows what
          it writes, and returns its standard output. Throws if it fails.",
         |call: &Call, host: Host, text: ImmutableString| {
-            let line = "set -e; t=$(mktemp); trap 'rm -f \"$t\"' EXIT; cat >\"$t\"; \
-                        chmod 700 \"$t\"; \"$t\"";
+            let line = format!(
+                "set -e; t=$(mktemp); trap 'rm -f \"$t\"' EXIT; cat >\"$t\"\n{}
+                 chmod 700 \"$t\"; \"$t\"",
+                whole(text.len() as u64)
+            );
             let command = Command {
                 stdin: Input::Bytes(text.to_string().into()),
                 ..Command::root(line)

@@ -202,8 +202,10 @@ pub(super) fn check(output: &Output, line: &str, host: Option<&str>) -> Result<(
     }
     let tail = output.tail(TAIL);
     if SUDO_ASKS.iter().any(|said| tail.contains(said)) {
-        diagnostic = diagnostic
-            .help("sudo wants a password there: give it with --ask-sudo-pass (-K)".to_owned());
+        diagnostic = diagnostic.help(
+            "sudo wants a password there: let `host.sudo` run it, with --ask-sudo-pass (-K)"
+                .to_owned(),
+        );
     }
     if !tail.is_empty() {
         diagnostic = diagnostic.note(tail);

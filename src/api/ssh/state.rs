@@ -17,7 +17,7 @@ use crate::{
         value::text_map,
     },
     diagnostic::{Diagnostic, Kind},
-    ssh::Command,
+    ssh::{Command, Via},
 };
 
 /// How often a port is tried.
@@ -117,17 +117,28 @@ fn wait_for_port(call: &Call, host: &Host, port: i64, seconds: i64) -> Answer<()
     let limit = Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(LONGEST);
     let waiting = async {
         let end = Instant::now() + limit;
+        let target = call.session.target(node).await?;
         let listens = async {
-            while TcpStream::connect((node.ip.as_str(), number))
-                .await
-                .is_err()
-            {
+            loop {
+                // Where only SSH leads, the server itself is asked to look.
+                let is_there = match &target.via {
+                    Via::Direct => TcpStream::connect((target.address.as_str(), number))
+                        .await
+                        .is_ok(),
+                    Via::Jump(_) | Via::Command(_) => {
+                        let connection = call.session.connect(node).await?;
+                        connection.dial("127.0.0.1", number).await.is_ok()
+                    }
+                };
+                if is_there {
+                    return Ok::<_, Diagnostic>(());
+                }
                 sleep(RETRY).await;
             }
         };
-        timeout_at(end, listens).await.map_err(|_| {
+        timeout_at(end, listens).await.unwrap_or_else(|_| {
             let text = format!("nothing listens on port {port} after {seconds} s");
-            fail(Kind::Timeout, text)
+            Err(fail(Kind::Timeout, text))
         })
     };
     call.change(|| format!("wait for port {port} of {}", node.name), waiting)

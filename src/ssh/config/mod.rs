@@ -21,7 +21,10 @@ use answer::Answer;
 use scan::{Scan, words};
 use tokio::{io::AsyncWriteExt, process::Command, sync::OnceCell};
 
-use super::{Error, HostKey, Identity, KnownHosts, Login, OpenSsh, Target, Via, openssh::includes};
+use super::{
+    Connection, Error, HostKey, Identity, KnownHosts, Login, OpenSsh, Target, Via,
+    known_hosts::Sources, openssh::includes,
+};
 use crate::diagnostic::plain;
 
 /// How long a server may take to answer, unless the configuration says it.
@@ -66,9 +69,14 @@ impl Config {
         self.hop(login, 0).await
     }
 
-    /// The system's own SSH client with the settings of a server.
-    pub fn openssh(&self, target: &Target) -> Result<OpenSsh, Error> {
-        OpenSsh::new(target, &self.files())
+    /// The system's own SSH client with the settings of a server that we have reached.
+    pub fn openssh(&self, connection: &Connection) -> Result<OpenSsh, Error> {
+        let mut target = connection.target().clone();
+        // What we have accepted it is to accept, wherever that is on record.
+        if let Some(key) = connection.noted.shown() {
+            target.host_key = HostKey::Pinned(key);
+        }
+        OpenSsh::new(&target, &self.files())
     }
 
     fn files(&self) -> [PathBuf; 2] {
@@ -76,8 +84,8 @@ impl Config {
     }
 
     async fn hop(&self, login: &Login, depth: usize) -> Result<Target, Error> {
-        let answer = self.ask(login).await?;
-        let tokens = Tokens::new(&self.home, login, &answer);
+        let (answer, renamed) = self.ask(login).await?;
+        let tokens = Tokens::new(&self.home, login, &answer, renamed);
         let via = if depth < HOPS {
             self.via(login, &answer, &tokens, depth).await?
         } else {
@@ -126,8 +134,9 @@ impl Config {
     }
 
     fn identities(&self, login: &Login, answer: &Answer, tokens: &Tokens) -> Vec<Identity> {
-        let named = |path| Identity { path, named: true };
-        let mut identities: Vec<Identity> = login.identity.clone().map(named).into_iter().collect();
+        let given = |path| Identity { path, named: true };
+        let configured_as = |path| Identity { path, named: false };
+        let mut identities: Vec<Identity> = login.identity.clone().map(given).into_iter().collect();
         if login.only_identity {
             return identities;
         }
@@ -144,7 +153,7 @@ impl Config {
             }));
         } else if !is_default {
             let configured = configured.iter().filter(|text| *text != "none");
-            identities.extend(configured.map(|text| named(tokens.path(text))));
+            identities.extend(configured.map(|text| configured_as(tokens.path(text))));
         }
         let mut seen = Vec::new();
         identities.retain(|identity| {
@@ -195,7 +204,7 @@ impl Config {
 
     /// The known_hosts files of a host: those with the same settings are read once.
     fn hosts(&self, answer: &Answer, tokens: &Tokens) -> Arc<KnownHosts> {
-        let mut files = Vec::new();
+        let (mut files, mut own) = (Vec::new(), None);
         for keyword in ["userknownhostsfile", "globalknownhostsfile"] {
             let named = answer.get(keyword).map(words).unwrap_or_default();
             let named = named.iter().filter(|text| *text != "none");
@@ -203,27 +212,43 @@ impl Config {
             let is_default = |text: &&String| text.ends_with("/.ssh/known_hosts2");
             if keyword == "userknownhostsfile" && named.clone().any(|text| is_default(&text)) {
                 files.extend(DEFAULT_HOSTS.map(|name| self.home.join(name)));
+                own = own.or_else(|| files.first().cloned());
                 continue;
             }
             files.extend(named.map(|text| tokens.path(text)));
+            if keyword == "userknownhostsfile" {
+                own = own.or_else(|| files.first().cloned());
+            }
         }
-        if files.is_empty() {
+        if answer.get("userknownhostsfile").is_none() {
             files.extend(DEFAULT_HOSTS.map(|name| self.home.join(name)));
+            own = files.first().cloned();
         }
+        let revoked = answer.some("revokedhostkeys").map(|text| tokens.path(text));
         let strict = answer.yes("stricthostkeychecking");
         let hash = answer.yes("hashknownhosts");
-        let key = format!("{files:?} {strict} {hash}");
+        let key = format!("{files:?} {own:?} {revoked:?} {strict} {hash}");
         let mut known = self
             .known_hosts
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         known
             .entry(key)
-            .or_insert_with(|| Arc::new(KnownHosts::new(files, strict, hash)))
+            .or_insert_with(|| {
+                Arc::new(KnownHosts::new(Sources {
+                    files,
+                    own,
+                    revoked,
+                    strict,
+                    hash,
+                }))
+            })
             .clone()
     }
 
-    async fn ask(&self, login: &Login) -> Result<Arc<Answer>, Error> {
+    /// What the configuration says of a host, and whether that includes its address. The same answer
+    /// may serve hosts that differ in nothing else.
+    async fn ask(&self, login: &Login) -> Result<(Arc<Answer>, bool), Error> {
         let fail = |cause: String| Error::Config {
             host: login.name.clone(),
             cause,
@@ -232,7 +257,7 @@ impl Config {
         let scan = self.scan.get_or_try_init(|| async {
             // As OpenSSH: whoever can write it could make us run a program.
             refuse_writable(&files[0])?;
-            Scan::read(&files).map(Arc::new)
+            Scan::read(&files, &self.home).map(Arc::new)
         });
         let scan = scan.await.map_err(fail)?;
         let host = &login.address;
@@ -265,9 +290,8 @@ impl Config {
                 Err(Refusal::Said(cause)) => Err(fail(cause)),
             }
         });
-        let answer = answer.await?;
-        // Shared by hosts that differ in their address only.
-        Ok(answer.clone())
+        let renamed = alike.is_none() || scan.renames(host);
+        Ok((answer.await?.clone(), renamed))
     }
 }
 
@@ -376,18 +400,13 @@ struct Tokens {
 }
 
 impl Tokens {
-    fn new(home: &Path, login: &Login, answer: &Answer) -> Self {
+    fn new(home: &Path, login: &Login, answer: &Answer, renamed: bool) -> Self {
         let local_user = ["USER", "LOGNAME"]
             .iter()
             .find_map(|name| env::var(name).ok())
             .unwrap_or_else(|| "root".to_owned());
-        // Another name than its own was configured; or the answer was given for another host
-        // of the same kind.
-        let address = match (answer.get("hostname"), answer.get("host")) {
-            (Some(hostname), Some(asked)) if !hostname.eq_ignore_ascii_case(asked) => hostname,
-            (Some(hostname), None) => hostname,
-            _ => &login.address,
-        };
+        let hostname = answer.get("hostname").filter(|_| renamed);
+        let address = hostname.unwrap_or(&login.address);
         let port = answer.get("port").and_then(|text| text.parse().ok());
         let user = login.user.as_deref().or(answer.get("user"));
         Tokens {

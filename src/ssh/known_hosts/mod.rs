@@ -5,42 +5,70 @@
 
 mod file;
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use file::{HostFile, host_name};
 pub use file::{Verdict, wildcard};
 use russh::keys::{Algorithm, PublicKey};
 
 use super::Error;
+use crate::diagnostic::plain;
 
-/// The known_hosts files of a host. New keys are recorded in the first one.
+/// Where host keys are on record, and what happens to new ones.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// Files in the format of known_hosts; they need not exist.
+    pub files: Vec<PathBuf>,
+    /// The one in which new keys are recorded, if there is one.
+    pub own: Option<PathBuf>,
+    /// A list of keys that are never accepted (`RevokedHostKeys`).
+    pub revoked: Option<PathBuf>,
+    /// No host is added (`StrictHostKeyChecking yes`).
+    pub strict: bool,
+    /// Names are recorded hashed (`HashKnownHosts`).
+    pub hash: bool,
+}
+
+/// The known_hosts files of a host.
 #[derive(Debug)]
 pub struct KnownHosts {
     files: Vec<HostFile>,
+    own: Option<PathBuf>,
+    revoked: Option<PathBuf>,
     /// Whether a host that is not on record is refused.
     pub strict: bool,
     hash: bool,
 }
 
 impl KnownHosts {
-    /// These files; they need not exist. With `strict` no host is added (`StrictHostKeyChecking
-    /// yes`); with `hash` names are recorded hashed (`HashKnownHosts`).
-    pub fn new(files: impl IntoIterator<Item = PathBuf>, strict: bool, hash: bool) -> Self {
+    /// These files.
+    pub fn new(sources: Sources) -> Self {
         KnownHosts {
-            files: files.into_iter().map(HostFile::new).collect(),
-            strict,
-            hash,
+            files: sources.files.into_iter().map(HostFile::new).collect(),
+            own: sources.own,
+            revoked: sources.revoked,
+            strict: sources.strict,
+            hash: sources.hash,
         }
     }
 
     /// Where the files are.
-    pub fn paths(&self) -> impl Iterator<Item = &std::path::Path> {
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().map(HostFile::path)
     }
 
     /// What the files say about the key that a host shows. A key that is revoked in one file is
     /// revoked; one that is known in one file is known.
     pub fn check(&self, address: &str, port: u16, key: &PublicKey) -> Result<Verdict, Error> {
+        if let Some(path) = &self.revoked
+            && let Some(line) = revoked_at(path, key)?
+        {
+            let record = format!("{}:{line}", path.display());
+            return Ok(Verdict::Revoked { record });
+        }
         let name = host_name(address, port);
         let mut verdict = Verdict::New;
         for file in &self.files {
@@ -82,9 +110,26 @@ impl KnownHosts {
     /// Records a key for a host that has none on record. If another process was faster the file
     /// decides, so the verdict is given again.
     pub fn add(&self, address: &str, port: u16, key: &PublicKey) -> Result<Verdict, Error> {
-        match self.files.first() {
+        let own = self.own.as_deref();
+        match self.files.iter().find(|file| Some(file.path()) == own) {
             Some(file) => file.add(&host_name(address, port), key, self.hash),
             None => Ok(Verdict::Known),
         }
     }
+}
+
+/// The line in which a key stands in a list of revoked ones.
+fn revoked_at(path: &Path, key: &PublicKey) -> Result<Option<usize>, Error> {
+    let fail = |cause: String| Error::KnownHosts {
+        path: path.to_owned(),
+        cause,
+    };
+    let bytes = fs::read(path).map_err(|error| fail(plain(error)))?;
+    let text = str::from_utf8(&bytes).map_err(|_| {
+        fail("a binary list of revoked keys (KRL) is not understood; list the keys".to_owned())
+    })?;
+    let found = text.lines().position(|line| {
+        PublicKey::from_openssh(line.trim()).is_ok_and(|known| known.key_data() == key.key_data())
+    });
+    Ok(found.map(|at| at + 1))
 }
