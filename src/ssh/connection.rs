@@ -4,7 +4,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -56,6 +56,8 @@ pub struct Connection {
     /// A session that is opened before it is needed: the next command then takes one round trip
     /// instead of two.
     spare: Mutex<Option<JoinHandle<Option<Drained>>>>,
+    /// How many commands it has run.
+    commands: AtomicUsize,
     /// The server has no session to spare.
     without_spare: Arc<AtomicBool>,
     early: Mutex<Option<(String, Drained)>>,
@@ -115,6 +117,7 @@ impl Connection {
             keyring,
             endings,
             spare: Mutex::default(),
+            commands: AtomicUsize::new(0),
             without_spare: Arc::default(),
             early: Mutex::new(early),
         })))
@@ -181,8 +184,12 @@ impl Connection {
         }
     }
 
-    /// Opens a session for the next command, if none is and the server has one to spare.
+    /// Opens a session for the next command, if none is and the server has one to spare. Who has
+    /// run one command only may need no other.
     pub(super) fn prepare_session(&self) {
+        if self.commands.fetch_add(1, Ordering::Relaxed) == 0 {
+            return;
+        }
         let mut spare = lock(&self.spare);
         if spare.is_some() || self.without_spare.load(Ordering::Relaxed) || self.is_closed() {
             return;

@@ -137,7 +137,8 @@ impl Drop for Running {
 
 /// Ends the processes that carry the mark in their environment, and all that they have begun, on
 /// Linux: asked first, killed after two seconds. What sudo has begun carries no mark that we may
-/// see, but is found by its parents; if we may not end it, that is said.
+/// see, but is found by its parents; where there is something beside us that we may not look into,
+/// it may be that.
 async fn end(connection: &Arc<Connection>, command: &Command, mark: &str) -> bool {
     // The pattern does not mean itself.
     let (first, rest) = mark.split_at(1.min(mark.len()));
@@ -152,7 +153,9 @@ async fn end(connection: &Arc<Connection>, command: &Command, mark: &str) -> boo
          while p=$(ours); [ -n \"$p\" ]; do
          [ $n -lt 20 ] || kill -KILL $p 2>/dev/null
          [ $n -lt 40 ] || exit 1
-         n=$((n+1)); sleep 0.1; done"
+         n=$((n+1)); sleep 0.1; done
+         for f in $(grep -lsE \"^PPid:[[:space:]]+$PPID\\$\" /proc/[0-9]*/status); do d=${{f%/status}}
+         [ \"$d\" = /proc/$$ ] || [ ! -d \"$d\" ] || [ -r \"$d/environ\" ] || exit 1; done"
     );
     let killer = Command {
         sudo: command.sudo,

@@ -33,6 +33,71 @@ pub(super) fn wire(
     mark: Option<&str>,
     tokens: Option<&Tokens>,
 ) -> Wire {
+    let mark = mark.map_or(String::new(), |mark| format!("env {MARK}={mark} "));
+    let is_alone = command.environment.is_empty() && command.folder.is_none() && tokens.is_none();
+    let (inner, input) = if is_alone && command.shell.is_none() && is_plain(&command.line) {
+        (format!("{mark}{}", command.line.trim()), Vec::new())
+    } else {
+        let (script, input) = script(command, tokens);
+        let shell = command.shell.as_deref().unwrap_or("sh");
+        (
+            format!("{mark}{} -c {}", quote(shell), quote(&script)),
+            input,
+        )
+    };
+    let wanted = command
+        .user
+        .as_deref()
+        .or_else(|| command.sudo.then_some("root"))
+        .filter(|user| *user != login_user);
+    let line = match wanted {
+        None => inner,
+        // Root needs no sudo, which may not be there.
+        Some(user) if login_user == "root" => {
+            let inner = quote(&format!("exec {inner}"));
+            format!("su -s /bin/sh -c {inner} -- {}", quote(user))
+        }
+        Some(user) => {
+            let user = if user == "root" {
+                String::new()
+            } else {
+                format!("-u {} ", quote(user))
+            };
+            let ask = match tokens {
+                // `-S`: the question goes to standard error, the answer is read from standard
+                // input.
+                Some(tokens) => format!("-S -p {}", tokens.question),
+                // sudo that wants a password fails instead of waiting for one.
+                None => "-n".to_owned(),
+            };
+            format!("sudo {ask} -H {user}-- {inner}")
+        }
+    };
+    Wire {
+        line: format!("exec {line}"),
+        input,
+    }
+}
+
+/// Whether a line is a program and its arguments, in which a shell would see nothing to do: it is
+/// run without one.
+fn is_plain(line: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@,+ ".contains(c);
+    let first = line.split(' ').find(|word| !word.is_empty());
+    line.chars().all(is_plain) && first.is_some_and(|word| !SHELLS_OWN.contains(&word))
+}
+
+/// What a shell does itself, or does not leave to a program of that name.
+const SHELLS_OWN: [&str; 49] = [
+    ".", ":", "alias", "bg", "break", "case", "cd", "command", "continue", "do", "done", "echo",
+    "elif", "else", "esac", "eval", "exec", "exit", "export", "fc", "fg", "fi", "for", "getopts",
+    "hash", "if", "jobs", "kill", "local", "printf", "pwd", "read", "readonly", "return", "set",
+    "shift", "test", "then", "time", "times", "trap", "type", "ulimit", "umask", "unalias",
+    "unset", "until", "wait", "while",
+];
+
+/// What the shell is given, and what it reads before the command does.
+fn script(command: &Command, tokens: Option<&Tokens>) -> (String, Vec<u8>) {
     let mut script = String::new();
     let mut input = Vec::new();
     if let Some(tokens) = tokens {
@@ -62,45 +127,7 @@ pub(super) fn wire(
         script.push_str(&format!("cd {} || exit\n", quote(&folder)));
     }
     script.push_str(&command.line);
-
-    let shell = command.shell.as_deref().unwrap_or("sh");
-    let mark = mark.map_or(String::new(), |mark| format!("env {MARK}={mark} "));
-    let shell = format!("{mark}{} -c {}", quote(shell), quote(&script));
-    let wanted = command
-        .user
-        .as_deref()
-        .or_else(|| command.sudo.then_some("root"))
-        .filter(|user| *user != login_user);
-    let line = match wanted {
-        None => shell,
-        // Root needs no sudo, which may not be there.
-        Some(user) if login_user == "root" => {
-            format!(
-                "su -s /bin/sh -c {} -- {}",
-                quote(&format!("exec {shell}")),
-                quote(user)
-            )
-        }
-        Some(user) => {
-            let user = if user == "root" {
-                String::new()
-            } else {
-                format!("-u {} ", quote(user))
-            };
-            let ask = match tokens {
-                // `-S`: the question goes to standard error, the answer is read from standard
-                // input.
-                Some(tokens) => format!("-S -p {}", tokens.question),
-                // sudo that wants a password fails instead of waiting for one.
-                None => "-n".to_owned(),
-            };
-            format!("sudo {ask} -H {user}-- {shell}")
-        }
-    };
-    Wire {
-        line: format!("exec {line}"),
-        input,
-    }
+    (script, input)
 }
 
 /// Whether a command needs sudo for this user.
@@ -153,12 +180,23 @@ mod tests {
             user: Some("www".to_owned()),
             ..Command::new("id")
         };
-        assert_eq!(line(&other, "admin"), "exec sudo -n -H -u www -- sh -c id");
-        assert_eq!(line(&other, "www"), "exec sh -c id");
+        assert_eq!(line(&other, "admin"), "exec sudo -n -H -u www -- id");
+        assert_eq!(line(&other, "www"), "exec id");
         assert_eq!(
             line(&other, "root"),
-            "exec su -s /bin/sh -c 'exec sh -c id' -- www"
+            "exec su -s /bin/sh -c 'exec id' -- www"
         );
+    }
+
+    #[test]
+    fn a_shell_only_where_there_is_something_to_do_for_it() {
+        let line = |text: &str| line(&Command::new(text), "root");
+        assert_eq!(line("df -h /srv"), "exec df -h /srv");
+        for text in [
+            "echo a", "a=b c", "ls *", "a | b", "$HOME/x", "", "cd /", "x\ny", "~/x",
+        ] {
+            assert_eq!(line(text), format!("exec sh -c {}", quote(text)));
+        }
     }
 
     #[test]

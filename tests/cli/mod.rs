@@ -1,6 +1,7 @@
 //! The program's exact output.
 
 mod console;
+mod fleets;
 mod hosts;
 mod manifests;
 mod outside;

@@ -130,6 +130,36 @@ async fn what_is_given_up_does_not_go_on() {
     );
 }
 
+/// What sudo has begun in the middle of a line belongs to somebody else: that it may go on is said.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_ended_is_named() {
+    let live = Live::new();
+    let mut target = server(&live).await;
+    target.user = "admin".to_owned();
+    let connection = open(&target).await;
+    let slow = |sudo: bool, line: &str| Command {
+        timeout: Some(Duration::from_millis(500)),
+        sudo,
+        ..Command::new(line)
+    };
+    let error = connection
+        .run(&slow(false, "sudo sleep 4321"))
+        .await
+        .unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("took longer than 0.5 s, and may still run there"),
+        "{error}"
+    );
+    // As root from the beginning, it is ended.
+    let error = connection.run(&slow(true, "sleep 4322")).await.unwrap_err();
+    assert!(
+        error.to_string().ends_with("took longer than 0.5 s"),
+        "{error}"
+    );
+}
+
 /// By the first Ctrl-C where there is nothing else to wait for.
 #[test]
 fn what_is_interrupted_does_not_go_on() {

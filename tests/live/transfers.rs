@@ -112,6 +112,28 @@ fn a_folder_there_and_back() {
     assert!(live.root().join("names/db").is_file() && live.root().join("names/web").is_file());
 }
 
+/// A link out of a folder leads nothing of what is outside into danger.
+#[test]
+fn nothing_outside_a_folder_is_removed() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web"]).ok();
+    write(&live.root().join("site/a"), b"a");
+    let run = |words: &[&str]| live.run(&[&["run", "-H", "web"], words].concat());
+    let exec = |line: &str| live.run(&["exec", "-H", "web", "--", line]).ok().stdout;
+    exec(
+        "mkdir -p /mnt/data /srv/www; echo keep >/mnt/data/f; ln -s /mnt/data /srv/www/up; echo x >/srv/www/x",
+    );
+    run(&["upload", "site", "/srv/www", "delete=true"]).ok();
+    assert_eq!(exec("cat /mnt/data/f; ls /srv/www"), "keep\na\nup\n");
+    let outside = live.root().join("outside");
+    write(&outside.join("f"), b"keep");
+    fs::create_dir_all(live.root().join("got")).unwrap();
+    std::os::unix::fs::symlink(&outside, live.root().join("got/link")).unwrap();
+    run(&["download", "/srv/www", "got", "delete=true"]).ok();
+    assert!(outside.join("f").is_file());
+    assert!(live.root().join("got/up/f").is_file());
+}
+
 #[test]
 fn a_dry_run_shows_what_would_differ() {
     let live = Live::new().file(

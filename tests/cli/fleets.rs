@@ -1,0 +1,128 @@
+//! Going through many hosts, and what is shown of them; the hosts are played.
+
+use crate::support::{Project, Run, played};
+
+/// A project with hosts that answer `played`, and one, `dead`, where nobody listens.
+fn fleet(names: &[&str]) -> Project {
+    let port = played::start();
+    let project = Project::new();
+    let ssh = project.home().join(".ssh");
+    std::fs::create_dir_all(&ssh).unwrap();
+    let made = std::process::Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(ssh.join("id_ed25519"))
+        .status();
+    assert!(made.unwrap().success());
+    let line = |(n, name): (usize, &&str)| match *name {
+        "dead" => format!("127.2.0.{n}:1 dead\n"),
+        name => format!("127.2.0.{n}:{port} {name}\n"),
+    };
+    let hosts: String = (1..).zip(names).map(line).collect();
+    project.write("unmanaged_servers.txt", &hosts);
+    project
+}
+
+/// The words of the table at the end: each host, and how it went.
+fn recap(run: &Run) -> Vec<String> {
+    let rows = run
+        .stderr
+        .lines()
+        .skip_while(|line| !line.starts_with("host") || !line.contains("result"));
+    let rows = rows.skip(1).take_while(|line| !line.is_empty());
+    rows.map(|row| row.split_whitespace().take(2).collect::<Vec<_>>().join(" "))
+        .collect()
+}
+
+#[test]
+fn forms_of_output() {
+    let it = fleet(&["a", "b", "c"]);
+    let exec = |form: &str| {
+        it.run(&["-q", "exec", "--all", "-o", form, "--", "true"])
+            .ok()
+            .stdout
+    };
+    let sorted = |text: String| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(
+        sorted(exec("prefix")),
+        ["[a] played", "[b] played", "[c] played"]
+    );
+    assert_eq!(exec("fold"), "3 hosts: a, b, c\nplayed\n");
+    assert_eq!(exec("raw"), "played\nplayed\nplayed\n");
+    let grouped = exec("group");
+    for host in ["a", "b", "c"] {
+        assert!(grouped.contains(&format!("{host}:\nplayed\n")), "{grouped}");
+    }
+    let json: Vec<serde_json::Value> = exec("json")
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(json[0], serde_json::json!({"event": "start", "hosts": 3}));
+    let of_a = json.iter().find(|event| event["host"] == "a").unwrap();
+    let expected = serde_json::json!(
+        {"event": "output", "host": "a", "stream": "stdout", "text": "played\n"}
+    );
+    assert_eq!(*of_a, expected);
+    let summary = json.last().unwrap();
+    assert_eq!(summary["event"], "summary");
+    assert_eq!(summary["results"][1]["host"], "b");
+    assert_eq!(summary["results"][1]["result"], "ok");
+}
+
+#[test]
+fn batches_stop_and_go_on_with_what_is_left() {
+    let it = fleet(&["a", "dead", "e", "f"]);
+    let exec = |flags: &[&str]| it.run(&[&["exec"], flags, &["--", "true"]].concat());
+    let all = exec(&["--all"]);
+    assert_eq!(all.status, 4, "{all}");
+    assert_eq!(recap(&all), ["a ok", "dead unreachable", "e ok", "f ok"]);
+    let batches = exec(&["--all", "--batch", "2,1"]);
+    assert_eq!(
+        recap(&batches),
+        ["a ok", "dead unreachable", "e skipped", "f skipped"]
+    );
+    assert!(batches.stderr.contains("--failed"), "{batches}");
+    // The others than those that are ok.
+    let failed = exec(&["--failed", "-x", "dead"]);
+    assert_eq!(failed.status, 0, "{failed}");
+    assert_eq!(recap(&failed), ["e ok", "f ok"]);
+    exec(&["--failed"]).fails(
+        3,
+        "error: the last run here failed on no server\n\
+         help: select servers with --hosts, --roles or --all\n",
+    );
+    let some = exec(&["--all", "--batch", "1", "--max-fail", "25%"]);
+    assert_eq!(recap(&some), ["a ok", "dead unreachable", "e ok", "f ok"]);
+    let fast = exec(&["--all", "--serial", "--fail-fast"]);
+    assert_eq!(
+        recap(&fast),
+        ["a ok", "dead unreachable", "e skipped", "f skipped"]
+    );
+    let limited = exec(&["--all", "--limit", "e,f", "-x", "f"]);
+    assert_eq!(limited.stdout, "played\n", "{limited}");
+}
+
+#[test]
+fn what_is_left_out_is_left_out() {
+    let it = fleet(&["a", "b"])
+        .env("HITC_EXCLUDE", "b")
+        .env("HITC_HOSTS", "a,b");
+    assert_eq!(
+        it.run(&["exec", "--all", "--", "true"]).ok().stdout,
+        "played\n"
+    );
+    assert_eq!(it.run(&["exec", "--", "true"]).ok().stdout, "played\n");
+}
+
+#[test]
+fn wrong_portions() {
+    let it = Project::new();
+    for (flag, value) in [("--batch", "0"), ("--batch", "1,x"), ("--max-fail", "101%")] {
+        let run = it.run(&["exec", "--all", flag, value, "--", "true"]);
+        assert_eq!(run.status, 2, "{run}");
+        assert!(run.stderr.contains("invalid value"), "{run}");
+    }
+}
