@@ -285,6 +285,7 @@ async fn shake_hands(
         window_size: WINDOW,
         ..client::Config::default()
     };
+    prefer_fast_ciphers(&mut config);
     prefer_known_algorithms(&mut config, target)?;
     let client = Client::new(target, noted.clone(), early);
     client::connect_stream(Arc::new(config), wire, client)
@@ -297,6 +298,14 @@ async fn shake_hands(
                 cause: format!("{} during the handshake", protocol(&error)),
             },
         })
+}
+
+/// Puts AES with GCM first, which processors of today have instructions for: large files go faster
+/// than with ChaCha20, which stays for servers that have nothing else.
+fn prefer_fast_ciphers(config: &mut client::Config) {
+    let mut order = config.preferred.cipher.to_vec();
+    order.sort_by_key(|cipher| !cipher.as_ref().contains("gcm"));
+    config.preferred.cipher = order.into();
 }
 
 /// Says why, if something on the way said so.
