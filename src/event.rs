@@ -78,7 +78,9 @@ pub enum Event {
     },
     /// A task begins that runs on so many hosts; none if it runs on this machine.
     Hosts(usize),
-    /// A task has ended on this host, or a command that was run on many.
+    /// A task begins on this host, or a command that is run on many.
+    Begun(String),
+    /// It has ended there.
     Ended(String),
     /// What a dry run did not do.
     WouldDo(String),

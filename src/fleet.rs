@@ -134,11 +134,12 @@ pub struct HostResult {
     pub ended: Option<Result<(), Failure>>,
 }
 
-/// Tells how it went, and remembers where it did not go well. With `recap`, the table is shown
-/// also if everything went well. `interrupted` says why hosts were not begun.
+/// Tells how it went. With `recap`, the table is shown also if everything went well. With a
+/// `project`, where it did not go well is remembered there, for `--failed`. `interrupted` says why
+/// hosts were not begun.
 pub fn finish(
     events: &Events,
-    project: &Project,
+    project: Option<&Project>,
     results: Vec<HostResult>,
     recap: bool,
     interrupted: bool,
@@ -177,7 +178,9 @@ pub fn finish(
         .filter(|line| !line.is_ok())
         .map(|line| line.name.as_str())
         .collect();
-    project.remember_failed(&bad);
+    if let Some(project) = project {
+        project.remember_failed(&bad);
+    }
     let is_bad = !bad.is_empty();
     if interrupted && lines.iter().any(|line| line.outcome == Outcome::Skipped) {
         failures.push(Diagnostic::new(Kind::Interrupted, "interrupted"));
@@ -187,8 +190,8 @@ pub fn finish(
             noun: "host",
             lines,
         });
-        if is_bad {
-            events.note("the same again, on the others than those that are ok: --failed");
+        if is_bad && project.is_some() {
+            events.note("`--failed` does it again on the hosts that are not ok");
         }
     }
     if failures.is_empty() {

@@ -134,6 +134,13 @@ impl Session {
         !self.settings.dry_run || self.readonly.load(Ordering::Relaxed)
     }
 
+    /// Where it is remembered on which hosts a run did not go well: nowhere, if it was none that
+    /// changes anything.
+    pub fn remembers(&self) -> Option<&Project> {
+        let is_real = !self.settings.dry_run && self.stage.is_none();
+        (is_real && !self.readonly.load(Ordering::Relaxed)).then_some(&self.project)
+    }
+
     /// Notes something whose outcome a dry run does not know.
     pub fn assume(&self, what: String) {
         let mut assumed = lock(&self.assumed);
@@ -210,7 +217,7 @@ impl Session {
         if let Some(identity) = &settings.identity {
             login.identity = Some(identity.clone());
         }
-        login.jump.clone_from(&settings.jump);
+        login.jump = settings.jump.clone().or(login.jump);
         login.forward_agent = settings.forward_agent;
         let target = self.ssh.target(&login).await?;
         lock(&self.targets).insert(node.id.clone(), target.clone());
@@ -281,10 +288,16 @@ impl Session {
 
     /// Says, once, that a host was seen for the first time.
     fn welcome(&self, connection: &Connection) {
-        if let Some(fingerprint) = connection.take_learned() {
+        if let Some(learned) = connection.take_learned() {
             self.events.note(format!(
-                "host `{}`: its key {fingerprint} was not known; it is now",
-                connection.target().name
+                "host `{}`: its key {} was not known; it is {}",
+                connection.target().name,
+                learned.fingerprint,
+                if learned.is_recorded {
+                    "now"
+                } else {
+                    "not recorded, as your SSH configuration says"
+                }
             ));
         }
     }

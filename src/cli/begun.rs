@@ -173,9 +173,7 @@ fn watch_for_interrupts(
     runtime.spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() {
             if cancel.interrupt() {
-                let mut running = terminal.running();
-                running.dedup();
-                let what = match running.as_slice() {
+                let what = match terminal.running().as_slice() {
                     [] => String::new(),
                     running => format!(" for {}", running.join(", ")),
                 };

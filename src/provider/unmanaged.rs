@@ -14,7 +14,7 @@ use super::{Create, Error, Node, NodeState, Provider, ServerChange};
 use crate::{
     diagnostic::plain,
     event::Activity,
-    ssh::Login,
+    ssh::{Address, Login},
     value::{Fields, Invalid, Value},
 };
 
@@ -36,51 +36,6 @@ impl Unmanaged {
             help: format!("its servers are the lines of `{}`", self.file.display()),
         }
     }
-}
-
-/// One line of the list. The identifier of its server is the line's address in full.
-struct Line<'a> {
-    user: Option<&'a str>,
-    address: &'a str,
-    port: Option<u16>,
-}
-
-/// Reads `[USER@]ADDRESS[:PORT]`; an IPv6 address with a port stands in brackets.
-fn parse_address(text: &str) -> Result<Line<'_>, String> {
-    let (user, rest) = match text.split_once('@') {
-        Some((user, rest)) => (Some(user), rest),
-        None => (None, text),
-    };
-    let (address, port) = if let Some(rest) = rest.strip_prefix('[') {
-        let (address, port) = rest
-            .split_once(']')
-            .ok_or_else(|| format!("`{text}` has no `]`"))?;
-        (address, port.strip_prefix(':'))
-    } else {
-        match rest.split_once(':') {
-            // More than one colon: an IPv6 address without a port.
-            Some((_, port)) if port.contains(':') => (rest, None),
-            Some((address, port)) => (address, Some(port)),
-            None => (rest, None),
-        }
-    };
-    let port = match port {
-        Some(port) => Some(
-            port.parse()
-                .map_err(|_| format!("`{port}` is no port number"))?,
-        ),
-        None => None,
-    };
-    let strange = |c: char| c.is_whitespace() || c.is_control() || "'\"$`;&|<>*?{}\\".contains(c);
-    if user == Some("") || address.is_empty() || text.contains(strange) || address.starts_with('-')
-    {
-        return Err(format!("`{text}` is no address"));
-    }
-    Ok(Line {
-        user,
-        address,
-        port,
-    })
 }
 
 fn read(path: &Path) -> Result<Vec<Node>, Error> {
@@ -110,19 +65,20 @@ fn read(path: &Path) -> Result<Vec<Node>, Error> {
         let Some(id) = words.next() else {
             continue;
         };
-        let address = parse_address(id).map_err(fail)?.address;
-        let name = words.next().unwrap_or(address);
+        let address: Address = id.parse().map_err(fail)?;
+        let name = words.next().unwrap_or(&address.host);
         if let Some(extra) = words.next() {
             return Err(fail(format!("`{extra}` is too much")));
         }
         if nodes.iter().any(|node| node.name == name) {
             return Err(fail(format!("there is a second `{name}`")));
         }
-        nodes.push(node(id, address, name));
+        nodes.push(node(id, &address.host, name));
     }
     Ok(nodes)
 }
 
+/// A server. Its identifier is its address in full.
 fn node(id: &str, address: &str, name: &str) -> Node {
     Node {
         provider: "unmanaged",
@@ -157,11 +113,12 @@ impl Provider for Unmanaged {
     }
 
     fn by_address(&self, name: &str) -> Option<Node> {
-        let line = parse_address(name).ok()?;
+        let address: Address = name.parse().ok()?;
         // A dot or a colon: anything else is a name that somebody mistyped.
-        line.address
+        address
+            .host
             .contains(['.', ':'])
-            .then(|| node(name, line.address, name))
+            .then(|| node(name, &address.host, name))
     }
 
     fn can_create(&self) -> Result<(), Error> {
@@ -193,16 +150,16 @@ impl Provider for Unmanaged {
     }
 
     async fn login(&self, node: &Node) -> Result<Login, Error> {
-        let line = parse_address(&node.id).map_err(|cause| Error::File {
+        let address: Address = node.id.parse().map_err(|cause| Error::File {
             path: self.file.display().to_string(),
             line: 0,
             cause,
         })?;
         Ok(Login {
             name: node.name.clone(),
-            address: line.address.to_owned(),
-            port: line.port,
-            user: line.user.map(str::to_owned),
+            address: address.host,
+            port: address.port,
+            user: address.user,
             ..Login::default()
         })
     }

@@ -210,6 +210,7 @@ fn on_each(
         let name = &host.0.name;
         let mut arguments = bound.values.clone();
         arguments.insert(0, Dynamic::from(host.clone()));
+        session.events.emit(Event::Begun(name.clone()));
         let started = Instant::now();
         let result = on_host(many.then_some(name.as_str()), || {
             scripts.call(task, arguments)
@@ -250,7 +251,7 @@ fn on_each(
     }
     show(session, merge(tables, many));
     let interrupted = session.cancel.is_stopping();
-    let (events, project) = (&session.events, &session.project);
+    let (events, project) = (&session.events, session.remembers());
     finish(events, project, ended, !task.readonly, interrupted)?;
     Ok(values)
 }

@@ -3,24 +3,22 @@
 use std::{
     collections::HashMap,
     path::PathBuf,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use russh::{
     Channel, ChannelId, ChannelMsg, ChannelOpenFailure, Sig,
     client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session},
-    keys::{
-        Certificate, HashAlg, PublicKey, PublicKeyOrCertificate, ssh_key::certificate::CertType,
-    },
+    keys::{PublicKey, PublicKeyOrCertificate},
 };
-use tokio::{
-    net::UnixStream,
-    sync::{mpsc, oneshot},
-};
+use tokio::{net::UnixStream, sync::mpsc};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
-    Error, HostKey, Target, Verdict,
+    Error, Target,
     channel::{Drained, Stream},
+    early::Early,
+    host_key::{Learned, judge, judge_certificate},
 };
 use crate::diagnostic::plain;
 
@@ -28,17 +26,15 @@ use crate::diagnostic::plain;
 /// before the server has said so.
 const OPENSSH: &[u8] = b"SSH-2.0-OpenSSH_";
 
-/// How many messages of the early channel wait before the connection does; they are taken at
-/// once.
-const EARLY_MESSAGES: usize = 100;
-
 /// What the connection learns while it lasts.
 #[derive(Default)]
 pub(super) struct Noted {
-    /// The fingerprint of a host key that was not on record, until somebody is told.
-    learned: Mutex<Option<String>>,
+    /// A host key that was not on record, until somebody is told.
+    learned: Mutex<Option<Learned>>,
     /// The key that the server has shown, and that was accepted.
     shown: Mutex<Option<PublicKey>>,
+    /// Cancelled when the connection is gone.
+    gone: CancellationToken,
     /// Why the server hung up.
     reason: Mutex<Option<String>>,
     /// Who is given the connections to a forwarded address.
@@ -46,12 +42,17 @@ pub(super) struct Noted {
 }
 
 impl Noted {
-    pub fn take_learned(&self) -> Option<String> {
+    pub fn take_learned(&self) -> Option<Learned> {
         lock(&self.learned).take()
     }
 
     pub fn shown(&self) -> Option<PublicKey> {
         lock(&self.shown).clone()
+    }
+
+    /// Resolves when the connection is gone.
+    pub async fn gone(&self) {
+        self.gone.cancelled().await;
     }
 
     pub fn reason(&self) -> Option<String> {
@@ -66,44 +67,14 @@ impl Noted {
     }
 }
 
-/// A command that is sent along with the opening of its channel, in the moment in which we are
-/// let in: a round trip is saved.
-pub(super) struct Early {
-    line: String,
-    begun: oneshot::Sender<()>,
-    messages: mpsc::Sender<ChannelMsg>,
-}
-
-/// The other side of [`Early`].
-pub(super) struct EarlyChannel {
-    /// Resolves when the command was sent.
-    pub begun: oneshot::Receiver<()>,
-    pub messages: mpsc::Receiver<ChannelMsg>,
-}
-
-impl Early {
-    pub fn new(line: String) -> (Self, EarlyChannel) {
-        let (begun, when_begun) = oneshot::channel();
-        let (sender, messages) = mpsc::channel(EARLY_MESSAGES);
-        let early = Early {
-            line,
-            begun,
-            messages: sender,
-        };
-        let channel = EarlyChannel {
-            begun: when_begun,
-            messages,
-        };
-        (early, channel)
-    }
-}
-
 pub(super) struct Client {
     target: Target,
-    noted: std::sync::Arc<Noted>,
+    noted: Arc<Noted>,
     agent: Option<PathBuf>,
     waiting: Option<Early>,
     early: Option<(ChannelId, mpsc::Sender<ChannelMsg>)>,
+    /// It lives as long as the connection.
+    _gone: DropGuard,
 }
 
 /// Why a connection is not made, or ends.
@@ -128,97 +99,15 @@ impl From<russh::Error> for Refusal {
 }
 
 impl Client {
-    pub fn new(target: &Target, noted: std::sync::Arc<Noted>, early: Option<Early>) -> Self {
+    pub fn new(target: &Target, noted: Arc<Noted>, early: Option<Early>) -> Self {
         Client {
             target: target.clone(),
+            _gone: noted.gone.clone().drop_guard(),
             noted,
             agent: target.agent.clone().filter(|_| target.forward_agent),
             waiting: early,
             early: None,
         }
-    }
-
-    fn judge(&self, key: &PublicKey) -> Result<(), Error> {
-        let target = &self.target;
-        let fingerprint = || key.fingerprint(HashAlg::Sha256).to_string();
-        let changed = |record: String| Error::HostKeyChanged {
-            host: target.name.clone(),
-            address: target.known_as(),
-            fingerprint: fingerprint(),
-            record,
-        };
-        match &target.host_key {
-            HostKey::Pinned(known) if known.key_data() == key.key_data() => Ok(()),
-            HostKey::Pinned(_) => Err(changed("the provider says so".to_owned())),
-            HostKey::KnownHosts { hosts, .. } => {
-                let (name, port) = target.host_name();
-                let mut verdict = hosts.check(name, port, key)?;
-                if verdict == Verdict::New {
-                    if hosts.strict {
-                        return Err(Error::HostKeyUnknown {
-                            host: target.name.clone(),
-                            address: target.known_as(),
-                            fingerprint: fingerprint(),
-                        });
-                    }
-                    verdict = hosts.add(name, port, key)?;
-                    *lock(&self.noted.learned) = Some(fingerprint());
-                }
-                match verdict {
-                    Verdict::Known | Verdict::New => Ok(()),
-                    Verdict::Changed { record } => Err(changed(record)),
-                    Verdict::Revoked { record } => Err(Error::HostKeyRevoked {
-                        host: target.name.clone(),
-                        address: target.known_as(),
-                        record,
-                    }),
-                }
-            }
-        }
-    }
-
-    /// A host's certificate counts if an authority on record signed it for this name, and it is
-    /// in force.
-    fn judge_certificate(&self, certificate: &Certificate) -> Result<(), Error> {
-        let target = &self.target;
-        let fail = |cause: &str| Error::Connect {
-            host: target.name.clone(),
-            address: target.endpoint(),
-            cause: format!("its host certificate does not count: {cause}"),
-        };
-        let HostKey::KnownHosts { hosts, .. } = &target.host_key else {
-            return Err(fail("nobody asked for one"));
-        };
-        let (name, port) = target.host_name();
-        let authorities = hosts.authorities(name, port)?;
-        let fingerprints: Vec<_> = authorities
-            .iter()
-            .map(|key| key.fingerprint(HashAlg::Sha256))
-            .collect();
-        // The authority itself may be revoked, and so may the key.
-        for key in [certificate.signature_key(), certificate.public_key()] {
-            let key = PublicKey::from(key.clone());
-            if let Verdict::Revoked { record } = hosts.check(name, port, &key)? {
-                return Err(Error::HostKeyRevoked {
-                    host: target.name.clone(),
-                    address: target.known_as(),
-                    record,
-                });
-            }
-        }
-        if certificate.cert_type() != CertType::Host {
-            return Err(fail("it is a user's"));
-        }
-        if !certificate.critical_options().is_empty() {
-            return Err(fail("it has options that are not understood"));
-        }
-        let is_ours = |principal: &String| principal.eq_ignore_ascii_case(name);
-        if !certificate.valid_principals().iter().any(is_ours) {
-            return Err(fail(&format!("it is not for `{name}`")));
-        }
-        certificate
-            .validate(&fingerprints)
-            .map_err(|error| fail(&error.to_string()))
     }
 
     async fn pass_on(&self, channel: ChannelId, message: ChannelMsg) {
@@ -257,13 +146,31 @@ impl Handler for Client {
         offered: &PublicKeyOrCertificate,
     ) -> Result<bool, Refusal> {
         match offered {
-            PublicKeyOrCertificate::PublicKey { key, .. } => self.judge(key).inspect(|()| {
-                *lock(&self.noted.shown) = Some(key.clone());
-            }),
-            PublicKeyOrCertificate::Certificate(certificate) => self.judge_certificate(certificate),
+            PublicKeyOrCertificate::PublicKey { key, .. } => {
+                judge(&self.target, key).map(|learned| {
+                    *lock(&self.noted.learned) = learned;
+                    *lock(&self.noted.shown) = Some(key.clone());
+                })
+            }
+            PublicKeyOrCertificate::Certificate(certificate) => {
+                judge_certificate(&self.target, certificate)
+            }
         }
         .map(|()| true)
         .map_err(|error| Refusal::HostKey(Box::new(error)))
+    }
+
+    async fn kex_done(
+        &mut self,
+        _: Option<&[u8]>,
+        _: &russh::Names,
+        session: &mut Session,
+    ) -> Result<(), Refusal> {
+        // Nobody else says when we are let in; whoever waits for that need not.
+        if !session.remote_sshid().starts_with(OPENSSH) {
+            self.waiting = None;
+        }
+        Ok(())
     }
 
     /// OpenSSH announces its keys as soon as it has let us in.
@@ -276,7 +183,7 @@ impl Handler for Client {
             return Ok(());
         };
         // Whoever waits no longer sends it by itself.
-        if !session.remote_sshid().starts_with(OPENSSH) || early.begun.send(()).is_err() {
+        if early.begun.send(()).is_err() {
             return Ok(());
         }
         let id = session.channel_open_session()?;

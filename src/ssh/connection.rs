@@ -23,9 +23,11 @@ use tokio::{
 use super::{
     Dialect, Error, HostKey, Target,
     channel::{Drained, Stream},
-    client::{Client, Early, EarlyChannel, Noted, Refusal, protocol},
+    client::{Client, Noted, Refusal, protocol},
     dial::{Complaint, dial},
+    early::{Early, EarlyChannel},
     ending::Endings,
+    host_key::Learned,
     keyring::Keyring,
     login::{LoggedIn, log_in},
 };
@@ -128,8 +130,8 @@ impl Connection {
         &self.target
     }
 
-    /// The fingerprint of the host key, if it was seen for the first time; once.
-    pub fn take_learned(&self) -> Option<String> {
+    /// The host key, if it was seen for the first time; once.
+    pub fn take_learned(&self) -> Option<Learned> {
         self.noted.take_learned()
     }
 
@@ -140,9 +142,7 @@ impl Connection {
 
     /// Resolves when it has broken.
     pub async fn closed(&self) {
-        while !self.is_closed() {
-            sleep(SESSION_RETRY).await;
-        }
+        self.noted.gone().await;
     }
 
     /// The channel of a command that was sent along when the connection was made.
@@ -263,10 +263,13 @@ impl Connection {
 
 /// The channel of the early command, if it was sent.
 async fn taken_up(mut channel: EarlyChannel, sessions: &Arc<Semaphore>) -> Option<Drained> {
-    if timeout(EARLY, &mut channel.begun).await.is_err() {
-        channel.begun.close();
-        // It may have been sent in this very moment.
-        channel.begun.try_recv().ok()?;
+    match timeout(EARLY, &mut channel.begun).await {
+        Ok(begun) => begun.ok()?,
+        Err(_) => {
+            channel.begun.close();
+            // It may have been sent in this very moment.
+            channel.begun.try_recv().ok()?;
+        }
     }
     let permit = sessions.clone().try_acquire_owned().ok();
     Some(Drained::early(channel.messages, permit))

@@ -90,6 +90,16 @@ pub enum Error {
         /// `file:line` of the mark.
         record: String,
     },
+    /// The host showed a certificate that does not count.
+    #[error("host `{host}`: the host certificate of {address} does not count: {cause}")]
+    HostCertificate {
+        /// The host's name.
+        host: String,
+        /// The name that it should be for.
+        address: String,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// The known_hosts file could not be used.
     #[error("known hosts file `{}`: {cause}", path.display())]
     KnownHosts {
@@ -204,6 +214,7 @@ impl Error {
             | Error::HostKeyChanged { .. }
             | Error::HostKeyUnknown { .. }
             | Error::HostKeyRevoked { .. }
+            | Error::HostCertificate { .. }
             | Error::Auth { .. }
             | Error::Identity { .. }
             | Error::Lost { .. } => Kind::Unreachable,
@@ -224,6 +235,7 @@ impl Error {
             | Error::Config { host, .. }
             | Error::NoAnswer { host, .. }
             | Error::HostKeyChanged { host, .. }
+            | Error::HostCertificate { host, .. }
             | Error::HostKeyUnknown { host, .. }
             | Error::HostKeyRevoked { host, .. }
             | Error::Auth { host, .. }
@@ -253,6 +265,11 @@ impl Error {
             Error::HostKeyRevoked { .. } => {
                 Some("the server must get a new host key before it is used again".to_owned())
             }
+            Error::HostCertificate { .. } => Some(
+                "an authority of this host is on record (@cert-authority): have the server's key \
+                 signed by it for that name"
+                    .to_owned(),
+            ),
             Error::Auth {
                 wants_more: true, ..
             } => Some(

@@ -2,15 +2,18 @@
 //!
 //! The only place that knows russh. It knows nothing of providers, Docker or scripts.
 
+mod address;
 mod channel;
 mod client;
 mod config;
 mod connection;
 mod dial;
+mod early;
 mod ending;
 mod error;
 mod exec;
 mod forward;
+mod host_key;
 mod key;
 mod keyring;
 mod known_hosts;
@@ -22,6 +25,7 @@ mod pool;
 mod spool;
 mod target;
 
+pub use address::Address;
 pub use channel::{Dialect, Stream};
 pub use config::Config;
 pub use connection::Connection;
@@ -29,6 +33,7 @@ pub use ending::{Endings, Left};
 pub use error::Error;
 pub use exec::{Command, Input};
 pub use forward::{Endpoint, Forward};
+pub use host_key::Learned;
 pub use key::KeyPair;
 pub use known_hosts::{KnownHosts, Verdict};
 pub use line::quote;

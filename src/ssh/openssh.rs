@@ -29,15 +29,17 @@ impl OpenSsh {
             address: target.endpoint(),
             cause: format!("a file for the system's ssh: {error}"),
         };
-        let mut known_hosts = None;
+        // Of those on the way, the key is on record.
+        let known_hosts = match &target.host_key {
+            HostKey::Pinned(key) => {
+                let key = key.to_openssh().unwrap_or_default();
+                Some(write(&format!("pinned {key}\n")).map_err(fail)?)
+            }
+            HostKey::KnownHosts { .. } => None,
+        };
         let mut lines = String::new();
         let mut hop = Some(target);
         while let Some(target) = hop {
-            if let HostKey::Pinned(key) = &target.host_key {
-                let key = key.to_openssh().unwrap_or_default();
-                let file = write(&format!("pinned {key}\n")).map_err(fail)?;
-                known_hosts = Some(file);
-            }
             lines.push_str(&block(target, known_hosts.as_ref()));
             hop = match &target.via {
                 Via::Jump(jump) => Some(jump),
@@ -102,8 +104,8 @@ fn block(target: &Target, pinned: Option<&NamedTempFile>) -> String {
     set("HostName", target.address.clone());
     set("Port", target.port.to_string());
     set("User", target.user.clone());
-    // We have connected already: the key is on record.
-    set("StrictHostKeyChecking", "yes".to_owned());
+    // We have connected already: what is not on record is nowhere.
+    set("StrictHostKeyChecking", "accept-new".to_owned());
     for identity in &target.identities {
         set("IdentityFile", quoted(&identity.path));
     }

@@ -20,8 +20,9 @@ pub struct Login {
     pub user: Option<String>,
     /// A private key file, offered first.
     pub identity: Option<PathBuf>,
-    /// Only that key is offered.
-    pub only_identity: bool,
+    /// `~/.ssh/config` is not about this server, and no key but that one is offered: hitc has made
+    /// it on this machine.
+    pub unconfigured: bool,
     /// The server's key, where the provider knows it.
     pub host_key: Option<PublicKey>,
     /// The servers to go through, as for `ssh -J`; `none` for none.
@@ -61,6 +62,8 @@ pub struct Target {
     pub keepalive: Duration,
     /// Whether programs on the server may use our SSH agent.
     pub forward_agent: bool,
+    /// As in [`Login`].
+    pub unconfigured: bool,
 }
 
 /// A private key file.

@@ -36,6 +36,7 @@ pub(super) fn line(event: &Event) -> Option<String> {
             object
         }
         Event::Hosts(hosts) => json!({"event": "start", "hosts": hosts}),
+        Event::Begun(host) => json!({"event": "begin", "host": host}),
         Event::Ended(host) => json!({"event": "end", "host": host}),
         Event::WouldDo(what) => json!({"event": "would", "what": what}),
         Event::Plan(text) => json!({"event": "plan", "text": text}),

@@ -11,10 +11,11 @@ mod report;
 mod secrets;
 
 use std::{
+    collections::BTreeSet,
     env,
     io::{self, IsTerminal, Write},
     sync::{
-        OnceLock,
+        Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -67,6 +68,8 @@ pub struct Terminal {
     color: bool,
     held: Held,
     progress: Progress,
+    /// Those on which something runs.
+    hosts: Mutex<BTreeSet<String>>,
     /// Whether lines of commands carry their host.
     prefix: AtomicBool,
     run: OnceLock<Cancel>,
@@ -84,6 +87,7 @@ impl Terminal {
             shown,
             held: Held::default(),
             progress: Progress::new(terminal && !ci && !shown.quiet),
+            hosts: Mutex::default(),
             prefix: AtomicBool::new(true),
             run: OnceLock::new(),
             lost: AtomicBool::new(false),
@@ -104,7 +108,15 @@ impl Terminal {
 
     /// The names of what goes on right now.
     pub fn running(&self) -> Vec<String> {
-        self.progress.running()
+        let mut running = self.progress.running();
+        running.extend(self.hosts().iter().cloned());
+        running.sort();
+        running.dedup();
+        running
+    }
+
+    fn hosts(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn out(&self, text: impl AsRef<[u8]>) {
@@ -260,8 +272,15 @@ impl Terminal {
 
 impl Interface for Terminal {
     fn show(&self, event: Event) {
-        if let Event::Hosts(count) = &event {
-            self.prefix.store(*count != 1, Ordering::Relaxed);
+        match &event {
+            Event::Hosts(count) => self.prefix.store(*count != 1, Ordering::Relaxed),
+            Event::Begun(host) => {
+                self.hosts().insert(host.clone());
+            }
+            Event::Ended(host) => {
+                self.hosts().remove(host);
+            }
+            _ => {}
         }
         if self.shown.style == OutputStyle::Json
             && let Some(line) = json::line(&event)
@@ -273,7 +292,7 @@ impl Interface for Terminal {
             Event::Data(text) => self.out(text),
             Event::Table(table) => self.out(format!("{table}\n")),
             Event::Output { host, stream, line } => self.line(host.as_deref(), stream, &line),
-            Event::Hosts(_) => {}
+            Event::Hosts(_) | Event::Begun(_) => {}
             Event::Ended(host) => self.ended(&host),
             Event::WouldDo(what) => {
                 self.err(format!(

@@ -61,11 +61,15 @@ fn forms_of_output() {
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
     assert_eq!(json[0], serde_json::json!({"event": "start", "hosts": 3}));
-    let of_a = json.iter().find(|event| event["host"] == "a").unwrap();
-    let expected = serde_json::json!(
-        {"event": "output", "host": "a", "stream": "stdout", "text": "played\n"}
-    );
-    assert_eq!(*of_a, expected);
+    let of_a: Vec<_> = json.iter().filter(|event| event["host"] == "a").collect();
+    let expected = [
+        serde_json::json!({"event": "begin", "host": "a"}),
+        serde_json::json!(
+            {"event": "output", "host": "a", "stream": "stdout", "text": "played\n"}
+        ),
+        serde_json::json!({"event": "end", "host": "a"}),
+    ];
+    assert!(of_a.iter().copied().eq(&expected), "{of_a:?}");
     let summary = json.last().unwrap();
     assert_eq!(summary["event"], "summary");
     assert_eq!(summary["results"][1]["host"], "b");

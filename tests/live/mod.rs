@@ -7,6 +7,7 @@ mod demo;
 mod ensembles;
 mod examples;
 mod interruptions;
+mod keys;
 mod reaching;
 mod servers;
 mod ssh;

@@ -1,79 +1,17 @@
-//! Reaching hosts as OpenSSH does: jumps, agents, certificates, known hosts, sudo.
+//! Reaching hosts as OpenSSH does: by its configuration, through others.
 
 use std::{
     fs,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read},
+    net::TcpStream,
     os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Command,
 };
 
-use crate::support::live::{Live, docker};
-
-/// A server, known to hitc by its address only, as one that somebody else has made.
-struct Stranger {
-    live: Live,
-    ip: String,
-}
-
-impl Stranger {
-    fn new() -> Self {
-        let live = Live::new();
-        live.run(&["run", "create", "name=web"]).ok();
-        let ip = live.ip("web");
-        // From now on nobody knows where it comes from.
-        let live = live.env("HITC_NAME_PREFIX", "NONE-");
-        fs::create_dir_all(live.home().join(".ssh")).unwrap();
-        Stranger { live, ip }
-    }
-
-    fn ssh(&self, name: &str) -> PathBuf {
-        self.live.home().join(".ssh").join(name)
-    }
-
-    /// Hitc's own key, which the server admits.
-    fn own_key(&self) -> PathBuf {
-        self.live.home().join(".local/share/hitc/id_ed25519")
-    }
-
-    fn config(&self, text: &str) {
-        fs::write(self.ssh("config"), text).unwrap();
-    }
-
-    /// Runs a line of shell on the server, whatever its sshd admits.
-    fn inside(&self, line: &str) -> String {
-        docker(&["exec", &self.live.container("web"), "sh", "-c", line])
-    }
-
-    /// Another sshd on the server, with options of its own, on this port.
-    fn sshd(&self, port: u16, options: &str) {
-        let options: String = options
-            .split('|')
-            .map(|option| format!(" -o '{option}'"))
-            .collect();
-        self.inside(&format!("/usr/sbin/sshd -p {port}{options}"));
-    }
-
-    fn exec(&self, host: &str, line: &str) -> crate::support::Run {
-        self.live.run(&["exec", "-H", host, "--", line])
-    }
-}
-
-fn keygen(arguments: &[&str]) {
-    let done = Command::new("ssh-keygen").args(arguments).output().unwrap();
-    assert!(
-        done.status.success(),
-        "{}",
-        String::from_utf8_lossy(&done.stderr)
-    );
-}
-
-fn public(key: &Path) -> String {
-    fs::read_to_string(key.with_extension("pub"))
-        .unwrap()
-        .trim()
-        .to_owned()
-}
+use crate::support::{
+    live::{Live, docker},
+    stranger::Stranger,
+};
 
 #[test]
 fn through_two_bastions() {
@@ -82,9 +20,9 @@ fn through_two_bastions() {
     let (ip, key) = (&it.ip, key.display());
     // Three servers in a row: each sshd is one, and the last one is reached by its inner address
     // only.
-    it.sshd(2201, "PidFile=none");
-    it.sshd(2202, "PidFile=none");
-    it.sshd(2203, "PidFile=none|ListenAddress=127.0.0.1:2203");
+    it.sshd(2201, "");
+    it.sshd(2202, "");
+    it.sshd(2203, "ListenAddress=127.0.0.1:2203");
     it.config(&format!(
         "Host one\n HostName {ip}\n Port 2201\nHost two\n HostName {ip}\n Port 2202\n ProxyJump one\n\
          Host inner.host\n HostName 127.0.0.1\n Port 2203\n ProxyJump two\n\
@@ -140,210 +78,6 @@ fn through_a_command() {
 }
 
 #[test]
-fn keys_of_all_kinds() {
-    let it = Stranger::new();
-    let ip = &it.ip;
-    it.config("Host *\n User root\n");
-    // No key at all, and then one that is not admitted.
-    let run = it.exec(ip, "true");
-    assert!(
-        run.stderr
-            .contains("accepts none of our keys (there is none)"),
-        "{run}"
-    );
-    let key = it.ssh("id_ed25519");
-    keygen(&["-q", "-t", "ed25519", "-N", "", "-f", key.to_str().unwrap()]);
-    let run = it.exec(ip, "true");
-    let tried = format!("accepts none of our keys ({})", key.display());
-    assert!(run.status == 4 && run.stderr.contains(&tried), "{run}");
-
-    // Admitted by a certificate.
-    let authority = it.ssh("authority");
-    keygen(&[
-        "-q",
-        "-t",
-        "ed25519",
-        "-N",
-        "",
-        "-f",
-        authority.to_str().unwrap(),
-    ]);
-    it.inside(&format!(
-        "echo '{}' >/etc/ssh/users.pub",
-        public(&authority)
-    ));
-    it.sshd(2201, "TrustedUserCAKeys=/etc/ssh/users.pub|PidFile=none");
-    let sign = [
-        "-q",
-        "-s",
-        authority.to_str().unwrap(),
-        "-I",
-        "me",
-        "-n",
-        "root",
-    ];
-    keygen(&[&sign[..], &[key.with_extension("pub").to_str().unwrap()]].concat());
-    assert_eq!(it.exec(&format!("{ip}:2201"), "echo in").stdout, "in\n");
-    fs::remove_file(it.ssh("id_ed25519-cert.pub")).unwrap();
-
-    // One that others can read is not used; one that was named and is not there is an error.
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-    let run = it.exec(ip, "true");
-    assert!(run.stderr.contains("chmod 600"), "{run}");
-    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-    let run = it
-        .live
-        .run(&["exec", "-H", ip, "-i", "/no/key", "--", "true"]);
-    run.fails(
-        4,
-        &format!(
-            "error: host `{ip}`: key `/no/key`: no such file or directory\n\
-             help: name the right key with `--identity` or in ~/.ssh/config\n"
-        ),
-    );
-}
-
-/// Nobody is there to type the passphrase, and then the agent has it.
-#[test]
-fn an_encrypted_key_and_an_agent() {
-    let it = Stranger::new();
-    let ip = &it.ip;
-    it.config("Host *\n User root\n");
-    let key = it.ssh("id_ed25519");
-    keygen(&["-q", "-t", "ed25519", "-N", "", "-f", key.to_str().unwrap()]);
-    it.inside(&format!(
-        "echo '{}' >>/root/.ssh/authorized_keys",
-        public(&key)
-    ));
-    assert_eq!(it.exec(ip, "echo in").stdout, "in\n");
-    keygen(&[
-        "-q",
-        "-p",
-        "-N",
-        "sesame",
-        "-P",
-        "",
-        "-f",
-        key.to_str().unwrap(),
-    ]);
-    let run = it.exec(ip, "true");
-    assert!(
-        run.stderr.contains("it is encrypted, and nobody is there"),
-        "{run}"
-    );
-    let socket = it.ssh("agent");
-    let mut agent = Command::new("ssh-agent")
-        .args(["-D", "-a", socket.to_str().unwrap()])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap();
-    let askpass = it.ssh("askpass");
-    fs::write(&askpass, "#!/bin/sh\necho sesame\n").unwrap();
-    fs::set_permissions(&askpass, fs::Permissions::from_mode(0o700)).unwrap();
-    while !socket.exists() {
-        std::thread::yield_now();
-    }
-    let added = Command::new("ssh-add")
-        .arg(&key)
-        .env("SSH_AUTH_SOCK", &socket)
-        .env("SSH_ASKPASS", &askpass)
-        .env("SSH_ASKPASS_REQUIRE", "force")
-        .output()
-        .unwrap();
-    assert!(added.status.success(), "{added:?}");
-    it.config(&format!(
-        "Host *\n User root\n IdentityAgent {}\n",
-        socket.display()
-    ));
-    assert_eq!(it.exec(ip, "echo in").stdout, "in\n");
-    // Programs there may use it, if that is wished for.
-    let line = "ssh-add -l 2>&1 | grep -c ED25519";
-    assert_eq!(
-        it.live.run(&["exec", "-A", "-H", ip, "--", line]).stdout,
-        "1\n"
-    );
-    assert_eq!(it.live.run(&["exec", "-H", ip, "--", line]).stdout, "0\n");
-    agent.kill().unwrap();
-    agent.wait().unwrap();
-}
-
-#[test]
-fn host_keys() {
-    let it = Stranger::new();
-    let key = it.own_key();
-    let (ip, key) = (&it.ip, key.display());
-    let all = format!("Host *\n User root\n IdentityFile {key}\n HashKnownHosts no\n");
-    it.config(&format!("{all} StrictHostKeyChecking yes\n"));
-    let run = it.exec(ip, "true");
-    assert!(
-        run.status == 4 && run.stderr.contains("has a key that is not on record"),
-        "{run}"
-    );
-
-    // A certificate of an authority that is on record.
-    let authority = it.ssh("authority");
-    keygen(&[
-        "-q",
-        "-t",
-        "ed25519",
-        "-N",
-        "",
-        "-f",
-        authority.to_str().unwrap(),
-    ]);
-    let host_key = it.ssh("host.pub");
-    fs::write(
-        &host_key,
-        it.inside("cat /etc/ssh/ssh_host_ed25519_key.pub") + "\n",
-    )
-    .unwrap();
-    let sign = |principal: &str, port: u16| {
-        let authority = authority.to_str().unwrap();
-        let host_key = host_key.to_str().unwrap();
-        keygen(&[
-            "-q", "-s", authority, "-I", "web", "-h", "-n", principal, host_key,
-        ]);
-        let certificate = fs::read_to_string(it.ssh("host-cert.pub")).unwrap();
-        it.inside(&format!(
-            "echo '{}' >/etc/ssh/host-{port}-cert.pub",
-            certificate.trim()
-        ));
-        it.sshd(
-            port,
-            &format!("HostCertificate=/etc/ssh/host-{port}-cert.pub|HostKey=/etc/ssh/ssh_host_ed25519_key|PidFile=none"),
-        );
-    };
-    sign(ip, 2201);
-    sign("other.example.com", 2202);
-    fs::write(
-        it.ssh("known_hosts"),
-        format!("@cert-authority * {}\n", public(&authority)),
-    )
-    .unwrap();
-    assert_eq!(it.exec(&format!("{ip}:2201"), "echo in").stdout, "in\n");
-    let run = it.exec(&format!("{ip}:2202"), "true");
-    assert!(
-        run.stderr.contains(&format!("it is not for `{ip}`")),
-        "{run}"
-    );
-
-    // Revoked, wherever that stands.
-    let known = fs::read_to_string(&host_key).unwrap();
-    fs::write(it.ssh("revoked"), format!("@revoked * {known}")).unwrap();
-    fs::write(it.ssh("known_hosts"), format!("{ip} {known}")).unwrap();
-    it.config(&format!(
-        "{all} UserKnownHostsFile {} {}\n",
-        it.ssh("known_hosts").display(),
-        it.ssh("revoked").display()
-    ));
-    let run = it.exec(ip, "true");
-    assert!(
-        run.status == 4 && run.stderr.contains("is revoked"),
-        "{run}"
-    );
-}
-
-#[test]
 fn a_configuration_that_cannot_be_read() {
     let it = Stranger::new();
     it.config("Host *\n  Bogus yes\n");
@@ -366,65 +100,153 @@ fn a_configuration_that_cannot_be_read() {
     );
 }
 
-/// A user whom sudo asks for a password.
+/// One bastion, behind it a machine that turns away whoever comes when nine are at its door.
 #[test]
-fn sudo_with_a_password() {
+fn many_through_one_bastion() {
     let it = Stranger::new();
-    let ip = &it.ip;
-    it.inside(
-        "useradd -m -s /bin/bash ann && echo ann:sesame | chpasswd && \
-         echo 'ann ALL=(ALL) ALL' >/etc/sudoers.d/ann && \
-         mkdir -p ~ann/.ssh && cp /root/.ssh/authorized_keys ~ann/.ssh/ && chown -R ann ~ann/.ssh",
-    );
     let key = it.own_key();
+    let (ip, key) = (&it.ip, key.display());
+    it.inside(
+        "/usr/sbin/sshd -p 2201 -E /tmp/log -o PidFile=none -o MaxStartups=9:100:9 -o LogLevel=VERBOSE",
+    );
+    let mut hosts = String::new();
+    for n in 1..=40 {
+        hosts.push_str(&format!("127.0.0.{n} inner-{n}\n"));
+    }
+    it.live.write("unmanaged_servers.txt", &hosts);
     it.config(&format!(
-        "Host *\n User ann\n IdentityFile {}\n",
+        "Host bastion\n HostName {ip}\n ProxyJump none\nHost 127.0.0.*\n Port 2201\n ProxyJump bastion\n\
+         Host *\n User root\n IdentityFile {key}\n"
+    ));
+    let run = it
+        .live
+        .run(&["exec", "-H", "inner-*", "--", "echo in"])
+        .ok();
+    assert_eq!(run.stdout.matches("] in\n").count(), 40, "{run}");
+    // None was turned away and tried again.
+    assert_eq!(it.inside("grep -c 'Accepted publickey' /tmp/log"), "40");
+    assert_eq!(it.inside("grep -c MaxStartups /tmp/log || true"), "0");
+}
+
+/// A machine that does not go on is not waited for without end.
+#[test]
+fn a_frozen_server() {
+    let it = Stranger::new();
+    let key = it.own_key();
+    let ip = &it.ip;
+    it.config(&format!(
+        "Host *\n User root\n IdentityFile {}\n ServerAliveInterval 1\n",
+        key.display()
+    ));
+    let mut hitc = it
+        .live
+        .spawn(&["exec", "-H", ip, "--", "echo begun; sleep 600"]);
+    let mut begun = [0; 6];
+    hitc.stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut begun)
+        .unwrap();
+    let web = it.live.container("web");
+    docker(&["pause", &web]);
+    let output = hitc.wait_with_output().unwrap();
+    docker(&["unpause", &web]);
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains("connection lost") && said.contains("the server does not answer any more"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_name_without_an_address() {
+    let it = Stranger::new();
+    it.config(&format!(
+        "Host *.example.invalid\n ProxyJump none\nHost {}\n ProxyJump gate.example.invalid\n",
+        it.ip
+    ));
+    for (host, to_blame) in [
+        ("web.example.invalid", "web.example.invalid"),
+        (&it.ip, "gate.example.invalid"),
+    ] {
+        let run = it.exec(host, "true");
+        assert_eq!(run.status, 4, "{run}");
+        let said = format!("error: host `{to_blame}`: no address for `{to_blame}`: ");
+        assert!(run.stderr.starts_with(&said), "{run}");
+        assert_eq!(run.stderr.matches("error: ").count(), 1, "{run}");
+    }
+}
+
+/// What stands in `~/.ssh/config` is not about the servers that hitc makes on this machine.
+#[test]
+fn a_configuration_is_not_about_our_own_servers() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web"]).ok();
+    fs::create_dir_all(live.home().join(".ssh")).unwrap();
+    let config = live.home().join(".ssh/config");
+    fs::write(
+        config,
+        "Host *\n ProxyCommand false\n User nobody\n Port 1\n",
+    )
+    .unwrap();
+    let exec = ["exec", "-H", "web", "--", "id -un"];
+    assert_eq!(live.run(&exec).ok().stdout, "root\n");
+    let ssh = live.run_with_input(&["run", "-H", "web", "ssh"], "id -un\n");
+    assert!(ssh.stdout.ends_with("root\n"), "{ssh}");
+}
+
+/// The tasks around a connection.
+#[test]
+fn tasks() {
+    let it = Stranger::new();
+    let key = it.own_key();
+    let ip = &it.ip;
+    it.config(&format!(
+        "Host *\n User root\n IdentityFile {}\n",
         key.display()
     ));
     it.live.write(
-        "hitcfile.rhai",
-        "/// W.\n/// @readonly\nfn who(host) {\n  print(host.sudo(\"id -un; ps -ef | grep -c '[s]esame' || true\"));\n  \
-         print(host.run(\"cat; id -un\", #{ user: \"www-data\", stdin: \"in \" }));\n}\n",
+        "unmanaged_servers.txt",
+        &format!("{ip} here\n{ip}:2299 gone\n"),
     );
-    let run = it.live.run(&["run", "-H", ip, "who"]);
-    assert_eq!(run.status, 1, "{run}");
-    assert!(run.stderr.contains("a password is required"), "{run}");
-    assert!(run.stderr.contains("--ask-sudo-pass"), "{run}");
-    let hitc = env!("CARGO_BIN_EXE_hitc");
-    // On a terminal of its own, which `script` makes.
-    let ask = |password: &str| {
-        let mut child = Command::new("script")
-            .args(["-qec", &format!("{hitc} run -K -H {ip} who"), "/dev/null"])
-            .current_dir(it.live.root())
-            .env("HOME", it.live.home())
-            .env("HITC_NAME_PREFIX", "NONE-")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        let mut said = String::new();
-        let mut buffer = [0; 1024];
-        // What is typed before the question is thrown away.
-        let mut asked = false;
-        while let Ok(count @ 1..) = stdout.read(&mut buffer) {
-            said.push_str(&String::from_utf8_lossy(&buffer[..count]));
-            if !asked && said.contains("Password for sudo") {
-                asked = true;
-                stdin.write_all(format!("{password}\n").as_bytes()).unwrap();
-            }
-        }
-        child.wait().unwrap();
-        said.replace('\r', "")
-    };
-    let said = ask("sesame");
+    let run = it
+        .live
+        .run(&["run", "-H", "here", "ssh", "echo $((6 * 7)); exit 3"]);
+    assert_eq!((run.status, run.stdout.as_str()), (1, "42\n"), "{run}");
+    let run = it.live.run(&["run", "-H", "here", "-H", "gone", "ping"]);
+    assert_eq!(run.status, 4, "{run}");
     assert!(
-        said.contains("root\n0\n") && said.contains("in www-data\n"),
-        "{said}"
+        run.stdout.contains("here") && run.stderr.contains("gone"),
+        "{run}"
     );
-    let said = ask("wrong");
+
+    // A port of this machine leads to one over there, until Ctrl-C.
+    let mut forward = it.live.spawn(&["run", "-H", "here", "forward", "0", "22"]);
+    let mut said = BufReader::new(forward.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains(" leads to ") {
+        line.clear();
+        assert_ne!(said.read_line(&mut line).unwrap(), 0);
+    }
+    let address = line.split(" leads to ").next().unwrap();
+    let mut banner = [0; 8];
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.read_exact(&mut banner).unwrap();
+    assert_eq!(&banner, b"SSH-2.0-");
+    let interrupted = Command::new("kill")
+        .args(["-INT", &forward.id().to_string()])
+        .status();
+    assert!(interrupted.unwrap().success());
+    assert_eq!(forward.wait().unwrap().code(), Some(130));
+
+    let run = it
+        .live
+        .run(&["exec", "-v", "-H", "here", "--", "true"])
+        .ok();
     assert!(
-        said.contains("sudo does not accept the password of `ann`"),
-        "{said}"
+        run.stderr.contains("here: `true`: exit status 0 after "),
+        "{run}"
     );
+    assert_eq!(it.live.run(&["run", "uncache"]).ok().stdout, "");
 }

@@ -1,6 +1,7 @@
 //! The SSH layer against a real sshd.
 
 use std::{
+    io::{BufRead, BufReader},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -178,6 +179,37 @@ fn what_is_interrupted_does_not_go_on() {
     let output = hitc.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
     assert_eq!(left(), "0");
+}
+
+/// The first Ctrl-C waits for what runs, and says for whom.
+#[test]
+fn who_is_waited_for_is_named() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web", "count=2"]).ok();
+    let line = "echo begun; while [ ! -e /go ]; do sleep 0.1; done; echo done";
+    let mut hitc = live.spawn(&["exec", "-H", "web", "-H", "web-1", "--", line]);
+    let mut stdout = BufReader::new(hitc.stdout.take().unwrap());
+    let mut stderr = BufReader::new(hitc.stderr.take().unwrap());
+    let mut said = String::new();
+    while said.matches("begun").count() < 2 {
+        assert_ne!(stdout.read_line(&mut said).unwrap(), 0);
+    }
+    let interrupted = std::process::Command::new("kill")
+        .args(["-INT", &hitc.id().to_string()])
+        .status();
+    assert!(interrupted.unwrap().success());
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert_eq!(
+        line,
+        "stopping; waiting for web, web-1 (Ctrl-C again to end it)\n"
+    );
+    for name in ["web", "web-1"] {
+        docker(&["exec", &live.container(name), "touch", "/go"]);
+    }
+    std::io::Read::read_to_string(&mut stdout, &mut said).unwrap();
+    assert_eq!(said.matches("] done\n").count(), 2, "{said}");
+    hitc.wait().unwrap();
 }
 
 /// A gigabyte that nobody reads, in whose shadow others go on; and then it is all there.

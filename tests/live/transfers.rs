@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, process::Command};
 
-use crate::support::live::Live;
+use crate::support::live::{Live, docker};
 
 /// Some bytes that do not repeat.
 fn bytes(count: usize) -> Vec<u8> {
@@ -64,6 +64,40 @@ fn a_file_there_and_back() {
         missing.stderr.contains("nothing` is not there"),
         "{missing}"
     );
+}
+
+/// Killed in the middle, an upload leaves no half file, and the next one goes on where it was.
+#[test]
+fn a_cut_upload() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web"]).ok();
+    let big = bytes(200_000_000);
+    write(&live.root().join("big"), &big);
+    let exec = |line: &str| live.run(&["exec", "-H", "web", "--", line]).ok().stdout;
+    let upload = ["run", "-H", "web", "upload", "big", "/srv/big"];
+    let web = live.container("web");
+    let size = || {
+        let line = "stat -c %s /srv/big.part 2>/dev/null || echo 0";
+        let size = docker(&["exec", &web, "sh", "-c", line]);
+        size.parse::<u64>().unwrap()
+    };
+    let mut hitc = live.spawn(&upload);
+    while size() < 1_000_000 {
+        assert!(hitc.try_wait().unwrap().is_none(), "it was too fast");
+    }
+    hitc.kill().unwrap();
+    hitc.wait().unwrap();
+    assert_eq!(exec("test -e /srv/big || echo none"), "none\n");
+    let part = size();
+    assert!(part < 200_000_000, "{part}");
+    live.run(&upload).ok();
+    assert_eq!(exec("ls /srv"), "big\n");
+    let sum = Command::new("md5sum")
+        .arg(live.root().join("big"))
+        .output()
+        .unwrap();
+    let sum = String::from_utf8(sum.stdout).unwrap();
+    assert_eq!(exec("md5sum /srv/big")[..32], sum[..32]);
 }
 
 #[test]

@@ -2,11 +2,13 @@
 
 pub mod live;
 pub mod played;
+pub mod stranger;
 
 use std::{
     fs,
+    io::{Read, Write},
     path::{Path, PathBuf},
-    process::{Child, Command, Output, Stdio},
+    process::{Child, ChildStdin, Command, Output, Stdio},
 };
 
 /// A project folder and a home folder, both empty at first.
@@ -102,7 +104,6 @@ impl Project {
 
     /// Runs hitc with bytes to read, and gives the bytes that it wrote.
     pub fn pipe<T: AsRef<str>>(&self, arguments: &[T], input: &[u8]) -> Output {
-        use std::io::Write;
         let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
         let mut child = self
             .command(&arguments)
@@ -127,7 +128,41 @@ impl Project {
     /// Runs hitc on a terminal, with something typed there. What it shows is all in one stream, as
     /// on a screen.
     pub fn run_on_terminal(&self, arguments: &[&str], typed: &str) -> (i32, String) {
-        use std::io::Write;
+        let (mut child, mut stdin) = self.on_terminal(arguments);
+        stdin.write_all(typed.as_bytes()).unwrap();
+        let mut shown = String::new();
+        let mut stdout = child.stdout.take().unwrap();
+        stdout.read_to_string(&mut shown).unwrap();
+        let status = child.wait().unwrap();
+        (status.code().unwrap_or(-1), shown.replace("\r\n", "\n"))
+    }
+
+    /// The same, with a line typed when it asks for it: what is typed before a secret is asked for
+    /// is thrown away.
+    pub fn answer_on_terminal(
+        &self,
+        arguments: &[&str],
+        question: &str,
+        answer: &str,
+    ) -> (i32, String) {
+        let (mut child, mut stdin) = self.on_terminal(arguments);
+        let mut stdout = child.stdout.take().unwrap();
+        let (mut shown, mut buffer) = (String::new(), [0; 1024]);
+        let mut asked = false;
+        // The end of a terminal is an error.
+        while let Ok(count @ 1..) = stdout.read(&mut buffer) {
+            shown.push_str(&String::from_utf8_lossy(&buffer[..count]));
+            if !asked && shown.contains(question) {
+                asked = true;
+                stdin.write_all(format!("{answer}\n").as_bytes()).unwrap();
+            }
+        }
+        let status = child.wait().unwrap();
+        (status.code().unwrap_or(-1), shown.replace("\r\n", "\n"))
+    }
+
+    /// Starts hitc on a terminal of its own, which `script` makes.
+    fn on_terminal(&self, arguments: &[&str]) -> (Child, ChildStdin) {
         let mut words = vec![env!("CARGO_BIN_EXE_hitc")];
         words.extend(arguments);
         let words = words.iter().map(|word| hitc::ssh::quote(word));
@@ -143,15 +178,8 @@ impl Project {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut stdin = child.stdin.take().unwrap();
-        stdin.write_all(typed.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        drop(stdin);
-        let shown = String::from_utf8(output.stdout).unwrap();
-        (
-            output.status.code().unwrap_or(-1),
-            shown.replace("\r\n", "\n"),
-        )
+        let stdin = child.stdin.take().unwrap();
+        (child, stdin)
     }
 
     /// Starts hitc.

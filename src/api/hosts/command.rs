@@ -99,7 +99,10 @@ fn run(call: &Call, hosts: &[Dynamic], line: &str, show: bool) -> Answer<Vec<(Ho
             let skipped = Diagnostic::new(Kind::Interrupted, "interrupted");
             return (host, Err(skipped));
         }
+        let name = &host.0.name;
+        session.events.emit(Event::Begun(name.clone()));
         let ended = execute(session, &host, &command, show).await;
+        session.events.emit(Event::Ended(name.clone()));
         (host, ended.map(Ran::Known))
     };
     let _scope = session.cancel.scope();
@@ -140,6 +143,7 @@ fn stream_all(call: &Call, hosts: &[Dynamic], line: &str) -> Answer<()> {
         let ended = if session.cancel.is_stopping() || !gate.is_open() {
             None
         } else {
+            session.events.emit(Event::Begun(name.clone()));
             let output = match call.played(name, line) {
                 None => execute(session, host, &command, true).await.map(Some),
                 Some(Played::Answered(output)) => Ok(Some(output)),
@@ -181,7 +185,7 @@ fn stream_all(call: &Call, hosts: &[Dynamic], line: &str) -> Answer<()> {
     let interrupted = session.cancel.is_stopping();
     finish(
         &session.events,
-        &session.project,
+        session.remembers(),
         results,
         true,
         interrupted,

@@ -380,8 +380,7 @@ impl Provider for Local {
             port: Some(22),
             user: Some("root".to_owned()),
             identity: Some(self.key()?.path),
-            // Nobody but us knows these servers.
-            only_identity: true,
+            unconfigured: true,
             host_key: Some(host_key(&engine, node).await?),
             ..Login::default()
         })

@@ -5,25 +5,28 @@
 //! ourselves, and `Match` is an error.
 
 mod answer;
+mod ask;
 mod scan;
+mod tokens;
 
 use std::{
     collections::HashMap,
     env, fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process::Stdio,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use answer::Answer;
+use ask::{Refusal, ask_openssh};
 use scan::{Scan, words};
-use tokio::{io::AsyncWriteExt, process::Command, sync::OnceCell};
+use tokens::Tokens;
+use tokio::sync::OnceCell;
 
 use super::{
-    Connection, Error, HostKey, Identity, KnownHosts, Login, OpenSsh, Target, Via,
-    known_hosts::Sources, openssh::includes,
+    Address, Connection, Error, HostKey, Identity, KnownHosts, Login, OpenSsh, Target, Via,
+    known_hosts::Sources,
 };
 use crate::diagnostic::plain;
 
@@ -42,7 +45,8 @@ const IDENTITIES: [&str; 3] = ["~/.ssh/id_rsa", "~/.ssh/id_ecdsa", "~/.ssh/id_ed
 /// Where the user's known hosts are, unless other files are named.
 const DEFAULT_HOSTS: [&str; 2] = [".ssh/known_hosts", ".ssh/known_hosts2"];
 
-type Known = Arc<OnceCell<Arc<Answer>>>;
+/// What came of asking: whoever has the same question gets the same.
+type Known = Arc<OnceCell<Result<Arc<Answer>, String>>>;
 
 /// The user's configuration of SSH. What it says is kept for the run.
 #[derive(Debug)]
@@ -76,7 +80,9 @@ impl Config {
         if let Some(key) = connection.noted.shown() {
             target.host_key = HostKey::Pinned(key);
         }
-        OpenSsh::new(&target, &self.files())
+        let files = self.files();
+        let files: &[PathBuf] = if target.unconfigured { &[] } else { &files };
+        OpenSsh::new(&target, files)
     }
 
     fn files(&self) -> [PathBuf; 2] {
@@ -109,23 +115,24 @@ impl Config {
         Ok(Target {
             name: login.name.clone(),
             identities: self.identities(login, &answer, &tokens),
-            certificates: if login.only_identity {
+            certificates: if login.unconfigured {
                 Vec::new()
             } else {
                 let files = answer.all("certificatefile").iter();
                 files.map(|text| tokens.path(text)).collect()
             },
-            agent: if login.only_identity && !login.forward_agent {
+            agent: if login.unconfigured && !login.forward_agent {
                 None
             } else {
                 agent(&answer, &tokens)
             },
-            identities_only: login.only_identity || answer.yes("identitiesonly"),
+            identities_only: login.unconfigured || answer.yes("identitiesonly"),
             host_key,
             via,
             connect_timeout: seconds("connecttimeout", CONNECT_TIMEOUT),
             keepalive: seconds("serveraliveinterval", KEEPALIVE),
             forward_agent: login.forward_agent || answer.yes("forwardagent"),
+            unconfigured: login.unconfigured,
             alias: tokens.alias,
             address: tokens.address,
             port: tokens.port,
@@ -137,7 +144,7 @@ impl Config {
         let given = |path| Identity { path, named: true };
         let configured_as = |path| Identity { path, named: false };
         let mut identities: Vec<Identity> = login.identity.clone().map(given).into_iter().collect();
-        if login.only_identity {
+        if login.unconfigured {
             return identities;
         }
         let configured = answer.all("identityfile");
@@ -186,15 +193,16 @@ impl Config {
             Some((before, last)) => (Some(before.to_owned()), last.trim()),
             None => (None, jump.trim()),
         };
-        let (user, address, port) = split_address(last).ok_or_else(|| Error::Config {
+        let address = last.strip_prefix("ssh://").unwrap_or(last);
+        let address: Address = address.parse().map_err(|cause| Error::Config {
             host: login.name.clone(),
-            cause: format!("`{last}` is no server to go through (ProxyJump)"),
+            cause: format!("ProxyJump: {cause}"),
         })?;
         let hop = Login {
-            name: address.clone(),
-            address,
-            user,
-            port,
+            name: address.host.clone(),
+            address: address.host,
+            user: address.user,
+            port: address.port,
             jump: before,
             ..Login::default()
         };
@@ -249,6 +257,9 @@ impl Config {
     /// What the configuration says of a host, and whether that includes its address. The same answer
     /// may serve hosts that differ in nothing else.
     async fn ask(&self, login: &Login) -> Result<(Arc<Answer>, bool), Error> {
+        if login.unconfigured {
+            return Ok((Arc::default(), false));
+        }
         let fail = |cause: String| Error::Config {
             host: login.name.clone(),
             cause,
@@ -263,10 +274,9 @@ impl Config {
         let host = &login.address;
         let alike = scan.alike(host);
         let key = format!(
-            "{:?} {:?} {:?} {}",
+            "{:?} {:?} {}",
             login.user,
             login.port,
-            login.identity,
             match &alike {
                 Some(blocks) => format!("{blocks:?}"),
                 None => host.clone(),
@@ -279,19 +289,18 @@ impl Config {
             .entry(key)
             .or_default()
             .clone();
-        let answer = slot.get_or_try_init(|| async {
+        let answer = slot.get_or_init(|| async {
             match ask_openssh(login, &files).await {
                 Ok(answer) => Ok(Arc::new(answer)),
-                Err(Refusal::NoOpenSsh) => scan.answer(host).map(Arc::new).map_err(|cause| {
-                    fail(format!(
-                        "{cause}; install OpenSSH's client (openssh-client)"
-                    ))
-                }),
-                Err(Refusal::Said(cause)) => Err(fail(cause)),
+                Err(Refusal::NoOpenSsh) => scan
+                    .answer(host)
+                    .map(Arc::new)
+                    .map_err(|cause| format!("{cause}; install OpenSSH's client (openssh-client)")),
+                Err(Refusal::Said(cause)) => Err(cause),
             }
         });
-        let renamed = alike.is_none() || scan.renames(host);
-        Ok((answer.await?.clone(), renamed))
+        let answer = answer.await.clone().map_err(fail)?;
+        Ok((answer, alike.is_none() || scan.renames(host)))
     }
 }
 
@@ -317,134 +326,5 @@ fn refuse_writable(path: &Path) -> Result<(), String> {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(format!("{}: {}", path.display(), plain(error))),
-    }
-}
-
-enum Refusal {
-    NoOpenSsh,
-    Said(String),
-}
-
-/// Asks OpenSSH.
-async fn ask_openssh(login: &Login, files: &[PathBuf]) -> Result<Answer, Refusal> {
-    let said = |error: io::Error| Refusal::Said(format!("`ssh -G`: {}", plain(error)));
-    let mut command = Command::new("ssh");
-    command.args(["-G", "-F", "/dev/stdin"]);
-    if let Some(user) = &login.user {
-        command.args(["-l", user]);
-    }
-    if let Some(port) = login.port {
-        command.args(["-p", &port.to_string()]);
-    }
-    let child = command
-        .args(["--", &login.address])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn();
-    let mut child = match child {
-        Ok(child) => child,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Refusal::NoOpenSsh),
-        Err(error) => return Err(said(error)),
-    };
-    if let Some(mut stdin) = child.stdin.take() {
-        let lines = includes(files);
-        stdin.write_all(lines.as_bytes()).await.map_err(said)?;
-    }
-    let output = child.wait_with_output().await.map_err(said)?;
-    if output.status.success() {
-        return Ok(Answer::parse(&String::from_utf8_lossy(&output.stdout)));
-    }
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    let first = stderr.lines().next().unwrap_or("`ssh -G` failed");
-    Err(Refusal::Said(first.to_owned()))
-}
-
-/// `[USER@]HOST[:PORT]`, also as `ssh://`; an IPv6 address with a port stands in brackets.
-fn split_address(text: &str) -> Option<(Option<String>, String, Option<u16>)> {
-    let text = text.strip_prefix("ssh://").unwrap_or(text);
-    let (user, rest) = match text.rsplit_once('@') {
-        Some((user, rest)) => (Some(user.to_owned()), rest),
-        None => (None, text),
-    };
-    let (address, port) = if let Some(rest) = rest.strip_prefix('[') {
-        let (address, port) = rest.split_once(']')?;
-        (address, port.strip_prefix(':'))
-    } else {
-        match rest.split_once(':') {
-            Some((_, port)) if port.contains(':') => (rest, None),
-            Some((address, port)) => (address, Some(port)),
-            None => (rest, None),
-        }
-    };
-    let is_bad = |c: char| c.is_whitespace() || c.is_control();
-    if address.is_empty() || address.starts_with('-') || text.contains(is_bad) {
-        return None;
-    }
-    let port = match port {
-        Some(port) => Some(port.parse().ok()?),
-        None => None,
-    };
-    Some((user, address.to_owned(), port))
-}
-
-/// What `%h` and its like stand for (TOKENS in ssh_config(5)).
-struct Tokens {
-    home: PathBuf,
-    alias: String,
-    address: String,
-    port: u16,
-    user: String,
-    local_user: String,
-}
-
-impl Tokens {
-    fn new(home: &Path, login: &Login, answer: &Answer, renamed: bool) -> Self {
-        let local_user = ["USER", "LOGNAME"]
-            .iter()
-            .find_map(|name| env::var(name).ok())
-            .unwrap_or_else(|| "root".to_owned());
-        let hostname = answer.get("hostname").filter(|_| renamed);
-        let address = hostname.unwrap_or(&login.address);
-        let port = answer.get("port").and_then(|text| text.parse().ok());
-        let user = login.user.as_deref().or(answer.get("user"));
-        Tokens {
-            home: home.to_owned(),
-            alias: login.address.clone(),
-            address: address.to_owned(),
-            port: login.port.or(port).unwrap_or(22),
-            user: user.unwrap_or(&local_user).to_owned(),
-            local_user,
-        }
-    }
-
-    fn fill(&self, text: &str) -> String {
-        let mut filled = String::new();
-        let mut rest = text.chars();
-        while let Some(c) = rest.next() {
-            if c != '%' {
-                filled.push(c);
-                continue;
-            }
-            match rest.next() {
-                Some('h') => filled.push_str(&self.address),
-                Some('n' | 'k') => filled.push_str(&self.alias),
-                Some('p') => filled.push_str(&self.port.to_string()),
-                Some('r') => filled.push_str(&self.user),
-                Some('u') => filled.push_str(&self.local_user),
-                Some('d') => filled.push_str(&self.home.to_string_lossy()),
-                Some('%') | None => filled.push('%'),
-                Some(other) => filled.extend(['%', other]),
-            }
-        }
-        filled
-    }
-
-    fn path(&self, text: &str) -> PathBuf {
-        match text.trim_matches('"').strip_prefix("~/") {
-            Some(rest) => self.home.join(self.fill(rest)),
-            None => PathBuf::from(self.fill(text.trim_matches('"'))),
-        }
     }
 }

@@ -9,11 +9,9 @@ use std::{
     sync::Mutex,
 };
 
-use data_encoding::BASE64;
-use hmac::{Hmac, KeyInit, Mac};
 use russh::keys::{Algorithm, PublicKey};
-use sha1::Sha1;
 
+use super::names::{Names, hash};
 use crate::{diagnostic::plain, project::make_private_folder, ssh::Error};
 
 /// What a file says about a host's key.
@@ -270,29 +268,6 @@ fn ends_with_newline(file: &mut fs::File) -> std::io::Result<bool> {
     Ok(last == *b"\n")
 }
 
-/// A name as `HashKnownHosts` of ssh_config(5) has it.
-fn hash(name: &str) -> String {
-    let salt: [u8; 20] = std::array::from_fn(|_| fastrand::u8(..));
-    let code = Hmac::<Sha1>::new_from_slice(&salt).map(|mut mac| {
-        mac.update(name.as_bytes());
-        BASE64.encode(&mac.finalize().into_bytes())
-    });
-    match code {
-        Ok(code) => format!("|1|{}|{code}", BASE64.encode(&salt)),
-        // HMAC takes keys of any length.
-        Err(_) => name.to_owned(),
-    }
-}
-
-/// The name a host has in such files: lower case, with its port unless that is 22.
-pub(super) fn host_name(address: &str, port: u16) -> String {
-    let address = address.to_lowercase();
-    match port {
-        22 => address,
-        _ => format!("[{address}]:{port}"),
-    }
-}
-
 fn parse(text: &str) -> Vec<Entry> {
     text.lines()
         .enumerate()
@@ -323,72 +298,13 @@ fn parse_line(line: usize, text: &str) -> Option<Entry> {
     })
 }
 
-/// The first field of a line: which hosts it means.
-#[derive(Clone, Debug)]
-enum Names {
-    /// Names and patterns, separated by commas.
-    Plain(String),
-    /// `|1|SALT|HASH`, both base64, the hash being HMAC-SHA1 of the name. One that is not such is
-    /// no host's.
-    Hashed(Option<(Vec<u8>, Vec<u8>)>),
-}
-
-impl Names {
-    fn parse(text: &str) -> Self {
-        let Some(hashed) = text.strip_prefix("|1|") else {
-            return Names::Plain(text.to_lowercase());
-        };
-        let decode = |text: &str| BASE64.decode(text.as_bytes()).ok();
-        let parts = hashed.split_once('|');
-        Names::Hashed(parts.and_then(|(salt, hash)| Some((decode(salt)?, decode(hash)?))))
-    }
-
-    /// Do they mean the host with this name?
-    fn mean(&self, name: &str) -> bool {
-        match self {
-            Names::Hashed(None) => false,
-            Names::Hashed(Some((salt, hash))) => {
-                Hmac::<Sha1>::new_from_slice(salt).is_ok_and(|mut mac| {
-                    mac.update(name.as_bytes());
-                    mac.verify_slice(hash).is_ok()
-                })
-            }
-            Names::Plain(patterns) => {
-                let mut matched = false;
-                for pattern in patterns.split(',') {
-                    match pattern.strip_prefix('!') {
-                        Some(pattern) if wildcard(pattern, name) => return false,
-                        Some(_) => {}
-                        None => matched |= wildcard(pattern, name),
-                    }
-                }
-                matched
-            }
-        }
-    }
-}
-
-/// `*` is any text, `?` any character.
-pub fn wildcard(pattern: &str, text: &str) -> bool {
-    match pattern.chars().next() {
-        None => text.is_empty(),
-        Some('*') => {
-            let rest = &pattern[1..];
-            text.char_indices()
-                .map(|(at, _)| at)
-                .chain([text.len()])
-                .any(|at| wildcard(rest, &text[at..]))
-        }
-        Some(expected) => text.chars().next().is_some_and(|found| {
-            (expected == '?' || expected == found)
-                && wildcard(&pattern[expected.len_utf8()..], &text[found.len_utf8()..])
-        }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use data_encoding::BASE64;
+    use hmac::{Hmac, KeyInit, Mac};
+    use sha1::Sha1;
+
+    use super::{super::names::host_name, *};
 
     const A: &str =
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIDVZ1zhcXgPXvWVZvKQPj8GgEH7NKkfLPbIEJzVBM2E";
@@ -457,15 +373,15 @@ mod tests {
         let salt = [7_u8; 20];
         let mut mac = Hmac::<Sha1>::new_from_slice(&salt).unwrap();
         mac.update(b"web.example.com");
-        let hash = BASE64.encode(&mac.finalize().into_bytes());
-        let line = format!("|1|{}|{hash} {A}\n", BASE64.encode(&salt));
+        let code = BASE64.encode(&mac.finalize().into_bytes());
+        let line = format!("|1|{}|{code} {A}\n", BASE64.encode(&salt));
         assert_eq!(verdict(&line), Verdict::Known);
         let changed = Verdict::Changed {
             record: "file:1".to_owned(),
         };
         assert_eq!(verdict(&line.replace(A, B)), changed);
         // As we write them ourselves.
-        let line = format!("{} {A}\n", super::hash("web.example.com"));
+        let line = format!("{} {A}\n", hash("web.example.com"));
         assert_eq!(verdict(&line), Verdict::Known);
     }
 
@@ -506,6 +422,37 @@ mod tests {
         );
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text, format!("web {A}\n[web]:2222 {B}\n"));
+    }
+
+    /// Each with its own view of the file, as processes have.
+    #[test]
+    fn writers_at_once_lose_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("known_hosts");
+        std::thread::scope(|scope| {
+            for writer in 0..8 {
+                let hosts = HostFile::new(path.clone());
+                scope.spawn(move || {
+                    for n in 0..50 {
+                        let name = format!("host-{writer}-{n}");
+                        hosts.add(&name, &key(A), false).unwrap();
+                        // All of them want this one.
+                        hosts.add(&format!("all-{n}"), &key(B), false).unwrap();
+                    }
+                });
+            }
+        });
+        let text = fs::read_to_string(&path).unwrap();
+        let mut lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines
+                .iter()
+                .all(|line| line.ends_with(A) || line.ends_with(B))
+        );
+        assert_eq!(lines.len(), 8 * 50 + 50);
+        lines.sort_unstable();
+        lines.dedup();
+        assert_eq!(lines.len(), 8 * 50 + 50);
     }
 
     #[test]

@@ -4,14 +4,17 @@
 //! unreadable file for an empty one and compare comments.
 
 mod file;
+mod names;
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use file::{HostFile, host_name};
-pub use file::{Verdict, wildcard};
+use file::HostFile;
+pub use file::Verdict;
+use names::host_name;
+pub use names::wildcard;
 use russh::keys::{Algorithm, PublicKey};
 
 use super::Error;
@@ -107,8 +110,13 @@ impl KnownHosts {
         Ok(all)
     }
 
-    /// Records a key for a host that has none on record. If another process was faster the file
-    /// decides, so the verdict is given again.
+    /// Whether new keys are recorded.
+    pub fn records(&self) -> bool {
+        self.own.is_some()
+    }
+
+    /// Records a key for a host that has none on record, if new keys are recorded. If another
+    /// process was faster the file decides, so the verdict is given again.
     pub fn add(&self, address: &str, port: u16, key: &PublicKey) -> Result<Verdict, Error> {
         let own = self.own.as_deref();
         match self.files.iter().find(|file| Some(file.path()) == own) {

@@ -1,0 +1,249 @@
+//! Who is let in, and who is believed: keys, agents, certificates, known hosts, sudo.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+};
+
+use crate::support::stranger::{Stranger, keygen};
+
+#[test]
+fn keys_of_all_kinds() {
+    let it = Stranger::new();
+    let ip = &it.ip;
+    it.config("Host *\n User root\n");
+    // No key at all, and then one that is not admitted.
+    let run = it.exec(ip, "true");
+    assert!(
+        run.stderr
+            .contains("accepts none of our keys (there is none)"),
+        "{run}"
+    );
+    let key = it.ssh("id_ed25519");
+    it.new_key("id_ed25519");
+    let run = it.exec(ip, "true");
+    let tried = format!("accepts none of our keys ({})", key.display());
+    assert!(run.status == 4 && run.stderr.contains(&tried), "{run}");
+
+    // Admitted by a certificate.
+    let authority = it.ssh("authority");
+    let vouches = it.new_key("authority");
+    it.inside(&format!("echo '{vouches}' >/etc/ssh/users.pub"));
+    it.sshd(2201, "TrustedUserCAKeys=/etc/ssh/users.pub");
+    let sign = [
+        "-q",
+        "-s",
+        authority.to_str().unwrap(),
+        "-I",
+        "me",
+        "-n",
+        "root",
+    ];
+    keygen(&[&sign[..], &[key.with_extension("pub").to_str().unwrap()]].concat());
+    assert_eq!(it.exec(&format!("{ip}:2201"), "echo in").stdout, "in\n");
+    fs::remove_file(it.ssh("id_ed25519-cert.pub")).unwrap();
+
+    // One that others can read is not used; one that was named and is not there is an error.
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let run = it.exec(ip, "true");
+    assert!(run.stderr.contains("chmod 600"), "{run}");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+    let run = it
+        .live
+        .run(&["exec", "-H", ip, "-i", "/no/key", "--", "true"]);
+    run.fails(
+        4,
+        &format!(
+            "error: host `{ip}`: key `/no/key`: no such file or directory\n\
+             help: name the right key with `--identity` or in ~/.ssh/config\n"
+        ),
+    );
+}
+
+/// Nobody is there to type the passphrase, and then the agent has it.
+#[test]
+fn an_encrypted_key_and_an_agent() {
+    let it = Stranger::new();
+    let ip = &it.ip;
+    it.config("Host *\n User root\n");
+    let key = it.ssh("id_ed25519");
+    let public = it.new_key("id_ed25519");
+    it.inside(&format!("echo '{public}' >>~/.ssh/authorized_keys"));
+    assert_eq!(it.exec(ip, "echo in").stdout, "in\n");
+    keygen(&[
+        "-q",
+        "-p",
+        "-N",
+        "sesame",
+        "-P",
+        "",
+        "-f",
+        key.to_str().unwrap(),
+    ]);
+    let run = it.exec(ip, "true");
+    assert!(
+        run.stderr.contains("it is encrypted, and nobody is there"),
+        "{run}"
+    );
+    // Where somebody is, it is asked for once, whatever it opens.
+    it.sshd(2201, "");
+    let other = format!("{ip}:2201");
+    let (status, shown) = it.live.answer_on_terminal(
+        &["exec", "-H", ip, "-H", &other, "--", "echo in"],
+        "Passphrase",
+        "sesame",
+    );
+    assert_eq!(status, 0, "{shown}");
+    assert_eq!(shown.matches("Passphrase").count(), 1, "{shown}");
+    assert_eq!(shown.matches("] in\n").count(), 2, "{shown}");
+    let (status, shown) =
+        it.live
+            .answer_on_terminal(&["exec", "-H", ip, "--", "true"], "Passphrase", "wrong");
+    assert!(status != 0 && !shown.contains("sesame"), "{shown}");
+    let socket = it.ssh("agent");
+    let mut agent = Command::new("ssh-agent")
+        .args(["-D", "-a", socket.to_str().unwrap()])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let askpass = it.ssh("askpass");
+    fs::write(&askpass, "#!/bin/sh\necho sesame\n").unwrap();
+    fs::set_permissions(&askpass, fs::Permissions::from_mode(0o700)).unwrap();
+    while !socket.exists() {
+        std::thread::yield_now();
+    }
+    let added = Command::new("ssh-add")
+        .arg(&key)
+        .env("SSH_AUTH_SOCK", &socket)
+        .env("SSH_ASKPASS", &askpass)
+        .env("SSH_ASKPASS_REQUIRE", "force")
+        .output()
+        .unwrap();
+    assert!(added.status.success(), "{added:?}");
+    it.config(&format!(
+        "Host *\n User root\n IdentityAgent {}\n",
+        socket.display()
+    ));
+    assert_eq!(it.exec(ip, "echo in").stdout, "in\n");
+    // Programs there may use it, if that is wished for.
+    let line = "ssh-add -l 2>&1 | grep -c ED25519";
+    assert_eq!(
+        it.live.run(&["exec", "-A", "-H", ip, "--", line]).stdout,
+        "1\n"
+    );
+    assert_eq!(it.live.run(&["exec", "-H", ip, "--", line]).stdout, "0\n");
+    agent.kill().unwrap();
+    agent.wait().unwrap();
+}
+
+#[test]
+fn host_keys() {
+    let it = Stranger::new();
+    let key = it.own_key();
+    let (ip, key) = (&it.ip, key.display());
+    let all = format!("Host *\n User root\n IdentityFile {key}\n HashKnownHosts no\n");
+    it.config(&format!("{all} StrictHostKeyChecking yes\n"));
+    let run = it.exec(ip, "true");
+    assert!(
+        run.status == 4 && run.stderr.contains("has a key that is not on record"),
+        "{run}"
+    );
+
+    // A certificate of an authority that is on record.
+    let authority = it.ssh("authority");
+    let vouches = it.new_key("authority");
+    let host_key = it.ssh("host.pub");
+    fs::write(
+        &host_key,
+        it.inside("cat /etc/ssh/ssh_host_ed25519_key.pub") + "\n",
+    )
+    .unwrap();
+    let sign = |principal: &str, port: u16| {
+        let authority = authority.to_str().unwrap();
+        let host_key = host_key.to_str().unwrap();
+        keygen(&[
+            "-q", "-s", authority, "-I", "web", "-h", "-n", principal, host_key,
+        ]);
+        let certificate = fs::read_to_string(it.ssh("host-cert.pub")).unwrap();
+        it.inside(&format!(
+            "echo '{}' >/etc/ssh/host-{port}-cert.pub",
+            certificate.trim()
+        ));
+        it.sshd(
+            port,
+            &format!("HostCertificate=/etc/ssh/host-{port}-cert.pub|HostKey=/etc/ssh/ssh_host_ed25519_key"),
+        );
+    };
+    sign(ip, 2201);
+    sign("other.example.com", 2202);
+    fs::write(
+        it.ssh("known_hosts"),
+        format!("@cert-authority * {vouches}\n"),
+    )
+    .unwrap();
+    assert_eq!(it.exec(&format!("{ip}:2201"), "echo in").stdout, "in\n");
+    let run = it.exec(&format!("{ip}:2202"), "true");
+    assert!(
+        run.stderr.contains(&format!("it is not for `{ip}`")),
+        "{run}"
+    );
+
+    // Revoked, wherever that stands.
+    let known = fs::read_to_string(&host_key).unwrap();
+    fs::write(it.ssh("revoked"), format!("@revoked * {known}")).unwrap();
+    fs::write(it.ssh("known_hosts"), format!("{ip} {known}")).unwrap();
+    it.config(&format!(
+        "{all} UserKnownHostsFile {} {}\n",
+        it.ssh("known_hosts").display(),
+        it.ssh("revoked").display()
+    ));
+    let run = it.exec(ip, "true");
+    assert!(
+        run.status == 4 && run.stderr.contains("is revoked"),
+        "{run}"
+    );
+}
+
+/// A user whom sudo asks for a password.
+#[test]
+fn sudo_with_a_password() {
+    let it = Stranger::new();
+    let ip = &it.ip;
+    it.inside(
+        "useradd -m -s /bin/bash ann && echo ann:sesame | chpasswd && \
+         echo 'ann ALL=(ALL) ALL' >/etc/sudoers.d/ann && \
+         mkdir -p ~ann/.ssh && cp ~/.ssh/authorized_keys ~ann/.ssh/ && chown -R ann ~ann/.ssh",
+    );
+    let key = it.own_key();
+    it.config(&format!(
+        "Host *\n User ann\n IdentityFile {}\n",
+        key.display()
+    ));
+    it.live.write(
+        "hitcfile.rhai",
+        "/// W.\n/// @readonly\nfn who(host) {\n  print(host.sudo(\"id -un; ps -ef | grep -c '[s]esame' || true\"));\n  \
+         print(host.run(\"cat; id -un\", #{ user: \"www-data\", stdin: \"in \" }));\n}\n",
+    );
+    let run = it.live.run(&["run", "-H", ip, "who"]);
+    assert_eq!(run.status, 1, "{run}");
+    assert!(run.stderr.contains("a password is required"), "{run}");
+    assert!(run.stderr.contains("--ask-sudo-pass"), "{run}");
+    let ask = |password: &str| {
+        let arguments = ["run", "-K", "-H", ip, "who"];
+        let (_, shown) = it
+            .live
+            .answer_on_terminal(&arguments, "Password for sudo", password);
+        shown
+    };
+    let said = ask("sesame");
+    assert!(
+        said.contains("root\n0\n") && said.contains("in www-data\n"),
+        "{said}"
+    );
+    let said = ask("wrong");
+    assert!(
+        said.contains("sudo does not accept the password of `ann`"),
+        "{said}"
+    );
+}
