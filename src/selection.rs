@@ -140,7 +140,7 @@ mod tests {
 
     fn select(selection: &Selection) -> Result<Vec<String>, String> {
         let node = |name: &str, ip: &str| Node {
-            provider: "local",
+            provider: "local".to_owned(),
             name: name.to_owned(),
             id: format!("id-{name}"),
             size: String::new(),
@@ -150,6 +150,8 @@ mod tests {
             state: NodeState::Running,
             created: None,
             manifest: None,
+            region: String::new(),
+            is_protected: false,
         };
         let nodes = [
             node("web", "10.0.0.1"),

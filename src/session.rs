@@ -20,7 +20,7 @@ use crate::{
     fleet::Rollout,
     process::Output,
     project::Project,
-    provider::{self, Local, Node, NodeState, Providers, Recent, Unmanaged},
+    provider::{self, DigitalOcean, Ec2, Local, Looks, Node, Providers, Recent, Unmanaged},
     selection::Selection,
     ssh::{self, Command, Connection, Endings, OpenSsh, Pool, Target},
     stage::Stage,
@@ -81,6 +81,8 @@ pub struct Session {
     pub project: Project,
     /// Where servers come from.
     pub providers: Providers,
+    /// One of them, for what no other has.
+    pub ec2: Arc<Ec2>,
     /// Connections to servers.
     pub pool: Pool,
     /// What takes the place of servers in a user's own tests.
@@ -91,6 +93,8 @@ pub struct Session {
     ssh: ssh::Config,
     /// What the providers said a moment ago.
     pub recent: Recent,
+    /// What they say while new servers are waited for.
+    pub looks: Looks,
     targets: Mutex<HashMap<String, Target>>,
     engines: Mutex<HashMap<String, Engine>>,
 }
@@ -106,15 +110,18 @@ impl Session {
         stage: Option<Arc<Stage>>,
         endings: Endings,
     ) -> Self {
+        let (providers, ec2) = Session::providers(&settings, &project);
         Session {
             stage,
             readonly: AtomicBool::new(false),
             assumed: Mutex::default(),
             runtime,
             cancel,
-            providers: Session::providers(&settings, &project),
+            providers,
+            ec2,
             ssh: ssh::Config::new(&project.home),
             recent: Recent::new(project.remembered("nodes")),
+            looks: Looks::default(),
             pool: Pool::new(events.clone(), settings.sudo_password.clone(), endings),
             events,
             settings,
@@ -154,11 +161,18 @@ impl Session {
         lock(&self.assumed).clone()
     }
 
-    /// The providers that there are.
-    pub fn providers(settings: &Settings, project: &Project) -> Providers {
-        let unmanaged = Unmanaged::new(project.root.join(UNMANAGED));
-        let local = Local::new(&settings.name_prefix, project.data.clone());
-        Providers::new(vec![Arc::new(local), Arc::new(unmanaged)])
+    /// The providers that there are, and the one that has what no other has.
+    pub fn providers(settings: &Settings, project: &Project) -> (Providers, Arc<Ec2>) {
+        let (prefix, data) = (&settings.name_prefix, || project.data.clone());
+        let home = || project.home.clone();
+        let ec2 = Arc::new(Ec2::new(prefix, data(), home()));
+        let providers = Providers::new(vec![
+            Arc::new(Local::new(prefix, data())),
+            ec2.clone(),
+            Arc::new(DigitalOcean::new(prefix, data(), home())),
+            Arc::new(Unmanaged::new(project.root.join(UNMANAGED))),
+        ]);
+        (providers, ec2)
     }
 
     async fn list(&self) -> (Vec<Node>, Vec<provider::Error>) {
@@ -275,7 +289,7 @@ impl Session {
                 .help("only commands can be answered".to_owned())
                 .on(&node.name));
         }
-        if node.state != NodeState::Running {
+        if !node.state.is_up() {
             return Err(Diagnostic::new(
                 Kind::Unreachable,
                 format!("host `{}`: the server is {}", node.name, node.state),
@@ -287,7 +301,7 @@ impl Session {
     }
 
     /// Says, once, that a host was seen for the first time.
-    fn welcome(&self, connection: &Connection) {
+    pub fn welcome(&self, connection: &Connection) {
         if let Some(learned) = connection.take_learned() {
             self.events.note(format!(
                 "host `{}`: its key {} was not known; it is {}",

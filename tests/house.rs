@@ -10,21 +10,23 @@ use crate::support::{Project, sources};
 
 /// The layers, from left to right: each may use those right of it. Those that share a number are
 /// beside each other and do not.
-const LAYERS: [(&str, u8); 10] = [
+const LAYERS: [(&str, u8); 12] = [
     ("cli", 0),
     ("script", 1),
     ("api", 2),
     ("ensemble", 3),
-    ("session", 4),
-    ("provider", 5),
-    ("docker", 6),
-    ("iptables", 6),
-    ("files", 6),
-    ("ssh", 7),
+    ("provision", 4),
+    ("session", 5),
+    ("provider", 6),
+    ("docker", 7),
+    ("iptables", 7),
+    ("files", 7),
+    ("ssh", 8),
+    ("http", 8),
 ];
 
 /// Words that may stand only in some folders or files.
-const ONLY_IN: [(&str, &[&str]); 10] = [
+const ONLY_IN: [(&str, &[&str]); 12] = [
     ("rhai::", &["script/", "api/"]),
     ("clap::", &["cli/"]),
     ("clap_complete::", &["cli/"]),
@@ -33,7 +35,9 @@ const ONLY_IN: [(&str, &[&str]); 10] = [
     ("bollard::", &["docker/", "provider/local/"]),
     ("indicatif::", &["ui/"]),
     ("annotate_snippets::", &["ui/"]),
-    ("reqwest::", &["api/http.rs"]),
+    ("reqwest::", &["http/", "api/http.rs"]),
+    ("aws_sdk_ec2::", &["provider/ec2/"]),
+    ("aws_config::", &["provider/ec2/"]),
     ("petgraph::", &["ensemble/"]),
 ];
 

@@ -22,13 +22,13 @@ type Property = (&'static str, &'static str, fn(&Node) -> String);
 /// Registers the type and its properties.
 pub(super) fn register(engine: &mut Engine) {
     engine.register_type_with_name::<Host>("Host");
-    let properties: [Property; 8] = [
+    let properties: [Property; 9] = [
         ("name", "The server's name.", |node| node.name.clone()),
         ("role", "The name without the number at its end.", |node| {
             role(&node.name).to_owned()
         }),
         ("provider", "Where the server comes from.", |node| {
-            node.provider.to_owned()
+            node.provider.clone()
         }),
         ("id", "The provider's identifier.", |node| node.id.clone()),
         ("size", "The size, in the provider's words.", |node| {
@@ -36,6 +36,9 @@ pub(super) fn register(engine: &mut Engine) {
         }),
         ("image", "The image, in the provider's words.", |node| {
             node.image.clone()
+        }),
+        ("region", "Where it is, in the provider's words.", |node| {
+            node.region.clone()
         }),
         ("ip", "The address under which it is reached.", |node| {
             node.ip.clone()

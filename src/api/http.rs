@@ -12,8 +12,8 @@ use super::{
     value::to_options,
 };
 use crate::{
-    diagnostic::{Diagnostic, Kind, plain},
-    units,
+    diagnostic::{Diagnostic, Kind},
+    http, units,
     value::{Data, Fields, Value},
 };
 
@@ -151,14 +151,7 @@ impl Request {
 
     async fn send(&self) -> Result<Received, Diagnostic> {
         let fail = |error: &reqwest::Error| self.explain(error);
-        let provider = rustls::crypto::ring::default_provider();
-        // Fails when a provider is set already, which is fine.
-        let _ = provider.install_default();
-        let client = reqwest::Client::builder()
-            .timeout(self.timeout)
-            .user_agent(concat!("hitc/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| fail(&error))?;
+        let client = http::client(self.timeout).map_err(|error| fail(&error))?;
         let mut request = client
             .request(self.method.clone(), &self.url)
             .headers(self.headers.clone());
@@ -180,10 +173,6 @@ impl Request {
     }
 
     fn explain(&self, error: &reqwest::Error) -> Diagnostic {
-        let mut root: &dyn std::error::Error = error;
-        while let Some(source) = root.source() {
-            root = source;
-        }
         let kind = if error.is_builder() {
             Kind::Usage
         } else if error.is_timeout() {
@@ -192,6 +181,6 @@ impl Request {
             Kind::Failed
         };
         let Request { method, url, .. } = self;
-        Diagnostic::new(kind, format!("{method} {url}: {}", plain(root)))
+        Diagnostic::new(kind, format!("{method} {url}: {}", http::root_cause(error)))
     }
 }

@@ -4,6 +4,7 @@
 mod call;
 mod current;
 mod docker;
+mod ec2;
 mod ensemble;
 mod env;
 mod failure;
@@ -113,6 +114,7 @@ pub fn register(engine: &mut Engine, api: &Arc<Api>) {
 fn namespaces(api: &Arc<Api>) -> Vec<Namespace> {
     vec![
         docker::namespace(api),
+        ec2::namespace(api),
         ensemble::namespace(api),
         env::namespace(api),
         fs::namespace(api),

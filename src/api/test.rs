@@ -106,7 +106,7 @@ fn stage<'a>(call: &'a Call) -> Answer<&'a Arc<Stage>> {
 
 fn host(name: &str) -> Host {
     Host::from(Node {
-        provider: "test",
+        provider: "test".to_owned(),
         name: name.to_owned(),
         id: name.to_owned(),
         size: String::new(),
@@ -117,6 +117,8 @@ fn host(name: &str) -> Host {
         state: NodeState::Running,
         created: None,
         manifest: None,
+        region: String::new(),
+        is_protected: false,
     })
 }
 

@@ -19,7 +19,7 @@ pub(super) fn main(flags: &Flags, events: &Events) -> Result<(), Failure> {
     let project = find_project()?;
     environment::load(&project.root)?;
     let (scripts, mut findings) = audit(&project, events)?;
-    let providers = Session::providers(&flags.settings(Config::default()), &project);
+    let (providers, _) = Session::providers(&flags.settings(Config::default()), &project);
     let manifests = check_manifests(&project, &providers, &mut findings)?;
     if findings.is_empty() {
         events.note(format!(

@@ -286,7 +286,9 @@ pub(super) fn decide_server(
         return Ok(Action::Replace(changes.collect()));
     }
     match node.state {
-        NodeState::Creating => return Ok(Action::Finish),
+        NodeState::Creating | NodeState::Unfinished | NodeState::Failed => {
+            return Ok(Action::Finish);
+        }
         NodeState::Stopped => return Ok(Action::Start),
         NodeState::Running => {}
     }

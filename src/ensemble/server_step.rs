@@ -11,6 +11,7 @@ use crate::{
     docker,
     event::Activity,
     provider::{Create, Node, Provider},
+    provision::bring_up,
     value::Value,
 };
 
@@ -78,7 +79,7 @@ impl ServerStep<'_> {
             options: self.options.clone(),
             tags: vec![("manifest".to_owned(), self.apply.manifest.id.clone())],
         };
-        Ok(self.provider.create(&create, self.activity).await?)
+        bring_up(self.apply.session, self.provider, &create, self.activity).await
     }
 
     /// Connects, takes the lock unless it has it, sets Docker up if there will be containers, and

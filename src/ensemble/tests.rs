@@ -77,7 +77,7 @@ fn world(manifest: &Manifest) -> Observed {
                     found.map_or(default.to_owned(), |entry| entry.value.scalar().unwrap())
                 };
                 let node = Node {
-                    provider: "local",
+                    provider: "local".to_owned(),
                     name: name.clone(),
                     id: format!("id-{name}"),
                     size: option("size", "unlimited"),
@@ -87,6 +87,8 @@ fn world(manifest: &Manifest) -> Observed {
                     state: NodeState::Running,
                     created: None,
                     manifest: Some(manifest.id.clone()),
+                    region: String::new(),
+                    is_protected: false,
                 };
                 facts.server(&node);
                 let engine = EngineState::Running {

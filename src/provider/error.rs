@@ -2,7 +2,8 @@
 
 use crate::{
     diagnostic::{Diagnostic, Kind, did_you_mean},
-    docker, ssh,
+    docker, http, ssh,
+    value::Invalid,
 };
 
 /// Why a provider could not do what it was asked to.
@@ -14,13 +15,13 @@ pub enum Error {
         /// The name.
         name: String,
         /// The names there are.
-        known: Vec<&'static str>,
+        known: Vec<String>,
     },
     /// The provider is not set up on this machine.
     #[error("provider `{provider}` is not configured: {cause}")]
     NotConfigured {
         /// The provider.
-        provider: &'static str,
+        provider: String,
         /// What is missing.
         cause: String,
         /// What to do.
@@ -30,7 +31,7 @@ pub enum Error {
     #[error("provider `{provider}` cannot {what}")]
     Unsupported {
         /// The provider.
-        provider: &'static str,
+        provider: String,
         /// What was asked for.
         what: &'static str,
         /// What to do instead.
@@ -40,12 +41,21 @@ pub enum Error {
     #[error("provider `{provider}`: {what}: {cause}")]
     Failed {
         /// The provider.
-        provider: &'static str,
+        provider: String,
         /// What was being done.
         what: String,
         /// What went wrong.
         cause: String,
     },
+    /// The provider's API did not do it.
+    #[error("{0}")]
+    Api(http::Error, Option<String>),
+    /// The provider refused.
+    #[error(transparent)]
+    Refused(Box<Refusal>),
+    /// What was asked for is not there, or not allowed.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
     /// A file that the provider reads is wrong.
     #[error("`{path}`, line {line}: {cause}")]
     File {
@@ -64,6 +74,37 @@ pub enum Error {
     Ssh(#[from] ssh::Error),
 }
 
+/// What a provider said no to, and how.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("provider `{provider}`: {what}: {cause}{}", self.details())]
+pub struct Refusal {
+    /// The provider.
+    pub provider: String,
+    /// What was being done.
+    pub what: String,
+    /// What it said.
+    pub cause: String,
+    /// Its own word for it.
+    pub code: Option<String>,
+    /// How it calls the request.
+    pub request: Option<String>,
+    /// The kind that decides the exit status.
+    pub kind: Kind,
+    /// What to do.
+    pub help: Option<String>,
+}
+
+impl Refusal {
+    fn details(&self) -> String {
+        match (&self.code, &self.request) {
+            (Some(code), Some(request)) => format!(" (`{code}`, request {request})"),
+            (Some(code), None) => format!(" (`{code}`)"),
+            (None, Some(request)) => format!(" (request {request})"),
+            (None, None) => String::new(),
+        }
+    }
+}
+
 impl From<Error> for Diagnostic {
     fn from(error: Error) -> Self {
         let message = error.to_string();
@@ -71,12 +112,15 @@ impl From<Error> for Diagnostic {
             Error::Docker(error) => error.into(),
             Error::Ssh(error) => error.into(),
             Error::Unknown { name, known } => Diagnostic::new(Kind::Usage, message).help(
-                did_you_mean(&name, known.iter().copied())
+                did_you_mean(&name, known.iter().map(String::as_str))
                     .or_else(|| Some(format!("there is {}", known.join(", ")))),
             ),
             Error::NotConfigured { help, .. } | Error::Unsupported { help, .. } => {
                 Diagnostic::new(Kind::Usage, message).help(help)
             }
+            Error::Api(error, help) => Diagnostic::from(error).help(help),
+            Error::Refused(refusal) => Diagnostic::new(refusal.kind, message).help(refusal.help),
+            Error::Invalid(error) => error.into(),
             Error::File { .. } => Diagnostic::new(Kind::Usage, message),
             Error::Failed { .. } => Diagnostic::new(Kind::Failed, message),
         }

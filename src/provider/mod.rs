@@ -3,17 +3,27 @@
 //! A provider lists, creates and ends servers and says how to log in. It knows nothing of
 //! scripts, manifests or other providers.
 
+mod digitalocean;
+mod ec2;
 mod error;
 mod local;
+mod looks;
 mod node;
+mod price;
 mod recent;
 mod registry;
+mod tag;
 mod unmanaged;
 
 use async_trait::async_trait;
+pub use digitalocean::DigitalOcean;
+pub use ec2::{Ec2, Volume};
 pub use error::Error;
 pub use local::Local;
+pub use looks::Looks;
 pub use node::{MOST, NAME_RULE, Node, NodeState, is_name, numbered, role};
+use price::number;
+pub use price::{Cost, Price, Prices};
 pub use recent::Recent;
 pub use registry::Providers;
 pub use unmanaged::Unmanaged;
@@ -40,10 +50,25 @@ pub struct Create {
 #[async_trait]
 pub trait Provider: Send + Sync {
     /// The provider's name, as in `provider: NAME`.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// Checks options without contacting anything.
     fn validate(&self, options: &Value) -> Result<(), Invalid>;
+
+    /// Checks whether there could be a server of this name with these options, and says what it
+    /// would cost. Changes nothing.
+    async fn quote(&self, _name: &str, _options: &Value) -> Result<Cost, Error> {
+        Ok(Cost::Free)
+    }
+
+    /// What its servers cost; `options` are the provider's.
+    async fn prices(&self, _options: &Value) -> Result<Prices, Error> {
+        Err(Error::Unsupported {
+            provider: self.name().to_owned(),
+            what: "say what servers cost",
+            help: "its servers cost nothing that hitc knows of".to_owned(),
+        })
+    }
 
     /// All servers that carry our prefix, in whatever state. A provider that is not set up here
     /// fails with [`Error::NotConfigured`].
@@ -64,10 +89,15 @@ pub trait Provider: Send + Sync {
         Ok(())
     }
 
-    /// Creates a server, or finishes one of that name whose creation was interrupted. A server
-    /// that is there already is given back as it is. Returns when it runs and has an address;
-    /// SSH may not answer yet.
+    /// Creates a server, or finds one of that name whose creation was interrupted. A server that is
+    /// there already is given back as it is. It may not run yet, and have no address; and it is
+    /// [`NodeState::Creating`] until [`Provider::settle`].
     async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error>;
+
+    /// Notes at the provider that a new server is as it should be, or that it did not come up.
+    async fn settle(&self, _node: &Node, _is_ready: bool) -> Result<(), Error> {
+        Ok(())
+    }
 
     /// Ends a server for good. One that is gone already is fine.
     async fn terminate(&self, node: &Node) -> Result<(), Error>;
@@ -99,4 +129,22 @@ pub struct ServerChange {
     pub change: Change,
     /// Whether it can be made without a new server.
     pub in_place: bool,
+}
+
+/// What differs: each option with what it is, what it should be, and whether that can be changed
+/// without a new server.
+fn differences<'a>(
+    options: impl IntoIterator<Item = (&'a str, &'a String, &'a String, bool)>,
+) -> Vec<ServerChange> {
+    let differ = options.into_iter().filter(|(_, old, new, _)| old != new);
+    differ
+        .map(|(field, old, new, in_place)| ServerChange {
+            change: Change {
+                field: field.to_owned(),
+                old: Some(old.clone()),
+                new: Some(new.clone()),
+            },
+            in_place,
+        })
+        .collect()
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// The provider it comes from.
-    pub provider: &'static str,
+    pub provider: String,
     /// Its name, without the prefix.
     pub name: String,
     /// The provider's identifier.
@@ -18,6 +18,8 @@ pub struct Node {
     pub size: String,
     /// The image it was made from, in the provider's words.
     pub image: String,
+    /// Where it is, in the provider's words; empty where there is only one place.
+    pub region: String,
     /// The address under which it is reached; empty while it has none.
     pub ip: String,
     /// Its address among the provider's other servers; empty while it has none.
@@ -28,25 +30,45 @@ pub struct Node {
     pub created: Option<Timestamp>,
     /// The manifest that made it, if one did.
     pub manifest: Option<String>,
+    /// It may not be terminated.
+    pub is_protected: bool,
 }
 
 /// What a server does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NodeState {
-    /// It is being made, or was when whoever made it died.
+    /// It is being made.
     Creating,
+    /// It runs, and whoever made it has not found it ready: still waits, or has died.
+    Unfinished,
     /// It runs.
     Running,
     /// It is stopped.
     Stopped,
+    /// It did not come up, and was left to be looked at.
+    Failed,
+}
+
+impl NodeState {
+    /// Whether it is as it should be after its creation, be it stopped since.
+    pub fn is_made(self) -> bool {
+        matches!(self, NodeState::Running | NodeState::Stopped)
+    }
+
+    /// Whether there is somebody to talk to.
+    pub fn is_up(self) -> bool {
+        !matches!(self, NodeState::Creating | NodeState::Stopped)
+    }
 }
 
 impl fmt::Display for NodeState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             NodeState::Creating => "creating",
+            NodeState::Unfinished => "unfinished",
             NodeState::Running => "running",
             NodeState::Stopped => "stopped",
+            NodeState::Failed => "failed",
         })
     }
 }

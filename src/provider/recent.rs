@@ -28,11 +28,13 @@ struct Kept {
     id: String,
     size: String,
     image: String,
+    region: String,
     ip: String,
     internal_ip: String,
     state: NodeState,
     created: Option<String>,
     manifest: Option<String>,
+    is_protected: bool,
 }
 
 impl Recent {
@@ -42,7 +44,7 @@ impl Recent {
     }
 
     /// What a provider said, if that was a moment ago.
-    pub fn get(&self, provider: &'static str) -> Option<Vec<Node>> {
+    pub fn get(&self, provider: &str) -> Option<Vec<Node>> {
         let path = self.folder.join(provider);
         let age = SystemTime::now()
             .duration_since(fs::metadata(&path).ok()?.modified().ok()?)
@@ -53,32 +55,36 @@ impl Recent {
         // A file of another version is as good as none.
         let kept: Vec<Kept> = serde_json::from_str(&fs::read_to_string(&path).ok()?).ok()?;
         let node = |kept: Kept| Node {
-            provider,
+            provider: provider.to_owned(),
             name: kept.name,
             id: kept.id,
             size: kept.size,
             image: kept.image,
+            region: kept.region,
             ip: kept.ip,
             internal_ip: kept.internal_ip,
             state: kept.state,
             created: kept.created.and_then(|text| text.parse().ok()),
             manifest: kept.manifest,
+            is_protected: kept.is_protected,
         };
         Some(kept.into_iter().map(node).collect())
     }
 
     /// Keeps what a provider said.
-    pub fn keep(&self, provider: &'static str, nodes: &[Node]) {
+    pub fn keep(&self, provider: &str, nodes: &[Node]) {
         let kept = |node: &Node| Kept {
             name: node.name.clone(),
             id: node.id.clone(),
             size: node.size.clone(),
             image: node.image.clone(),
+            region: node.region.clone(),
             ip: node.ip.clone(),
             internal_ip: node.internal_ip.clone(),
             state: node.state,
             created: node.created.map(|time| time.to_string()),
             manifest: node.manifest.clone(),
+            is_protected: node.is_protected,
         };
         let kept: Vec<Kept> = nodes.iter().map(kept).collect();
         // Without it, the provider is asked again.

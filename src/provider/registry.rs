@@ -29,7 +29,7 @@ impl Providers {
 
     /// The provider that a server comes from.
     pub fn of(&self, node: &Node) -> Result<&Arc<dyn Provider>, Error> {
-        self.get(node.provider)
+        self.get(&node.provider)
     }
 
     /// A server that is there without being listed, because its name is its address.
@@ -38,8 +38,11 @@ impl Providers {
     }
 
     /// The names of all providers.
-    pub fn names(&self) -> Vec<&'static str> {
-        self.0.iter().map(|provider| provider.name()).collect()
+    pub fn names(&self) -> Vec<String> {
+        self.0
+            .iter()
+            .map(|provider| provider.name().to_owned())
+            .collect()
     }
 
     /// The servers of all providers, asked at once, and what those said that could not answer. A
@@ -106,7 +109,7 @@ mod tests {
         async fn list(&self) -> Result<Vec<Node>, Error> {
             let asked = self.0.fetch_add(1, Ordering::SeqCst);
             Ok(vec![Node {
-                provider: "cloud",
+                provider: "cloud".to_owned(),
                 name: format!("web-{asked}"),
                 id: "1".to_owned(),
                 size: String::new(),
@@ -116,6 +119,8 @@ mod tests {
                 state: NodeState::Running,
                 created: Some("2026-11-22T00:00:00Z".parse().unwrap()),
                 manifest: None,
+                region: String::new(),
+                is_protected: false,
             }])
         }
 
@@ -155,7 +160,7 @@ mod tests {
     impl Cloud {
         fn none(&self) -> Error {
             Error::Unsupported {
-                provider: self.name(),
+                provider: self.name().to_owned(),
                 what: "do that",
                 help: String::new(),
             }

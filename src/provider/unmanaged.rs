@@ -31,7 +31,7 @@ impl Unmanaged {
 
     fn cannot(&self, what: &'static str) -> Error {
         Error::Unsupported {
-            provider: self.name(),
+            provider: self.name().to_owned(),
             what,
             help: format!("its servers are the lines of `{}`", self.file.display()),
         }
@@ -81,7 +81,7 @@ fn read(path: &Path) -> Result<Vec<Node>, Error> {
 /// A server. Its identifier is its address in full.
 fn node(id: &str, address: &str, name: &str) -> Node {
     Node {
-        provider: "unmanaged",
+        provider: "unmanaged".to_owned(),
         name: name.to_owned(),
         id: id.to_owned(),
         size: String::new(),
@@ -91,6 +91,8 @@ fn node(id: &str, address: &str, name: &str) -> Node {
         state: NodeState::Running,
         created: None,
         manifest: None,
+        region: String::new(),
+        is_protected: false,
     }
 }
 

@@ -3,9 +3,10 @@
 use crate::diagnostic::{Diagnostic, Kind, did_you_mean};
 
 /// The built-in tasks: a namespace and its script. `tasks` is the top level.
-pub(super) const TASKS: [(&str, &str); 5] = [
+pub(super) const TASKS: [(&str, &str); 6] = [
     ("tasks", include_str!("../../scripts/tasks.rhai")),
     ("docker", include_str!("../../scripts/docker.rhai")),
+    ("ec2", include_str!("../../scripts/ec2.rhai")),
     ("ensemble", include_str!("../../scripts/ensemble.rhai")),
     ("iptables", include_str!("../../scripts/iptables.rhai")),
     ("local", include_str!("../../scripts/local.rhai")),

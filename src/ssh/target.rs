@@ -25,6 +25,9 @@ pub struct Login {
     pub unconfigured: bool,
     /// The server's key, where the provider knows it.
     pub host_key: Option<PublicKey>,
+    /// The name under which the server stands in known_hosts files, if it is not its address and
+    /// `~/.ssh/config` does not say another.
+    pub host_key_alias: Option<String>,
     /// The servers to go through, as for `ssh -J`; `none` for none.
     pub jump: Option<String>,
     /// Whether programs on the server may use our SSH agent.

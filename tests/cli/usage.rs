@@ -37,8 +37,9 @@ fn tasks_lists_the_users_and_the_built_in_ones() {
     let project = project.file("tasks/db.rhai", "/// Back it up.\nfn backup(host) {}\n");
     let run = project.run(&["tasks"]).ok();
     assert!(
-        run.stdout
-            .starts_with("deploy         Deploy it.\n\ndb.backup      Back it up.\n\nnodes "),
+        run.stdout.starts_with(
+            "deploy                   Deploy it.\n\ndb.backup                Back it up.\n\nnodes "
+        ),
         "{run}"
     );
     let sorted = project.run(&["tasks", "--sort"]).ok();
@@ -173,7 +174,7 @@ fn arguments_that_do_not_fit() {
         .run(&["run", "create", "name=web", "provider=ec3"])
         .fails(
             2,
-            "error: there is no provider `ec3`\nhelp: there is local, unmanaged\n",
+            "error: there is no provider `ec3`\nhelp: did you mean `ec2`?\n",
         );
     project
         .run(&["run", "create", "name=web", "count=0"])

@@ -4,6 +4,8 @@
 mod bare_machine;
 mod containers;
 mod demo;
+mod digitalocean;
+mod ec2;
 mod ensembles;
 mod examples;
 mod interruptions;

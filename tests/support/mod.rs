@@ -1,5 +1,6 @@
 //! Running the program in a folder of its own, as a user would.
 
+pub mod cloud;
 pub mod live;
 pub mod played;
 pub mod stranger;

@@ -223,7 +223,7 @@ async fn run(program: &Program) -> Result<(), Error> {
         _ => &said,
     };
     Err(Error::Failed {
-        provider: super::NAME,
+        provider: super::NAME.to_owned(),
         what,
         cause: format!("{}\n{said}", output.exit),
     })
@@ -244,7 +244,7 @@ fn write_context(folder: &Path, image: Image) -> io::Result<()> {
 
 fn fail(what: &str, error: &io::Error) -> Error {
     Error::Failed {
-        provider: super::NAME,
+        provider: super::NAME.to_owned(),
         what: what.to_owned(),
         cause: error.to_string(),
     }

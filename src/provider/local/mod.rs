@@ -36,9 +36,9 @@ use options::{Options, Size};
 use server::{LABEL_IMAGE, LABEL_MANIFEST, LABEL_PREFIX, body};
 use tokio::time::sleep;
 
-use super::{Create, Error, Node, NodeState, Provider, ServerChange};
+use super::{Create, Error, Node, NodeState, Provider, ServerChange, differences};
 use crate::{
-    docker::{self, Change, Engine},
+    docker::{self, Engine},
     event::Activity,
     project::make_private_folder,
     ssh::{KeyPair, Login},
@@ -80,7 +80,7 @@ impl Local {
                 return failed("asking the Docker Engine of this machine", cause);
             }
             Error::NotConfigured {
-                provider: NAME,
+                provider: NAME.to_owned(),
                 cause,
                 help: "`hitc run local.setup` installs and starts Docker here".to_owned(),
             }
@@ -179,7 +179,7 @@ impl Local {
         let ip = address(found).map(|ip| ip.to_string()).unwrap_or_default();
         let status = found.state.as_ref()?.status?.to_string();
         Some(Node {
-            provider: NAME,
+            provider: NAME.to_owned(),
             name: name.strip_prefix(&self.prefix)?.to_owned(),
             id: found.id.as_ref()?.chars().take(12).collect(),
             size: size.to_string(),
@@ -195,6 +195,8 @@ impl Local {
                 .created
                 .as_ref()
                 .and_then(|created| created.parse::<Timestamp>().ok()),
+            region: String::new(),
+            is_protected: false,
             manifest: labels.get(LABEL_MANIFEST).cloned(),
         })
     }
@@ -250,7 +252,7 @@ impl Local {
 
 #[async_trait]
 impl Provider for Local {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         NAME
     }
 
@@ -334,22 +336,13 @@ impl Provider for Local {
 
     fn changes(&self, node: &Node, options: &Value) -> Result<Vec<ServerChange>, Invalid> {
         let wanted = Options::decode(options)?;
-        let mut changes = Vec::new();
-        let mut differ = |field: &str, old: &str, new: String, in_place: bool| {
-            if old != new {
-                let change = Change {
-                    field: field.to_owned(),
-                    old: Some(old.to_owned()),
-                    new: Some(new),
-                };
-                changes.push(ServerChange { change, in_place });
-            }
-        };
         // The engine cannot take a limit away from a container.
         let can_resize = wanted.size != Size::default();
-        differ("size", &node.size, wanted.size.to_string(), can_resize);
-        differ("image", &node.image, wanted.image.name.to_owned(), false);
-        Ok(changes)
+        let (size, image) = (wanted.size.to_string(), wanted.image.name.to_owned());
+        Ok(differences([
+            ("size", &node.size, &size, can_resize),
+            ("image", &node.image, &image, false),
+        ]))
     }
 
     async fn resize(&self, node: &Node, options: &Value) -> Result<(), Error> {
@@ -406,7 +399,7 @@ fn refusal(what: &str, error: &BollardError) -> Error {
 
 fn failed(what: &str, cause: impl std::fmt::Display) -> Error {
     Error::Failed {
-        provider: NAME,
+        provider: NAME.to_owned(),
         what: what.to_owned(),
         cause: cause.to_string(),
     }

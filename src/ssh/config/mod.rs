@@ -109,7 +109,10 @@ impl Config {
             Some(key) => HostKey::Pinned(key.clone()),
             None => HostKey::KnownHosts {
                 hosts: self.hosts(&answer, &tokens),
-                alias: answer.some("hostkeyalias").map(|text| tokens.fill(text)),
+                alias: answer
+                    .some("hostkeyalias")
+                    .map(|text| tokens.fill(text))
+                    .or_else(|| login.host_key_alias.clone()),
             },
         };
         Ok(Target {

@@ -1,0 +1,284 @@
+//! `provider::`: servers, wherever they come from.
+
+mod create;
+mod prices;
+
+use std::{sync::Arc, time::Duration};
+
+use create::create;
+use futures_util::future::join_all;
+use prices::prices;
+use rhai::{Array, Dynamic, ImmutableString, Map};
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Api, Host,
+    call::{Answer, Call},
+    namespace::Namespace,
+    value::{text_map, to_options},
+};
+use crate::{
+    diagnostic::{Diagnostic, Failure, Kind},
+    provider::{self, NAME_RULE, Node, Provider, is_name, role},
+    session::Session,
+    ssh::{Command, Target},
+};
+
+pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
+    let mut provider = Namespace::new(api, "provider", "Servers, wherever they come from.");
+    provider.function(
+        "nodes() -> array",
+        "All servers, as maps with `provider`, `name`, `role`, `id`, `size`, `image`, `region`,
+         `ip`, `internal_ip`, `state` and `created`.",
+        |call: &Call| {
+            let session = &call.session;
+            let nodes = call.wait(async { Ok::<_, Diagnostic>(session.nodes().await) })?;
+            Ok(nodes.iter().map(describe).collect::<Array>())
+        },
+    );
+    provider.function(
+        "prices(options: map) -> array",
+        "What servers cost: a map `#{provider, currency, columns, rows}` for each provider that has
+         prices and is configured, or for the one that the option `provider` names; the other
+         options are that provider's. `cost` is what an hour costs; each row has also a `month`.",
+        |call: &Call, options: Map| prices(call, &options),
+    );
+    provider.function(
+        "uncache()",
+        "Forgets what providers said a moment ago about the servers there are.",
+        |call: &Call| {
+            call.session.recent.flush();
+            Ok(())
+        },
+    );
+    provider.function(
+        "create(options: map) -> array",
+        "Creates `count` servers named `name`, `name-1`, … and waits until they answer. The other
+         options are the provider's. Returns the hosts.",
+        |call: &Call, options: Map| create(call, &options),
+    );
+    provider.function(
+        "terminate(hosts: array)",
+        "Ends servers for good, with everything on them, all at once.",
+        |call: &Call, hosts: Array| terminate(call, hosts),
+    );
+    provider.function(
+        "reboot(host: Host)",
+        "Starts a server again and waits until it answers.",
+        |call: &Call, host: Host| {
+            let reboot = reboot(&call.session, &host.0);
+            call.change(|| format!("reboot server {}", host.0.name), reboot)
+                .map(drop)
+        },
+    );
+    provider.function(
+        "resize(host: Host, options: map)",
+        "Gives a server the size that the options say, and waits until it answers; it may be
+         stopped meanwhile.",
+        |call: &Call, host: Host, options: Map| resize(call, &host, &options),
+    );
+    provider.function(
+        "rename(host: Host, name: string)",
+        "Gives a server another name.",
+        |call: &Call, host: Host, name: ImmutableString| rename(call, &host, &name),
+    );
+    provider.function(
+        "set_up(name: string)",
+        "Makes this machine ready for a provider; for `local` that is Docker and a base image.",
+        |call: &Call, name: ImmutableString| {
+            let session = &call.session;
+            call.change(|| format!("set up provider {name}"), async {
+                let activity = session.events.start(name.as_str(), "setting up");
+                session.providers.get(&name)?.set_up(&activity).await?;
+                activity.done("ready");
+                Ok::<_, provider::Error>(())
+            })
+            .map(drop)
+        },
+    );
+    provider
+}
+
+fn terminate(call: &Call, hosts: Array) -> Answer<()> {
+    let hosts: Option<Vec<Host>> = hosts.into_iter().map(Dynamic::try_cast).collect();
+    let hosts = hosts.ok_or_else(|| {
+        let text = "provider::terminate: not all of these are hosts";
+        call.fail(Diagnostic::new(Kind::Usage, text))
+    })?;
+    call.check(refuse_protected(&hosts))?;
+    let names: Vec<&str> = hosts.iter().map(|host| host.0.name.as_str()).collect();
+    if call.would(|| format!("terminate {}", names.join(", "))) {
+        return Ok(());
+    }
+    let end = async |host: &Host| {
+        let terminate = async |p: &dyn Provider, node: &Node| p.terminate(node).await;
+        let ended = act(&call.session, &host.0, "terminate", terminate).await;
+        ended.map_err(Diagnostic::from)
+    };
+    let results = call.try_wait(async { Ok(join_all(hosts.iter().map(end)).await) })?;
+    let failures: Vec<Diagnostic> = results.into_iter().filter_map(Result::err).collect();
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(call.fail(Failure(failures)))
+    }
+}
+
+/// Before anything is ended.
+fn refuse_protected(hosts: &[Host]) -> Result<(), Diagnostic> {
+    let protected = hosts.iter().filter(|host| host.0.is_protected);
+    let names: Vec<&str> = protected.map(|host| host.0.name.as_str()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let message = format!("protected: {}; nothing was terminated", names.join(", "));
+    Err(Diagnostic::new(Kind::Usage, message).help(
+        "if it must be, take the mark away at the provider (its tag `hitc:protect`)".to_owned(),
+    ))
+}
+
+fn describe(node: &Node) -> Dynamic {
+    let mut map = text_map([
+        ("provider", node.provider.clone()),
+        ("name", node.name.clone()),
+        ("role", role(&node.name).to_owned()),
+        ("id", node.id.clone()),
+        ("size", node.size.clone()),
+        ("image", node.image.clone()),
+        ("ip", node.ip.clone()),
+        ("region", node.region.clone()),
+        ("internal_ip", node.internal_ip.clone()),
+        ("state", node.state.to_string()),
+    ]);
+    let created = node.created.map_or(Dynamic::UNIT, |created| {
+        let zoned = created.to_zoned(jiff::tz::TimeZone::system());
+        zoned.strftime("%Y-%m-%d %H:%M:%S%:z").to_string().into()
+    });
+    map.insert("created".into(), created);
+    Dynamic::from_map(map)
+}
+
+fn check_name(name: &str) -> Result<(), Diagnostic> {
+    if is_name(name) {
+        return Ok(());
+    }
+    let message = format!("name: `{name}` is no name for a server");
+    Err(Diagnostic::new(Kind::Usage, message).help(NAME_RULE.to_owned()))
+}
+
+/// What is another after each start: the kernel's number, and when the first process began, where
+/// the kernel is shared.
+const BOOT: &str = "cat /proc/sys/kernel/random/boot_id; cut -d' ' -f22 /proc/1/stat";
+
+/// How long a server may take to be back, and how often it is looked at.
+const BOOT_TIMEOUT: Duration = Duration::from_mins(10);
+const BOOT_PAUSE: Duration = Duration::from_millis(500);
+
+async fn reboot(session: &Session, node: &Node) -> Result<(), Diagnostic> {
+    // One that does not answer may do so afterwards.
+    let before = match session.target(node).await {
+        Ok(target) if node.state.is_up() => boot(session, &target).await.ok(),
+        _ => None,
+    };
+    let start = async |p: &dyn Provider, node: &Node| p.reboot(node).await;
+    act(session, node, "reboot", start).await?;
+    let end = Instant::now() + BOOT_TIMEOUT;
+    loop {
+        let node = wait_for(session, &node.provider, &node.name).await?;
+        let target = session.target(&node).await?;
+        // It may go down only now.
+        match boot(session, &target).await {
+            Ok(now) if before.as_ref() != Some(&now) => return Ok(()),
+            Err(error) if Instant::now() > end => return Err(error),
+            Ok(_) if Instant::now() > end => {
+                let text = format!("host `{}`: it has not begun anew", node.name);
+                return Err(Diagnostic::new(Kind::Timeout, text).on(&node.name));
+            }
+            Ok(_) | Err(_) => {
+                session.forget(&node);
+                sleep(BOOT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn boot(session: &Session, target: &Target) -> Result<String, Diagnostic> {
+    let connection = session.pool.connect(target).await?;
+    Ok(connection.run(&Command::new(BOOT)).await?.text())
+}
+
+fn rename(call: &Call, host: &Host, name: &str) -> Answer<()> {
+    call.check(check_name(name))?;
+    let rename = async |p: &dyn Provider, node: &Node| p.rename(node, name).await;
+    let session = &call.session;
+    let renaming = async {
+        let others = session.providers.of(&host.0)?.list().await?;
+        if others.iter().any(|node| node.name == name) {
+            let message = format!("there is a server `{name}` already");
+            return Err(Diagnostic::new(Kind::Usage, message));
+        }
+        Ok(act(session, &host.0, "rename", rename).await?)
+    };
+    let what = || format!("rename server {} to {name}", host.0.name);
+    call.change(what, renaming).map(drop)
+}
+
+fn resize(call: &Call, host: &Host, options: &Map) -> Answer<()> {
+    let session = &call.session;
+    let node = &host.0;
+    let options = to_options(options);
+    let check = async {
+        let provider = session.providers.of(node)?;
+        provider.validate(&options)?;
+        provider.quote(&node.name, &options).await?;
+        Ok::<_, Diagnostic>(())
+    };
+    call.wait(check)?;
+    let resize = async {
+        let resize = async |p: &dyn Provider, node: &Node| p.resize(node, &options).await;
+        act(session, node, "resize", resize).await?;
+        wait_for(session, &node.provider, &node.name)
+            .await
+            .map(drop)
+    };
+    call.change(|| format!("resize server {}", node.name), resize)
+        .map(drop)
+}
+
+/// Waits until a server has an address and answers on SSH.
+async fn wait_for(session: &Session, provider: &str, name: &str) -> Result<Node, Diagnostic> {
+    let nodes = session.providers.get(provider)?.list().await?;
+    let node = nodes
+        .iter()
+        .find(|node| node.name == name)
+        .ok_or_else(|| Diagnostic::new(Kind::Failed, format!("server `{name}` is gone")))?;
+    session.wait_for(node).await?;
+    Ok(node.clone())
+}
+
+/// Lets a server's provider do something to it, and forgets what was known of it.
+async fn act(
+    session: &Session,
+    node: &Node,
+    what: &str,
+    act: impl AsyncFnOnce(&dyn Provider, &Node) -> Result<(), provider::Error>,
+) -> Result<(), provider::Error> {
+    let activity = session.events.start(node.name.as_str(), what);
+    act(session.providers.of(node)?.as_ref(), node).await?;
+    session.forget(node);
+    activity.done(format!("{what}: done"));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        assert!(check_name("web-1").is_ok());
+        for bad in ["", "-a", "a-", "a b", "a.b", "ä", &"x".repeat(51)] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+}

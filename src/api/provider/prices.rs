@@ -1,0 +1,81 @@
+//! What servers cost.
+
+use futures_util::future::join_all;
+use rhai::{Array, Dynamic, Map};
+
+use crate::{
+    api::{
+        call::{Answer, Call},
+        value::{from_json, to_options},
+    },
+    diagnostic::Diagnostic,
+    provider::{self, Prices},
+    session::Session,
+    value::{Data, Fields, Value},
+};
+
+pub(super) fn prices(call: &Call, options: &Map) -> Answer<Array> {
+    let session = &call.session;
+    let asked = async {
+        let mut fields = Fields::new(&to_options(options), "pricing")?;
+        let text = |value: &Value, what: &str| value.to_text(what);
+        let named = fields.decode("provider", text)?;
+        let Some(name) = named else {
+            fields.finish().map_err(|error| {
+                error.help("which options there are depends on the provider; name it".to_owned())
+            })?;
+            return Ok(all_prices(session).await);
+        };
+        let provider = session.providers.get(&name)?;
+        let options = Value {
+            data: Data::Map(fields.rest()),
+            span: None,
+        };
+        provider.validate(&options)?;
+        let prices = provider.prices(&options).await?;
+        Ok::<_, Diagnostic>(vec![(name, prices)])
+    };
+    let lists = call.wait(asked)?;
+    Ok(lists
+        .iter()
+        .map(|(name, prices)| list(name, prices))
+        .collect())
+}
+
+/// Of all providers that are configured and have prices. One that fails does not hide the others.
+async fn all_prices(session: &Session) -> Vec<(String, Prices)> {
+    let none = Value::empty_map();
+    let ask = async |name: String| {
+        let provider = session.providers.get(&name)?;
+        let prices = provider.prices(&none).await?;
+        Ok::<_, provider::Error>((name, prices))
+    };
+    let answers = join_all(session.providers.names().into_iter().map(ask)).await;
+    let mut lists = Vec::new();
+    for answer in answers {
+        match answer {
+            Ok(prices) => lists.push(prices),
+            Err(provider::Error::NotConfigured { .. } | provider::Error::Unsupported { .. }) => {}
+            Err(error) => session.events.warn(error.to_string()),
+        }
+    }
+    lists
+}
+
+fn list(name: &str, prices: &Prices) -> Dynamic {
+    let row = |(row, month): (&Vec<serde_json::Value>, &serde_json::Value)| -> Dynamic {
+        let cells = prices.columns.iter().zip(row);
+        let cells = cells.map(|(column, cell)| ((*column).into(), from_json(cell)));
+        let mut map: Map = cells.collect();
+        map.insert("month".into(), from_json(month));
+        map.into()
+    };
+    let rows = prices.rows.iter().zip(&prices.months).map(row);
+    let columns = prices.columns.iter().map(|column| (*column).into());
+    let mut map = Map::new();
+    map.insert("provider".into(), name.into());
+    map.insert("currency".into(), prices.currency.clone().into());
+    map.insert("columns".into(), columns.collect::<Array>().into());
+    map.insert("rows".into(), rows.collect::<Array>().into());
+    map.into()
+}

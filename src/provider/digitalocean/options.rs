@@ -1,0 +1,141 @@
+//! The options of a droplet.
+
+use crate::value::{Fields, Invalid, Value};
+
+const SIZE: &str = "s-1vcpu-1gb";
+const IMAGE: &str = "debian 13";
+const REGION: &str = "nyc3";
+
+/// What a user may say of a droplet.
+pub(super) struct Options {
+    pub size: String,
+    /// A slug, the name of one's own image, or its number.
+    pub image: String,
+    pub region: String,
+    /// Fingerprints of further keys of the account that are admitted.
+    pub ssh_keys: Vec<String>,
+    /// Further tags.
+    pub tags: Vec<String>,
+    pub monitoring: bool,
+    /// The identifier of a private network.
+    pub vpc: Option<String>,
+    /// It may not be terminated.
+    pub protect: bool,
+}
+
+impl Options {
+    /// Decodes them.
+    pub fn decode(options: &Value) -> Result<Self, Invalid> {
+        let mut fields = Fields::new(options, "provider `digitalocean`")?;
+        let text = |value: &Value, what: &str| value.to_text(what);
+        let texts = |value: &Value, what: &str| -> Result<Vec<String>, Invalid> {
+            value
+                .to_list(what)?
+                .iter()
+                .map(|v| v.to_text(what))
+                .collect()
+        };
+        let size = fields.decode("size", text)?;
+        let image = fields.decode("image", text)?;
+        let region = fields.decode("region", text)?;
+        let placement = fields.take("placement");
+        let region = match (region, placement) {
+            (Some(_), Some(placement)) => {
+                return Err(Invalid::new(
+                    &placement,
+                    "region and placement are the same; give one of them",
+                ));
+            }
+            (region, None) => region,
+            (None, Some(placement)) => Some(placement.to_text("placement")?),
+        };
+        let own = Options {
+            size: size.unwrap_or_else(|| SIZE.to_owned()),
+            image: slug(&image.unwrap_or_else(|| IMAGE.to_owned())),
+            region: region.unwrap_or_else(|| REGION.to_owned()),
+            ssh_keys: fields.decode("ssh_keys", texts)?.unwrap_or_default(),
+            tags: fields.decode("tags", tags)?.unwrap_or_default(),
+            monitoring: fields.decode("monitoring", Value::to_bool)?.unwrap_or(true),
+            vpc: fields.decode("vpc", text)?,
+            protect: fields.decode("protect", Value::to_bool)?.unwrap_or(false),
+        };
+        fields.finish()?;
+        Ok(own)
+    }
+}
+
+/// Letters, numbers, colons, dashes and underscores
+/// (<https://docs.digitalocean.com/reference/api/digitalocean/#tag/Tags>).
+fn tags(value: &Value, what: &str) -> Result<Vec<String>, Invalid> {
+    let is_good = |c: char| c.is_ascii_alphanumeric() || ":-_".contains(c);
+    let mut tags = Vec::new();
+    for value in value.to_list(what)? {
+        let tag = value.to_text(what)?;
+        if tag.is_empty() || tag.len() > 255 || !tag.chars().all(is_good) {
+            return Err(Invalid::new(&value, format!("{what}: `{tag}` is no tag"))
+                .help("use letters, digits, colons, dashes and underscores".to_owned()));
+        }
+        if tag.to_lowercase().starts_with("hitc") {
+            return Err(Invalid::new(
+                &value,
+                format!("{what}: `{tag}` belongs to hitc"),
+            ));
+        }
+        tags.push(tag);
+    }
+    Ok(tags)
+}
+
+/// `ubuntu 24.04` is `ubuntu-24-04-x64`; what is no system and its version is taken as it is.
+fn slug(image: &str) -> String {
+    let Some((system, version)) = image.split_once(' ') else {
+        return image.to_owned();
+    };
+    let is_version = version.chars().all(|c| c.is_ascii_digit() || c == '.');
+    let is_system = system.chars().all(|c| c.is_ascii_alphabetic());
+    if system.is_empty() || version.is_empty() || !is_system || !is_version {
+        return image.to_owned();
+    }
+    let (system, version) = (system.to_lowercase(), version.replace('.', "-"));
+    format!("{system}-{version}-x64")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_of_images() {
+        for (image, expected) in [
+            ("ubuntu 24.04", "ubuntu-24-04-x64"),
+            ("Debian 13", "debian-13-x64"),
+            ("docker-20-04", "docker-20-04"),
+            ("my own image", "my own image"),
+            ("12345", "12345"),
+        ] {
+            assert_eq!(slug(image), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let error = |text: &str| {
+            let options = Value {
+                data: crate::value::Data::Map(Value::text(text).to_map("x").unwrap()),
+                span: None,
+            };
+            Options::decode(&options).map(drop).unwrap_err()
+        };
+        let unknown = error("regoin=ams3");
+        assert_eq!(unknown.help.as_deref(), Some("did you mean `region`?"));
+        assert_eq!(
+            error("region=a,placement=b").message,
+            "region and placement are the same; give one of them"
+        );
+        assert_eq!(error("tags=a b").message, "tags: `a b` is no tag");
+        assert_eq!(
+            error("tags=hitc:x").message,
+            "tags: `hitc:x` belongs to hitc"
+        );
+    }
+}

@@ -1,0 +1,77 @@
+//! How we prove to DigitalOcean who we are.
+
+use std::{collections::BTreeMap, env, fs, path::Path};
+
+use serde::Deserialize;
+
+use super::NAME;
+use crate::{diagnostic::plain, provider::Error};
+
+/// The names under which the token stands in the environment: ours, and doctl's.
+const VARIABLES: [&str; 2] = ["DIGITALOCEAN_TOKEN", "DIGITALOCEAN_ACCESS_TOKEN"];
+
+/// What doctl keeps (`doctl auth init`).
+#[derive(Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Doctl {
+    access_token: Option<String>,
+    context: Option<String>,
+    #[serde(default)]
+    auth_contexts: BTreeMap<String, String>,
+}
+
+/// The token: of the environment, or of doctl's configuration below this home folder.
+pub(super) fn find(home: &Path) -> Result<String, Error> {
+    let set = |name: &&str| env::var(name).ok().filter(|token| !token.is_empty());
+    if let Some(token) = VARIABLES.iter().find_map(set) {
+        return Ok(token);
+    }
+    let path = home.join(".config/doctl/config.yaml");
+    let Ok(text) = fs::read_to_string(&path) else {
+        return Err(not_configured("there is no token".to_owned()));
+    };
+    let doctl: Doctl = serde_saphyr::from_str(&text)
+        .map_err(|error| not_configured(format!("{}: {}", path.display(), plain(error))))?;
+    of_doctl(doctl, env::var("DIGITALOCEAN_CONTEXT").ok())
+        .ok_or_else(|| not_configured(format!("there is no token in {}", path.display())))
+}
+
+/// The token of the context that the user has chosen; the default one stands by itself.
+fn of_doctl(doctl: Doctl, context: Option<String>) -> Option<String> {
+    let context = context.or(doctl.context).unwrap_or_default();
+    let token = match doctl.auth_contexts.get(&context) {
+        Some(token) => Some(token.clone()),
+        None => doctl.access_token,
+    };
+    token.filter(|token| !token.is_empty())
+}
+
+fn not_configured(cause: String) -> Error {
+    Error::NotConfigured {
+        provider: NAME.to_owned(),
+        cause,
+        help: format!(
+            "set {} to a token that may write, or run `doctl auth init`",
+            VARIABLES[0]
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contexts_of_doctl() {
+        let text = "access-token: one\ncontext: work\nauth-contexts:\n  work: two\noutput: text\n";
+        let find = |text: &str, context: Option<&str>| {
+            of_doctl(
+                serde_saphyr::from_str(text).unwrap(),
+                context.map(str::to_owned),
+            )
+        };
+        assert_eq!(find(text, None).as_deref(), Some("two"));
+        assert_eq!(find(text, Some("default")).as_deref(), Some("one"));
+        assert_eq!(find("access-token: \"\"\n", None), None);
+    }
+}

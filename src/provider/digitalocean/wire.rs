@@ -1,0 +1,83 @@
+//! What DigitalOcean answers, as far as we read it.
+
+use serde::Deserialize;
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Droplet {
+    pub id: u64,
+    pub name: String,
+    pub status: String,
+    pub created_at: String,
+    pub size_slug: String,
+    pub image: Image,
+    pub networks: Networks,
+    pub region: Region,
+    pub tags: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Networks {
+    #[serde(default)]
+    pub v4: Vec<Network>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Network {
+    pub ip_address: String,
+    #[serde(rename = "type")]
+    pub kind: String,
+}
+
+impl Droplet {
+    /// Its address, `public` or `private`; empty if it has none yet.
+    pub fn address(&self, kind: &str) -> String {
+        let mut all = self.networks.v4.iter();
+        all.find(|network| network.kind == kind)
+            .map(|network| network.ip_address.clone())
+            .unwrap_or_default()
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Image {
+    pub id: u64,
+    pub name: Option<String>,
+    pub slug: Option<String>,
+    #[serde(default)]
+    pub regions: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Region {
+    pub slug: String,
+    #[serde(default)]
+    pub available: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Size {
+    pub slug: String,
+    /// In MB.
+    pub memory: u64,
+    pub vcpus: u64,
+    /// In GB.
+    pub disk: u64,
+    /// In TB.
+    pub transfer: f64,
+    pub price_hourly: f64,
+    pub price_monthly: f64,
+    pub regions: Vec<String>,
+    pub available: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Key {
+    pub id: u64,
+    pub public_key: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub struct Action {
+    pub id: u64,
+    pub status: String,
+}

@@ -1,0 +1,162 @@
+//! Reaching EC2: credentials and region by the rules of AWS's own tools.
+
+use std::{env, fs, path::Path, time::Duration};
+
+use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_ec2::{
+    Client,
+    config::ProvideCredentials,
+    error::{ProvideErrorMetadata, SdkError},
+    operation::RequestId,
+};
+use aws_smithy_http_client::{
+    Builder,
+    tls::{Provider as Tls, rustls_provider::CryptoMode},
+};
+
+use super::NAME;
+use crate::{
+    diagnostic::{Kind, plain},
+    provider::{Error, error::Refusal},
+};
+
+/// How long one try may take, and how long to try in all.
+const TRY_TIMEOUT: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_mins(3);
+/// How often a request is sent at most.
+const TRIES: u32 = 5;
+
+/// Where credentials may come from (<https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>).
+const VARIABLES: [&str; 6] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_PROFILE",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_SHARED_CREDENTIALS_FILE",
+];
+
+/// Settings by the environment, the profile, and the machine if it is one of EC2's.
+pub(super) async fn settings(home: &Path) -> Result<SdkConfig, Error> {
+    // Elsewhere nobody answers for credentials, which takes seconds to find out.
+    if !has_credentials(home) {
+        return Err(not_configured("there are no credentials".to_owned()));
+    }
+    let http = Builder::new()
+        .tls_provider(Tls::Rustls(CryptoMode::Ring))
+        .build_https();
+    let timeouts = TimeoutConfig::builder()
+        .operation_attempt_timeout(TRY_TIMEOUT)
+        .operation_timeout(TIMEOUT)
+        .build();
+    let settings = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(http)
+        .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
+        .timeout_config(timeouts)
+        .app_name(aws_config::AppName::new("hitc").map_err(|e| not_configured(e.to_string()))?)
+        .load()
+        .await;
+    let Some(credentials) = settings.credentials_provider() else {
+        return Err(not_configured("there are no credentials".to_owned()));
+    };
+    if let Err(error) = credentials.provide_credentials().await {
+        return Err(not_configured(format!(
+            "no credentials: {}",
+            bottom(&error)
+        )));
+    }
+    if settings
+        .region()
+        .is_none_or(|region| region.as_ref().is_empty())
+    {
+        return Err(Error::NotConfigured {
+            provider: NAME.to_owned(),
+            cause: "there is no region".to_owned(),
+            help: "set AWS_REGION, or `region` in ~/.aws/config".to_owned(),
+        });
+    }
+    Ok(settings)
+}
+
+/// A client with these settings.
+pub(super) fn client(settings: &SdkConfig) -> Client {
+    Client::new(settings)
+}
+
+fn has_credentials(home: &Path) -> bool {
+    let is_set = |name: &&str| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let files = ["credentials", "config"];
+    let vendor = fs::read_to_string("/sys/class/dmi/id/sys_vendor").unwrap_or_default();
+    VARIABLES.iter().any(is_set)
+        || files
+            .iter()
+            .any(|file| home.join(".aws").join(file).exists())
+        || vendor.starts_with("Amazon EC2")
+}
+
+fn not_configured(cause: String) -> Error {
+    Error::NotConfigured {
+        provider: NAME.to_owned(),
+        cause,
+        help: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run \
+               `aws configure`"
+            .to_owned(),
+    }
+}
+
+/// What EC2 said, while something was being done.
+pub(super) fn explain<E>(what: &str, error: &SdkError<E>) -> Error
+where
+    E: ProvideErrorMetadata + std::error::Error + RequestId + 'static,
+    SdkError<E>: RequestId,
+{
+    let code = error.code().map(str::to_owned);
+    let cause = match error.message() {
+        Some(message) => message.to_owned(),
+        None => bottom(error),
+    };
+    let expired = [
+        "RequestExpired",
+        "AuthFailure",
+        "ExpiredToken",
+        "InvalidClientTokenId",
+    ];
+    let (kind, help) = match code.as_deref() {
+        Some(code) if expired.contains(&code) => (
+            Kind::Usage,
+            Some("the credentials are wrong or have expired; get new ones and try again"),
+        ),
+        Some("UnauthorizedOperation") => (
+            Kind::Usage,
+            Some("these credentials may not do this; ask whoever gives permissions"),
+        ),
+        Some("InstanceLimitExceeded" | "VcpuLimitExceeded" | "MaxSpotInstanceCountExceeded") => (
+            Kind::Failed,
+            Some("ask AWS for a higher quota, or end servers that are not needed"),
+        ),
+        _ => (Kind::Failed, None),
+    };
+    Error::Refused(Box::new(Refusal {
+        provider: NAME.to_owned(),
+        what: what.to_owned(),
+        cause,
+        code,
+        request: error.request_id().map(str::to_owned),
+        kind,
+        help: help.map(str::to_owned),
+    }))
+}
+
+/// What was wrong at the bottom of it; what the library was doing we say ourselves.
+fn bottom(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut root = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    plain(root)
+}
+
+/// The code of an error, such as `InvalidInstanceID.NotFound`.
+pub(super) fn code<E: ProvideErrorMetadata>(error: &SdkError<E>) -> &str {
+    error.code().unwrap_or_default()
+}

@@ -1,0 +1,102 @@
+//! The options of an instance.
+
+use crate::value::{Fields, Invalid, Value};
+
+const SIZE: &str = "t3.micro";
+const IMAGE: &str = "debian 13";
+
+/// What a user may say of an instance.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    /// The instance type.
+    pub size: String,
+    /// An AMI's id, or a system and its version.
+    pub image: String,
+    /// The zone.
+    pub placement: Option<String>,
+    /// Names or ids.
+    pub security_groups: Vec<String>,
+    pub subnet: Option<String>,
+    /// The most that an hour may cost, in USD: a spot instance.
+    pub bid: Option<String>,
+    /// The size of its disk, in GiB.
+    pub disk: Option<i32>,
+    /// The name of a key pair that EC2 has.
+    pub key_pair: Option<String>,
+    /// It may not be terminated.
+    pub protect: bool,
+}
+
+impl Options {
+    /// Decodes them.
+    pub fn decode(options: &Value) -> Result<Self, Invalid> {
+        let mut fields = Fields::new(options, "provider `ec2`")?;
+        let text = |value: &Value, what: &str| value.to_text(what);
+        let own = Options {
+            size: fields
+                .decode("size", text)?
+                .unwrap_or_else(|| SIZE.to_owned()),
+            image: fields
+                .decode("image", text)?
+                .unwrap_or_else(|| IMAGE.to_owned()),
+            placement: fields.decode("placement", text)?,
+            security_groups: fields
+                .decode("security_group", |value, what| {
+                    let groups = value.to_list(what)?;
+                    groups.iter().map(|group| group.to_text(what)).collect()
+                })?
+                .unwrap_or_default(),
+            subnet: fields.decode("subnet", text)?,
+            bid: fields.decode("bid", bid)?,
+            disk: fields
+                .decode("disk", |value, what| value.to_integer(what, 1..65_537))?
+                .and_then(|size| i32::try_from(size).ok()),
+            key_pair: fields.decode("key_pair", text)?,
+            protect: fields.decode("protect", Value::to_bool)?.unwrap_or(false),
+        };
+        fields.finish()?;
+        Ok(own)
+    }
+}
+
+fn bid(value: &Value, what: &str) -> Result<String, Invalid> {
+    let text = value.to_text(what)?;
+    match text.parse::<f64>() {
+        Ok(price) if price > 0.0 && price.is_finite() => Ok(text),
+        _ => Err(Invalid::new(
+            value,
+            format!("{what} must be a price an hour in USD, not `{text}`"),
+        )
+        .help("write the most that an hour may cost, such as 0.02".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::Data;
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let decode = |text: &str| {
+            Options::decode(&Value {
+                data: Data::Map(Value::text(text).to_map("x").unwrap()),
+                span: None,
+            })
+        };
+        let error = |text: &str| decode(text).unwrap_err();
+        assert_eq!(
+            error("bid=cheap").message,
+            "bid must be a price an hour in USD, not `cheap`"
+        );
+        assert_eq!(
+            error("disk=0").message,
+            "disk must be from 1 to 65536, not 0"
+        );
+        assert_eq!(
+            error("palcement=x").help.as_deref(),
+            Some("did you mean `placement`?")
+        );
+        assert_eq!(decode("bid=0.02,disk=20").unwrap().disk, Some(20));
+    }
+}

@@ -1,0 +1,418 @@
+//! Ordering an instance.
+
+use std::{env, fs, path::PathBuf, time::SystemTime};
+
+use aws_sdk_ec2::{
+    Client,
+    error::{ProvideErrorMetadata, SdkError},
+    primitives::Blob,
+    types::{
+        ArchitectureType, ArchitectureValues, BlockDeviceMapping, EbsBlockDevice, HttpTokensState,
+        Image, Instance, InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest,
+        IpPermission, IpRange, MarketType, Placement, ResourceType, SpotMarketOptions, Tag,
+        TagSpecification, VolumeType,
+    },
+};
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+
+use super::{
+    Ec2, NAME, TAG_IMAGE, TAG_NAME, TAG_PREFIX, TAG_PROTECT, TAG_STATE, TAG_USER, by,
+    client::{code, explain},
+    image, missing,
+    options::Options,
+};
+use crate::{
+    project::make_private_folder,
+    provider::{Create, Error},
+};
+
+/// The security group that hitc makes where none is named: it admits SSH.
+const GROUP: &str = "hitc";
+
+/// How long EC2 knows a token (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html>
+/// says a day at least).
+const TOKEN_AGE: u64 = 12 * 60 * 60;
+
+/// All that is known of an instance before it is ordered.
+pub(super) struct Order<'a> {
+    provider: &'a Ec2,
+    client: Client,
+    options: &'a Options,
+    image: Image,
+}
+
+impl<'a> Order<'a> {
+    /// Finds out what the options mean.
+    pub async fn new(provider: &'a Ec2, options: &'a Options) -> Result<Self, Error> {
+        let client = provider.client().await?;
+        let size = provider.size(&options.size).await?;
+        let processor = size.processor_info();
+        let arm = processor.is_some_and(|info| {
+            info.supported_architectures()
+                .contains(&ArchitectureType::Arm64)
+        });
+        let architecture = if arm {
+            ArchitectureValues::Arm64
+        } else {
+            ArchitectureValues::X8664
+        };
+        let image = image::find(&client, &options.image, &architecture).await?;
+        Ok(Order {
+            provider,
+            client,
+            options,
+            image,
+        })
+    }
+
+    /// Checks what is named: zone, subnet, security groups, key pair, bid.
+    pub async fn check(&self) -> Result<(), Error> {
+        if let Some(zone) = &self.options.placement {
+            let answer = self.client.describe_availability_zones().send().await;
+            let zones = answer.map_err(|error| explain("listing the zones", &error))?;
+            let names = zones.availability_zones().iter();
+            let names: Vec<&str> = names.filter_map(|zone| zone.zone_name()).collect();
+            if !names.contains(&zone.as_str()) {
+                return Err(missing("placement", zone, names, None));
+            }
+        }
+        if let Some(subnet) = &self.options.subnet {
+            let answer = self
+                .client
+                .describe_subnets()
+                .subnet_ids(subnet)
+                .send()
+                .await;
+            if let Err(error) = answer {
+                return Err(match code(&error) {
+                    "InvalidSubnetID.NotFound" | "InvalidSubnetID.Malformed" => {
+                        missing("subnet", subnet, [], Some("is it of this region?"))
+                    }
+                    _ => explain("looking for the subnet", &error),
+                });
+            }
+        }
+        if let Some(name) = self.named_key() {
+            let answer = self
+                .client
+                .describe_key_pairs()
+                .key_names(&name)
+                .send()
+                .await;
+            if let Err(error) = answer {
+                return Err(match code(&error) {
+                    "InvalidKeyPair.NotFound" => {
+                        missing("key pair", &name, [], Some("is it of this region?"))
+                    }
+                    _ => explain("looking for the key pair", &error),
+                });
+            }
+        }
+        self.named_groups().await.map(drop)
+    }
+
+    /// Orders it, and gives what EC2 says of it.
+    pub async fn place(&self, create: &Create) -> Result<Instance, Error> {
+        let options = self.options;
+        let key = match self.named_key() {
+            Some(key) => key,
+            None => self.own_key().await?,
+        };
+        let mut groups = self.named_groups().await?;
+        if groups.is_empty() {
+            groups.push(self.own_group().await?);
+        }
+        let token = Token::take(self.provider, create)?;
+        let tags = self.tags(create);
+        let mut kinds = vec![ResourceType::Instance, ResourceType::Volume];
+        if options.bid.is_some() {
+            kinds.push(ResourceType::SpotInstancesRequest);
+        }
+        let specifications = kinds.into_iter().map(|kind| {
+            TagSpecification::builder()
+                .resource_type(kind)
+                .set_tags(Some(tags.clone()))
+                .build()
+        });
+        let metadata = InstanceMetadataOptionsRequest::builder()
+            .http_tokens(HttpTokensState::Required)
+            // Containers are one step further away.
+            .http_put_response_hop_limit(2)
+            .build();
+        let placement = options
+            .placement
+            .as_ref()
+            .map(|zone| Placement::builder().availability_zone(zone).build());
+        let ordered = self
+            .client
+            .run_instances()
+            .image_id(self.image.image_id().unwrap_or_default())
+            .instance_type(options.size.as_str().into())
+            .min_count(1)
+            .max_count(1)
+            .key_name(key)
+            .set_security_group_ids(Some(groups))
+            .set_subnet_id(options.subnet.clone())
+            .set_placement(placement)
+            .set_block_device_mappings(self.disk())
+            .set_instance_market_options(options.bid.as_deref().map(spot))
+            .metadata_options(metadata)
+            .set_tag_specifications(Some(specifications.collect()))
+            .client_token(&token.text)
+            .send()
+            .await;
+        let instances = match ordered {
+            Ok(answer) => answer.instances.unwrap_or_default(),
+            Err(error) => {
+                // What EC2 has refused will not be asked for again in the same words.
+                if !matches!(
+                    error,
+                    SdkError::TimeoutError(_) | SdkError::DispatchFailure(_)
+                ) {
+                    token.forget();
+                }
+                return Err(self.refused(create, &error).await);
+            }
+        };
+        token.forget();
+        instances.into_iter().next().ok_or_else(|| Error::Failed {
+            provider: NAME.to_owned(),
+            what: format!("ordering `{}`", create.name),
+            cause: "EC2 made nothing, and said nothing".to_owned(),
+        })
+    }
+
+    async fn refused<E>(&self, create: &Create, error: &SdkError<E>) -> Error
+    where
+        E: ProvideErrorMetadata + std::error::Error + aws_sdk_ec2::operation::RequestId + 'static,
+        SdkError<E>: aws_sdk_ec2::operation::RequestId,
+    {
+        if error.code() == Some("SpotMaxPriceTooLow")
+            && let Ok(Some(low)) = self.provider.too_low(self.options).await
+        {
+            return low;
+        }
+        explain(&format!("ordering `{}`", create.name), error)
+    }
+
+    fn tags(&self, create: &Create) -> Vec<Tag> {
+        let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
+        let prefix = &self.provider.prefix;
+        let said = &self.options.image;
+        let user = image::user(said, self.image.name().unwrap_or_default());
+        let mut tags = vec![
+            tag(TAG_NAME, &format!("{prefix}{}", create.name)),
+            tag(TAG_PREFIX, prefix),
+            tag(TAG_STATE, "creating"),
+            tag(TAG_IMAGE, said),
+            tag(TAG_USER, user),
+        ];
+        if self.options.protect {
+            tags.push(tag(TAG_PROTECT, "true"));
+        }
+        let further = create.tags.iter();
+        tags.extend(further.map(|(key, value)| tag(&format!("hitc:{key}"), value)));
+        tags
+    }
+
+    /// The disk that the system is on, if its size was said.
+    fn disk(&self) -> Option<Vec<BlockDeviceMapping>> {
+        let size = self.options.disk?;
+        let disk = EbsBlockDevice::builder()
+            .volume_size(size)
+            .volume_type(VolumeType::Gp3)
+            .delete_on_termination(true)
+            .build();
+        let name = self.image.root_device_name().unwrap_or("/dev/xvda");
+        Some(vec![
+            BlockDeviceMapping::builder()
+                .device_name(name)
+                .ebs(disk)
+                .build(),
+        ])
+    }
+
+    /// The key pair that the user named: by option, or in the environment.
+    fn named_key(&self) -> Option<String> {
+        let set = || {
+            env::var("AWS_KEYPAIR_NAME")
+                .ok()
+                .filter(|name| !name.is_empty())
+        };
+        self.options.key_pair.clone().or_else(set)
+    }
+
+    /// hitc's own key, given to EC2 if it has it not.
+    async fn own_key(&self) -> Result<String, Error> {
+        let key = self.provider.key()?;
+        let digest = HEXLOWER.encode(&Sha256::digest(key.public.as_bytes()));
+        let name = format!("hitc-{}", &digest[..12]);
+        let imported = self
+            .client
+            .import_key_pair()
+            .key_name(&name)
+            .public_key_material(Blob::new(key.public.as_bytes()))
+            .send()
+            .await;
+        match imported {
+            Ok(_) => Ok(name),
+            Err(error) if code(&error) == "InvalidKeyPair.Duplicate" => Ok(name),
+            Err(error) => Err(explain("importing hitc's key", &error)),
+        }
+    }
+
+    /// The security groups that the user named, by their ids.
+    async fn named_groups(&self) -> Result<Vec<String>, Error> {
+        let mut ids = Vec::new();
+        for name in &self.options.security_groups {
+            if name.starts_with("sg-") {
+                ids.push(name.clone());
+                continue;
+            }
+            let Some(id) = self.group(name).await? else {
+                return Err(missing(
+                    "security_group",
+                    name,
+                    [],
+                    Some("is it of this region?"),
+                ));
+            };
+            ids.push(id);
+        }
+        Ok(ids)
+    }
+
+    /// The id of a security group in the network of this order.
+    async fn group(&self, name: &str) -> Result<Option<String>, Error> {
+        let mut filters = vec![by("group-name", name)];
+        filters.extend(self.network().await?.map(|vpc| by("vpc-id", &vpc)));
+        let answer = self
+            .client
+            .describe_security_groups()
+            .set_filters(Some(filters))
+            .send()
+            .await
+            .map_err(|error| explain("looking for security groups", &error))?;
+        let mut groups = answer.security_groups.unwrap_or_default().into_iter();
+        Ok(groups.find_map(|group| group.group_id))
+    }
+
+    /// The network of the subnet, or the default one.
+    async fn network(&self) -> Result<Option<String>, Error> {
+        if let Some(subnet) = &self.options.subnet {
+            let answer = self
+                .client
+                .describe_subnets()
+                .subnet_ids(subnet)
+                .send()
+                .await
+                .map_err(|error| explain("looking for the subnet", &error))?;
+            let mut subnets = answer.subnets.unwrap_or_default().into_iter();
+            return Ok(subnets.find_map(|subnet| subnet.vpc_id));
+        }
+        let answer = self
+            .client
+            .describe_vpcs()
+            .filters(by("is-default", "true"))
+            .send()
+            .await
+            .map_err(|error| explain("looking for the default network", &error))?;
+        let mut networks = answer.vpcs.unwrap_or_default().into_iter();
+        Ok(networks.find_map(|network| network.vpc_id))
+    }
+
+    /// A group that admits SSH, made if it is not there.
+    async fn own_group(&self) -> Result<String, Error> {
+        let fail = |what: &str| format!("{what} the security group `{GROUP}`");
+        let id = match self.group(GROUP).await? {
+            Some(id) => id,
+            None => {
+                let made = self
+                    .client
+                    .create_security_group()
+                    .group_name(GROUP)
+                    .description("Made by hitc: admits SSH")
+                    .set_vpc_id(self.network().await?)
+                    .send()
+                    .await;
+                match made {
+                    Ok(made) => made.group_id.unwrap_or_default(),
+                    // Somebody was faster.
+                    Err(error) if code(&error) == "InvalidGroup.Duplicate" => {
+                        let found = self.group(GROUP).await?;
+                        found.ok_or_else(|| explain(&fail("making"), &error))?
+                    }
+                    Err(error) => return Err(explain(&fail("making"), &error)),
+                }
+            }
+        };
+        let ssh = IpPermission::builder()
+            .ip_protocol("tcp")
+            .from_port(22)
+            .to_port(22)
+            .ip_ranges(IpRange::builder().cidr_ip("0.0.0.0/0").build())
+            .build();
+        // Also if it was there: who made it may have died before this.
+        let opened = self
+            .client
+            .authorize_security_group_ingress()
+            .group_id(&id)
+            .ip_permissions(ssh)
+            .send()
+            .await;
+        match opened {
+            Ok(_) => Ok(id),
+            Err(error) if code(&error) == "InvalidPermission.Duplicate" => Ok(id),
+            Err(error) => Err(explain(&fail("opening"), &error)),
+        }
+    }
+}
+
+/// An instance at the price of the moment, as long as that is not above the bid.
+fn spot(bid: &str) -> InstanceMarketOptionsRequest {
+    InstanceMarketOptionsRequest::builder()
+        .market_type(MarketType::Spot)
+        .spot_options(SpotMarketOptions::builder().max_price(bid).build())
+        .build()
+}
+
+/// What tells EC2 that an order is the same as one before. It stands in a file until it is known
+/// what came of it.
+struct Token {
+    path: PathBuf,
+    text: String,
+}
+
+impl Token {
+    fn take(provider: &Ec2, create: &Create) -> Result<Self, Error> {
+        let fail = |error: std::io::Error| Error::Failed {
+            provider: NAME.to_owned(),
+            what: "keeping the token of an order".to_owned(),
+            cause: error.to_string(),
+        };
+        let folder = provider.data.join("orders");
+        make_private_folder(&folder).map_err(fail)?;
+        let path = folder.join(format!("{NAME}-{}{}", provider.prefix, create.name));
+        let is_fresh = fs::metadata(&path)
+            .and_then(|metadata| metadata.modified())
+            .ok()
+            .and_then(|at| SystemTime::now().duration_since(at).ok())
+            .is_some_and(|age| age.as_secs() < TOKEN_AGE);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) if is_fresh && !text.is_empty() => text,
+            _ => {
+                let bytes: [u8; 16] = std::array::from_fn(|_| fastrand::u8(..));
+                let text = format!("hitc-{}", HEXLOWER.encode(&bytes));
+                fs::write(&path, &text).map_err(fail)?;
+                text
+            }
+        };
+        Ok(Token { path, text })
+    }
+
+    fn forget(&self) {
+        // An old one does no harm: whoever orders looks first whether it is there.
+        let _ = fs::remove_file(&self.path);
+    }
+}

@@ -1,0 +1,363 @@
+//! What instances cost: on demand, by AWS's price list, and as spot instances, by what they did
+//! cost lately.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    time::{Duration, SystemTime},
+};
+
+use aws_config::SdkConfig;
+use aws_credential_types::provider::ProvideCredentials;
+use aws_sdk_ec2::{
+    primitives::DateTime,
+    types::{ArchitectureValues, InstanceStorageInfo, InstanceType, InstanceTypeInfo, VCpuInfo},
+};
+use aws_sigv4::{
+    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
+    sign::v4,
+};
+use serde_json::{Value as Json, json};
+
+use super::{Ec2, NAME, client::explain, image, options::Options, spot::PRODUCT};
+use crate::{
+    http::{client, root_cause},
+    provider::{Cost, Error, Price, Prices, number},
+};
+
+/// The price list of AWS has three addresses for all regions
+/// (<https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html>).
+const LIST_REGION: &str = "us-east-1";
+/// How long one page may take.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// For how long back the spot prices are looked at.
+const LATELY: Duration = Duration::from_hours(24);
+
+/// The hours of a month, as AWS counts them.
+const MONTH: f64 = 730.0;
+
+impl Ec2 {
+    /// What an instance with these options costs. A bid that is too low is an error.
+    pub(super) async fn cost(&self, options: &Options) -> Result<Cost, Error> {
+        if let Some(low) = self.too_low(options).await? {
+            return Err(low);
+        }
+        if options.bid.is_some() {
+            let now = self.spot_price(options).await?;
+            return Ok(now.map_or(Cost::Unknown, |(price, _)| known(price)));
+        }
+        // Whoever may order may not be allowed to look at the price list.
+        let prices = self.on_demand(Some(&options.size)).await;
+        let price = prices
+            .ok()
+            .and_then(|prices| prices.get(&options.size).copied());
+        Ok(price.map_or(Cost::Unknown, known))
+    }
+
+    pub(super) async fn price_list(&self) -> Result<Prices, Error> {
+        let (sizes, spot, on_demand) =
+            tokio::try_join!(self.sizes(), self.spot_history(), self.on_demand(None),)?;
+        let row = |size: &InstanceTypeInfo| {
+            let name = size.instance_type()?.as_str();
+            let spot = spot.get(name).map(|prices| Statistics::of(prices));
+            let of = |read: fn(&Statistics) -> f64| json!(spot.as_ref().map(read).map(rounded));
+            Some(vec![
+                json!(name),
+                json!(memory(size).map(number)),
+                json!(size.v_cpu_info().and_then(VCpuInfo::default_v_cpus)),
+                json!(storage(size)),
+                json!(gpu(size)),
+                of(|spot| spot.recent),
+                of(|spot| spot.median),
+                of(|spot| spot.deviation),
+                of(|spot| spot.most),
+                json!(on_demand.get(name)),
+            ])
+        };
+        let rows: Vec<Vec<Json>> = sizes.iter().filter_map(row).collect();
+        let hours = rows.iter().map(|row| row.last().and_then(Json::as_f64));
+        let months = hours.map(|hour| json!(hour.map(|hour| cents(hour * MONTH))));
+        let months = months.collect();
+        Ok(Prices {
+            currency: "USD".to_owned(),
+            columns: vec![
+                "size", "memory", "cores", "storage", "gpu", "recent", "median", "stddev", "max",
+                "cost",
+            ],
+            rows,
+            months,
+        })
+    }
+
+    /// The spot prices of all sizes, newest first.
+    async fn spot_history(&self) -> Result<BTreeMap<String, Vec<f64>>, Error> {
+        let mut items = self
+            .client()
+            .await?
+            .describe_spot_price_history()
+            .product_descriptions(PRODUCT)
+            .start_time(DateTime::from(SystemTime::now() - LATELY))
+            .max_results(1000)
+            .into_paginator()
+            .items()
+            .send();
+        let mut prices: BTreeMap<String, Vec<(i64, f64)>> = BTreeMap::new();
+        while let Some(price) = items.next().await {
+            let price = price.map_err(|error| explain("asking for spot prices", &error))?;
+            let size = price.instance_type().map(InstanceType::as_str);
+            let number = price.spot_price().and_then(|text| text.parse().ok());
+            if let (Some(size), Some(number)) = (size, number) {
+                let at = price.timestamp().map_or(0, DateTime::secs);
+                prices
+                    .entry(size.to_owned())
+                    .or_default()
+                    .push((at, number));
+            }
+        }
+        let sorted = prices.into_iter().map(|(size, mut prices)| {
+            prices.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+            (size, prices.into_iter().map(|(_, price)| price).collect())
+        });
+        Ok(sorted.collect())
+    }
+
+    /// What an hour costs on demand, by size: of one, or of all in this region.
+    async fn on_demand(&self, size: Option<&str>) -> Result<BTreeMap<String, f64>, Error> {
+        let reached = self.reached().await?;
+        let region = reached.settings.region().map(ToString::to_string);
+        let mut filters = vec![
+            ("regionCode", region.as_deref().unwrap_or_default()),
+            ("operatingSystem", "Linux"),
+            ("tenancy", "Shared"),
+            ("preInstalledSw", "NA"),
+            ("capacitystatus", "Used"),
+        ];
+        filters.extend(size.map(|size| ("instanceType", size)));
+        let filters: Vec<Json> = filters
+            .iter()
+            .map(|(field, value)| json!({"Type": "TERM_MATCH", "Field": field, "Value": value}))
+            .collect();
+        let mut prices = BTreeMap::new();
+        let mut next = Json::Null;
+        loop {
+            let mut ask = json!({"ServiceCode": "AmazonEC2", "Filters": filters});
+            if next.is_string() {
+                ask["NextToken"] = next;
+            }
+            let answer = ask_price_list(&reached.settings, &ask).await?;
+            for product in answer["PriceList"].as_array().into_iter().flatten() {
+                // Each is JSON in a text.
+                let product: Json =
+                    serde_json::from_str(product.as_str().unwrap_or_default()).unwrap_or_default();
+                if let Some((size, price)) = price_of(&product) {
+                    prices.insert(size, price);
+                }
+            }
+            next = answer["NextToken"].clone();
+            if next.as_str().is_none_or(str::is_empty) {
+                return Ok(prices);
+            }
+        }
+    }
+
+    /// The images that have a short name: `name`, `id`, `architecture`, `created`.
+    pub async fn images(&self) -> Result<Vec<Json>, Error> {
+        let client = self.client().await?;
+        let mut rows = Vec::new();
+        for architecture in [ArchitectureValues::X8664, ArchitectureValues::Arm64] {
+            for (name, found) in image::all(&client, &architecture).await? {
+                rows.push(json!({
+                    "name": name,
+                    "id": found.image_id(),
+                    "architecture": architecture.as_str(),
+                    "created": found.creation_date(),
+                    "image": found.name(),
+                }));
+            }
+        }
+        Ok(rows)
+    }
+}
+
+fn known(hour: f64) -> Cost {
+    Cost::Price(Price {
+        currency: "USD".to_owned(),
+        hour,
+        month: hour * MONTH,
+    })
+}
+
+/// A size and its price, from a product of the price list.
+fn price_of(product: &Json) -> Option<(String, f64)> {
+    let size = product["product"]["attributes"]["instanceType"].as_str()?;
+    let terms = product["terms"]["OnDemand"].as_object()?;
+    let dimensions = terms.values().next()?["priceDimensions"].as_object()?;
+    let price = dimensions.values().next()?["pricePerUnit"]["USD"].as_str()?;
+    let price: f64 = price.parse().ok()?;
+    // Reservations of capacity stand there with a price of nothing.
+    (price > 0.0).then(|| (size.to_owned(), price))
+}
+
+/// Asks the price list, whose library would be one more for one question.
+async fn ask_price_list(settings: &SdkConfig, ask: &Json) -> Result<Json, Error> {
+    let fail = |cause: String| Error::Failed {
+        provider: NAME.to_owned(),
+        what: "asking for prices".to_owned(),
+        cause,
+    };
+    let url = env::var("AWS_ENDPOINT_URL_PRICING")
+        .unwrap_or_else(|_| format!("https://api.pricing.{LIST_REGION}.amazonaws.com/"));
+    let provider = settings
+        .credentials_provider()
+        .ok_or_else(|| fail("there are no credentials".to_owned()))?;
+    let credentials = provider.provide_credentials().await;
+    let identity = credentials.map_err(|error| fail(error.to_string()))?.into();
+    let body = ask.to_string();
+    let headers = [
+        ("content-type", "application/x-amz-json-1.1"),
+        ("x-amz-target", "AWSPriceListService.GetProducts"),
+    ];
+    let parameters = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(LIST_REGION)
+        .name("pricing")
+        .time(SystemTime::now())
+        .settings(SigningSettings::default())
+        .build()
+        .map_err(|error| fail(error.to_string()))?;
+    let signable = SignableRequest::new(
+        "POST",
+        &url,
+        headers.into_iter(),
+        SignableBody::Bytes(body.as_bytes()),
+    );
+    let signable = signable.map_err(|error| fail(error.to_string()))?;
+    let (signed, _) = sign(signable, &parameters.into())
+        .map_err(|error| fail(error.to_string()))?
+        .into_parts();
+    let mut request = client(TIMEOUT)
+        .map_err(|error| fail(root_cause(&error)))?
+        .post(&url)
+        .body(body);
+    for (name, value) in headers.into_iter().chain(signed.headers()) {
+        request = request.header(name, value);
+    }
+    let answer = request
+        .send()
+        .await
+        .map_err(|error| fail(root_cause(&error)))?;
+    let status = answer.status();
+    let text = answer
+        .text()
+        .await
+        .map_err(|error| fail(root_cause(&error)))?;
+    let answer: Json = serde_json::from_str(&text).unwrap_or_default();
+    if !status.is_success() {
+        let message = answer["message"].as_str().or(answer["Message"].as_str());
+        return Err(fail(format!(
+            "{} (status {status})",
+            message.unwrap_or("refused")
+        )));
+    }
+    Ok(answer)
+}
+
+/// In GB.
+fn memory(size: &InstanceTypeInfo) -> Option<f64> {
+    let mib = size.memory_info()?.size_in_mib()?;
+    Some(f64::from(u32::try_from(mib).ok()?) / 1024.0)
+}
+
+/// Such as `2 x 80 SSD`.
+fn storage(size: &InstanceTypeInfo) -> String {
+    let disks = size.instance_storage_info().map(InstanceStorageInfo::disks);
+    match disks.and_then(|disks| disks.first()) {
+        Some(disk) => {
+            let kind = disk.r#type().map_or("", |kind| kind.as_str());
+            let (count, size) = (disk.count().unwrap_or(1), disk.size_in_gb().unwrap_or(0));
+            format!("{count} x {size} {}", kind.to_uppercase())
+                .trim()
+                .to_owned()
+        }
+        None => "ebsonly".to_owned(),
+    }
+}
+
+fn gpu(size: &InstanceTypeInfo) -> &'static str {
+    let has_any = size.gpu_info().is_some_and(|info| !info.gpus().is_empty());
+    if has_any { "gpu" } else { "" }
+}
+
+/// How spot prices went up and down.
+struct Statistics {
+    recent: f64,
+    median: f64,
+    deviation: f64,
+    most: f64,
+}
+
+impl Statistics {
+    /// Of prices, newest first; there is one at least.
+    fn of(prices: &[f64]) -> Self {
+        let mut sorted = prices.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        let median = if sorted.len().is_multiple_of(2) && middle > 0 {
+            f64::midpoint(sorted[middle - 1], sorted[middle])
+        } else {
+            sorted.get(middle).copied().unwrap_or_default()
+        };
+        let count = f64::from(u32::try_from(prices.len()).unwrap_or(u32::MAX));
+        let mean = prices.iter().sum::<f64>() / count;
+        let variance = prices
+            .iter()
+            .map(|price| (price - mean).powi(2))
+            .sum::<f64>()
+            / count;
+        Statistics {
+            recent: prices.first().copied().unwrap_or_default(),
+            median,
+            deviation: variance.sqrt(),
+            most: sorted.last().copied().unwrap_or_default(),
+        }
+    }
+}
+
+/// For what a month costs.
+fn cents(price: f64) -> f64 {
+    (price * 100.0).round() / 100.0
+}
+
+/// A hundredth of a cent is enough.
+fn rounded(price: f64) -> f64 {
+    (price * 10_000.0).round() / 10_000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics() {
+        let spot = Statistics::of(&[4.0, 1.0, 2.0, 3.0]);
+        assert_eq!(
+            [spot.recent, spot.median, spot.most].map(|price| price.to_string()),
+            ["4", "2.5", "4"]
+        );
+        assert_eq!(rounded(spot.deviation).to_string(), "1.118");
+        assert_eq!(Statistics::of(&[0.5]).median.to_string(), "0.5");
+    }
+
+    #[test]
+    fn a_product_of_the_price_list() {
+        let product = json!({
+            "product": {"attributes": {"instanceType": "t3.micro"}},
+            "terms": {"OnDemand": {"X": {"priceDimensions": {"Y": {
+                "pricePerUnit": {"USD": "0.0104000000"}
+            }}}}}
+        });
+        assert_eq!(price_of(&product), Some(("t3.micro".to_owned(), 0.0104)));
+        assert_eq!(price_of(&json!({})), None);
+    }
+}

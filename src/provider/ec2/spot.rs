@@ -1,0 +1,98 @@
+//! Instances at the price of the moment.
+
+use aws_sdk_ec2::{
+    primitives::DateTime,
+    types::{InstanceType, SpotInstanceState},
+};
+use serde_json::{Value as Json, json};
+
+use super::{Ec2, client::explain, options::Options};
+use crate::{provider::Error, value::Invalid};
+
+/// The product whose prices are asked for: Linux, without a licence.
+pub(super) const PRODUCT: &str = "Linux/UNIX";
+
+impl Ec2 {
+    /// What an hour of this size costs now, and in which zone that is the least.
+    pub(super) async fn spot_price(
+        &self,
+        options: &Options,
+    ) -> Result<Option<(f64, String)>, Error> {
+        let answer = self
+            .client()
+            .await?
+            .describe_spot_price_history()
+            .instance_types(InstanceType::from(options.size.as_str()))
+            .product_descriptions(PRODUCT)
+            .set_availability_zone(options.placement.clone())
+            .start_time(DateTime::from(std::time::SystemTime::now()))
+            .send()
+            .await
+            .map_err(|error| explain("asking for the spot price", &error))?;
+        let prices = answer.spot_price_history().iter().filter_map(|price| {
+            let zone = price.availability_zone()?.to_owned();
+            Some((price.spot_price()?.parse::<f64>().ok()?, zone))
+        });
+        Ok(prices.min_by(|(a, _), (b, _)| a.total_cmp(b)))
+    }
+
+    /// The error for a bid below the price, if it is.
+    pub(super) async fn too_low(&self, options: &Options) -> Result<Option<Error>, Error> {
+        let Some(bid) = &options.bid else {
+            return Ok(None);
+        };
+        let Some((price, zone)) = self.spot_price(options).await? else {
+            return Ok(None);
+        };
+        if bid.parse::<f64>().is_ok_and(|bid| bid >= price) {
+            return Ok(None);
+        }
+        Ok(Some(Error::Invalid(Invalid {
+            message: format!(
+                "bid: {bid} is too low for {}: the price is {price} USD an hour in {zone}",
+                options.size
+            ),
+            span: None,
+            help: Some("`hitc run pricing provider=ec2` shows how it went up and down".to_owned()),
+        })))
+    }
+
+    /// The requests for spot instances: `id`, `state`, `status`, `price`, `instance`, `created`.
+    pub async fn spot_requests(&self) -> Result<Vec<Json>, Error> {
+        let mut items = self
+            .client()
+            .await?
+            .describe_spot_instance_requests()
+            .into_paginator()
+            .items()
+            .send();
+        let mut requests = Vec::new();
+        while let Some(request) = items.next().await {
+            let request = request.map_err(|error| explain("listing spot requests", &error))?;
+            let state = request.state().map(SpotInstanceState::as_str);
+            let status = request.status().and_then(|status| status.code());
+            requests.push(json!({
+                "id": request.spot_instance_request_id(),
+                "state": state,
+                "status": status,
+                "price": request.spot_price(),
+                "instance": request.instance_id(),
+                "created": request.create_time().map(ToString::to_string),
+            }));
+        }
+        Ok(requests)
+    }
+
+    /// Takes a request back. An instance that came of it stays.
+    pub async fn cancel_spot_request(&self, id: &str) -> Result<(), Error> {
+        let client = self.client().await?;
+        let cancelled = client
+            .cancel_spot_instance_requests()
+            .spot_instance_request_ids(id)
+            .send()
+            .await;
+        cancelled
+            .map(drop)
+            .map_err(|error| explain(&format!("cancelling {id}"), &error))
+    }
+}

@@ -1,0 +1,177 @@
+//! Disks of their own (EBS).
+
+use std::time::Duration;
+
+use aws_sdk_ec2::types::{
+    Instance, ResourceType, Tag, TagSpecification, Volume as EbsVolume, VolumeState, VolumeType,
+};
+use tokio::time::{Instant, sleep};
+
+use super::{Ec2, NAME, STATE_PAUSE, STATE_PAUSE_MOST, TAG_NAME, TAG_PREFIX, by, client::explain};
+use crate::provider::{Error, Node};
+
+/// How long a disk may take to be there, or to be attached.
+const TIMEOUT: Duration = Duration::from_mins(5);
+
+/// The devices under which disks may be attached
+/// (<https://docs.aws.amazon.com/ebs/latest/userguide/ebs-attaching-volume.html>).
+const LETTERS: std::ops::RangeInclusive<char> = 'f'..='p';
+
+/// A disk.
+#[derive(Clone, Debug)]
+pub struct Volume {
+    /// EC2's identifier.
+    pub id: String,
+    /// Its name, without the prefix.
+    pub name: String,
+    /// The server that it is attached to, by its id.
+    pub server: Option<String>,
+    /// The device as which it is attached, in EC2's words; the server's kernel may have others.
+    pub device: Option<String>,
+}
+
+impl Ec2 {
+    /// Makes a disk of so many GiB in this zone. One of that name that is there is given back.
+    pub async fn create_volume(&self, name: &str, size: i32, zone: &str) -> Result<Volume, Error> {
+        if let Some(volume) = self.find_volume(name).await? {
+            return Ok(volume);
+        }
+        let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
+        let tags = TagSpecification::builder()
+            .resource_type(ResourceType::Volume)
+            .tags(tag(TAG_NAME, &format!("{}{name}", self.prefix)))
+            .tags(tag(TAG_PREFIX, &self.prefix))
+            .build();
+        let made = self
+            .client()
+            .await?
+            .create_volume()
+            .availability_zone(zone)
+            .size(size)
+            .volume_type(VolumeType::Gp3)
+            .encrypted(true)
+            .tag_specifications(tags)
+            .send()
+            .await
+            .map_err(|error| explain(&format!("making the disk `{name}`"), &error))?;
+        let id = made.volume_id.unwrap_or_default();
+        self.wait_for_volume(&id, "is there", |volume| {
+            volume.state() != Some(&VolumeState::Creating)
+        })
+        .await?;
+        Ok(Volume {
+            id,
+            name: name.to_owned(),
+            server: None,
+            device: None,
+        })
+    }
+
+    /// Our disk of this name.
+    pub async fn find_volume(&self, name: &str) -> Result<Option<Volume>, Error> {
+        let full = format!("{}{name}", self.prefix);
+        let answer = self
+            .client()
+            .await?
+            .describe_volumes()
+            .filters(by("tag:Name", &full))
+            .filters(by("tag:hitc:prefix", &self.prefix))
+            .send()
+            .await
+            .map_err(|error| explain("looking for the disk", &error))?;
+        let gone = [Some(&VolumeState::Deleting), Some(&VolumeState::Deleted)];
+        let mut volumes = answer.volumes().iter();
+        let found = volumes.find(|volume| !gone.contains(&volume.state()));
+        Ok(found.map(|volume| Volume {
+            id: volume.volume_id().unwrap_or_default().to_owned(),
+            name: name.to_owned(),
+            server: holder(volume).map(str::to_owned),
+            device: volume
+                .attachments()
+                .iter()
+                .find_map(|attachment| attachment.device())
+                .map(str::to_owned),
+        }))
+    }
+
+    /// Attaches a disk to a server, and waits until it is. One that is attached there already is
+    /// left alone. Gives the device.
+    pub async fn attach_volume(&self, volume: &Volume, node: &Node) -> Result<String, Error> {
+        let fail = |cause: String| Error::Failed {
+            provider: NAME.to_owned(),
+            what: format!("attaching the disk `{}` to `{}`", volume.name, node.name),
+            cause,
+        };
+        match &volume.server {
+            Some(server) if *server == node.id => {
+                return Ok(volume.device.clone().unwrap_or_default());
+            }
+            Some(server) => return Err(fail(format!("it is attached to {server}"))),
+            None => {}
+        }
+        let instances = self.instances(vec![by("instance-id", &node.id)]).await?;
+        let used: Vec<&str> = instances
+            .iter()
+            .flat_map(Instance::block_device_mappings)
+            .filter_map(|mapping| mapping.device_name())
+            .collect();
+        let device = LETTERS
+            .map(|letter| format!("/dev/sd{letter}"))
+            .find(|device| !used.contains(&device.as_str()))
+            .ok_or_else(|| fail("it has as many disks as it can have".to_owned()))?;
+        let attached = self
+            .client()
+            .await?
+            .attach_volume()
+            .volume_id(&volume.id)
+            .instance_id(&node.id)
+            .device(&device)
+            .send()
+            .await;
+        attached.map_err(|error| explain(&format!("attaching {}", volume.id), &error))?;
+        self.wait_for_volume(&volume.id, "is attached", |found| {
+            holder(found) == Some(node.id.as_str()) && found.state() == Some(&VolumeState::InUse)
+        })
+        .await?;
+        Ok(device)
+    }
+
+    async fn wait_for_volume(
+        &self,
+        id: &str,
+        what: &str,
+        is_so: impl Fn(&EbsVolume) -> bool,
+    ) -> Result<(), Error> {
+        let (end, mut pause) = (Instant::now() + TIMEOUT, STATE_PAUSE);
+        loop {
+            let answer = self
+                .client()
+                .await?
+                .describe_volumes()
+                .volume_ids(id)
+                .send()
+                .await
+                .map_err(|error| explain("looking at the disk", &error))?;
+            if answer.volumes().iter().any(&is_so) {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(Error::Failed {
+                    provider: NAME.to_owned(),
+                    what: format!("waiting until {id} {what}"),
+                    cause: format!("not after {} s", TIMEOUT.as_secs()),
+                });
+            }
+            sleep(pause).await;
+            pause = (pause * 3 / 2).min(STATE_PAUSE_MOST);
+        }
+    }
+}
+
+/// The instance that a disk is attached to.
+fn holder(volume: &EbsVolume) -> Option<&str> {
+    volume
+        .attachments()
+        .iter()
+        .find_map(|attachment| attachment.instance_id())
+}

@@ -1,0 +1,234 @@
+"""What the test servers have in common: HTTP, faults on demand, and the machines behind them.
+
+A cloud is started with `python NAME.py`, prints its address, and ends when its standard input does.
+`HITC_TEST_MACHINES=PREFIX` puts a real server behind each of its own: a server of hitc's local
+provider, made by the program in `HITC_TEST_PROGRAM`. Without it the addresses lead nowhere.
+
+`POST /_faults` with a list says what goes wrong from now on, one entry a time:
+`{"method", "path" (a regular expression), "times", "kind", "status", "headers", "body", "after"}`;
+`kind` is `answer`, `cut`, `hang` or `garbage`; with `after`, the request is done before it goes wrong.
+`GET /_log` lists the requests so far.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlsplit
+
+
+class Refused(Exception):
+    """A request that is answered with an error."""
+
+    def __init__(self, status, body):
+        super().__init__(status)
+        self.status = status
+        self.body = body
+
+
+class Machines:
+    """The machines behind the servers."""
+
+    def __init__(self):
+        self.prefix = os.environ.get("HITC_TEST_MACHINES")
+        self.program = os.environ.get("HITC_TEST_PROGRAM")
+
+    # Beside hitc's own file, which is written anew at each start.
+    KEYS = "rm /root/.ssh/authorized_keys; cat >/root/.ssh/authorized_keys2"
+
+    def make(self, number, keys):
+        """Makes a machine that these keys open, and gives its address."""
+        if not self.prefix:
+            return f"192.0.2.{number % 250 + 1}"
+        environment = dict(os.environ, HITC_NAME_PREFIX=self.prefix)
+        environment.pop("DIGITALOCEAN_API_URL", None)
+        subprocess.run(
+            [self.program, "-q", "run", "create", "provider=local", f"name=m{number}"],
+            env=environment,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+        name = self.name(number)
+        self.docker(
+            "exec", "-i", name, "sh", "-c", self.KEYS, stdin="\n".join(keys) + "\n"
+        )
+        form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
+        return self.docker("inspect", "-f", form, name).strip()
+
+    def name(self, number):
+        return f"{self.prefix}m{number}"
+
+    def restart(self, number):
+        if self.prefix:
+            self.docker("restart", "-t", "2", self.name(number))
+
+    def stop(self, number):
+        if self.prefix:
+            self.docker("stop", "-t", "2", self.name(number))
+
+    def start(self, number):
+        if self.prefix:
+            self.docker("start", self.name(number))
+
+    def remove(self, number):
+        if self.prefix:
+            self.docker("rm", "-fv", self.name(number))
+
+    def docker(self, *arguments, stdin=None):
+        done = subprocess.run(["docker", *arguments], input=stdin, text=True, capture_output=True)
+        if done.returncode != 0:
+            raise RuntimeError(done.stderr)
+        return done.stdout
+
+
+class Cloud:
+    """The state of a cloud; a subclass has the routes: `routes` is a list of (method, path, handler).
+
+    A handler is given the parts of the path, the query and the body, and returns a status and a body.
+    """
+
+    token = "test-token"
+
+    def __init__(self):
+        self.lock = threading.RLock()
+        self.machines = Machines()
+        self.faults = []
+        self.log = []
+        self.numbers = 1000
+        self.routes = []
+
+    def number(self):
+        with self.lock:
+            self.numbers += 1
+            return self.numbers
+
+    def unauthorized(self):
+        raise NotImplementedError
+
+    def not_found(self):
+        raise NotImplementedError
+
+    def fault(self, method, path):
+        """The fault that this request meets, if there is one."""
+        with self.lock:
+            for fault in self.faults:
+                wanted = fault.get("method", method) == method
+                if wanted and re.fullmatch(fault["path"], path) and fault.get("times", 1) > 0:
+                    fault["times"] = fault.get("times", 1) - 1
+                    return fault
+        return None
+
+    def control(self, method, path, body):
+        if path == "/_faults":
+            with self.lock:
+                self.faults = body
+            return 200, {}
+        if path == "/_log":
+            return 200, self.log
+        return 404, {}
+
+    def answer(self, method, path, query, body, token):
+        """Does what a request asks for."""
+        if token != self.token:
+            return self.unauthorized()
+        try:
+            for wanted, pattern, handler in self.routes:
+                found = re.fullmatch(pattern, path)
+                if wanted == method and found:
+                    parts = [unquote(part) for part in found.groups()]
+                    return handler(*parts, query=query, body=body)
+        except Refused as refused:
+            return refused.status, refused.body
+        return self.not_found()
+
+
+def later(what):
+    """Does it beside everything else."""
+    threading.Thread(target=what, daemon=True).start()
+
+
+def page(items, query, most):
+    """The items of the page that a query asks for, its number and the number of the last one."""
+    count = max(1, min(int(query.get("per_page", 20)), most))
+    last = max(1, -(-len(items) // count))
+    number = int(query.get("page", 1))
+    return items[(number - 1) * count : number * count], number, last
+
+
+def serve(cloud):
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_):
+            pass
+
+        def handle_one(self):
+            parts = urlsplit(self.path)
+            query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+            length = int(self.headers.get("Content-Length") or 0)
+            text = self.rfile.read(length)
+            body = json.loads(text) if text else None
+            method = self.command
+            if parts.path.startswith("/_"):
+                return self.send(*cloud.control(method, parts.path, body))
+            with cloud.lock:
+                cloud.log.append({"method": method, "path": self.path, "body": body, "time": time.time()})
+            token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+            fault = cloud.fault(method, parts.path)
+            done = None
+            if fault is None or fault.get("after"):
+                done = cloud.answer(method, parts.path, query, body, token)
+                self.check(method, text, done)
+            if fault is None:
+                return self.send(*done)
+            kind = fault.get("kind", "answer")
+            if kind == "cut":
+                self.close_connection = True
+                self.connection.close()
+            elif kind == "hang":
+                time.sleep(600)
+            elif kind == "garbage":
+                self.send_text(200, "{this is not")
+            else:
+                self.send(fault["status"], fault.get("body", {}), fault.get("headers", {}))
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one
+
+        def check(self, method, text, done):
+            """What is not as the contract has it is answered with an error that nobody expects."""
+            checker = getattr(cloud, "contract", None)
+            if checker:
+                checker.check(method, self.path, text, done)
+
+        def send(self, status, body, headers={}):
+            self.send_text(status, "" if body is None else json.dumps(body), headers)
+
+        def send_text(self, status, text, headers={}):
+            data = text.encode()
+            self.send_response(status)
+            if data:
+                self.send_header("Content-Type", "application/json")
+            for name, value in headers.items():
+                self.send_header(name, value)
+            if status != 204:
+                self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+    class Server(ThreadingHTTPServer):
+        daemon_threads = True
+        request_queue_size = 128
+
+        def handle_error(self, request, address):
+            # A client that has hung up is no error of ours.
+            if not isinstance(sys.exc_info()[1], (ConnectionError, ValueError)):
+                super().handle_error(request, address)
+
+    server = Server(("127.0.0.1", 0), Handler)
+    print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)
+    later(server.serve_forever)
+    sys.stdin.read()

@@ -1,0 +1,318 @@
+"""DigitalOcean's API, as far as hitc uses it: https://docs.digitalocean.com/reference/api/digitalocean/.
+
+With `DIGITALOCEAN_CONTRACT=FILE`, each request and each answer is checked against DigitalOcean's own
+description of its API; what does not fit is listed by `GET /_violations`.
+"""
+
+import os
+import re
+from datetime import datetime, timezone
+
+from cloud import Cloud, Refused, later, page, serve
+
+REGIONS = ["nyc3", "ams3", "fra1"]
+SIZES = {
+    # Memory in MB, processors, disk in GB, transfer in TB, a month, an hour.
+    "s-1vcpu-512mb-10gb": (512, 1, 10, 0.5, 4.0, 0.00595),
+    "s-1vcpu-1gb": (1024, 1, 25, 1.0, 6.0, 0.00893),
+    "s-1vcpu-2gb": (2048, 1, 50, 2.0, 12.0, 0.01786),
+    "s-2vcpu-4gb": (4096, 2, 80, 4.0, 24.0, 0.03571),
+    "c-2": (4096, 2, 25, 4.0, 42.0, 0.0625),
+}
+IMAGES = ["debian-12-x64", "debian-13-x64", "ubuntu-22-04-x64", "ubuntu-24-04-x64"]
+
+
+def size(slug):
+    memory, cores, disk, transfer, month, hour = SIZES[slug]
+    return {
+        "slug": slug,
+        "memory": memory,
+        "vcpus": cores,
+        "disk": disk,
+        "transfer": transfer,
+        "price_monthly": month,
+        "price_hourly": hour,
+        # One is not to be had everywhere.
+        "regions": ["ams3"] if slug == "c-2" else REGIONS,
+        "available": True,
+        "description": "Basic",
+    }
+
+
+def region(slug):
+    return {
+        "slug": slug,
+        "name": slug.upper(),
+        "features": ["metadata"],
+        "available": slug != "fra1",
+        "sizes": list(SIZES),
+    }
+
+
+def image(slug):
+    return {
+        "id": 100 + IMAGES.index(slug),
+        "name": slug,
+        "type": "base",
+        "distribution": "Debian" if "debian" in slug else "Ubuntu",
+        "slug": slug,
+        "public": True,
+        "regions": REGIONS,
+        "created_at": "2026-01-01T00:00:00Z",
+        "min_disk_size": 7,
+        "size_gigabytes": 1.5,
+        "description": slug,
+        "tags": [],
+        "status": "available",
+        "error_message": "",
+    }
+
+
+def error(status, name, message):
+    return Refused(status, {"id": name, "message": message, "request_id": "4d9d8375-3c56-4925-a3e7-eb137fed17e9"})
+
+
+def listing(key, items, query):
+    found, number, last = page(items, query, 200)
+    links = {"pages": {}}
+    if number < last:
+        links["pages"] = {
+            "next": f"https://api.digitalocean.com/v2?page={number + 1}",
+            "last": f"https://api.digitalocean.com/v2?page={last}",
+        }
+    return 200, {key: found, "links": links, "meta": {"total": len(items)}}
+
+
+class DigitalOcean(Cloud):
+    def __init__(self):
+        super().__init__()
+        self.droplets = {}
+        self.keys = {}
+        self.tags = set()
+        self.actions = {}
+        self.limit = int(os.environ.get("DROPLET_LIMIT", "100000"))
+        self.routes = [
+            ("GET", "/v2/account", self.account),
+            ("GET", "/v2/account/keys", self.list_keys),
+            ("POST", "/v2/account/keys", self.add_key),
+            ("GET", "/v2/regions", lambda query, body: listing("regions", [region(r) for r in REGIONS], query)),
+            ("GET", "/v2/sizes", lambda query, body: listing("sizes", [size(s) for s in SIZES], query)),
+            ("GET", "/v2/images", self.list_images),
+            ("GET", "/v2/images/([^/]+)", self.get_image),
+            ("GET", "/v2/droplets", self.list_droplets),
+            ("POST", "/v2/droplets", self.create),
+            ("GET", "/v2/droplets/([0-9]+)", self.get),
+            ("DELETE", "/v2/droplets/([0-9]+)", self.destroy),
+            ("POST", "/v2/droplets/([0-9]+)/actions", self.act),
+            ("GET", "/v2/droplets/([0-9]+)/actions/([0-9]+)", self.get_action),
+            ("POST", "/v2/tags", self.add_tag),
+            ("POST", "/v2/tags/([^/]+)/resources", self.tag),
+            ("DELETE", "/v2/tags/([^/]+)/resources", self.untag),
+        ]
+        contract = os.environ.get("DIGITALOCEAN_CONTRACT")
+        if contract:
+            from contract import Contract
+
+            self.contract = Contract(contract)
+
+    def control(self, method, path, body):
+        if path == "/_violations":
+            return 200, self.contract.violations if hasattr(self, "contract") else []
+        if path == "/_droplets":
+            # Droplets that are there from the beginning.
+            for name, tags in body:
+                self.make(name, "s-1vcpu-1gb", "debian-13-x64", "nyc3", tags, [], "active")
+            return 200, {}
+        return super().control(method, path, body)
+
+    def unauthorized(self):
+        return 401, {"id": "unauthorized", "message": "Unable to authenticate you"}
+
+    def not_found(self):
+        return 404, {"id": "not_found", "message": "The resource you requested could not be found."}
+
+    def account(self, query, body):
+        return 200, {
+            "account": {
+                "droplet_limit": 25,
+                "floating_ip_limit": 5,
+                "email": "test@example.com",
+                "uuid": "b6fr89dbf6d9156cace5f3c78dc9851d957381ef",
+                "email_verified": True,
+                "status": "active",
+                "status_message": "",
+            }
+        }
+
+    def list_keys(self, query, body):
+        return listing("ssh_keys", list(self.keys.values()), query)
+
+    def add_key(self, query, body):
+        with self.lock:
+            if any(key["public_key"] == body["public_key"] for key in self.keys.values()):
+                raise error(422, "unprocessable_entity", "SSH Key is already in use on your account")
+            number = self.number()
+            key = {"id": number, "fingerprint": ":".join(["ab"] * 16), **body}
+            self.keys[number] = key
+        return 201, {"ssh_key": key}
+
+    def list_images(self, query, body):
+        images = [] if query.get("private") == "true" else [image(slug) for slug in IMAGES]
+        return listing("images", images, query)
+
+    def get_image(self, name, query, body):
+        if name not in IMAGES:
+            return self.not_found()
+        return 200, {"image": image(name)}
+
+    def find(self, number):
+        droplet = self.droplets.get(int(number))
+        if droplet is None:
+            raise error(404, "not_found", "The resource you requested could not be found.")
+        return droplet
+
+    def list_droplets(self, query, body):
+        with self.lock:
+            found = [
+                droplet
+                for droplet in self.droplets.values()
+                if query.get("name") in (None, droplet["name"])
+                and ("tag_name" not in query or query["tag_name"] in droplet["tags"])
+            ]
+        return listing("droplets", found, query)
+
+    def make(self, name, slug, of, where, tags, keys, status):
+        number = self.number()
+        memory, cores, disk = SIZES[slug][:3]
+        droplet = {
+            "id": number,
+            "name": name,
+            "memory": memory,
+            "vcpus": cores,
+            "disk": disk,
+            "locked": False,
+            "status": status,
+            "created_at": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "features": [],
+            "backup_ids": [],
+            "next_backup_window": None,
+            "snapshot_ids": [],
+            "image": image(of),
+            "volume_ids": [],
+            "size": size(slug),
+            "size_slug": slug,
+            "networks": {"v4": [], "v6": []},
+            "region": region(where),
+            "tags": tags,
+        }
+        self.tags.update(tags)
+        self.droplets[number] = droplet
+        if status == "active":
+            self.address(droplet, f"192.0.2.{number % 250 + 1}")
+        return droplet
+
+    def create(self, query, body):
+        with self.lock:
+            if body["size"] not in SIZES or body["image"] not in IMAGES:
+                raise error(422, "unprocessable_entity", "You specified an invalid size or image for Droplet creation.")
+            if not re.fullmatch("[A-Za-z0-9.-]+", body["name"]):
+                raise error(422, "unprocessable_entity", "Only valid hostname characters are allowed.")
+            if len(self.droplets) >= self.limit:
+                raise error(422, "unprocessable_entity", "creating this/these droplet(s) will exceed your droplet limit")
+            keys = [self.keys[key]["public_key"] for key in body["ssh_keys"] if key in self.keys]
+            droplet = self.make(
+                body["name"], body["size"], body["image"], body["region"], list(body["tags"]), keys, "new"
+            )
+        later(lambda: self.boot(droplet, keys))
+        return 202, {"droplet": dict(droplet), "links": {"actions": []}}
+
+    def boot(self, droplet, keys):
+        address = self.machines.make(droplet["id"], keys)
+        with self.lock:
+            self.address(droplet, address)
+            droplet["status"] = "active"
+
+    def address(self, droplet, address):
+        droplet["networks"]["v4"] = [
+            {"ip_address": "10.132.0.2", "netmask": "255.255.0.0", "gateway": "10.132.0.1", "type": "private"},
+            {"ip_address": address, "netmask": "255.255.240.0", "gateway": "192.0.2.254", "type": "public"},
+        ]
+
+    def get(self, number, query, body):
+        return 200, {"droplet": self.find(number)}
+
+    def destroy(self, number, query, body):
+        with self.lock:
+            self.find(number)
+            del self.droplets[int(number)]
+        later(lambda: self.machines.remove(int(number)))
+        return 204, None
+
+    def act(self, number, query, body):
+        droplet, kind = self.find(number), body["type"]
+        action = {
+            "id": self.number(),
+            "status": "in-progress",
+            "type": kind,
+            "started_at": "2026-01-01T00:00:00Z",
+            "completed_at": None,
+            "resource_id": droplet["id"],
+            "resource_type": "droplet",
+            "region": droplet["region"],
+            "region_slug": droplet["region"]["slug"],
+        }
+        if kind == "resize" and droplet["status"] != "off":
+            raise error(422, "unprocessable_entity", "Droplet must be powered off to resize.")
+        self.actions[action["id"]] = action
+
+        def work():
+            number = droplet["id"]
+            if kind == "reboot":
+                self.machines.restart(number)
+            elif kind in ("shutdown", "power_off"):
+                self.machines.stop(number)
+                droplet["status"] = "off"
+            elif kind == "power_on":
+                self.machines.start(number)
+                droplet["status"] = "active"
+            elif kind == "rename":
+                droplet["name"] = body["name"]
+            elif kind == "resize":
+                droplet["size_slug"] = body["size"]
+                droplet["size"] = size(body["size"])
+            action["completed_at"] = "2026-01-01T00:00:01Z"
+            action["status"] = "completed"
+
+        later(work)
+        return 201, {"action": dict(action)}
+
+    def get_action(self, number, action, query, body):
+        return 200, {"action": self.actions[int(action)]}
+
+    def add_tag(self, query, body):
+        self.tags.add(body["name"])
+        nothing = {"count": 0}
+        kinds = ["droplets", "imgages", "volumes", "volume_snapshots", "databases"]
+        return 201, {"tag": {"name": body["name"], "resources": {"count": 0, **{kind: nothing for kind in kinds}}}}
+
+    def tag(self, tag, query, body):
+        if tag not in self.tags:
+            return self.not_found()
+        for resource in body["resources"]:
+            tags = self.find(resource["resource_id"])["tags"]
+            if tag not in tags:
+                tags.append(tag)
+        return 204, None
+
+    def untag(self, tag, query, body):
+        if tag not in self.tags:
+            return self.not_found()
+        for resource in body["resources"]:
+            tags = self.find(resource["resource_id"])["tags"]
+            if tag in tags:
+                tags.remove(tag)
+        return 204, None
+
+
+if __name__ == "__main__":
+    serve(DigitalOcean())

@@ -1,0 +1,221 @@
+//! DigitalOcean, played by a server of our own whose every exchange fits DigitalOcean's contract.
+
+use serde_json::json;
+
+use crate::support::{cloud::Cloud, live::Live};
+
+/// From the order to the end, with real servers behind the droplets.
+#[test]
+fn the_whole_way() {
+    let (cloud, live) = Cloud::digitalocean(Live::new(), true);
+    let create = [
+        "run",
+        "create",
+        "provider=digitalocean",
+        "name=web",
+        "count=2",
+    ];
+    // Nobody is there to say yes.
+    let run = live.run(&create);
+    assert_eq!(run.status, 2, "{run}");
+    assert!(
+        run.stderr
+            .contains("2 servers at digitalocean: 0.0179 USD an hour, 12.00 USD a month"),
+        "{run}"
+    );
+    assert!(!cloud.log().iter().any(|line| line == "POST /v2/droplets"));
+    let dry = live.run(&[&["-n"], &create[..]].concat()).ok();
+    assert!(
+        dry.stderr
+            .contains("would create 2 servers: web, web-1 (0.0179 USD"),
+        "{dry}"
+    );
+
+    let run = live.run(&[&["-y"], &create[..]].concat()).ok();
+    let rows = run.rows();
+    let states: Vec<(&str, &str)> = rows
+        .iter()
+        .map(|r| (r[1].as_str(), r[5].as_str()))
+        .collect();
+    assert_eq!(states, [("web", "running"), ("web-1", "running")], "{run}");
+    assert!(
+        run.stderr.contains("to get in: hitc run -H web ssh"),
+        "{run}"
+    );
+    let exec = live.run(&["exec", "-R", "web", "--", "echo in"]).ok();
+    assert_eq!(exec.stdout.matches("] in\n").count(), 2, "{exec}");
+
+    // Whoever orders the same again gets no second one.
+    let again = live.run(&["-y", "run", "create", "provider=digitalocean", "name=web"]);
+    assert_eq!(again.status, 2, "{again}");
+    assert!(
+        again.stderr.contains("there is a server `web` already"),
+        "{again}"
+    );
+
+    live.run(&["run", "-H", "web-1", "rename", "db"]).ok();
+    live.run(&["-y", "run", "-H", "db", "reboot"]).ok();
+    live.run(&["-y", "run", "-H", "db", "resize", "size=s-2vcpu-4gb"])
+        .ok();
+    let rows = live.run(&["nodes"]).ok().rows();
+    assert_eq!(
+        (&*rows[0][1], &*rows[0][2]),
+        ("db", "s-2vcpu-4gb"),
+        "{rows:?}"
+    );
+    assert_eq!(
+        live.run(&["exec", "-H", "db", "--", "echo in"]).ok().stdout,
+        "in\n"
+    );
+
+    live.run(&["run", "-H", "db", "docker.setup"]).ok();
+    let run = ["run", "-H", "db", "docker.push", "hitc/debian:13"];
+    live.run(&run).ok();
+    live.run(&[
+        "run",
+        "-H",
+        "db",
+        "docker.run",
+        "hitc/debian:13",
+        "name=sleeper",
+        "command=sleep 600",
+        "pull=never",
+    ])
+    .ok();
+    let ps = live.run(&["run", "-H", "db", "docker.ps"]).ok();
+    assert!(ps.stdout.contains("sleeper"), "{ps}");
+
+    live.run(&["-y", "run", "-H", "web", "-H", "db", "terminate"])
+        .ok();
+    assert!(live.run(&["nodes"]).ok().rows().is_empty());
+    assert_eq!(cloud.violations(), json!([]));
+}
+
+#[test]
+fn prices() {
+    let (cloud, live) = Cloud::digitalocean(Live::new(), false);
+    let run = live
+        .run(&[
+            "run",
+            "pricing",
+            "provider=digitalocean",
+            "filter=s-1",
+            "region=ams3",
+        ])
+        .ok();
+    assert_eq!(
+        run.stdout,
+        "size                memory  cores  disk  transfer  cost\n\
+         s-1vcpu-512mb-10gb  0.5     1      10    0.5       0.00595\n\
+         s-1vcpu-1gb         1       1      25    1         0.00893\n\
+         s-1vcpu-2gb         2       1      50    2         0.01786\n"
+    );
+    assert_eq!(run.stderr, "digitalocean: USD an hour\n");
+    // Less than its hours.
+    let month = [
+        "run",
+        "pricing",
+        "--month",
+        "sort=memory",
+        "filter=c-",
+        "provider=digitalocean",
+        "region=ams3",
+    ];
+    let run = live.run(&month).ok();
+    assert_eq!(
+        run.stdout,
+        "size  memory  cores  disk  transfer  cost\nc-2   4       2      25    4         42\n"
+    );
+    // Of all providers that have prices.
+    let run = live.run(&["run", "pricing", "filter=s-2"]).ok();
+    assert!(run.stdout.contains("s-2vcpu-4gb"), "{run}");
+    assert_eq!(cloud.violations(), json!([]));
+}
+
+/// Before anything is created.
+#[test]
+fn what_cannot_be_is_said() {
+    let (cloud, live) = Cloud::digitalocean(Live::new(), false);
+    let create = |options: &[&str]| {
+        let words = ["-y", "run", "create", "provider=digitalocean"];
+        live.run(&[&words[..], options].concat())
+    };
+    for (options, error) in [
+        (
+            vec!["name=x", "count=0"],
+            "error: count must be from 1 to 1000, not 0\n",
+        ),
+        (
+            vec!["name=x", "regoin=ams3"],
+            "error: provider `digitalocean`: there is no `regoin`\nhelp: did you mean `region`?\n",
+        ),
+        (
+            vec!["name=x", "size=s-1vcpu-1bg"],
+            "error: size: there is no `s-1vcpu-1bg`\nhelp: did you mean `s-1vcpu-1gb`?\n",
+        ),
+        (
+            vec!["name=x", "region=ams4"],
+            "error: region: there is no `ams4`\nhelp: did you mean `ams3`?\n",
+        ),
+        (
+            vec!["name=x", "size=c-2"],
+            "error: size: there is no `c-2` in the region `nyc3` at present\nhelp: it is in ams3\n",
+        ),
+        (
+            vec!["name=x", "image=ubuntu 24.05"],
+            "error: image: there is no `ubuntu-24-05-x64`\nhelp: did you mean `ubuntu-24-04-x64`?\n",
+        ),
+        (
+            vec!["name=a_b"],
+            "error: name: `a_b` is no name for a server\nhelp: use letters, digits and dashes, 50 at most\n",
+        ),
+    ] {
+        let run = create(&options);
+        assert_eq!(run.status, 2, "{run}");
+        let said = run
+            .stderr
+            .lines()
+            .filter(|line| line.starts_with("error") || line.starts_with("help"));
+        let said: String = said.flat_map(|line| [line, "\n"]).collect();
+        assert_eq!(said, error, "{options:?}: {run}");
+    }
+    assert!(!cloud.log().iter().any(|line| line.starts_with("POST")));
+    let live = live.env("DIGITALOCEAN_TOKEN", "");
+    let run = live.run(&["-y", "run", "create", "provider=digitalocean", "name=x"]);
+    assert_eq!(run.status, 2, "{run}");
+    assert!(run.stderr.contains("not configured") && run.stderr.contains("DIGITALOCEAN_TOKEN"));
+}
+
+/// Of another prefix, without our tag, protected; and more than a page has.
+#[test]
+fn what_is_ours() {
+    let (cloud, live) = Cloud::digitalocean(Live::new(), false);
+    let prefix = live.container("");
+    let name = |name: &str| format!("{prefix}{name}");
+    let mut droplets = vec![
+        json!([name("mine"), ["hitc"]]),
+        json!(["OTHER-web", ["hitc"]]),
+        json!([name("untagged"), []]),
+        json!([name("safe"), ["hitc", "hitc:protect"]]),
+    ];
+    for n in 0..450 {
+        droplets.push(json!([name(&format!("n-{n}")), ["hitc"]]));
+    }
+    cloud.post("/_droplets", &json!(droplets));
+    let rows = live.run(&["nodes"]).ok().rows();
+    assert_eq!(rows.len(), 452);
+    assert_eq!(rows.iter().filter(|row| row[1] == "mine").count(), 1);
+    assert!(
+        !rows
+            .iter()
+            .any(|row| row[1].contains("web") || row[1] == "untagged")
+    );
+    let run = live.run(&["-y", "run", "-H", "safe", "-H", "mine", "terminate"]);
+    assert_eq!(run.status, 2, "{run}");
+    assert!(
+        run.stderr
+            .contains("protected: safe; nothing was terminated"),
+        "{run}"
+    );
+    assert!(!cloud.log().iter().any(|line| line.starts_with("DELETE")));
+}

@@ -1,0 +1,343 @@
+//! EC2, by moto and through AWS's own library.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+};
+
+use crate::support::{
+    cloud::Cloud,
+    live::{Live, docker},
+};
+
+/// EC2, whose addresses lead to a local server, by `~/.ssh/config`.
+fn reachable() -> (Cloud, Live) {
+    let live = Live::new();
+    live.run(&["run", "create", "provider=local", "name=behind"])
+        .ok();
+    let ip = live.ip("behind");
+    fs::create_dir_all(live.home().join(".ssh")).unwrap();
+    fs::write(
+        live.home().join(".ssh/config"),
+        format!("Host 54.*\n HostName {ip}\n"),
+    )
+    .unwrap();
+    Cloud::ec2(live)
+}
+
+const CREATE: [&str; 4] = ["-y", "run", "create", "provider=ec2"];
+
+fn create(live: &Live, options: &[&str]) -> crate::support::Run {
+    live.run(&[&CREATE[..], options].concat())
+}
+
+/// The rows of EC2's servers.
+fn nodes(live: &Live) -> Vec<Vec<String>> {
+    let rows = live.run(&["nodes"]).ok().rows();
+    rows.into_iter().filter(|row| row[0] == "ec2").collect()
+}
+
+#[test]
+fn the_whole_way() {
+    let (cloud, live) = reachable();
+    let run = live.run(&["run", "create", "provider=ec2", "name=web"]);
+    assert!(
+        run.status == 2
+            && run
+                .stderr
+                .contains("1 server at ec2: 0.0104 USD an hour, 7.59 USD a month"),
+        "{run}"
+    );
+    assert!(nodes(&live).is_empty());
+    let run = create(&live, &["name=web", "disk=20", "placement=us-east-1b"]).ok();
+    assert!(
+        run.stderr.contains("to get in: hitc run -H web ssh"),
+        "{run}"
+    );
+    let rows = nodes(&live);
+    assert_eq!(
+        (&*rows[0][1], &*rows[0][2], &*rows[0][5]),
+        ("web", "t3.micro", "running")
+    );
+    // Debian's image lets `admin` in.
+    assert_eq!(
+        live.run(&["exec", "-H", "web", "--", "id -un"]).ok().stdout,
+        "admin\n"
+    );
+    assert_eq!(
+        cloud.boto(
+            "i = ec2.describe_instances()['Reservations'][0]['Instances'][0]\n\
+             tags = {t['Key']: t['Value'] for t in i['Tags']}\n\
+             print(i['ImageId'], i['MetadataOptions']['HttpTokens'], tags['hitc:state'], tags['hitc:image'], \
+             i['Placement']['AvailabilityZone'], i['KeyName'][:5], i['SecurityGroups'][0]['GroupName'])\n\
+             v = ec2.describe_volumes()['Volumes'][0]\n\
+             print(v['Size'], [t['Value'] for t in v['Tags'] if t['Key'] == 'hitc:state'])"
+        ),
+        "ami-0bbbbbbbbbbbbbbb1 required ready debian 13 us-east-1b hitc- hitc\n20 ['creating']"
+    );
+    let again = create(&live, &["name=web"]);
+    assert!(
+        again.status == 2 && again.stderr.contains("`web` already"),
+        "{again}"
+    );
+
+    live.run(&["run", "-H", "web", "rename", "shop"]).ok();
+    live.run(&["-y", "run", "-H", "shop", "resize", "size=t3.small"])
+        .ok();
+    let rows = nodes(&live);
+    assert_eq!(
+        (&*rows[0][1], &*rows[0][2], &*rows[0][5]),
+        ("shop", "t3.small", "running")
+    );
+
+    // It counts as back when it has begun anew.
+    let mut reboot = live.spawn(&["-y", "run", "-H", "shop", "reboot"]);
+    let mut said = BufReader::new(reboot.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("reboot: done") {
+        line.clear();
+        assert_ne!(said.read_line(&mut line).unwrap(), 0);
+    }
+    assert!(reboot.try_wait().unwrap().is_none());
+    docker(&["restart", "-t", "2", &live.container("behind")]);
+    assert!(reboot.wait().unwrap().success());
+
+    live.run(&["-y", "run", "-H", "shop", "terminate"]).ok();
+    assert!(nodes(&live).is_empty());
+    create(&live, &["name=safe", "protect=true"]).ok();
+    let run = live.run(&["-y", "run", "-H", "safe", "terminate"]);
+    assert!(
+        run.status == 2 && run.stderr.contains("protected: safe"),
+        "{run}"
+    );
+}
+
+/// A program that died left it half made.
+#[test]
+fn one_that_is_half_made_is_finished() {
+    let (cloud, live) = reachable();
+    let prefix = live.container("");
+    let make = |state: &str| {
+        cloud.boto(&format!(
+            "k = ec2.describe_key_pairs()['KeyPairs']\n\
+             ec2.run_instances(ImageId='ami-0bbbbbbbbbbbbbbb1', InstanceType='t3.micro', MinCount=1, MaxCount=1, \
+             TagSpecifications=[{{'ResourceType': 'instance', 'Tags': [\
+             {{'Key': 'Name', 'Value': '{prefix}web-{state}'}}, {{'Key': 'hitc:prefix', 'Value': '{prefix}'}}, \
+             {{'Key': 'hitc:state', 'Value': '{state}'}}, {{'Key': 'hitc:user', 'Value': 'root'}}]}}])"
+        ))
+    };
+    for (state, shown) in [("creating", "unfinished"), ("failed", "failed")] {
+        make(state);
+        let name = format!("web-{state}");
+        let row = |live: &Live| nodes(live).into_iter().find(|row| row[1] == name).unwrap();
+        assert_eq!(row(&live)[5], shown);
+        // Who wants to know why gets in.
+        assert_eq!(
+            live.run(&["exec", "-H", &name, "--", "echo in"])
+                .ok()
+                .stdout,
+            "in\n"
+        );
+        create(&live, &[&format!("name={name}")]).ok();
+        assert_eq!(row(&live)[5], "running");
+    }
+    assert_eq!(nodes(&live).len(), 2);
+}
+
+#[test]
+fn twelve_hundred() {
+    let (cloud, live) = Cloud::ec2(Live::new());
+    let prefix = live.container("");
+    cloud.boto(&format!(
+        "ec2.run_instances(ImageId='ami-0bbbbbbbbbbbbbbb1', InstanceType='t3.micro', MinCount=1200, MaxCount=1200, \
+         TagSpecifications=[{{'ResourceType': 'instance', 'Tags': [{{'Key': 'hitc:prefix', 'Value': '{prefix}'}}]}}])\n\
+         all = [i['InstanceId'] for p in ec2.get_paginator('describe_instances').paginate() \
+         for r in p['Reservations'] for i in r['Instances']]\n\
+         for n, i in enumerate(all):\n\
+         \x20ec2.create_tags(Resources=[i], Tags=[{{'Key': 'Name', 'Value': f'{prefix}n-{{n}}'}}])\n\
+         ec2.run_instances(ImageId='ami-0bbbbbbbbbbbbbbb1', InstanceType='t3.micro', MinCount=1, MaxCount=1, \
+         TagSpecifications=[{{'ResourceType': 'instance', 'Tags': [{{'Key': 'hitc:prefix', 'Value': 'OTHER-'}}, \
+         {{'Key': 'Name', 'Value': 'OTHER-web'}}]}}])"
+    ));
+    let rows = nodes(&live);
+    assert_eq!(rows.len(), 1200);
+    assert_eq!((&*rows[0][1], &*rows[1199][1]), ("n-0", "n-1199"));
+}
+
+#[test]
+fn images_prices_and_spot() {
+    let (cloud, live) = Cloud::ec2(Live::new());
+    let images = live.run(&["run", "ec2.images"]).ok();
+    let words = images
+        .stdout
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let newest: Vec<_> = words
+        .filter(|words| words[..3] == ["ubuntu", "24.04", "x86_64"])
+        .collect();
+    assert_eq!(newest.len(), 1, "{images}");
+    assert_eq!(newest[0][3], "ami-0aaaaaaaaaaaaaaa2", "{images}");
+
+    let run = live
+        .run(&["run", "pricing", "provider=ec2", "filter=t3.", "sort=cost"])
+        .ok();
+    let lines: Vec<&str> = run.stdout.lines().collect();
+    assert_eq!(
+        lines[0].split_whitespace().collect::<Vec<_>>(),
+        [
+            "size", "memory", "cores", "storage", "gpu", "recent", "median", "stddev", "max",
+            "cost"
+        ]
+    );
+    assert!(lines[1].starts_with("t3.micro"), "{run}");
+    assert!(
+        lines[1].contains("1 ") && lines[1].ends_with("0.0104"),
+        "{run}"
+    );
+    assert!(
+        lines[2].starts_with("t3.small") && lines[2].ends_with("0.0208"),
+        "{run}"
+    );
+
+    let run = create(&live, &["name=x", "bid=0.000001"]);
+    assert_eq!(run.status, 2, "{run}");
+    assert!(
+        run.stderr.contains(
+            "bid: 0.000001 is too low for t3.micro: the price is 0.00001 USD an hour in us-east-1"
+        ),
+        "{run}"
+    );
+    let id = cloud.boto(
+        "print(ec2.request_spot_instances(SpotPrice='0.01', InstanceCount=1, LaunchSpecification={\
+         'ImageId': 'ami-0bbbbbbbbbbbbbbb1', 'InstanceType': 't3.micro'})\
+         ['SpotInstanceRequests'][0]['SpotInstanceRequestId'])",
+    );
+    let run = live.run(&["run", "ec2.spot_requests"]).ok();
+    assert!(run.stdout.contains(&id), "{run}");
+    live.run(&["run", "ec2.cancel_spot_request", &id]).ok();
+    let run = live.run(&["run", "ec2.spot_requests"]).ok();
+    assert!(
+        !run.stdout.contains(&id) || run.stdout.contains("cancel"),
+        "{run}"
+    );
+}
+
+/// Before anything is created.
+#[test]
+fn what_cannot_be_is_said() {
+    let (cloud, live) = Cloud::ec2(Live::new());
+    for (options, error, help) in [
+        (
+            &["size=t3.mirco"][..],
+            "size: there is no `t3.mirco`",
+            "did you mean `t3.micro`?",
+        ),
+        (
+            &["placement=us-east-1x"],
+            "placement: there is no `us-east-1x`",
+            "did you mean `us-east-1a`?",
+        ),
+        (
+            &["image=ubuntu 24.05"],
+            "image: there is no `ubuntu 24.05`",
+            "did you mean `ubuntu 24.04`?",
+        ),
+        (
+            &["image=ami-0000"],
+            "image: there is no `ami-0000`",
+            "is it of this region?",
+        ),
+        (
+            &["security_group=web"],
+            "security_group: there is no `web`",
+            "is it of this region?",
+        ),
+        (
+            &["key_pair=mine"],
+            "key pair: there is no `mine`",
+            "is it of this region?",
+        ),
+        (
+            &["bid=-1"],
+            "bid must be a price an hour in USD, not `-1`",
+            "such as 0.02",
+        ),
+        (
+            &["siez=x"],
+            "provider `ec2`: there is no `siez`",
+            "did you mean `size`?",
+        ),
+    ] {
+        let run = create(&live, &[&["name=x"], options].concat());
+        assert_eq!(run.status, 2, "{options:?}: {run}");
+        assert!(
+            run.stderr.contains(error) && run.stderr.contains(help),
+            "{options:?}: {run}"
+        );
+    }
+    assert_eq!(
+        cloud.boto("print(len(ec2.describe_instances()['Reservations']))"),
+        "0"
+    );
+    let live = live.env("AWS_REGION", "");
+    let run = create(&live, &["name=x"]);
+    assert!(
+        run.status == 2 && run.stderr.contains("there is no region"),
+        "{run}"
+    );
+    let live = live.env("AWS_ACCESS_KEY_ID", "");
+    let run = create(&live, &["name=x"]);
+    assert!(
+        run.status == 2 && run.stderr.contains("set AWS_ACCESS_KEY_ID and"),
+        "{run}"
+    );
+}
+
+/// A disk is made, attached and mounted, and its file system is made only once.
+#[test]
+fn a_disk() {
+    let (cloud, live) = reachable();
+    create(&live, &["name=db"]).ok();
+    let task = |words: &[&str]| live.run(&[&["run", "-H", "db"], words].concat());
+    let missing = task(&["ec2.mount_volume", "data", "/srv/data"]);
+    assert!(
+        missing.status == 2 && missing.stderr.contains("hitc run ec2.create_volume data"),
+        "{missing}"
+    );
+    let made = task(&["ec2.create_volume", "data", "size=30"]).ok();
+    let id = made.stdout.split_whitespace().last().unwrap();
+    // Once is enough.
+    assert_eq!(
+        task(&["ec2.create_volume", "data"]).ok().stdout,
+        made.stdout
+    );
+    assert_eq!(
+        cloud.boto(
+            "v = [v for v in ec2.describe_volumes()['Volumes'] if v['Size'] == 30]\n\
+             print(len(v), v[0]['Encrypted'], v[0]['AvailabilityZone'])"
+        ),
+        "1 True us-east-1a"
+    );
+    // What the kernel of a real instance would show.
+    let number = 64 + std::process::id() % 1000;
+    let device = format!("/dev/loop{number}");
+    let serial = id.replace('-', "");
+    let behind = live.container("behind");
+    let inside = |line: &str| docker(&["exec", &behind, "sh", "-c", line]);
+    inside(&format!(
+        "(apt-get update -qq && apt-get install -qqy e2fsprogs) >/dev/null 2>&1
+         truncate -s 40M /disk && mknod {device} b 7 {number} && losetup {device} /disk
+         mkdir -p /dev/disk/by-id
+         ln -s {device} /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{serial}"
+    ));
+    let mount = ["ec2.mount_volume", "data", "/srv/my data"];
+    let first = task(&mount);
+    let kept =
+        inside("echo kept >'/srv/my data/file'; mountpoint -q '/srv/my data' && echo mounted");
+    let second = task(&mount);
+    let read = inside("cat '/srv/my data/file'; grep -c ^UUID= /etc/fstab");
+    inside(&format!("umount '/srv/my data'; losetup -d {device}"));
+    first.ok();
+    second.ok();
+    assert_eq!((kept.as_str(), read.as_str()), ("mounted", "kept\n1"));
+}

@@ -1,0 +1,188 @@
+//! Clouds of our own, to test against: see `tests/clouds/cloud.py`.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    sync::Once,
+};
+
+use serde_json::Value as Json;
+
+use super::{
+    live::{Live, docker},
+    sources,
+};
+
+/// A cloud that ends with the test.
+pub struct Cloud {
+    child: Child,
+    /// Its address.
+    pub url: String,
+    machines: Option<String>,
+}
+
+/// Where what the clouds are made of is installed.
+fn tools() -> PathBuf {
+    static READY: Once = Once::new();
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("clouds");
+    READY.call_once(|| {
+        let done = Command::new("sh")
+            .arg(sources().join("tests/clouds/setup.sh"))
+            .arg(&folder)
+            .status()
+            .unwrap();
+        assert!(done.success());
+    });
+    folder
+}
+
+impl Cloud {
+    /// Starts the cloud of this name; with `live`, its servers are real ones.
+    pub fn start(name: &str, live: Option<&Live>, environment: &[(&str, &str)]) -> Self {
+        let machines = live.map(|live| live.container("C-"));
+        let mut command = Command::new(tools().join("bin/python"));
+        command
+            .arg(sources().join(format!("tests/clouds/{name}.py")))
+            .envs(environment.iter().copied())
+            .env("HITC_TEST_PROGRAM", env!("CARGO_BIN_EXE_hitc"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        if let (Some(live), Some(machines)) = (live, &machines) {
+            let home = live.home().join("cloud");
+            std::fs::create_dir_all(&home).unwrap();
+            command
+                .env("HITC_TEST_MACHINES", machines)
+                .env("HOME", &home)
+                .current_dir(home);
+        }
+        let mut child = command.spawn().unwrap();
+        let mut url = String::new();
+        let mut said = BufReader::new(child.stdout.take().unwrap());
+        said.read_line(&mut url).unwrap();
+        Cloud {
+            child,
+            url: url.trim().to_owned(),
+            machines,
+        }
+    }
+
+    /// DigitalOcean, whose contract is held where it is there; and a project that uses it.
+    pub fn digitalocean(live: Live, machines: bool) -> (Self, Live) {
+        let contract = sources().join("../shared/contracts/digitalocean-openapi.yaml");
+        let contract = contract.to_string_lossy();
+        let mut environment = Vec::new();
+        if std::path::Path::new(&*contract).exists() {
+            environment.push(("DIGITALOCEAN_CONTRACT", &*contract));
+        } else {
+            // Said where nothing else can be: a test has no other way.
+            std::io::stderr()
+                .write_all(b"DigitalOcean's contract is not there: exchanges are not checked\n")
+                .unwrap();
+        }
+        let cloud = Cloud::start("digitalocean", machines.then_some(&live), &environment);
+        let live = live
+            .env("DIGITALOCEAN_TOKEN", "test-token")
+            .env("DIGITALOCEAN_API_URL", &cloud.url);
+        (cloud, live)
+    }
+
+    /// EC2 by moto; and a project that uses it, in the region `us-east-1`.
+    pub fn ec2(live: Live) -> (Self, Live) {
+        let images = sources().join("tests/clouds/images.json");
+        let images = images.to_string_lossy();
+        let environment = [
+            ("MOTO_AMIS_PATH", &*images),
+            ("MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION", "true"),
+            ("MOTO_ENABLE_AMI_VALIDATION", "true"),
+            ("MOTO_ENABLE_KEYPAIR_VALIDATION", "true"),
+        ];
+        let mut cloud = Cloud::start("amazon", None, &environment);
+        let (ec2, prices) = cloud.url.split_once(' ').unwrap();
+        let live = live
+            .env("AWS_ENDPOINT_URL", ec2)
+            .env("AWS_ENDPOINT_URL_PRICING", prices)
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_REGION", "us-east-1");
+        cloud.url = ec2.to_owned();
+        (cloud, live)
+    }
+
+    /// Runs Python with a client of EC2, `ec2`, and gives what it prints.
+    pub fn boto(&self, script: &str) -> String {
+        let script = format!(
+            "import boto3\nec2 = boto3.client('ec2', region_name='us-east-1', endpoint_url='{}', \
+             aws_access_key_id='test', aws_secret_access_key='test')\n{script}",
+            self.url
+        );
+        let done = Command::new(tools().join("bin/python"))
+            .args(["-c", &script])
+            .output()
+            .unwrap();
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+        String::from_utf8(done.stdout).unwrap().trim().to_owned()
+    }
+
+    /// What goes wrong from now on.
+    pub fn faults(&self, faults: &Json) {
+        self.post("/_faults", faults);
+    }
+
+    /// All requests so far, as `METHOD PATH`.
+    pub fn log(&self) -> Vec<String> {
+        let log = self.get("/_log");
+        let line = |entry: &Json| {
+            let text = |key: &str| entry[key].as_str().unwrap().to_owned();
+            format!("{} {}", text("method"), text("path"))
+        };
+        log.as_array().unwrap().iter().map(line).collect()
+    }
+
+    /// What does not fit the contract.
+    pub fn violations(&self) -> Json {
+        self.get("/_violations")
+    }
+
+    pub fn get(&self, path: &str) -> Json {
+        self.ask("GET", path, "")
+    }
+
+    pub fn post(&self, path: &str, body: &Json) -> Json {
+        self.ask("POST", path, &body.to_string())
+    }
+
+    fn ask(&self, method: &str, path: &str, body: &str) -> Json {
+        let address = self.url.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(address).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.0\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        serde_json::from_str(body).unwrap()
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(prefix) = &self.machines {
+            let filter = format!("label=hitc.server.prefix={prefix}");
+            for id in docker(&["ps", "-aq", "--filter", &filter]).split_whitespace() {
+                docker(&["rm", "-fv", id]);
+            }
+        }
+    }
+}
