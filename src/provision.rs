@@ -49,14 +49,11 @@ pub async fn bring_up(
     session.recent.flush();
     match ready {
         Ok(node) => Ok(node),
-        Err(error) if error.kind == Kind::Interrupted => Err(error),
-        Err(error) => {
-            // That it failed is more important than that this could not be noted.
-            if let Err(unnoted) = provider.settle(&node, false).await {
-                session.events.warn(unnoted.to_string());
-            }
-            Err(left_behind(error, &node))
-        }
+        Err(error) => match provider.settle(&node, false).await {
+            Ok(()) => Err(left_behind(error, &node)),
+            // Probably it is gone; why it failed is more important.
+            Err(unnoted) => Err(error.note(unnoted.to_string())),
+        },
     }
 }
 
@@ -78,7 +75,7 @@ async fn wait(
     let is_new = node.state != NodeState::Running;
     let mut node = if is_new || node.ip.is_empty() {
         activity.update("waiting until it runs");
-        running(session, provider, &node.name).await?
+        running(session, provider, &node).await?
     } else {
         node
     };
@@ -96,25 +93,30 @@ async fn wait(
 async fn running(
     session: &Session,
     provider: &dyn Provider,
-    name: &str,
+    ordered: &Node,
 ) -> Result<Node, Diagnostic> {
+    let name = &ordered.name;
     let (end, mut pause) = (Instant::now() + START_TIMEOUT, LOOK);
     let (mut since, mut was_seen) = (Instant::now(), false);
     loop {
         let nodes = session.looks.since(since, provider).await?;
-        let found = nodes.iter().find(|node| node.name == name);
+        let found = nodes.iter().find(|node| node.name == *name);
         let state = match found {
             Some(node) if node.state.is_up() && !node.ip.is_empty() => return Ok(node.clone()),
             Some(node) => {
                 was_seen = true;
                 node.state.to_string()
             }
-            None if was_seen => {
-                let text = format!("server `{name}`: {} has ended it again", provider.name());
-                return Err(Diagnostic::new(Kind::Failed, text));
+            None => {
+                // It may take a moment until it is listed.
+                let why = provider.why_gone(ordered).await;
+                if was_seen || why.is_some() {
+                    let text = format!("server `{name}`: {} has ended it again", provider.name());
+                    let error = Diagnostic::new(Kind::Failed, text);
+                    return Err(why.into_iter().fold(error, Diagnostic::note));
+                }
+                "not listed".to_owned()
             }
-            // It may take a moment until it is listed.
-            None => "not listed".to_owned(),
         };
         if Instant::now() > end {
             let text = format!(

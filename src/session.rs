@@ -186,10 +186,19 @@ impl Session {
     pub async fn nodes(&self) -> Vec<Node> {
         self.recent.flush();
         let (nodes, errors) = self.list().await;
-        for error in errors {
-            self.events.warn(error.to_string());
-        }
+        self.warn(errors);
         nodes
+    }
+
+    /// What providers could not do, where the others did.
+    pub fn warn(&self, errors: impl IntoIterator<Item = provider::Error>) {
+        for error in errors {
+            let Diagnostic { message, help, .. } = error.into();
+            let help = help
+                .map(|help| format!("\n  help: {help}"))
+                .unwrap_or_default();
+            self.events.warn(format!("{message}{help}"));
+        }
     }
 
     /// The servers of a selection. Where it is not sure which they are, because a provider did
@@ -209,9 +218,7 @@ impl Session {
         }
         let certain = readonly || selection.is_exact();
         if errors.is_empty() || certain && selected.is_ok() {
-            for error in errors {
-                self.events.warn(error.to_string());
-            }
+            self.warn(errors);
             return Ok(selected?);
         }
         let errors = errors.into_iter().map(Diagnostic::from);

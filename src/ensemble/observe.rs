@@ -99,7 +99,7 @@ pub async fn observe(session: &Session, manifest: &Manifest) -> Result<Observed,
             Ok(found) => nodes.extend(found),
             Err(error) if is_needed => errors.push(Diagnostic::from(error)),
             Err(Error::NotConfigured { .. }) => {}
-            Err(error) => session.events.warn(error.to_string()),
+            Err(error) => session.warn([error]),
         }
     }
     if !errors.is_empty() {

@@ -99,6 +99,11 @@ pub trait Provider: Send + Sync {
         Ok(())
     }
 
+    /// Why a server that was ordered is not there, if the provider says so.
+    async fn why_gone(&self, _node: &Node) -> Option<String> {
+        None
+    }
+
     /// Ends a server for good. One that is gone already is fine.
     async fn terminate(&self, node: &Node) -> Result<(), Error>;
 

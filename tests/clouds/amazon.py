@@ -1,14 +1,18 @@
 """EC2 by moto, an independent implementation of AWS's API, and AWS's price list.
 
-Prints two addresses: EC2's and the price list's. `HITC_TEST_IMAGES=FILE` names moto's list of images.
+Prints two addresses: EC2's and the price list's.
 """
 
+import http.client
 import json
 import logging
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs
 
+import boto3
+from cloud import Cloud, serve
 from moto.server import ThreadedMotoServer
 
 # Prices an hour, in USD.
@@ -64,13 +68,41 @@ class PriceList(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
+class Ec2(Cloud):
+    """In front of moto, so that things can go wrong: the path of a fault is the action, `RunInstances`."""
+
+    def __init__(self, moto, prices):
+        super().__init__()
+        self.moto = moto
+        self.prices = prices
+
+    def shift(self):
+        ec2 = boto3.client(
+            "ec2",
+            region_name="us-east-1",
+            endpoint_url="http://%s:%s" % self.moto,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+        pages = ec2.get_paginator("describe_instances").paginate()
+        all = [i["InstanceId"] for page in pages for r in page["Reservations"] for i in r["Instances"]]
+        ec2.terminate_instances(InstanceIds=all)
+
+    def name_of(self, path, text):
+        return parse_qs(text.decode()).get("Action", [path])[0]
+
+    def pass_on(self, method, path, text, headers):
+        connection = http.client.HTTPConnection(*self.moto)
+        connection.request(method, path, text, dict(headers))
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+
 if __name__ == "__main__":
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    ec2 = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    ec2.start()
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
     prices = ThreadingHTTPServer(("127.0.0.1", 0), PriceList)
     threading.Thread(target=prices.serve_forever, daemon=True).start()
-    host, port = ec2.get_host_and_port()
-    print(f"http://{host}:{port} http://127.0.0.1:{prices.server_address[1]}", flush=True)
-    sys.stdin.read()
-    ec2.stop()
+    serve(Ec2(moto.get_host_and_port(), f"http://127.0.0.1:{prices.server_address[1]}"))
+    moto.stop()

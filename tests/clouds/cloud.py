@@ -5,14 +5,16 @@ A cloud is started with `python NAME.py`, prints its address, and ends when its 
 provider, made by the program in `HITC_TEST_PROGRAM`. Without it the addresses lead nowhere.
 
 `POST /_faults` with a list says what goes wrong from now on, one entry a time:
-`{"method", "path" (a regular expression), "times", "kind", "status", "headers", "body", "after"}`;
+`{"method", "path" (a regular expression), "skip", "times", "kind", "status", "headers", "body", "after"}`;
 `kind` is `answer`, `cut`, `hang` or `garbage`; with `after`, the request is done before it goes wrong.
+`shift` answers rightly, and then something that was listed is gone.
 `GET /_log` lists the requests so far.
 """
 
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import threading
@@ -112,12 +114,19 @@ class Cloud:
     def not_found(self):
         raise NotImplementedError
 
+    def name_of(self, path, text):
+        """By what a request is known to faults and the log."""
+        return path
+
     def fault(self, method, path):
         """The fault that this request meets, if there is one."""
         with self.lock:
             for fault in self.faults:
                 wanted = fault.get("method", method) == method
                 if wanted and re.fullmatch(fault["path"], path) and fault.get("times", 1) > 0:
+                    if fault.get("skip", 0) > 0:
+                        fault["skip"] -= 1
+                        return None
                     fault["times"] = fault.get("times", 1) - 1
                     return fault
         return None
@@ -171,24 +180,25 @@ def serve(cloud):
             query = {name: values[0] for name, values in parse_qs(parts.query).items()}
             length = int(self.headers.get("Content-Length") or 0)
             text = self.rfile.read(length)
-            body = json.loads(text) if text else None
             method = self.command
             if parts.path.startswith("/_"):
-                return self.send(*cloud.control(method, parts.path, body))
+                return self.send(*cloud.control(method, parts.path, json.loads(text) if text else None))
+            name = cloud.name_of(parts.path, text)
             with cloud.lock:
-                cloud.log.append({"method": method, "path": self.path, "body": body, "time": time.time()})
-            token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-            fault = cloud.fault(method, parts.path)
+                cloud.log.append({"method": method, "path": self.path if name == parts.path else name})
+            fault = cloud.fault(method, name)
             done = None
-            if fault is None or fault.get("after"):
-                done = cloud.answer(method, parts.path, query, body, token)
-                self.check(method, text, done)
+            if fault is None or fault.get("after") or fault.get("kind") == "shift":
+                done = self.done(method, parts.path, query, text)
             if fault is None:
                 return self.send(*done)
             kind = fault.get("kind", "answer")
             if kind == "cut":
                 self.close_connection = True
-                self.connection.close()
+                self.connection.shutdown(socket.SHUT_RDWR)
+            elif kind == "shift":
+                self.send(*done)
+                cloud.shift()
             elif kind == "hang":
                 time.sleep(600)
             elif kind == "garbage":
@@ -198,6 +208,15 @@ def serve(cloud):
 
         do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one
 
+        def done(self, method, path, query, text):
+            """What comes of a request."""
+            if hasattr(cloud, "pass_on"):
+                return cloud.pass_on(method, self.path, text, self.headers)
+            token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+            done = cloud.answer(method, path, query, json.loads(text) if text else None, token)
+            self.check(method, text, done)
+            return done
+
         def check(self, method, text, done):
             """What is not as the contract has it is answered with an error that nobody expects."""
             checker = getattr(cloud, "contract", None)
@@ -205,13 +224,16 @@ def serve(cloud):
                 checker.check(method, self.path, text, done)
 
         def send(self, status, body, headers={}):
-            self.send_text(status, "" if body is None else json.dumps(body), headers)
+            if not isinstance(body, (str, bytes)):
+                body = "" if body is None else json.dumps(body)
+            self.send_text(status, body, headers)
 
         def send_text(self, status, text, headers={}):
-            data = text.encode()
+            data = text.encode() if isinstance(text, str) else text
             self.send_response(status)
             if data:
-                self.send_header("Content-Type", "application/json")
+                kind = "text/xml" if data.startswith(b"<") else "application/json"
+                self.send_header("Content-Type", kind)
             for name, value in headers.items():
                 self.send_header(name, value)
             if status != 204:
@@ -229,6 +251,8 @@ def serve(cloud):
                 super().handle_error(request, address)
 
     server = Server(("127.0.0.1", 0), Handler)
-    print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)
+    # Further addresses that belong to it.
+    further = f" {cloud.prices}" if hasattr(cloud, "prices") else ""
+    print(f"http://127.0.0.1:{server.server_address[1]}{further}", flush=True)
     later(server.serve_forever)
     sys.stdin.read()

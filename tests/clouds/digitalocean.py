@@ -125,6 +125,10 @@ class DigitalOcean(Cloud):
             return 200, {}
         return super().control(method, path, body)
 
+    def shift(self):
+        with self.lock:
+            self.droplets.pop(min(self.droplets, default=None), None)
+
     def unauthorized(self):
         return 401, {"id": "unauthorized", "message": "Unable to authenticate you"}
 

@@ -1,29 +1,11 @@
 //! EC2, by moto and through AWS's own library.
 
-use std::{
-    fs,
-    io::{BufRead, BufReader},
-};
+use std::io::{BufRead, BufReader};
 
 use crate::support::{
     cloud::Cloud,
     live::{Live, docker},
 };
-
-/// EC2, whose addresses lead to a local server, by `~/.ssh/config`.
-fn reachable() -> (Cloud, Live) {
-    let live = Live::new();
-    live.run(&["run", "create", "provider=local", "name=behind"])
-        .ok();
-    let ip = live.ip("behind");
-    fs::create_dir_all(live.home().join(".ssh")).unwrap();
-    fs::write(
-        live.home().join(".ssh/config"),
-        format!("Host 54.*\n HostName {ip}\n"),
-    )
-    .unwrap();
-    Cloud::ec2(live)
-}
 
 const CREATE: [&str; 4] = ["-y", "run", "create", "provider=ec2"];
 
@@ -39,7 +21,7 @@ fn nodes(live: &Live) -> Vec<Vec<String>> {
 
 #[test]
 fn the_whole_way() {
-    let (cloud, live) = reachable();
+    let (cloud, live) = Cloud::reachable_ec2();
     let run = live.run(&["run", "create", "provider=ec2", "name=web"]);
     assert!(
         run.status == 2
@@ -115,7 +97,7 @@ fn the_whole_way() {
 /// A program that died left it half made.
 #[test]
 fn one_that_is_half_made_is_finished() {
-    let (cloud, live) = reachable();
+    let (cloud, live) = Cloud::reachable_ec2();
     let prefix = live.container("");
     let make = |state: &str| {
         cloud.boto(&format!(
@@ -296,7 +278,7 @@ fn what_cannot_be_is_said() {
 /// A disk is made, attached and mounted, and its file system is made only once.
 #[test]
 fn a_disk() {
-    let (cloud, live) = reachable();
+    let (cloud, live) = Cloud::reachable_ec2();
     create(&live, &["name=db"]).ok();
     let task = |words: &[&str]| live.run(&[&["run", "-H", "db"], words].concat());
     let missing = task(&["ec2.mount_volume", "data", "/srv/data"]);

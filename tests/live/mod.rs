@@ -8,6 +8,7 @@ mod digitalocean;
 mod ec2;
 mod ensembles;
 mod examples;
+mod faults;
 mod interruptions;
 mod keys;
 mod reaching;

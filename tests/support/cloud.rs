@@ -1,6 +1,7 @@
 //! Clouds of our own, to test against: see `tests/clouds/cloud.py`.
 
 use std::{
+    fs,
     io::{BufRead, BufReader, Read, Write},
     net::TcpStream,
     path::PathBuf,
@@ -46,12 +47,13 @@ impl Cloud {
         command
             .arg(sources().join(format!("tests/clouds/{name}.py")))
             .envs(environment.iter().copied())
+            .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("HITC_TEST_PROGRAM", env!("CARGO_BIN_EXE_hitc"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped());
         if let (Some(live), Some(machines)) = (live, &machines) {
             let home = live.home().join("cloud");
-            std::fs::create_dir_all(&home).unwrap();
+            fs::create_dir_all(&home).unwrap();
             command
                 .env("HITC_TEST_MACHINES", machines)
                 .env("HOME", &home)
@@ -108,6 +110,18 @@ impl Cloud {
             .env("AWS_REGION", "us-east-1");
         cloud.url = ec2.to_owned();
         (cloud, live)
+    }
+
+    /// The same, and its addresses lead to a local server, by `~/.ssh/config`.
+    pub fn reachable_ec2() -> (Self, Live) {
+        let live = Live::new();
+        live.run(&["run", "create", "provider=local", "name=behind"])
+            .ok();
+        let ip = live.ip("behind");
+        fs::create_dir_all(live.home().join(".ssh")).unwrap();
+        let config = format!("Host 54.*\n HostName {ip}\n");
+        fs::write(live.home().join(".ssh/config"), config).unwrap();
+        Cloud::ec2(live)
     }
 
     /// Runs Python with a client of EC2, `ec2`, and gives what it prints.
@@ -181,7 +195,9 @@ impl Drop for Cloud {
         if let Some(prefix) = &self.machines {
             let filter = format!("label=hitc.server.prefix={prefix}");
             for id in docker(&["ps", "-aq", "--filter", &filter]).split_whitespace() {
-                docker(&["rm", "-fv", id]);
+                // The cloud may be at it already.
+                let removed = Command::new("docker").args(["rm", "-fv", id]).output();
+                removed.unwrap();
             }
         }
     }

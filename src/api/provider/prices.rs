@@ -56,7 +56,7 @@ async fn all_prices(session: &Session) -> Vec<(String, Prices)> {
         match answer {
             Ok(prices) => lists.push(prices),
             Err(provider::Error::NotConfigured { .. } | provider::Error::Unsupported { .. }) => {}
-            Err(error) => session.events.warn(error.to_string()),
+            Err(error) => session.warn([error]),
         }
     }
     lists

@@ -24,7 +24,7 @@ use crate::{
 const TRY_TIMEOUT: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_mins(3);
 /// How often a request is sent at most.
-const TRIES: u32 = 5;
+pub(super) const TRIES: u32 = 5;
 
 /// Where credentials may come from (<https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>).
 const VARIABLES: [&str; 6] = [
@@ -111,9 +111,13 @@ where
     SdkError<E>: RequestId,
 {
     let code = error.code().map(str::to_owned);
-    let cause = match error.message() {
-        Some(message) => message.to_owned(),
-        None => bottom(error),
+    let status = error
+        .raw_response()
+        .map(|response| response.status().as_u16());
+    let cause = match (error.message(), status) {
+        (Some(message), _) => message.to_owned(),
+        (None, Some(status)) if code.is_none() && status >= 300 => format!("status {status}"),
+        (None, _) => bottom(error),
     };
     let expired = [
         "RequestExpired",
@@ -154,6 +158,12 @@ fn bottom(error: &(dyn std::error::Error + 'static)) -> String {
         root = source;
     }
     plain(root)
+}
+
+/// Whether there was an answer that goes well and cannot be read.
+pub(super) fn is_garbled<E>(error: &SdkError<E>) -> bool {
+    let response = error.raw_response();
+    response.is_some_and(|response| response.status().is_success())
 }
 
 /// The code of an error, such as `InvalidInstanceID.NotFound`.

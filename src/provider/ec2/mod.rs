@@ -19,11 +19,13 @@ use async_trait::async_trait;
 use aws_config::SdkConfig;
 use aws_sdk_ec2::{
     Client,
+    error::SdkError,
+    operation::describe_instances::DescribeInstancesError,
     types::{
         AttributeValue, Filter, Instance, InstanceStateName, InstanceType, InstanceTypeInfo, Tag,
     },
 };
-use client::{client, code, explain, settings};
+use client::{TRIES, client, code, explain, is_garbled, settings};
 use jiff::Timestamp;
 use options::Options;
 use order::Order;
@@ -99,11 +101,24 @@ impl Ec2 {
 
     /// The instances that these filters let through, without those that were ended.
     async fn instances(&self, filters: Vec<Filter>) -> Result<Vec<Instance>, Error> {
-        let fail = |error| explain("listing instances", &error);
+        let client = self.client().await?;
+        let mut tried = 1;
+        loop {
+            match Ec2::instances_once(&client, filters.clone()).await {
+                // An answer that cannot be read, which the library does not ask for again.
+                Err(error) if is_garbled(&error) && tried < TRIES => tried += 1,
+                Err(error) => return Err(explain("listing instances", &error)),
+                Ok(instances) => return Ok(instances),
+            }
+        }
+    }
+
+    async fn instances_once(
+        client: &Client,
+        filters: Vec<Filter>,
+    ) -> Result<Vec<Instance>, SdkError<DescribeInstancesError>> {
         let alive = ["pending", "running", "stopping", "stopped"].map(str::to_owned);
-        let mut pages = self
-            .client()
-            .await?
+        let mut pages = client
             .describe_instances()
             .set_filters(Some(filters))
             .filters(
@@ -117,7 +132,7 @@ impl Ec2 {
             .send();
         let mut instances = Vec::new();
         while let Some(page) = pages.next().await {
-            for reservation in page.map_err(fail)?.reservations.unwrap_or_default() {
+            for reservation in page?.reservations.unwrap_or_default() {
                 instances.extend(reservation.instances.unwrap_or_default());
             }
         }
@@ -319,6 +334,24 @@ impl Provider for Ec2 {
     async fn settle(&self, node: &Node, is_ready: bool) -> Result<(), Error> {
         let state = if is_ready { "ready" } else { "failed" };
         self.set_tag(&node.id, TAG_STATE, state).await
+    }
+
+    async fn why_gone(&self, node: &Node) -> Option<String> {
+        let client = self.client().await.ok()?;
+        let answer = client
+            .describe_instances()
+            .instance_ids(&node.id)
+            .send()
+            .await;
+        let reservations = answer.ok()?.reservations.unwrap_or_default();
+        let instance = reservations.first()?.instances().first()?.clone();
+        match instance.state()?.name()? {
+            InstanceStateName::Terminated | InstanceStateName::ShuttingDown => {
+                let reason = instance.state_reason().and_then(|reason| reason.message());
+                Some(reason.unwrap_or("EC2 does not say why").to_owned())
+            }
+            _ => None,
+        }
     }
 
     async fn terminate(&self, node: &Node) -> Result<(), Error> {

@@ -1,10 +1,16 @@
 //! Ordering an instance.
 
-use std::{env, fs, path::PathBuf, time::SystemTime};
+use std::{
+    env, fs,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use aws_sdk_ec2::{
-    Client,
+    Client, Config,
+    config::retry::RetryConfig,
     error::{ProvideErrorMetadata, SdkError},
+    operation::run_instances::{RunInstancesError, RunInstancesOutput},
     primitives::Blob,
     types::{
         ArchitectureType, ArchitectureValues, BlockDeviceMapping, EbsBlockDevice, HttpTokensState,
@@ -15,10 +21,11 @@ use aws_sdk_ec2::{
 };
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
+use tokio::time::sleep;
 
 use super::{
     Ec2, NAME, TAG_IMAGE, TAG_NAME, TAG_PREFIX, TAG_PROTECT, TAG_STATE, TAG_USER, by,
-    client::{code, explain},
+    client::{TRIES, code, explain},
     image, missing,
     options::Options,
 };
@@ -33,6 +40,9 @@ const GROUP: &str = "hitc";
 /// How long EC2 knows a token (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html>
 /// says a day at least).
 const TOKEN_AGE: u64 = 12 * 60 * 60;
+
+/// How long to wait before an order is sent again, times the tries.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// All that is known of an instance before it is ordered.
 pub(super) struct Order<'a> {
@@ -114,7 +124,6 @@ impl<'a> Order<'a> {
 
     /// Orders it, and gives what EC2 says of it.
     pub async fn place(&self, create: &Create) -> Result<Instance, Error> {
-        let options = self.options;
         let key = match self.named_key() {
             Some(key) => key,
             None => self.own_key().await?,
@@ -124,6 +133,46 @@ impl<'a> Order<'a> {
             groups.push(self.own_group().await?);
         }
         let token = Token::take(self.provider, create)?;
+        let mut tried = 0;
+        loop {
+            tried += 1;
+            let error = match self.send(create, &key, &groups, &token).await {
+                Ok(answer) => {
+                    token.forget();
+                    let instances = answer.instances.unwrap_or_default();
+                    return instances.into_iter().next().ok_or_else(|| Error::Failed {
+                        provider: NAME.to_owned(),
+                        what: format!("ordering `{}`", create.name),
+                        cause: "EC2 made nothing, and said nothing".to_owned(),
+                    });
+                }
+                Err(error) => error,
+            };
+            if !is_passing(&error) {
+                // What EC2 has refused will not be asked for again in the same words.
+                token.forget();
+                return Err(self.refused(create, &error).await);
+            }
+            if tried == TRIES {
+                return Err(self.refused(create, &error).await);
+            }
+            sleep(PAUSE * tried).await;
+            // It may have been heard. The token says so too, but only to EC2 itself.
+            if let Some(found) = self.provider.find(&create.name).await? {
+                token.forget();
+                return Ok(found);
+            }
+        }
+    }
+
+    async fn send(
+        &self,
+        create: &Create,
+        key: &str,
+        groups: &[String],
+        token: &Token,
+    ) -> Result<RunInstancesOutput, SdkError<RunInstancesError>> {
+        let options = self.options;
         let tags = self.tags(create);
         let mut kinds = vec![ResourceType::Instance, ResourceType::Volume];
         if options.bid.is_some() {
@@ -144,15 +193,15 @@ impl<'a> Order<'a> {
             .placement
             .as_ref()
             .map(|zone| Placement::builder().availability_zone(zone).build());
-        let ordered = self
-            .client
+        let once = Config::builder().retry_config(RetryConfig::disabled());
+        self.client
             .run_instances()
             .image_id(self.image.image_id().unwrap_or_default())
             .instance_type(options.size.as_str().into())
             .min_count(1)
             .max_count(1)
             .key_name(key)
-            .set_security_group_ids(Some(groups))
+            .set_security_group_ids(Some(groups.to_vec()))
             .set_subnet_id(options.subnet.clone())
             .set_placement(placement)
             .set_block_device_mappings(self.disk())
@@ -160,34 +209,13 @@ impl<'a> Order<'a> {
             .metadata_options(metadata)
             .set_tag_specifications(Some(specifications.collect()))
             .client_token(&token.text)
+            .customize()
+            .config_override(once)
             .send()
-            .await;
-        let instances = match ordered {
-            Ok(answer) => answer.instances.unwrap_or_default(),
-            Err(error) => {
-                // What EC2 has refused will not be asked for again in the same words.
-                if !matches!(
-                    error,
-                    SdkError::TimeoutError(_) | SdkError::DispatchFailure(_)
-                ) {
-                    token.forget();
-                }
-                return Err(self.refused(create, &error).await);
-            }
-        };
-        token.forget();
-        instances.into_iter().next().ok_or_else(|| Error::Failed {
-            provider: NAME.to_owned(),
-            what: format!("ordering `{}`", create.name),
-            cause: "EC2 made nothing, and said nothing".to_owned(),
-        })
+            .await
     }
 
-    async fn refused<E>(&self, create: &Create, error: &SdkError<E>) -> Error
-    where
-        E: ProvideErrorMetadata + std::error::Error + aws_sdk_ec2::operation::RequestId + 'static,
-        SdkError<E>: aws_sdk_ec2::operation::RequestId,
-    {
+    async fn refused(&self, create: &Create, error: &SdkError<RunInstancesError>) -> Error {
         if error.code() == Some("SpotMaxPriceTooLow")
             && let Ok(Some(low)) = self.provider.too_low(self.options).await
         {
@@ -366,6 +394,24 @@ impl<'a> Order<'a> {
             Err(error) if code(&error) == "InvalidPermission.Duplicate" => Ok(id),
             Err(error) => Err(explain(&fail("opening"), &error)),
         }
+    }
+}
+
+/// Whether another try may go better.
+fn is_passing(error: &SdkError<RunInstancesError>) -> bool {
+    let busy = [
+        "RequestLimitExceeded",
+        "Throttling",
+        "InternalError",
+        "Unavailable",
+    ];
+    match error {
+        SdkError::ConstructionFailure(_) => false,
+        SdkError::ServiceError(service) => {
+            busy.contains(&code(error)) || service.raw().status().as_u16() >= 500
+        }
+        // Nobody knows whether it was heard.
+        _ => true,
     }
 }
 

@@ -1,0 +1,285 @@
+//! What goes wrong at clouds, and what comes of it: the table in `docs/faults.md`.
+
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    thread,
+    time::Instant,
+};
+
+use serde_json::{Value as Json, json};
+
+use crate::support::{Run, cloud::Cloud, live::Live, sources};
+
+/// A provider, and where things go wrong there.
+struct Place {
+    name: &'static str,
+    cloud: Cloud,
+    live: Live,
+    /// The request that lists servers, and the one that orders one: method and path.
+    list: (&'static str, &'static str),
+    order: (&'static str, &'static str),
+    /// After which request the new server is known, and how many such there are before.
+    until_seen: ((&'static str, &'static str), usize),
+    /// Answers of this cloud.
+    quota: Json,
+    expired: Json,
+    busy: Json,
+}
+
+fn digitalocean() -> Place {
+    let (cloud, live) = Cloud::digitalocean(Live::new(), true);
+    let error =
+        |id: &str, message: &str| json!({"id": id, "message": message, "request_id": "r-1"});
+    Place {
+        name: "digitalocean",
+        cloud,
+        live,
+        list: ("GET", "/v2/droplets"),
+        order: ("POST", "/v2/droplets"),
+        until_seen: (("GET", "/v2/droplets"), 3),
+        quota: json!({"status": 422, "body": error("unprocessable_entity",
+            "creating this/these droplet(s) will exceed your droplet limit")}),
+        expired: json!({"status": 401, "body": error("unauthorized", "Unable to authenticate you")}),
+        busy: json!({"status": 429, "body": error("too_many_requests", "API Rate limit exceeded.")}),
+    }
+}
+
+fn ec2() -> Place {
+    let (cloud, live) = Cloud::reachable_ec2();
+    let error = |code: &str, message: &str| {
+        format!(
+            "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error>\
+             </Errors><RequestID>r-1</RequestID></Response>"
+        )
+    };
+    Place {
+        name: "ec2",
+        cloud,
+        live,
+        list: ("POST", "DescribeInstances"),
+        order: ("POST", "RunInstances"),
+        until_seen: (("POST", "RunInstances"), 0),
+        quota: json!({"status": 400, "body": error("VcpuLimitExceeded",
+            "You have requested more vCPU capacity than your current vCPU limit of 32 allows.")}),
+        expired: json!({"status": 400, "headers": {"x-amzn-requestid": "r-1"}, "body": error("RequestExpired", "Request has expired.")}),
+        busy: json!({"status": 503, "body": error("RequestLimitExceeded", "Request limit exceeded.")}),
+    }
+}
+
+/// A fault of a request, so many times.
+fn fault((method, path): (&str, &str), times: usize, what: &Json) -> Json {
+    let mut fault = what.clone();
+    fault["method"] = method.into();
+    fault["path"] = path.into();
+    fault["times"] = times.into();
+    fault
+}
+
+impl Place {
+    fn create(&self) -> Run {
+        let provider = format!("provider={}", self.name);
+        self.live
+            .run(&["-y", "run", "create", &provider, "name=web"])
+    }
+
+    /// The servers that there are, whatever was remembered.
+    fn count(&self) -> usize {
+        self.cloud.faults(&json!([]));
+        let rows = self.live.run(&["nodes"]).ok().rows();
+        rows.iter().filter(|row| row[0] == self.name).count()
+    }
+
+    /// What came of an order, in words; afterwards there is no server any more.
+    fn ordered(&self, run: &Run) -> String {
+        let count = self.count();
+        if count > 0 {
+            self.live.run(&["-y", "run", "-H", "web", "terminate"]).ok();
+        }
+        let said = match run.status {
+            0 => "created".to_owned(),
+            status => format!("{} (exit {status})", said(run)),
+        };
+        format!("{said}; {}", plural(count))
+    }
+
+    /// What came of listing.
+    fn listed(&self, faults: &Json) -> String {
+        self.cloud.faults(faults);
+        let run = self.live.run(&["nodes"]);
+        match (run.status, run.stderr.is_empty()) {
+            (0, true) => "listed".to_owned(),
+            (0, false) => said(&run),
+            (status, _) => format!("{} (exit {status})", said(&run)),
+        }
+    }
+
+    /// An order during which it is killed when `marker` is said; and then the same again.
+    fn killed_at(&self, marker: &str, faults: &Json) -> String {
+        self.cloud.faults(faults);
+        let provider = format!("provider={}", self.name);
+        let words = ["-y", "run", "create", &provider, "name=web"];
+        let mut hitc = self.live.spawn(&words);
+        let mut stderr = BufReader::new(hitc.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains(marker) {
+            line.clear();
+            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "no {marker}");
+        }
+        if faults.as_array().is_some_and(|faults| !faults.is_empty()) {
+            // The cloud has heard it.
+            let heard = |line: &String| *line == format!("{} {}", self.order.0, self.order.1);
+            let before = self.cloud.log().len();
+            while !self.cloud.log()[before.saturating_sub(1)..]
+                .iter()
+                .any(heard)
+            {
+                thread::yield_now();
+            }
+        }
+        hitc.kill().unwrap();
+        hitc.wait().unwrap();
+        let between = self.count();
+        let again = self.create();
+        format!("{} left; again: {}", plural(between), self.ordered(&again))
+    }
+
+    /// All faults, and what came of each.
+    fn all(&self) -> Vec<(&'static str, String)> {
+        let (list, order) = (self.list, self.order);
+        let mut rows = Vec::new();
+        let mut patient = self.busy.clone();
+        patient["headers"] = json!({"Retry-After": "2"});
+        let begun = Instant::now();
+        let answer = self.listed(&json!([fault(list, 1, &patient)]));
+        let waited = if begun.elapsed().as_secs() >= 2 {
+            ", after the time that it asked for"
+        } else {
+            ""
+        };
+        rows.push(("too many requests, with Retry-After", answer + waited));
+        rows.push((
+            "too many requests, twice",
+            self.listed(&json!([fault(list, 2, &self.busy)])),
+        ));
+        self.cloud.faults(&json!([fault(order, 1, &self.busy)]));
+        rows.push((
+            "too many requests, at the order",
+            self.ordered(&self.create()),
+        ));
+        let broken = json!({"status": 500, "body": "<html>Internal error</html>"});
+        rows.push((
+            "status 500, three times",
+            self.listed(&json!([fault(list, 3, &broken)])),
+        ));
+        rows.push((
+            "status 500, without end",
+            self.listed(&json!([fault(list, 99, &broken)])),
+        ));
+        let garbage = json!({"kind": "garbage"});
+        rows.push((
+            "an answer that cannot be read, once",
+            self.listed(&json!([fault(list, 1, &garbage)])),
+        ));
+        let cut = json!({"kind": "cut", "after": true});
+        self.cloud.faults(&json!([fault(order, 1, &cut)]));
+        rows.push((
+            "the connection is cut after the order was heard",
+            self.ordered(&self.create()),
+        ));
+        let hang = json!({"kind": "hang"});
+        rows.push((
+            "no answer for 30 s, once",
+            self.listed(&json!([fault(list, 1, &hang)])),
+        ));
+        rows.push((
+            "expired credentials",
+            self.listed(&json!([fault(list, 99, &self.expired)])),
+        ));
+        self.cloud.faults(&json!([fault(order, 1, &self.quota)]));
+        rows.push(("a quota", self.ordered(&self.create())));
+        let shift = json!({"kind": "shift", "skip": self.until_seen.1});
+        self.cloud
+            .faults(&json!([fault(self.until_seen.0, 1, &shift)]));
+        rows.push((
+            "the cloud ends the server while it starts",
+            self.ordered(&self.create()),
+        ));
+        rows.push((
+            "killed before the order",
+            self.killed_at("creating", &json!([])),
+        ));
+        let deaf = json!({"kind": "hang", "after": true});
+        rows.push((
+            "killed after the order was heard, before the answer",
+            self.killed_at("ordering", &json!([fault(order, 1, &deaf)])),
+        ));
+        rows.push((
+            "killed while waiting for SSH",
+            self.killed_at("waiting for SSH", &json!([])),
+        ));
+        if self.name == "digitalocean" {
+            let name = |n| json!([self.live.container(&format!("n-{n}")), ["hitc"]]);
+            let many: Vec<Json> = (0..250).map(name).collect();
+            self.cloud.post("/_droplets", &json!(many));
+            let answer = self.listed(&json!([fault(list, 1, &json!({"kind": "shift"}))]));
+            let whole = if self.count() == 249 {
+                ", whole"
+            } else {
+                ", not whole"
+            };
+            rows.push((
+                "a server ends between two pages of the list",
+                answer + whole,
+            ));
+        }
+        rows
+    }
+}
+
+fn plural(count: usize) -> String {
+    match count {
+        0 => "no server".to_owned(),
+        1 => "one server".to_owned(),
+        count => format!("{count} servers"),
+    }
+}
+
+/// The first line of what was wrong, and what to do.
+fn said(run: &Run) -> String {
+    let line = |word: &str| run.stderr.lines().find(|line| line.starts_with(word));
+    let error = line("error: ").or(line("warning: ")).unwrap_or("nothing");
+    let help = run.stderr.lines().map(str::trim);
+    let help = help.clone().find(|line| line.starts_with("help: "));
+    let help = help.map_or(String::new(), |line| format!("; {line}"));
+    format!("{error}{help}")
+}
+
+#[test]
+fn the_table() {
+    let places = thread::scope(|scope| {
+        let places = [digitalocean, ec2].map(|place| {
+            scope.spawn(move || {
+                let place = place();
+                (place.name, place.all())
+            })
+        });
+        places.map(|place| place.join().unwrap())
+    });
+    let mut text = "# Faults of clouds, and what comes of them\n\n\
+                    Written by the test `faults`, which makes each happen: listing is `hitc nodes`, an order \
+                    `hitc create`.\n"
+        .to_owned();
+    for (name, rows) in &places {
+        text.push_str(&format!("\n## {name}\n\n| fault | outcome |\n|---|---|\n"));
+        for (fault, outcome) in rows {
+            let outcome = outcome.replace('|', "\\|");
+            text.push_str(&format!("| {fault} | {outcome} |\n"));
+        }
+    }
+    let path = sources().join("docs/faults.md");
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    assert_eq!(text, fs::read_to_string(&path).unwrap_or_default());
+}
