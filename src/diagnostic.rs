@@ -115,6 +115,15 @@ pub struct Excerpt {
     pub label: String,
 }
 
+impl Excerpt {
+    /// The line in which it begins, counted from 1.
+    pub fn line(&self) -> usize {
+        let text = &self.source.text;
+        let before = &text[..self.span.start.min(text.len())];
+        before.matches('\n').count() + 1
+    }
+}
+
 /// One error, ready to be shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {

@@ -18,6 +18,7 @@ use crate::{
     docker::{self, Engine},
     event::{Events, Stream},
     fleet::Rollout,
+    http::{self, Api},
     process::Output,
     project::Project,
     provider::{self, DigitalOcean, Ec2, Local, Looks, Node, Providers, Recent, Unmanaged},
@@ -95,6 +96,8 @@ pub struct Session {
     pub recent: Recent,
     /// What they say while new servers are waited for.
     pub looks: Looks,
+    /// The APIs that scripts speak to.
+    apis: Mutex<HashMap<[String; 3], Arc<Api>>>,
     targets: Mutex<HashMap<String, Target>>,
     engines: Mutex<HashMap<String, Engine>>,
 }
@@ -126,6 +129,7 @@ impl Session {
             events,
             settings,
             project,
+            apis: Mutex::default(),
             targets: Mutex::default(),
             engines: Mutex::default(),
         }
@@ -349,6 +353,18 @@ impl Session {
             }
             .into()
         })
+    }
+
+    /// The API at an address: one for the whole run.
+    pub fn api(&self, name: &str, url: &str, token: &str) -> Result<Arc<Api>, http::Error> {
+        let mut apis = lock(&self.apis);
+        let key = [name, url, token].map(str::to_owned);
+        if let Some(api) = apis.get(&key) {
+            return Ok(api.clone());
+        }
+        let api = Arc::new(Api::new(name, url, token)?);
+        apis.insert(key, api.clone());
+        Ok(api)
     }
 
     /// Forgets what is known of a server that was terminated or rebooted.

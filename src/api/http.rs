@@ -3,17 +3,18 @@
 use std::{sync::Arc, time::Duration};
 
 use reqwest::{Method, header::HeaderMap};
-use rhai::{Dynamic, ImmutableString, Map};
+use rhai::{Dynamic, Engine, ImmutableString, Map};
 
 use super::{
     Api,
     call::{Answer, Call},
     namespace::Namespace,
-    value::to_options,
+    value::{from_json, to_json, to_options},
 };
 use crate::{
     diagnostic::{Diagnostic, Kind},
-    http, units,
+    http::{self, Api as JsonApi, Ask},
+    units,
     value::{Data, Fields, Value},
 };
 
@@ -51,7 +52,82 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             request(call, &method, &url, &Map::new())
         },
     );
+    http.function(
+        "api(options: map) -> HttpApi",
+        "An API that speaks JSON: `#{name, url, token}`. Its `get`, `post`, `put` and `delete` take a
+         path below `url` and return what it answers, decoded. What may pass is asked again (429,
+         5xx, broken connections, and after a POST only what was not heard); `Retry-After` is
+         honoured; few requests are under way at once. They throw what the API says, with the
+         status as `code`. In a dry run only `get` is sent.",
+        |call: &Call, options: Map| api_of(call, &options),
+    );
+    for (signature, method) in [
+        ("get(api: HttpApi, path: string) -> ?", Method::GET),
+        ("delete(api: HttpApi, path: string) -> ?", Method::DELETE),
+    ] {
+        http.method(
+            signature,
+            "See `http::api`.",
+            move |call: &Call, api: HttpApi, path: ImmutableString| {
+                ask(call, &api, &Ask::new(method.clone(), path.as_str(), None))
+            },
+        );
+    }
+    for (signature, method) in [
+        (
+            "post(api: HttpApi, path: string, body: map) -> ?",
+            Method::POST,
+        ),
+        (
+            "put(api: HttpApi, path: string, body: map) -> ?",
+            Method::PUT,
+        ),
+    ] {
+        http.method(
+            signature,
+            "See `http::api`.",
+            move |call: &Call, api: HttpApi, path: ImmutableString, body: Map| {
+                let body = Some(to_json(&body.into()));
+                ask(call, &api, &Ask::new(method.clone(), path.as_str(), body))
+            },
+        );
+    }
     http
+}
+
+/// An API in the hands of a script.
+#[derive(Clone)]
+pub(super) struct HttpApi(Arc<JsonApi>);
+
+/// Makes the type known.
+pub(super) fn register(engine: &mut Engine) {
+    engine.register_type_with_name::<HttpApi>("HttpApi");
+}
+
+/// The same API is the same one for the whole run: all who ask wait for their turn together.
+fn api_of(call: &Call, options: &Map) -> Answer<HttpApi> {
+    let options = to_options(options);
+    let read = || {
+        let mut fields = Fields::new(&options, "http::api")?;
+        let name = fields.require("name")?.to_text("name")?;
+        let url = fields.require("url")?.to_text("url")?;
+        let token = fields.require("token")?.to_text("token")?;
+        fields.finish()?;
+        call.session.events.hide(&token);
+        Ok::<_, Diagnostic>(call.session.api(&name, &url, &token)?)
+    };
+    call.check(read()).map(HttpApi)
+}
+
+fn ask(call: &Call, api: &HttpApi, ask: &Ask) -> Answer<Dynamic> {
+    let send = api.0.send(ask);
+    let answer = if ask.method == Method::GET {
+        Some(call.wait(send)?)
+    } else {
+        let what = || format!("send {} {}", ask.method, ask.path);
+        call.change(what, send)?
+    };
+    Ok(answer.map_or(Dynamic::UNIT, |answer| from_json(&answer)))
 }
 
 struct Request {

@@ -8,7 +8,7 @@ use super::{
     Api,
     call::Call,
     namespace::Namespace,
-    value::{from_json, to_value},
+    value::{from_json, to_json},
 };
 use crate::diagnostic::{Diagnostic, Kind};
 
@@ -26,12 +26,12 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     json.function(
         "write(value) -> string",
         "A value as JSON, on one line.",
-        |_: &Call, value: Dynamic| Ok(to_value(&value).to_json().to_string()),
+        |_: &Call, value: Dynamic| Ok(to_json(&value).to_string()),
     );
     json.function(
         "pretty(value) -> string",
         "A value as JSON, indented.",
-        |_: &Call, value: Dynamic| Ok(format!("{:#}", to_value(&value).to_json())),
+        |_: &Call, value: Dynamic| Ok(format!("{:#}", to_json(&value))),
     );
     json
 }

@@ -34,7 +34,7 @@ pub use failure::{failure_of, message, throw, thrown_by};
 pub use host::Host;
 use namespace::Namespace;
 use rhai::{Dynamic, Engine, Map, NativeCallContext, Position};
-pub use value::to_table;
+pub use value::{to_json, to_table};
 
 use crate::{
     diagnostic::{Diagnostic, Failure, Kind},
@@ -95,6 +95,7 @@ impl Api {
 pub fn register(engine: &mut Engine, api: &Arc<Api>) {
     value::register(engine);
     host::register(engine);
+    http::register(engine);
     secret::register(engine);
     ui::register(engine);
     for namespace in namespaces(api) {

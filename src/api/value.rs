@@ -62,6 +62,11 @@ pub(super) fn from_json(value: &serde_json::Value) -> Dynamic {
     }
 }
 
+/// A script's value as JSON.
+pub fn to_json(value: &Dynamic) -> serde_json::Value {
+    to_value(value).to_json()
+}
+
 /// A script's map as options.
 pub(super) fn to_options(map: &Map) -> Value {
     Value {

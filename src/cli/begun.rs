@@ -16,7 +16,7 @@ use crate::{
     cancel::Cancel,
     diagnostic::{Diagnostic, Kind},
     event::{Event, Events, Interface},
-    script::{Scripts, run_by_name},
+    script::{Scripts, run_by_name, scripted},
     session::{Session, Settings},
     ssh::Endings,
     stage::Stage,
@@ -65,15 +65,28 @@ impl Start {
         } else {
             events.clone()
         };
-        let session = Arc::new(Session::new(
+        let further = scripted(&self.project.root, || {
+            Session::new(
+                runtime.handle().clone(),
+                events.clone(),
+                self.cancel.clone(),
+                settings.clone(),
+                self.project.clone(),
+                None,
+                endings.clone(),
+            )
+        });
+        let mut session = Session::new(
             runtime.handle().clone(),
-            events,
-            self.cancel,
+            events.clone(),
+            self.cancel.clone(),
             settings,
             self.project,
             stage,
             endings.clone(),
-        ));
+        );
+        session.providers.add(further);
+        let session = Arc::new(session);
         let api = self.api.clone();
         self.api
             .set_runner(Box::new(move |session, name, hosts, values| {

@@ -4,13 +4,15 @@ use std::fs;
 
 use super::{flags::Flags, start::find_project};
 use crate::{
+    cancel::Cancel,
     diagnostic::{Diagnostic, Failure, Kind, Source, plural},
     ensemble, environment,
     event::Events,
     project::Project,
     provider::Providers,
-    script::{Config, audit},
+    script::{Config, audit, scripted},
     session::Session,
+    ssh::Endings,
     value::{Data, Value},
 };
 
@@ -19,7 +21,23 @@ pub(super) fn main(flags: &Flags, events: &Events) -> Result<(), Failure> {
     let project = find_project()?;
     environment::load(&project.root)?;
     let (scripts, mut findings) = audit(&project, events)?;
-    let (providers, _) = Session::providers(&flags.settings(Config::default()), &project);
+    let settings = flags.settings(Config::default());
+    // What a script says of options is asked for as in a run.
+    let runtime = tokio::runtime::Runtime::new()
+        .map_err(|error| Diagnostic::new(Kind::Failed, format!("internal error: {error}")))?;
+    let further = scripted(&project.root, || {
+        Session::new(
+            runtime.handle().clone(),
+            events.clone(),
+            Cancel::default(),
+            settings.clone(),
+            project.clone(),
+            None,
+            Endings::default(),
+        )
+    });
+    let (mut providers, _) = Session::providers(&settings, &project);
+    providers.add(further);
     let manifests = check_manifests(&project, &providers, &mut findings)?;
     if findings.is_empty() {
         events.note(format!(

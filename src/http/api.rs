@@ -161,10 +161,12 @@ impl Error {
 impl From<Error> for Diagnostic {
     fn from(error: Error) -> Self {
         let kind = match error.status() {
-            Some(401 | 403) => Kind::Usage,
+            Some(401) => Kind::Usage,
             _ => Kind::Failed,
         };
-        Diagnostic::new(kind, error.to_string())
+        let mut diagnostic = Diagnostic::new(kind, error.to_string());
+        diagnostic.code = error.status().map(u32::from);
+        diagnostic
     }
 }
 

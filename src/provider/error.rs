@@ -50,6 +50,9 @@ pub enum Error {
     /// The provider's API did not do it.
     #[error("{0}")]
     Api(http::Error, Option<String>),
+    /// A script that is a provider failed.
+    #[error("{}", .0.message)]
+    Script(Box<Diagnostic>),
     /// The provider refused.
     #[error(transparent)]
     Refused(Box<Refusal>),
@@ -119,6 +122,7 @@ impl From<Error> for Diagnostic {
                 Diagnostic::new(Kind::Usage, message).help(help)
             }
             Error::Api(error, help) => Diagnostic::from(error).help(help),
+            Error::Script(diagnostic) => *diagnostic,
             Error::Refused(refusal) => Diagnostic::new(refusal.kind, message).help(refusal.help),
             Error::Invalid(error) => error.into(),
             Error::File { .. } => Diagnostic::new(Kind::Usage, message),

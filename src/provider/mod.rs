@@ -12,7 +12,7 @@ mod node;
 mod price;
 mod recent;
 mod registry;
-mod tag;
+pub mod tag;
 mod unmanaged;
 
 use async_trait::async_trait;
@@ -138,7 +138,7 @@ pub struct ServerChange {
 
 /// What differs: each option with what it is, what it should be, and whether that can be changed
 /// without a new server.
-fn differences<'a>(
+pub fn differences<'a>(
     options: impl IntoIterator<Item = (&'a str, &'a String, &'a String, bool)>,
 ) -> Vec<ServerChange> {
     let differ = options.into_iter().filter(|(_, old, new, _)| old != new);

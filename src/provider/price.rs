@@ -71,7 +71,7 @@ pub struct Prices {
     /// The code of the currency.
     pub currency: String,
     /// The titles; `size` comes first, and `cost` is what an hour costs.
-    pub columns: Vec<&'static str>,
+    pub columns: Vec<String>,
     /// One value a column, null where there is none.
     pub rows: Vec<Vec<Json>>,
     /// What a month of each row costs, null where that is not known.
@@ -82,11 +82,10 @@ pub struct Prices {
 pub fn number(number: f64) -> Json {
     #[expect(
         clippy::cast_possible_truncation,
-        reason = "it is compared with the number"
+        reason = "prices and sizes are not so large"
     )]
     let whole = number as i64;
-    #[expect(clippy::cast_precision_loss, reason = "then it is not the same")]
-    if whole as f64 == number {
+    if number.fract() == 0.0 {
         whole.into()
     } else {
         number.into()

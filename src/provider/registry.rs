@@ -16,6 +16,11 @@ impl Providers {
         Providers(providers)
     }
 
+    /// Adds further ones.
+    pub fn add(&mut self, further: Vec<Arc<dyn Provider>>) {
+        self.0.extend(further);
+    }
+
     /// A provider by name.
     pub fn get(&self, name: &str) -> Result<&Arc<dyn Provider>, Error> {
         self.0

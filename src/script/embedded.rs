@@ -23,6 +23,15 @@ pub(super) const STDLIB: [(&str, &str); 4] = [
     ("std/retry", include_str!("../../stdlib/retry.rhai")),
 ];
 
+/// The providers that are scripts.
+pub(super) const PROVIDERS: [(&str, &str); 1] =
+    [("hetzner", include_str!("../../stdlib/hetzner.rhai"))];
+
+/// The file name under which such a provider is known: where it stands in the sources.
+pub(super) fn provider_file(name: &str) -> String {
+    format!("stdlib/{name}.rhai")
+}
+
 /// A built-in script.
 pub struct BuiltIn {
     /// Where it is copied to in a project, and takes the place of the built-in one.

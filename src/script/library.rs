@@ -12,7 +12,7 @@ use rhai::{Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Share
 
 use super::{
     check::{Known, check},
-    embedded::{STDLIB, TASKS, file_name},
+    embedded::{PROVIDERS, STDLIB, TASKS, file_name, provider_file},
     error::explain,
     unit::Unit,
 };
@@ -220,8 +220,12 @@ fn embedded(name: &str) -> Option<&'static str> {
     let modules = STDLIB
         .iter()
         .map(|(path, text)| (format!("{path}.rhai"), *text));
+    let providers = PROVIDERS
+        .iter()
+        .map(|(name, text)| (provider_file(name), *text));
     tasks
         .chain(modules)
+        .chain(providers)
         .find(|(file, _)| file == name)
         .map(|(_, text)| text)
 }

@@ -76,10 +76,7 @@ fn failure(diagnostic: &Diagnostic) -> Value {
     let places: Vec<Value> = diagnostic
         .excerpts
         .iter()
-        .map(|excerpt| {
-            let before = &excerpt.source.text[..excerpt.span.start.min(excerpt.source.text.len())];
-            json!({"file": excerpt.source.name, "line": before.matches('\n').count() + 1})
-        })
+        .map(|excerpt| json!({"file": excerpt.source.name, "line": excerpt.line()}))
         .collect();
     json!({
         "kind": diagnostic.kind.name(),

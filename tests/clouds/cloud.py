@@ -7,7 +7,7 @@ provider, made by the program in `HITC_TEST_PROGRAM`. Without it the addresses l
 `POST /_faults` with a list says what goes wrong from now on, one entry a time:
 `{"method", "path" (a regular expression), "skip", "times", "kind", "status", "headers", "body", "after"}`;
 `kind` is `answer`, `cut`, `hang` or `garbage`; with `after`, the request is done before it goes wrong.
-`shift` answers rightly, and then something that was listed is gone.
+`shift` answers rightly, and then something that was listed is gone; `slow` takes three seconds.
 `GET /_log` lists the requests so far.
 """
 
@@ -199,6 +199,9 @@ def serve(cloud):
             elif kind == "shift":
                 self.send(*done)
                 cloud.shift()
+            elif kind == "slow":
+                time.sleep(3)
+                self.send(*done)
             elif kind == "hang":
                 time.sleep(600)
             elif kind == "garbage":

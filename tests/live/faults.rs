@@ -45,6 +45,24 @@ fn digitalocean() -> Place {
     }
 }
 
+fn hetzner() -> Place {
+    let (cloud, live) = Cloud::hetzner(Live::new(), true);
+    let error = |code: &str, message: &str| json!({"error": {"code": code, "message": message}});
+    Place {
+        name: "hetzner",
+        cloud,
+        live,
+        list: ("GET", "/v1/servers"),
+        order: ("POST", "/v1/servers"),
+        until_seen: (("GET", "/v1/servers"), 2),
+        quota: json!({"status": 403, "headers": {"X-Correlation-Id": "r-1"},
+            "body": error("resource_limit_exceeded", "server limit exceeded")}),
+        expired: json!({"status": 401, "headers": {"X-Correlation-Id": "r-1"},
+            "body": error("unauthorized", "the token is not valid")}),
+        busy: json!({"status": 429, "body": error("rate_limit_exceeded", "limit of 3600 requests an hour reached")}),
+    }
+}
+
 fn ec2() -> Place {
     let (cloud, live) = Cloud::reachable_ec2();
     let error = |code: &str, message: &str| {
@@ -218,10 +236,14 @@ impl Place {
             "killed while waiting for SSH",
             self.killed_at("waiting for SSH", &json!([])),
         ));
-        if self.name == "digitalocean" {
-            let name = |n| json!([self.live.container(&format!("n-{n}")), ["hitc"]]);
+        if self.name != "ec2" {
+            let (path, tags) = match self.name {
+                "digitalocean" => ("/_droplets", json!(["hitc"])),
+                _ => ("/_servers", json!({"hitc": "1"})),
+            };
+            let name = |n| json!([self.live.container(&format!("n-{n}")), tags]);
             let many: Vec<Json> = (0..250).map(name).collect();
-            self.cloud.post("/_droplets", &json!(many));
+            self.cloud.post(path, &json!(many));
             let answer = self.listed(&json!([fault(list, 1, &json!({"kind": "shift"}))]));
             let whole = if self.count() == 249 {
                 ", whole"
@@ -258,7 +280,7 @@ fn said(run: &Run) -> String {
 #[test]
 fn the_table() {
     let places = thread::scope(|scope| {
-        let places = [digitalocean, ec2].map(|place| {
+        let places = [digitalocean, ec2, hetzner].map(|place| {
             scope.spawn(move || {
                 let place = place();
                 (place.name, place.all())

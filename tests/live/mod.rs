@@ -9,6 +9,7 @@ mod ec2;
 mod ensembles;
 mod examples;
 mod faults;
+mod hetzner;
 mod interruptions;
 mod keys;
 mod reaching;

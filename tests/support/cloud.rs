@@ -90,6 +90,30 @@ impl Cloud {
         (cloud, live)
     }
 
+    /// Hetzner; and a project that uses it.
+    pub fn hetzner(live: Live, machines: bool) -> (Self, Live) {
+        let cloud = Cloud::start("hetzner", machines.then_some(&live), &[]);
+        let live = live
+            .env("HCLOUD_TOKEN", "test-token")
+            .env("HCLOUD_ENDPOINT", &format!("{}/v1", cloud.url));
+        (cloud, live)
+    }
+
+    /// Runs a script of `tests/clouds` with the address of this cloud, and gives what it prints.
+    pub fn drive(&self, script: &str) -> String {
+        let done = Command::new(tools().join("bin/python"))
+            .arg(sources().join("tests/clouds").join(script))
+            .arg(&self.url)
+            .output()
+            .unwrap();
+        assert!(
+            done.status.success(),
+            "{}",
+            String::from_utf8_lossy(&done.stderr)
+        );
+        String::from_utf8(done.stdout).unwrap()
+    }
+
     /// EC2 by moto; and a project that uses it, in the region `us-east-1`.
     pub fn ec2(live: Live) -> (Self, Live) {
         let images = sources().join("tests/clouds/images.json");

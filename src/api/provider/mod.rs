@@ -18,7 +18,7 @@ use super::{
     value::{text_map, to_options},
 };
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind},
+    diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
     provider::{self, NAME_RULE, Node, Provider, is_name, role},
     session::Session,
     ssh::{Command, Target},
@@ -42,6 +42,25 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
          prices and is configured, or for the one that the option `provider` names; the other
          options are that provider's. `cost` is what an hour costs; each row has also a `month`.",
         |call: &Call, options: Map| prices(call, &options),
+    );
+    provider.function(
+        "refuse(message: string, help: string)",
+        "Throws an error about what the user asked for. For scripts that are providers.",
+        |call: &Call, message: ImmutableString, help: ImmutableString| -> Answer<()> {
+            let help = Some(help.to_string()).filter(|help| !help.is_empty());
+            Err(call.fail(Diagnostic::new(Kind::Usage, message.as_str()).help(help)))
+        },
+    );
+    provider.function(
+        "missing(what: string, name: string, known: array)",
+        "The same for a name that there is not, with the nearest that there is.",
+        |call: &Call, what: ImmutableString, name: ImmutableString, known: Array| -> Answer<()> {
+            let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+            let help = did_you_mean(&name, known.iter().map(String::as_str))
+                .unwrap_or_else(|| format!("there is {}", known.join(", ")));
+            let message = format!("{what}: there is no `{name}`");
+            Err(call.fail(Diagnostic::new(Kind::Usage, message).help(help)))
+        },
     );
     provider.function(
         "uncache()",

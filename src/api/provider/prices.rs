@@ -65,13 +65,13 @@ async fn all_prices(session: &Session) -> Vec<(String, Prices)> {
 fn list(name: &str, prices: &Prices) -> Dynamic {
     let row = |(row, month): (&Vec<serde_json::Value>, &serde_json::Value)| -> Dynamic {
         let cells = prices.columns.iter().zip(row);
-        let cells = cells.map(|(column, cell)| ((*column).into(), from_json(cell)));
+        let cells = cells.map(|(column, cell)| (column.as_str().into(), from_json(cell)));
         let mut map: Map = cells.collect();
         map.insert("month".into(), from_json(month));
         map.into()
     };
     let rows = prices.rows.iter().zip(&prices.months).map(row);
-    let columns = prices.columns.iter().map(|column| (*column).into());
+    let columns = prices.columns.iter().map(|column| column.clone().into());
     let mut map = Map::new();
     map.insert("provider".into(), name.into());
     map.insert("currency".into(), prices.currency.clone().into());

@@ -423,7 +423,9 @@ impl Provider for DigitalOcean {
         let months = sizes.iter().filter(here).map(|s| number(s.price_monthly));
         Ok(Prices {
             currency: "USD".to_owned(),
-            columns: vec!["size", "memory", "cores", "disk", "transfer", "cost"],
+            columns: ["size", "memory", "cores", "disk", "transfer", "cost"]
+                .map(str::to_owned)
+                .to_vec(),
             rows: sizes.iter().filter(here).map(row).collect(),
             months: months.collect(),
         })

@@ -81,10 +81,12 @@ impl Ec2 {
         let months = months.collect();
         Ok(Prices {
             currency: "USD".to_owned(),
-            columns: vec![
+            columns: [
                 "size", "memory", "cores", "storage", "gpu", "recent", "median", "stddev", "max",
                 "cost",
-            ],
+            ]
+            .map(str::to_owned)
+            .to_vec(),
             rows,
             months,
         })

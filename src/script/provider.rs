@@ -1,0 +1,454 @@
+//! A script as a provider: a module with functions that list, create and end servers.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use rhai::{Array, Dynamic, Engine, Map, Scope};
+
+use super::{
+    embedded::{PROVIDERS, provider_file},
+    engine,
+    error::explain,
+    library::Library,
+};
+use crate::{
+    api::{Api, to_json},
+    diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
+    event::Activity,
+    parallel::alone,
+    provider::{
+        Cost, Create, Error, Node, NodeState, Price, Prices, Provider, ServerChange, differences,
+        tag,
+    },
+    session::Session,
+    ssh::{KeyPair, Login},
+    value::{Entry, Invalid, Value},
+};
+
+/// The folder of a project's own providers.
+const FOLDER: &str = "providers";
+
+/// The name under which the engine knows the script.
+const MODULE: &str = "hitc_provider";
+
+/// A provider that is a script.
+struct Scripted(Arc<Script>);
+
+/// The script. It is read when it is first asked for something.
+struct Script {
+    name: String,
+    /// As errors show it.
+    file: String,
+    session: Arc<Session>,
+    inner: Mutex<Option<Result<Arc<Inner>, Failure>>>,
+}
+
+struct Inner {
+    engine: Engine,
+    library: Arc<Library>,
+    functions: Vec<String>,
+}
+
+/// The providers that are scripts: those that ship with the program, and the project's own, which
+/// come first. Each runs in a session of its own.
+pub fn scripted(root: &Path, session: impl Fn() -> Session) -> Vec<Arc<dyn Provider>> {
+    let mut found: Vec<(String, String)> = Vec::new();
+    let own = std::fs::read_dir(root.join(FOLDER)).into_iter().flatten();
+    for entry in own.filter_map(Result::ok) {
+        let path = entry.path();
+        if path.extension().is_some_and(|ending| ending == "rhai")
+            && let Some(name) = path.file_stem().and_then(|name| name.to_str())
+        {
+            found.push((name.to_owned(), format!("{FOLDER}/{name}.rhai")));
+        }
+    }
+    found.sort();
+    for (name, _) in PROVIDERS {
+        if !found.iter().any(|(own, _)| own == name) {
+            found.push((name.to_owned(), provider_file(name)));
+        }
+    }
+    let provider = |(name, file)| -> Arc<dyn Provider> {
+        Arc::new(Scripted(Arc::new(Script {
+            name,
+            file,
+            session: Arc::new(session()),
+            inner: Mutex::default(),
+        })))
+    };
+    found.into_iter().map(provider).collect()
+}
+
+impl Script {
+    /// What stands in the script, read once.
+    fn inner(&self) -> Result<Arc<Inner>, Failure> {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.get_or_insert_with(|| self.load()).clone()
+    }
+
+    fn load(&self) -> Result<Arc<Inner>, Failure> {
+        let session = &self.session;
+        let api = Arc::new(Api::default());
+        let library = Arc::new(Library::new(session.project.root.clone()));
+        let mut engine = engine::new(&api, &library, &session.events, &session.cancel);
+        let module = library.module(&engine, &self.file)?;
+        let unit = library.unit(&engine, &self.file)?;
+        let functions = unit
+            .ast
+            .iter_functions()
+            .map(|f| f.name.to_owned())
+            .collect();
+        engine.register_static_module(MODULE, module);
+        api.start(session.clone());
+        Ok(Arc::new(Inner {
+            engine,
+            library,
+            functions,
+        }))
+    }
+
+    /// Calls a function of the script, on a thread for scripts.
+    fn call_here(&self, function: &str, arguments: Vec<Dynamic>) -> Result<Dynamic, Failure> {
+        let called = alone(|| {
+            let inner = self.inner()?;
+            if !inner.functions.iter().any(|known| known == function) {
+                let text = format!(
+                    "provider `{}`: `{}` has no `{function}`",
+                    self.name, self.file
+                );
+                return Err(Diagnostic::new(Kind::Usage, text).into());
+            }
+            let mut scope = Scope::new();
+            let mut names = Vec::new();
+            for (index, argument) in arguments.into_iter().enumerate() {
+                names.push(format!("a{index}"));
+                scope.push_dynamic(format!("a{index}"), argument);
+            }
+            let call = format!("{MODULE}::{function}({})", names.join(", "));
+            let ast = inner
+                .engine
+                .compile_with_scope(&scope, call)
+                .map_err(|error| Diagnostic::new(Kind::Failed, error.to_string()))?;
+            inner
+                .engine
+                .eval_ast_with_scope(&mut scope, &ast)
+                .map_err(|error| explain(&inner.library, None, &error))
+        });
+        called.unwrap_or_else(|error| Err(Diagnostic::new(Kind::Failed, error.to_string()).into()))
+    }
+
+    /// The script's options with what the user said.
+    fn options(&self, options: &Value) -> Result<Map, Invalid> {
+        let refuse = |text: String| Invalid::new(options, text);
+        let known = self
+            .call_here("options", Vec::new())
+            .map_err(|failure| refuse(self.placed(&failure)))?;
+        let mut merged = known
+            .try_cast::<Map>()
+            .ok_or_else(|| refuse(format!("`{}`: `options` must return a map", self.file)))?;
+        for Entry {
+            key,
+            key_span,
+            value,
+        } in options.to_map(&self.name)?
+        {
+            let Some(default) = merged.get(key.as_str()).cloned() else {
+                return Err(Invalid {
+                    message: format!("provider `{}`: there is no `{key}`", self.name),
+                    span: key_span,
+                    help: did_you_mean(&key, merged.keys().map(rhai::Identifier::as_str)),
+                });
+            };
+            // Each is of the kind that its default is of.
+            let value = if default.is_bool() {
+                value.to_bool(&key)?.into()
+            } else if default.is_int() {
+                value.to_integer(&key, i64::MIN..i64::MAX)?.into()
+            } else if default.is_array() {
+                let items = value.to_list(&key)?;
+                let texts = items
+                    .iter()
+                    .map(|item| item.to_text(&key).map(Dynamic::from));
+                texts.collect::<Result<Array, _>>()?.into()
+            } else {
+                value.to_text(&key)?.into()
+            };
+            merged.insert(key.into(), value);
+        }
+        Ok(merged)
+    }
+
+    /// What was wrong, and in which line of the script.
+    fn placed(&self, failure: &Failure) -> String {
+        match failure.0.first().and_then(|first| first.excerpts.first()) {
+            Some(place) => format!("{}:{}: {failure}", place.source.name, place.line()),
+            None => format!("{}: {failure}", self.file),
+        }
+    }
+
+    fn has(&self, function: &str) -> bool {
+        self.inner()
+            .is_ok_and(|inner| inner.functions.iter().any(|known| known == function))
+    }
+}
+
+impl Scripted {
+    /// Calls a function of the script, while others go on.
+    async fn call(
+        &self,
+        function: &'static str,
+        arguments: Vec<Dynamic>,
+    ) -> Result<Dynamic, Error> {
+        let script = self.0.clone();
+        let called = tokio::task::spawn_blocking(move || script.call_here(function, arguments));
+        match called.await {
+            Ok(answer) => answer.map_err(said),
+            Err(error) => Err(Error::Failed {
+                provider: self.0.name.clone(),
+                what: function.to_owned(),
+                cause: error.to_string(),
+            }),
+        }
+    }
+
+    /// An error if it does not work on this machine.
+    async fn ready(&self) -> Result<(), Error> {
+        let missing = self.call("missing", Vec::new()).await?;
+        let Some(missing) = missing.try_cast::<Map>() else {
+            return Ok(());
+        };
+        Err(Error::NotConfigured {
+            provider: self.0.name.clone(),
+            cause: text(&missing, "cause"),
+            help: text(&missing, "help"),
+        })
+    }
+
+    fn full(&self, name: &str) -> String {
+        format!("{}{name}", self.0.session.settings.name_prefix)
+    }
+
+    /// A server, from what the script says; none if it is not ours.
+    fn node(&self, described: Dynamic) -> Result<Option<Node>, Error> {
+        let map = described.try_cast::<Map>().ok_or_else(|| Error::Failed {
+            provider: self.0.name.clone(),
+            what: format!("reading what `{}` says", self.0.file),
+            cause: "a server is a map".to_owned(),
+        })?;
+        let full = text(&map, "name");
+        let Some(name) = full.strip_prefix(&self.0.session.settings.name_prefix) else {
+            return Ok(None);
+        };
+        let settled = text(&map, "settled");
+        let state = match (text(&map, "state").as_str(), settled.as_str()) {
+            ("running", "failed") => NodeState::Failed,
+            ("running", "creating") => NodeState::Unfinished,
+            ("running", _) => NodeState::Running,
+            ("stopped", _) => NodeState::Stopped,
+            _ => NodeState::Creating,
+        };
+        let manifest = text(&map, "manifest");
+        Ok(Some(Node {
+            provider: self.0.name.clone(),
+            name: name.to_owned(),
+            id: text(&map, "id"),
+            size: text(&map, "size"),
+            image: text(&map, "image"),
+            region: text(&map, "region"),
+            ip: text(&map, "ip"),
+            internal_ip: text(&map, "internal_ip"),
+            state,
+            created: text(&map, "created").parse().ok(),
+            manifest: tag::decode(&manifest).filter(|manifest| !manifest.is_empty()),
+            is_protected: map.get("protect").is_some_and(|p| p.as_bool() == Ok(true)),
+        }))
+    }
+
+    fn describe(&self, node: &Node) -> Dynamic {
+        let mut map = Map::new();
+        for (key, value) in [
+            ("id", node.id.clone()),
+            ("name", self.full(&node.name)),
+            ("size", node.size.clone()),
+            ("region", node.region.clone()),
+            ("ip", node.ip.clone()),
+        ] {
+            map.insert(key.into(), value.into());
+        }
+        map.into()
+    }
+
+    fn key(&self) -> Result<KeyPair, Error> {
+        let path = self.0.session.project.data.join("id_ed25519");
+        Ok(KeyPair::ensure(&path)?)
+    }
+}
+
+#[async_trait]
+impl Provider for Scripted {
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    fn validate(&self, options: &Value) -> Result<(), Invalid> {
+        self.0.options(options).map(drop)
+    }
+
+    async fn quote(&self, name: &str, options: &Value) -> Result<Cost, Error> {
+        self.ready().await?;
+        let options = self.0.options(options)?;
+        if !self.0.has("quote") {
+            return Ok(Cost::Unknown);
+        }
+        let arguments = vec![self.full(name).into(), options.into()];
+        let quoted = self.call("quote", arguments).await?;
+        let Some(price) = quoted.try_cast::<Map>() else {
+            return Ok(Cost::Unknown);
+        };
+        let number = |key: &str| price.get(key).and_then(|n| n.as_float().ok());
+        match (number("hour"), number("month")) {
+            (Some(hour), Some(month)) => Ok(Cost::Price(Price {
+                currency: text(&price, "currency"),
+                hour,
+                month,
+            })),
+            _ => Ok(Cost::Unknown),
+        }
+    }
+
+    async fn prices(&self, options: &Value) -> Result<Prices, Error> {
+        self.ready().await?;
+        let options = self.0.options(options)?;
+        let list = self.call("prices", vec![options.into()]).await?;
+        let list = list.try_cast::<Map>().unwrap_or_default();
+        let array = |key: &str| -> Array {
+            let found = list.get(key).cloned();
+            found.and_then(Dynamic::try_cast).unwrap_or_default()
+        };
+        let columns: Vec<String> = array("columns").iter().map(ToString::to_string).collect();
+        let (mut rows, mut months) = (Vec::new(), Vec::new());
+        for row in array("rows") {
+            let row = row.try_cast::<Map>().unwrap_or_default();
+            let cell = |key: &str| row.get(key).map(to_json).unwrap_or_default();
+            rows.push(columns.iter().map(|column| cell(column)).collect());
+            months.push(cell("month"));
+        }
+        Ok(Prices {
+            currency: text(&list, "currency"),
+            columns,
+            rows,
+            months,
+        })
+    }
+
+    async fn list(&self) -> Result<Vec<Node>, Error> {
+        self.ready().await?;
+        let listed = self.call("list", Vec::new()).await?;
+        let listed = listed.try_cast::<Array>().unwrap_or_default();
+        let mut nodes = Vec::new();
+        for described in listed {
+            nodes.extend(self.node(described)?);
+        }
+        Ok(nodes)
+    }
+
+    async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error> {
+        let tags: Map = create
+            .tags
+            .iter()
+            .map(|(key, value)| (key.into(), tag::encode(value).into()))
+            .collect();
+        let mut order = Map::new();
+        order.insert("name".into(), self.full(&create.name).into());
+        order.insert("options".into(), self.0.options(&create.options)?.into());
+        order.insert("tags".into(), tags.into());
+        order.insert("key".into(), self.key()?.public.into());
+        activity.update("ordering");
+        let made = self.call("create", vec![order.into()]).await?;
+        self.node(made)?.ok_or_else(|| Error::Failed {
+            provider: self.0.name.clone(),
+            what: format!("creating `{}`", create.name),
+            cause: "what came is not what was ordered".to_owned(),
+        })
+    }
+
+    async fn settle(&self, node: &Node, is_ready: bool) -> Result<(), Error> {
+        let arguments = vec![self.describe(node), is_ready.into()];
+        self.call("settle", arguments).await.map(drop)
+    }
+
+    async fn terminate(&self, node: &Node) -> Result<(), Error> {
+        let arguments = vec![self.describe(node)];
+        self.call("terminate", arguments).await.map(drop)
+    }
+
+    async fn reboot(&self, node: &Node) -> Result<(), Error> {
+        let arguments = vec![self.describe(node)];
+        self.call("reboot", arguments).await.map(drop)
+    }
+
+    async fn rename(&self, node: &Node, name: &str) -> Result<(), Error> {
+        let arguments = vec![self.describe(node), self.full(name).into()];
+        self.call("rename", arguments).await.map(drop)
+    }
+
+    fn changes(&self, node: &Node, options: &Value) -> Result<Vec<ServerChange>, Invalid> {
+        let wanted = self.0.options(options)?;
+        let in_place = self.0.has("resize");
+        // An image's name may have been said in other words.
+        let same = |text: &str| text.to_lowercase().replace(' ', "-");
+        let (size, region) = (text(&wanted, "size"), text(&wanted, "region"));
+        let image = same(&text(&wanted, "image"));
+        let had = same(&node.image);
+        Ok(differences([
+            ("size", &node.size, &size, in_place),
+            ("image", &had, &image, false),
+            ("region", &node.region, &region, false),
+        ]))
+    }
+
+    async fn resize(&self, node: &Node, options: &Value) -> Result<(), Error> {
+        let arguments = vec![self.describe(node), self.0.options(options)?.into()];
+        self.call("resize", arguments).await.map(drop)
+    }
+
+    async fn login(&self, node: &Node) -> Result<Login, Error> {
+        let user = if self.0.has("user") {
+            let user = self.call("user", vec![self.describe(node)]).await?;
+            Some(user.to_string())
+        } else {
+            None
+        };
+        Ok(Login {
+            name: node.name.clone(),
+            address: node.ip.clone(),
+            user,
+            identity: Some(self.key()?.path),
+            // Addresses are given to others when a server is gone; its number never is.
+            host_key_alias: Some(format!("{}-{}", self.0.name, node.id)),
+            ..Login::default()
+        })
+    }
+
+    async fn set_up(&self, activity: &Activity) -> Result<(), Error> {
+        activity.update("asking what there is");
+        self.list().await.map(drop)
+    }
+}
+
+/// What stands under a key, as text; empty if there is nothing.
+fn text(map: &Map, key: &str) -> String {
+    let found = map.get(key).filter(|value| !value.is_unit());
+    found.map_or(String::new(), ToString::to_string)
+}
+
+/// The first error of a script.
+fn said(failure: Failure) -> Error {
+    let first = failure.0.into_iter().next();
+    Error::Script(Box::new(first.unwrap_or_else(|| {
+        Diagnostic::new(Kind::Failed, "a script failed, and did not say why")
+    })))
+}

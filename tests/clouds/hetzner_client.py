@@ -1,0 +1,74 @@
+"""Drives the test server of Hetzner's API with Hetzner's own client, to see that it is faithful."""
+
+import sys
+
+from hcloud import APIException, Client
+from hcloud.images import Image
+from hcloud.locations import Location
+from hcloud.server_types import ServerType
+
+client = Client(token="test-token", api_endpoint=sys.argv[1] + "/v1", poll_interval=0.1)
+
+assert client.server_types.get_by_name("cx33").cores == 4
+assert [location.name for location in client.locations.get_all()] == ["fsn1", "nbg1", "ash"]
+assert client.images.get_by_name_and_architecture("debian-13", "arm").architecture == "arm"
+key = client.ssh_keys.create(name="me", public_key="ssh-ed25519 AAAA me")
+assert client.ssh_keys.get_all()[0].public_key == key.public_key
+
+
+def create(name, labels=None):
+    return client.servers.create(
+        name=name,
+        server_type=ServerType(name="cx23"),
+        image=Image(name="debian-13"),
+        location=Location(name="nbg1"),
+        ssh_keys=[key],
+        labels=labels or {},
+    )
+
+
+answer = create("one", {"hitc": "1"})
+answer.action.wait_until_finished()
+server = client.servers.get_by_id(answer.server.id)
+assert server.status == "running" and server.public_net.ipv4.ip.startswith("192.0.2.")
+assert server.location.name == "nbg1" and server.server_type.name == "cx23"
+assert server.labels == {"hitc": "1"}
+try:
+    create("one")
+    raise AssertionError("a second server of that name")
+except APIException as error:
+    assert error.code == "uniqueness_error", error.code
+try:
+    create("two", {"bad key!": "1"})
+    raise AssertionError("a bad label")
+except APIException as error:
+    assert error.code == "invalid_input", error.code
+
+server = server.update(name="uno", labels={"hitc": "2"})
+assert client.servers.get_by_name("uno").labels == {"hitc": "2"}
+try:
+    server.change_type(ServerType(name="cx33"), upgrade_disk=False)
+    raise AssertionError("a type changed while it runs")
+except APIException as error:
+    assert error.code == "server_not_stopped", error.code
+server.shutdown().wait_until_finished()
+server.change_type(ServerType(name="cx33"), upgrade_disk=False).wait_until_finished()
+server.power_on().wait_until_finished()
+server.reboot().wait_until_finished()
+assert client.servers.get_by_id(server.id).server_type.name == "cx33"
+
+for n in range(60):
+    create(f"n-{n}", {"many": "1"})
+assert len(client.servers.get_all(label_selector="many")) == 60
+server.delete().wait_until_finished()
+try:
+    client.servers.get_by_id(server.id)
+    raise AssertionError("it is still there")
+except APIException as error:
+    assert error.code == "not_found", error.code
+try:
+    Client(token="wrong", api_endpoint=sys.argv[1] + "/v1").servers.get_all()
+    raise AssertionError("a wrong token")
+except APIException as error:
+    assert error.code == "unauthorized", error.code
+print("faithful")

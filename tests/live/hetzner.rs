@@ -1,0 +1,196 @@
+//! Hetzner Cloud, by the provider in `stdlib/`, and other providers that are scripts.
+
+use serde_json::json;
+
+use crate::support::{cloud::Cloud, live::Live};
+
+/// Hetzner's own client finds it faithful.
+#[test]
+fn the_test_server_is_faithful() {
+    let cloud = Cloud::start("hetzner", None, &[]);
+    assert_eq!(cloud.drive("hetzner_client.py"), "faithful\n");
+}
+
+#[test]
+fn the_whole_way() {
+    let (cloud, live) = Cloud::hetzner(Live::new(), true);
+    let create = ["run", "create", "provider=hetzner", "name=web", "count=2"];
+    let run = live.run(&create);
+    assert!(
+        run.status == 2
+            && run
+                .stderr
+                .contains("2 servers at hetzner: 0.0112 EUR an hour, 6.98 EUR a month"),
+        "{run}"
+    );
+    assert!(!cloud.log().iter().any(|line| line == "POST /v1/servers"));
+    live.run(&[&["-y"], &create[..]].concat()).ok();
+    // They have no inner address.
+    let rows = live.run(&["nodes"]).ok().rows();
+    let states: Vec<(&str, &str)> = rows
+        .iter()
+        .map(|r| (r[1].as_str(), r[4].as_str()))
+        .collect();
+    assert_eq!(states, [("web", "running"), ("web-1", "running")]);
+    let exec = live.run(&["exec", "-R", "web", "--", "id -un"]).ok();
+    assert_eq!(exec.stdout.matches("] root\n").count(), 2, "{exec}");
+    live.run(&["run", "-H", "web-1", "rename", "db"]).ok();
+    live.run(&["-y", "run", "-H", "db", "reboot"]).ok();
+    live.run(&["-y", "run", "-H", "db", "resize", "size=cx33"])
+        .ok();
+    let rows = live.run(&["nodes"]).ok().rows();
+    assert_eq!(
+        (&*rows[0][1], &*rows[0][2], &*rows[0][4]),
+        ("db", "cx33", "running")
+    );
+    assert_eq!(
+        live.run(&["exec", "-H", "db", "--", "echo in"]).ok().stdout,
+        "in\n"
+    );
+    live.run(&["-y", "run", "-H", "db", "-H", "web", "terminate"])
+        .ok();
+    assert!(live.run(&["nodes"]).ok().rows().is_empty());
+}
+
+#[test]
+fn what_is_ours_and_what_it_costs() {
+    let (cloud, live) = Cloud::hetzner(Live::new(), false);
+    let prefix = live.container("");
+    let mut servers = vec![
+        json!([format!("{prefix}safe"), {"hitc": "1", "hitc-protect": "1"}]),
+        json!(["OTHER-web", {"hitc": "1"}]),
+        json!([format!("{prefix}untagged"), {}]),
+    ];
+    for n in 0..120 {
+        servers.push(json!([format!("{prefix}n-{n}"), {"hitc": "1", "hitc-manifest": "a_2fb"}]));
+    }
+    cloud.post("/_servers", &json!(servers));
+    let rows = live.run(&["nodes"]).ok().rows();
+    assert_eq!(rows.len(), 121);
+    let run = live.run(&["-y", "run", "-H", "safe", "terminate"]);
+    assert!(
+        run.status == 2 && run.stderr.contains("protected: safe"),
+        "{run}"
+    );
+    let run = live
+        .run(&["run", "pricing", "provider=hetzner", "filter=cx"])
+        .ok();
+    assert_eq!(
+        run.stdout,
+        "size  memory  cores  disk  cost\ncx23  4.0     2      40    0.0056\ncx33  8.0     4      80    0.0088\n"
+    );
+}
+
+/// Before anything is created.
+#[test]
+fn what_cannot_be_is_said() {
+    let (cloud, live) = Cloud::hetzner(Live::new(), false);
+    for (option, error, help) in [
+        ("size=cx32", "size: there is no `cx32`", "did you mean `cx"),
+        (
+            "region=fns1",
+            "region: there is no `fns1`",
+            "did you mean `fsn1`?",
+        ),
+        (
+            "image=debain 13",
+            "image: there is no `debain-13`",
+            "did you mean `debian-13`?",
+        ),
+        (
+            "protect=perhaps",
+            "protect must be true or false, not `perhaps`",
+            "",
+        ),
+        (
+            "szie=cx23",
+            "provider `hetzner`: there is no `szie`",
+            "did you mean `size`?",
+        ),
+    ] {
+        let run = live.run(&["-y", "run", "create", "provider=hetzner", "name=x", option]);
+        assert_eq!(run.status, 2, "{run}");
+        assert!(
+            run.stderr.contains(error) && run.stderr.contains(help),
+            "{run}"
+        );
+    }
+    assert!(!cloud.log().iter().any(|line| line.starts_with("POST")));
+    let live = live.env("HCLOUD_TOKEN", "wrong");
+    let run = live.run(&["nodes"]);
+    assert!(
+        run.stderr
+            .contains("the token is not valid (status 401, `unauthorized`)"),
+        "{run}"
+    );
+    assert!(!run.stderr.contains("wrong"), "{run}");
+    let live = live.env("HCLOUD_TOKEN", "");
+    let run = live.run(&["-y", "run", "create", "provider=hetzner", "name=x"]);
+    assert!(
+        run.status == 2
+            && run.stderr.contains("not configured: there is no token")
+            && run.stderr.contains("HCLOUD_TOKEN"),
+        "{run}"
+    );
+}
+
+/// The provider of the tutorial: a file of the project.
+#[test]
+fn a_provider_of_ones_own() {
+    let live = Live::new().file(
+        "providers/shelf.rhai",
+        "fn options() { #{ size: \"small\" } }\nfn missing() {}\n\
+         fn list() { [#{ id: \"1\", name: \"HITC-box\", size: \"small\", ip: \"192.0.2.1\", state: \"running\" }] }\n",
+    );
+    let live = live.env("HITC_NAME_PREFIX", "HITC-");
+    let rows = live.run(&["nodes"]).ok().rows();
+    let row = rows.iter().find(|row| row[0] == "shelf").unwrap();
+    assert_eq!(
+        (&*row[1], &*row[2], &*row[3]),
+        ("box", "small", "192.0.2.1")
+    );
+    let run = live.run(&["-y", "run", "-H", "box", "terminate"]);
+    assert!(
+        run.status == 2
+            && run
+                .stderr
+                .contains("provider `shelf`: `providers/shelf.rhai` has no `terminate`"),
+        "{run}"
+    );
+    live.write("providers/shelf.rhai", "fn options() { 1 +\n");
+    let run = live.run(&["run", "create", "provider=shelf", "name=x"]);
+    assert!(
+        run.status == 2
+            && run
+                .stderr
+                .contains("providers/shelf.rhai:2: script is incomplete"),
+        "{run}"
+    );
+}
+
+/// Four that take a second each take little more than one.
+#[test]
+fn all_at_once() {
+    let live = Live::new();
+    let (hetzner, live) = Cloud::hetzner(live, false);
+    let (digitalocean, live) = Cloud::digitalocean(live, false);
+    let (ec2, live) = Cloud::ec2(live);
+    let slow = |path: &str| json!([{"path": path, "times": 1, "kind": "slow", "after": true}]);
+    let begun = std::time::Instant::now();
+    live.run(&["nodes"]).ok();
+    let quick = begun.elapsed();
+    hetzner.faults(&slow("/v1/servers"));
+    digitalocean.faults(&slow("/v2/droplets"));
+    ec2.faults(&slow("DescribeInstances"));
+    let begun = std::time::Instant::now();
+    live.run(&["nodes"]).ok();
+    let taken = begun.elapsed().saturating_sub(quick);
+    assert!(taken.as_secs_f64() < 5.0, "{taken:?}");
+    // What only looks at scripts asks nobody.
+    let asked = [&hetzner, &digitalocean, &ec2].map(|cloud| cloud.log().len());
+    live.run(&["tasks"]).ok();
+    assert_eq!(
+        [&hetzner, &digitalocean, &ec2].map(|cloud| cloud.log().len()),
+        asked
+    );
+}
