@@ -189,11 +189,14 @@ fn every_built_in_task_is_documented() {
 fn the_standard_library_compiles_and_is_documented() {
     for path in files(&sources().join("stdlib"), "rhai") {
         let name = path.file_stem().unwrap().to_str().unwrap();
-        let hitcfile = format!("import \"std/{name}\" as it;");
-        Project::new()
-            .file("hitcfile.rhai", &hitcfile)
-            .run(&["tasks"])
-            .ok();
+        // A provider is no module to import.
+        if !path.parent().unwrap().ends_with("providers") {
+            let hitcfile = format!("import \"std/{name}\" as it;");
+            Project::new()
+                .file("hitcfile.rhai", &hitcfile)
+                .run(&["tasks"])
+                .ok();
+        }
         let text = fs::read_to_string(&path).unwrap();
         let lines: Vec<&str> = text.lines().collect();
         for (index, line) in lines.iter().enumerate() {

@@ -24,12 +24,14 @@ pub(super) const STDLIB: [(&str, &str); 4] = [
 ];
 
 /// The providers that are scripts.
-pub(super) const PROVIDERS: [(&str, &str); 1] =
-    [("hetzner", include_str!("../../stdlib/hetzner.rhai"))];
+pub(super) const PROVIDERS: [(&str, &str); 1] = [(
+    "hetzner",
+    include_str!("../../stdlib/providers/hetzner.rhai"),
+)];
 
 /// The file name under which such a provider is known: where it stands in the sources.
 pub(super) fn provider_file(name: &str) -> String {
-    format!("stdlib/{name}.rhai")
+    format!("stdlib/providers/{name}.rhai")
 }
 
 /// A built-in script.
