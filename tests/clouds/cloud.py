@@ -8,7 +8,7 @@ provider, made by the program in `HITC_TEST_PROGRAM`. Without it the addresses l
 `{"method", "path" (a regular expression), "skip", "times", "kind", "status", "headers", "body", "after"}`;
 `kind` is `answer`, `cut`, `hang` or `garbage`; with `after`, the request is done before it goes wrong.
 `shift` answers rightly, and then something that was listed is gone; `slow` takes three seconds.
-`GET /_log` lists the requests so far.
+`POST /_stop` with a name stops a server. `GET /_log` lists the requests so far.
 """
 
 import json
@@ -135,6 +135,10 @@ class Cloud:
         if path == "/_faults":
             with self.lock:
                 self.faults = body
+            return 200, {}
+        if path == "/_stop":
+            # By the name of the server, as if somebody had done it at the provider's page.
+            self.stop(body)
             return 200, {}
         if path == "/_log":
             return 200, self.log

@@ -125,6 +125,12 @@ class DigitalOcean(Cloud):
             return 200, {}
         return super().control(method, path, body)
 
+    def stop(self, name):
+        for droplet in self.droplets.values():
+            if droplet["name"] == name:
+                self.machines.stop(droplet["id"])
+                droplet["status"] = "off"
+
     def shift(self):
         with self.lock:
             self.droplets.pop(min(self.droplets, default=None), None)

@@ -154,6 +154,12 @@ class Hetzner(Cloud):
             return 200, {}
         return super().control(method, path, body)
 
+    def stop(self, name):
+        for server in self.servers.values():
+            if server["name"] == name:
+                self.machines.stop(server["id"])
+                server["status"] = "off"
+
     def shift(self):
         with self.lock:
             self.servers.pop(min(self.servers, default=None), None)

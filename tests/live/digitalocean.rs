@@ -53,28 +53,13 @@ fn the_whole_way() {
         "{again}"
     );
 
-    live.run(&["run", "-H", "web-1", "rename", "db"]).ok();
-    live.run(&["-y", "run", "-H", "db", "reboot"]).ok();
-    live.run(&["-y", "run", "-H", "db", "resize", "size=s-2vcpu-4gb"])
-        .ok();
-    let rows = live.run(&["nodes"]).ok().rows();
-    assert_eq!(
-        (&*rows[0][1], &*rows[0][2]),
-        ("db", "s-2vcpu-4gb"),
-        "{rows:?}"
-    );
-    assert_eq!(
-        live.run(&["exec", "-H", "db", "--", "echo in"]).ok().stdout,
-        "in\n"
-    );
-
-    live.run(&["run", "-H", "db", "docker.setup"]).ok();
-    let run = ["run", "-H", "db", "docker.push", "hitc/debian:13"];
+    live.run(&["run", "-H", "web-1", "docker.setup"]).ok();
+    let run = ["run", "-H", "web-1", "docker.push", "hitc/debian:13"];
     live.run(&run).ok();
     live.run(&[
         "run",
         "-H",
-        "db",
+        "web-1",
         "docker.run",
         "hitc/debian:13",
         "name=sleeper",
@@ -82,11 +67,10 @@ fn the_whole_way() {
         "pull=never",
     ])
     .ok();
-    let ps = live.run(&["run", "-H", "db", "docker.ps"]).ok();
+    let ps = live.run(&["run", "-H", "web-1", "docker.ps"]).ok();
     assert!(ps.stdout.contains("sleeper"), "{ps}");
 
-    live.run(&["-y", "run", "-H", "web", "-H", "db", "terminate"])
-        .ok();
+    live.run(&["-y", "run", "-R", "web", "terminate"]).ok();
     assert!(live.run(&["nodes"]).ok().rows().is_empty());
     assert_eq!(cloud.violations(), json!([]));
 }

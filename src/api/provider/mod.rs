@@ -29,7 +29,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     provider.function(
         "nodes() -> array",
         "All servers, as maps with `provider`, `name`, `role`, `id`, `size`, `image`, `region`,
-         `ip`, `internal_ip`, `state` and `created`.",
+         `ip`, `internal_ip`, `state`, `created`, `manifest` and `protected`.",
         |call: &Call| {
             let session = &call.session;
             let nodes = call.wait(async { Ok::<_, Diagnostic>(session.nodes().await) })?;
@@ -174,6 +174,12 @@ fn describe(node: &Node) -> Dynamic {
         zoned.strftime("%Y-%m-%d %H:%M:%S%:z").to_string().into()
     });
     map.insert("created".into(), created);
+    let manifest = node.manifest.clone();
+    map.insert(
+        "manifest".into(),
+        manifest.map_or(Dynamic::UNIT, Into::into),
+    );
+    map.insert("protected".into(), node.is_protected.into());
     Dynamic::from_map(map)
 }
 

@@ -1,0 +1,223 @@
+//! What every provider promises, in the same words.
+
+use std::io::{BufRead, BufReader};
+
+use serde_json::json;
+
+use crate::support::{
+    Run,
+    cloud::Cloud,
+    live::{Live, docker},
+};
+
+/// A provider with real servers behind it.
+struct Place {
+    name: &'static str,
+    /// Two of its sizes, the first one in its price list.
+    sizes: [&'static str; 2],
+    live: Live,
+    cloud: Option<Cloud>,
+}
+
+impl Place {
+    fn run(&self, words: &[&str]) -> Run {
+        self.live.run(&[&["-y"], words].concat())
+    }
+
+    fn create(&self, options: &[&str]) -> Run {
+        let provider = format!("provider={}", self.name);
+        self.run(&[&["run", "create", &provider], options].concat())
+    }
+
+    /// Name, size and state of its servers.
+    fn nodes(&self) -> Vec<(String, String, String)> {
+        let rows = self.live.run(&["nodes"]).ok().rows();
+        let own = rows
+            .into_iter()
+            .filter(|row| row[0] == self.name && row[1] != "behind");
+        // Some have no inner address; the time is two words.
+        own.map(|row| (row[1].clone(), row[2].clone(), row[row.len() - 3].clone()))
+            .collect()
+    }
+
+    fn state(&self, name: &str) -> String {
+        let nodes = self.nodes();
+        let node = nodes.iter().find(|node| node.0 == name);
+        node.unwrap_or_else(|| panic!("no {name} in {nodes:?}"))
+            .2
+            .clone()
+    }
+
+    /// Stops a server as somebody else would.
+    fn stop(&self, name: &str) {
+        let full = self.live.container(name);
+        match (&self.cloud, self.name) {
+            (None, _) => drop(docker(&["stop", "-t", "2", &full])),
+            (Some(cloud), "ec2") => drop(cloud.boto(&format!(
+                "r = ec2.describe_instances(Filters=[{{'Name': 'tag:Name', 'Values': ['{full}']}}])\n\
+                 ec2.stop_instances(InstanceIds=[r['Reservations'][0]['Instances'][0]['InstanceId']])"
+            ))),
+            (Some(cloud), _) => drop(cloud.post("/_stop", &json!(full))),
+        }
+    }
+
+    /// Reboots a server that runs.
+    fn reboot(&self, name: &str) {
+        let mut hitc = self.live.spawn(&["-y", "run", "-H", name, "reboot"]);
+        let mut said = BufReader::new(hitc.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("reboot: done") {
+            line.clear();
+            assert_ne!(said.read_line(&mut line).unwrap(), 0);
+        }
+        if self.name == "ec2" {
+            // What moto does not do.
+            docker(&["restart", "-t", "2", &self.live.container("behind")]);
+        }
+        assert!(hitc.wait().unwrap().success());
+    }
+
+    fn conforms(&self) {
+        let [small, large] = self.sizes;
+        let size = format!("size={small}");
+        // Nothing is made in a dry run, nor of what is wrong.
+        let provider = format!("provider={}", self.name);
+        let dry = ["-n", "run", "create", &provider, "name=web", &size];
+        assert!(
+            self.live
+                .run(&dry)
+                .ok()
+                .stderr
+                .contains("would create 1 server: web")
+        );
+        let wrong = self.create(&["name=web", "szie=x"]);
+        assert!(
+            wrong.status == 2 && wrong.stderr.contains("did you mean `size`?"),
+            "{wrong}"
+        );
+        let wrong = self.create(&["name=web", "size=nonsense"]);
+        assert_eq!(wrong.status, 2, "{wrong}");
+        assert!(self.nodes().is_empty());
+
+        // As many as were asked for, each once, with what was asked for.
+        self.create(&["name=web", "count=2", &size]).ok();
+        let web = |name: &str, size: &str| (name.to_owned(), size.to_owned(), "running".to_owned());
+        assert_eq!(self.nodes(), [web("web", small), web("web-1", small)]);
+        let again = self.create(&["name=web", &size]);
+        assert!(
+            again.status == 2 && again.stderr.contains("`web` already"),
+            "{again}"
+        );
+        // More of the same: those that are there stay.
+        self.create(&["name=web", "count=3", &size]).ok();
+        assert_eq!(self.nodes().len(), 3);
+        let exec = self.run(&["exec", "-R", "web", "--", "echo in"]).ok();
+        assert_eq!(exec.stdout.matches("] in\n").count(), 3, "{exec}");
+
+        self.run(&["run", "-H", "web-1", "rename", "db"]).ok();
+        let taken = self.run(&["run", "-H", "db", "rename", "web"]);
+        assert!(
+            taken.status == 2 && taken.stderr.contains("`web` already"),
+            "{taken}"
+        );
+        self.run(&["run", "-H", "db", "resize", &format!("size={large}")])
+            .ok();
+        assert!(self.nodes().contains(&web("db", large)));
+        self.reboot("db");
+        assert_eq!(
+            self.run(&["exec", "-H", "db", "--", "echo in"]).ok().stdout,
+            "in\n"
+        );
+
+        // Stopped, and started again.
+        self.stop("db");
+        assert_eq!(self.state("db"), "stopped");
+        let exec = self.run(&["exec", "-H", "db", "--", "true"]);
+        assert!(
+            exec.status == 4 && exec.stderr.contains("hitc run -H db reboot"),
+            "{exec}"
+        );
+        self.run(&["run", "-H", "db", "reboot"]).ok();
+        assert_eq!(self.state("db"), "running");
+
+        // What is the same in a manifest is no change, and another size is one.
+        let manifest = |size: &str| format!("one:\n  provider: {}\n  size: {size}\n", self.name);
+        self.live.write("it.yml", &manifest(small));
+        self.run(&["run", "ensemble.up", "it"]).ok();
+        assert_eq!(
+            self.run(&["run", "ensemble.plan", "it"]).ok().stdout,
+            "no changes\n"
+        );
+        self.live.write("it.yml", &manifest(large));
+        let plan = self.run(&["run", "ensemble.plan", "it"]);
+        assert!(
+            plan.stdout.contains(&format!("size: {small} → {large}")),
+            "{plan}"
+        );
+        self.run(&["run", "ensemble.up", "it"]).ok();
+        assert!(self.nodes().contains(&web("one", large)));
+
+        let prices = self.run(&["run", "pricing", &provider, &format!("filter={small}")]);
+        if self.name == "local" {
+            assert_eq!(prices.status, 2, "{prices}");
+        } else {
+            assert_eq!(prices.ok().rows()[0][0], small);
+        }
+        let all = ["web", "web-2", "db", "one"]
+            .map(|name| ["-H", name])
+            .concat();
+        self.run(&[&["run"], &all[..], &["terminate"]].concat())
+            .ok();
+        assert!(self.nodes().is_empty());
+        if let Some(cloud) = self.cloud.as_ref().filter(|_| self.name == "digitalocean") {
+            assert_eq!(cloud.violations(), json!([]));
+        }
+    }
+}
+
+#[test]
+fn local() {
+    Place {
+        name: "local",
+        sizes: ["1x512m", "2x1g"],
+        live: Live::new(),
+        cloud: None,
+    }
+    .conforms();
+}
+
+#[test]
+fn ec2() {
+    let (cloud, live) = Cloud::reachable_ec2();
+    Place {
+        name: "ec2",
+        sizes: ["t3.micro", "t3.small"],
+        live,
+        cloud: Some(cloud),
+    }
+    .conforms();
+}
+
+#[test]
+fn digitalocean() {
+    let (cloud, live) = Cloud::digitalocean(Live::new(), true);
+    Place {
+        name: "digitalocean",
+        sizes: ["s-1vcpu-1gb", "s-2vcpu-4gb"],
+        live,
+        cloud: Some(cloud),
+    }
+    .conforms();
+}
+
+#[test]
+fn hetzner() {
+    let (cloud, live) = Cloud::hetzner(Live::new(), true);
+    Place {
+        name: "hetzner",
+        sizes: ["cx23", "cx33"],
+        live,
+        cloud: Some(cloud),
+    }
+    .conforms();
+}
