@@ -4,6 +4,8 @@ A cloud is started with `python NAME.py`, prints its address, and ends when its 
 `HITC_TEST_MACHINES=PREFIX` puts a real server behind each of its own: a server of hitc's local
 provider, made by the program in `HITC_TEST_PROGRAM`. Without it the addresses lead nowhere.
 
+`HITC_TEST_CLOUD_INIT=STATUS` gives them a cloud-init that ends with this status.
+
 `POST /_faults` with a list says what goes wrong from now on, one entry a time:
 `{"method", "path" (a regular expression), "skip", "times", "kind", "status", "headers", "body", "after"}`;
 `kind` is `answer`, `cut`, `hang` or `garbage`; with `after`, the request is done before it goes wrong.
@@ -58,6 +60,11 @@ class Machines:
         self.docker(
             "exec", "-i", name, "sh", "-c", self.KEYS, stdin="\n".join(keys) + "\n"
         )
+        status = os.environ.get("HITC_TEST_CLOUD_INIT")
+        if status:
+            script = "#!/bin/sh\necho 'status: as the test says'; exit $(cat /etc/init-status)\n"
+            line = f"echo {status} >/etc/init-status; cat >/usr/bin/cloud-init; chmod +x /usr/bin/cloud-init"
+            self.docker("exec", "-i", name, "sh", "-c", line, stdin=script)
         form = "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}"
         return self.docker("inspect", "-f", form, name).strip()
 

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 
-use serde_json::json;
+use serde_json::{Value as Json, json};
 
 use crate::support::{
     Run,
@@ -31,12 +31,14 @@ impl Place {
 
     /// Name, size and state of its servers.
     fn nodes(&self) -> Vec<(String, String, String)> {
-        let rows = self.live.run(&["nodes"]).ok().rows();
-        let own = rows
-            .into_iter()
-            .filter(|row| row[0] == self.name && row[1] != "behind");
-        // Some have no inner address; the time is two words.
-        own.map(|row| (row[1].clone(), row[2].clone(), row[row.len() - 3].clone()))
+        let json = self.live.run(&["run", "nodes", "--json"]).ok().stdout;
+        let nodes: Vec<Json> = serde_json::from_str(&json).unwrap();
+        let own = |node: &&Json| node["provider"] == self.name && node["name"] != "behind";
+        let text = |node: &Json, key: &str| node[key].as_str().unwrap().to_owned();
+        nodes
+            .iter()
+            .filter(own)
+            .map(|node| (text(node, "name"), text(node, "size"), text(node, "state")))
             .collect()
     }
 

@@ -63,6 +63,17 @@ fn an_order() {
 
     live.run(&["-y", "run", "-H", "web", "terminate"]).ok();
     assert!(nodes(&live).is_empty());
+
+    // At the price of the moment, with a key that EC2 has.
+    cloud.boto("ec2.create_key_pair(KeyName='mine')");
+    create(&live, &["name=cheap", "bid=0.5", "key_pair=mine"]).ok();
+    assert_eq!(
+        cloud.boto(
+            "i = [i for r in ec2.describe_instances()['Reservations'] for i in r['Instances'] \
+             if i['State']['Name'] == 'running'][0]\nprint(i['KeyName'], i['InstanceLifecycle'])"
+        ),
+        "mine spot"
+    );
     create(&live, &["name=safe", "protect=true"]).ok();
     let run = live.run(&["-y", "run", "-H", "safe", "terminate"]);
     assert!(

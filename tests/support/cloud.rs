@@ -92,7 +92,12 @@ impl Cloud {
 
     /// Hetzner; and a project that uses it.
     pub fn hetzner(live: Live, machines: bool) -> (Self, Live) {
-        let cloud = Cloud::start("hetzner", machines.then_some(&live), &[]);
+        Cloud::hetzner_with(live, machines, &[])
+    }
+
+    /// The same, with settings of its own.
+    pub fn hetzner_with(live: Live, machines: bool, environment: &[(&str, &str)]) -> (Self, Live) {
+        let cloud = Cloud::start("hetzner", machines.then_some(&live), environment);
         let live = live
             .env("HCLOUD_TOKEN", "test-token")
             .env("HCLOUD_ENDPOINT", &format!("{}/v1", cloud.url));
