@@ -20,7 +20,7 @@ use crate::{
     diagnostic::{Diagnostic, Kind},
     docker::{self, Engine, Spec},
     event::{Activity, Outcome, RecapLine},
-    provider::Node,
+    provider::{Node, refuse_protected},
     session::Session,
     value::Value,
 };
@@ -350,6 +350,7 @@ pub(super) async fn end_server(
     manifest: &str,
     node: &Node,
 ) -> Result<(), Diagnostic> {
+    refuse_protected([node])?;
     let _lock = match session.connect(node).await {
         Ok(connection) => Some(Lock::take(&connection, manifest).await?),
         Err(_) => None,

@@ -59,6 +59,12 @@ pub enum Error {
     /// What was asked for is not there, or not allowed.
     #[error(transparent)]
     Invalid(#[from] Invalid),
+    /// They may not be terminated.
+    #[error("protected: {}; nothing was terminated", names.join(", "))]
+    Protected {
+        /// The servers.
+        names: Vec<String>,
+    },
     /// A file that the provider reads is wrong.
     #[error("`{path}`, line {line}: {cause}")]
     File {
@@ -125,6 +131,11 @@ impl From<Error> for Diagnostic {
             Error::Script(diagnostic) => *diagnostic,
             Error::Refused(refusal) => Diagnostic::new(refusal.kind, message).help(refusal.help),
             Error::Invalid(error) => error.into(),
+            Error::Protected { .. } => Diagnostic::new(Kind::Usage, message).help(
+                "if it must be, take the mark away at the provider: the tag or label with \
+                 `protect` in its name"
+                    .to_owned(),
+            ),
             Error::File { .. } => Diagnostic::new(Kind::Usage, message),
             Error::Failed { .. } => Diagnostic::new(Kind::Failed, message),
         }

@@ -21,7 +21,7 @@ pub use ec2::{Ec2, Volume};
 pub use error::Error;
 pub use local::Local;
 pub use looks::Looks;
-pub use node::{MOST, NAME_RULE, Node, NodeState, is_name, numbered, role};
+pub use node::{MOST, NAME_RULE, Node, NodeState, is_name, numbered, refuse_protected, role};
 use price::number;
 pub use price::{Cost, Price, Prices};
 pub use recent::Recent;

@@ -5,6 +5,8 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Error;
+
 /// A server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -70,6 +72,17 @@ impl fmt::Display for NodeState {
             NodeState::Stopped => "stopped",
             NodeState::Failed => "failed",
         })
+    }
+}
+
+/// Fails if one of these servers may not be terminated, before any is.
+pub fn refuse_protected<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Result<(), Error> {
+    let protected = nodes.into_iter().filter(|node| node.is_protected);
+    let names: Vec<String> = protected.map(|node| node.name.clone()).collect();
+    if names.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::Protected { names })
     }
 }
 

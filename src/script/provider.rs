@@ -256,7 +256,9 @@ impl Scripted {
             name: name.to_owned(),
             id: text(&map, "id"),
             size: text(&map, "size"),
-            image: text(&map, "image"),
+            image: tag::decode(&text(&map, "said"))
+                .filter(|said| !said.is_empty())
+                .unwrap_or_else(|| text(&map, "image")),
             region: text(&map, "region"),
             ip: text(&map, "ip"),
             internal_ip: text(&map, "internal_ip"),
@@ -356,14 +358,17 @@ impl Provider for Scripted {
     }
 
     async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error> {
-        let tags: Map = create
+        let mut tags: Map = create
             .tags
             .iter()
             .map(|(key, value)| (key.into(), tag::encode(value).into()))
             .collect();
+        let options = self.0.options(&create.options)?;
+        // In the user's words: what the cloud says of it may change.
+        tags.insert("image".into(), tag::encode(&text(&options, "image")).into());
         let mut order = Map::new();
         order.insert("name".into(), self.full(&create.name).into());
-        order.insert("options".into(), self.0.options(&create.options)?.into());
+        order.insert("options".into(), options.into());
         order.insert("tags".into(), tags.into());
         order.insert("key".into(), self.key()?.public.into());
         activity.update("ordering");

@@ -196,7 +196,7 @@ class Hetzner(Cloud):
 
     def add_key(self, query, body):
         with self.lock:
-            if any(key["public_key"] == body["public_key"] for key in self.keys.values()):
+            if any(body[part] == key[part] for key in self.keys.values() for part in ("name", "public_key")):
                 raise error(409, "uniqueness_error", "SSH key not unique")
             number = self.number()
             self.keys[number] = {

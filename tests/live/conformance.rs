@@ -80,10 +80,18 @@ impl Place {
     }
 
     fn conforms(&self) {
-        let [small, large] = self.sizes;
+        self.creates();
+        self.changes();
+        self.is_brought_about();
+        self.ends();
+    }
+
+    /// Nothing of what is wrong, and of the rest as many as were asked for, each once.
+    fn creates(&self) {
+        let [small, _] = self.sizes;
         let size = format!("size={small}");
-        // Nothing is made in a dry run, nor of what is wrong.
         let provider = format!("provider={}", self.name);
+        // Nothing is made in a dry run, nor of what is wrong.
         let dry = ["-n", "run", "create", &provider, "name=web", &size];
         assert!(
             self.live
@@ -103,28 +111,53 @@ impl Place {
 
         // As many as were asked for, each once, with what was asked for.
         self.create(&["name=web", "count=2", &size]).ok();
-        let web = |name: &str, size: &str| (name.to_owned(), size.to_owned(), "running".to_owned());
-        assert_eq!(self.nodes(), [web("web", small), web("web-1", small)]);
+        assert_eq!(
+            self.nodes(),
+            [running("web", small), running("web-1", small)]
+        );
         let again = self.create(&["name=web", &size]);
         assert!(
             again.status == 2 && again.stderr.contains("`web` already"),
             "{again}"
         );
         // More of the same: those that are there stay.
+        let more = [
+            "-n", "run", "create", &provider, "name=web", "count=3", &size,
+        ];
+        let more = self.live.run(&more).ok();
+        assert!(
+            more.stderr.contains("would create 1 server: web-2"),
+            "{more}"
+        );
         self.create(&["name=web", "count=3", &size]).ok();
         assert_eq!(self.nodes().len(), 3);
         let exec = self.run(&["exec", "-R", "web", "--", "echo in"]).ok();
         assert_eq!(exec.stdout.matches("] in\n").count(), 3, "{exec}");
+    }
 
+    /// Name, size, and whether it runs.
+    fn changes(&self) {
+        let [small, large] = self.sizes;
+        let size = format!("size={small}");
         self.run(&["run", "-H", "web-1", "rename", "db"]).ok();
         let taken = self.run(&["run", "-H", "db", "rename", "web"]);
         assert!(
             taken.status == 2 && taken.stderr.contains("`web` already"),
             "{taken}"
         );
+        let wrong = self.run(&["run", "-H", "db", "resize"]);
+        assert!(
+            wrong.status == 2 && wrong.stderr.contains("`size` is missing"),
+            "{wrong}"
+        );
+        let same = self.run(&["run", "-H", "db", "resize", &size]).ok();
+        assert!(
+            same.stderr.contains("db: its size is that already"),
+            "{same}"
+        );
         self.run(&["run", "-H", "db", "resize", &format!("size={large}")])
             .ok();
-        assert!(self.nodes().contains(&web("db", large)));
+        assert!(self.nodes().contains(&running("db", large)));
         self.reboot("db");
         assert_eq!(
             self.run(&["exec", "-H", "db", "--", "echo in"]).ok().stdout,
@@ -141,7 +174,11 @@ impl Place {
         );
         self.run(&["run", "-H", "db", "reboot"]).ok();
         assert_eq!(self.state("db"), "running");
+    }
 
+    /// What a manifest says.
+    fn is_brought_about(&self) {
+        let [small, large] = self.sizes;
         // What is the same in a manifest is no change, and another size is one.
         let manifest = |size: &str| format!("one:\n  provider: {}\n  size: {size}\n", self.name);
         self.live.write("it.yml", &manifest(small));
@@ -157,7 +194,23 @@ impl Place {
             "{plan}"
         );
         self.run(&["run", "ensemble.up", "it"]).ok();
-        assert!(self.nodes().contains(&web("one", large)));
+        assert!(self.nodes().contains(&running("one", large)));
+    }
+
+    /// Those that are not protected.
+    fn ends(&self) {
+        let [small, _] = self.sizes;
+        let provider = format!("provider={}", self.name);
+        self.create(&["name=safe", "protect=true"]).ok();
+        let refused = self.run(&["run", "-H", "safe", "-H", "web", "terminate"]);
+        assert!(refused.status == 2, "{refused}");
+        assert!(
+            refused
+                .stderr
+                .contains("protected: safe; nothing was terminated"),
+            "{refused}"
+        );
+        assert_eq!(self.nodes().len(), 5);
 
         let prices = self.run(&["run", "pricing", &provider, &format!("filter={small}")]);
         if self.name == "local" {
@@ -170,11 +223,15 @@ impl Place {
             .concat();
         self.run(&[&["run"], &all[..], &["terminate"]].concat())
             .ok();
-        assert!(self.nodes().is_empty());
+        assert_eq!(self.nodes().len(), 1);
         if let Some(cloud) = self.cloud.as_ref().filter(|_| self.name == "digitalocean") {
             assert_eq!(cloud.violations(), json!([]));
         }
     }
+}
+
+fn running(name: &str, size: &str) -> (String, String, String) {
+    (name.to_owned(), size.to_owned(), "running".to_owned())
 }
 
 #[test]
@@ -222,4 +279,45 @@ fn hetzner() {
         cloud: Some(cloud),
     }
     .conforms();
+}
+
+/// A server is ready when its cloud-init is done; one on which that fails is left to be looked at.
+#[test]
+fn cloud_init() {
+    let fails = [("HITC_TEST_CLOUD_INIT", "1")];
+    let places = [
+        ("hetzner", Cloud::hetzner_with(Live::new(), true, &fails)),
+        (
+            "digitalocean",
+            Cloud::digitalocean_with(Live::new(), true, &fails),
+        ),
+    ];
+    for (name, (cloud, live)) in places {
+        let place = Place {
+            name,
+            sizes: ["", ""],
+            live,
+            cloud: Some(cloud),
+        };
+        let run = place.create(&["name=web"]);
+        assert_eq!(run.status, 1, "{run}");
+        for line in [
+            "error: host `web`: server `web`: cloud-init failed",
+            "status: as the test says",
+            "is left as it is, to be looked at: `hitc run create name=web`",
+        ] {
+            assert!(run.stderr.contains(line), "{run}");
+        }
+        assert_eq!(place.state("web"), "failed");
+        // It fails again, and is not taken for good.
+        assert_eq!(place.create(&["name=web"]).status, 1);
+        assert_eq!(place.state("web"), "failed");
+        // Somebody looks, and mends it; with complaints it is good enough.
+        let mend = ["exec", "-H", "web", "--", "echo 2 >/etc/init-status"];
+        place.run(&mend).ok();
+        let run = place.create(&["name=web"]).ok();
+        let warning = "warning: web: cloud-init complains: status: as the test says";
+        assert!(run.stderr.contains(warning), "{run}");
+        assert_eq!(place.state("web"), "running");
+    }
 }

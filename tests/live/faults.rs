@@ -37,7 +37,7 @@ fn digitalocean() -> Place {
         live,
         list: ("GET", "/v2/droplets"),
         order: ("POST", "/v2/droplets"),
-        until_seen: (("GET", "/v2/droplets"), 3),
+        until_seen: (("GET", "/v2/droplets"), 2),
         quota: json!({"status": 422, "body": error("unprocessable_entity",
             "creating this/these droplet(s) will exceed your droplet limit")}),
         expired: json!({"status": 401, "body": error("unauthorized", "Unable to authenticate you")}),

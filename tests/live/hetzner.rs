@@ -38,34 +38,6 @@ fn an_order() {
     assert!(live.run(&["nodes"]).ok().rows().is_empty());
 }
 
-/// A server is ready when its cloud-init is done; one on which that fails is left to be looked at.
-#[test]
-fn cloud_init() {
-    let (_cloud, live) = Cloud::hetzner_with(Live::new(), true, &[("HITC_TEST_CLOUD_INIT", "1")]);
-    let create = ["-y", "run", "create", "provider=hetzner", "name=web"];
-    let run = live.run(&create);
-    assert_eq!(run.status, 1, "{run}");
-    for line in [
-        "error: host `web`: server `web`: cloud-init failed",
-        "status: as the test says",
-        "is left as it is, to be looked at: `hitc run create name=web`",
-    ] {
-        assert!(run.stderr.contains(line), "{run}");
-    }
-    let state = |live: &Live| live.run(&["nodes"]).ok().rows()[0][4].clone();
-    assert_eq!(state(&live), "failed");
-    // Somebody looks, and mends it; with complaints it is good enough.
-    let mend = ["exec", "-H", "web", "--", "echo 2 >/etc/init-status"];
-    live.run(&mend).ok();
-    let run = live.run(&create).ok();
-    assert!(
-        run.stderr
-            .contains("warning: web: cloud-init complains: status: as the test says"),
-        "{run}"
-    );
-    assert_eq!(state(&live), "running");
-}
-
 #[test]
 fn what_is_ours_and_what_it_costs() {
     let (cloud, live) = Cloud::hetzner(Live::new(), false);

@@ -72,9 +72,18 @@ impl Cloud {
 
     /// DigitalOcean, whose contract is held where it is there; and a project that uses it.
     pub fn digitalocean(live: Live, machines: bool) -> (Self, Live) {
+        Cloud::digitalocean_with(live, machines, &[])
+    }
+
+    /// The same, with settings of its own.
+    pub fn digitalocean_with(
+        live: Live,
+        machines: bool,
+        environment: &[(&str, &str)],
+    ) -> (Self, Live) {
         let contract = sources().join("../shared/contracts/digitalocean-openapi.yaml");
         let contract = contract.to_string_lossy();
-        let mut environment = Vec::new();
+        let mut environment = environment.to_vec();
         if std::path::Path::new(&*contract).exists() {
             environment.push(("DIGITALOCEAN_CONTRACT", &*contract));
         } else {

@@ -67,29 +67,35 @@ impl Request {
 pub(super) fn create(call: &Call, options: &Map) -> Answer<Array> {
     let session = &call.session;
     let request = call.check(decode(session, options))?;
+    let (new, cost) = call.try_wait(missing(session, &request))?;
+    let (count, names) = (plural(new.len(), "server"), new.join(", "));
     if session.settings.dry_run {
-        let count = request.names.len();
-        let cost = call.wait(async { Ok::<_, Diagnostic>(request.quote(count).await?) })?;
         let cost = cost.map(|cost| format!(" ({cost})")).unwrap_or_default();
-        call.would(|| {
-            let count = plural(count, "server");
-            format!("create {count}: {}{cost}", request.names.join(", "))
-        });
+        call.would(|| format!("create {count}: {names}{cost}"));
         return Ok(Array::new());
     }
-    call.try_wait(create_all(session, &request))
+    if let Some(cost) = cost {
+        let place = request.provider.name();
+        let question = format!("{count} at {place}: {cost}. Create {names}?");
+        call.check(session.events.confirm(&question, None))?;
+    }
+    call.try_wait(create_all(session, &request, &new))
 }
 
-/// Creates those that are not there: a run that failed for some is finished by the next one. One
-/// that fails does not stop the others.
-async fn create_all(session: &Session, request: &Request) -> Result<Array, Failure> {
+/// The names of the servers that are not there: a run that failed for some is finished by the next
+/// one. And what they cost, if something.
+async fn missing(
+    session: &Session,
+    request: &Request,
+) -> Result<(Vec<String>, Option<String>), Failure> {
     let there = request.provider.list().await.map_err(Diagnostic::from)?;
     // One that was left half made is finished.
-    let is_there = |name: &&String| {
+    let is_there = |name: &String| {
         let made = |node: &&Node| node.state.is_made();
-        there.iter().filter(made).any(|node| node.name == **name)
+        there.iter().filter(made).any(|node| node.name == *name)
     };
-    let (old, new): (Vec<&String>, Vec<&String>) = request.names.iter().partition(is_there);
+    let all = request.names.iter().cloned();
+    let (old, new): (Vec<String>, Vec<String>) = all.partition(is_there);
     for (index, name) in old.iter().enumerate() {
         let message = format!("there is a server `{name}` already");
         if new.is_empty() && index == 0 {
@@ -99,18 +105,16 @@ async fn create_all(session: &Session, request: &Request) -> Result<Array, Failu
         }
         session.events.note(message);
     }
-    if let Some(cost) = request.quote(new.len()).await.map_err(Diagnostic::from)? {
-        let question = format!(
-            "{} at {}: {cost}. Create {}?",
-            plural(new.len(), "server"),
-            request.provider.name(),
-            new.iter()
-                .map(|name| name.as_str())
-                .collect::<Vec<_>>()
-                .join(", ")
-        );
-        session.events.confirm(&question, None)?;
-    }
+    let cost = request.quote(new.len()).await.map_err(Diagnostic::from)?;
+    Ok((new, cost))
+}
+
+/// One that fails does not stop the others.
+async fn create_all(
+    session: &Session,
+    request: &Request,
+    new: &[String],
+) -> Result<Array, Failure> {
     let one = async |name: &String| {
         let activity = session.events.start(name.as_str(), "creating");
         let started = std::time::Instant::now();
@@ -127,7 +131,7 @@ async fn create_all(session: &Session, request: &Request) -> Result<Array, Failu
         Ok::<_, Diagnostic>(Dynamic::from(Host::from(node)))
     };
     let (mut hosts, mut failures) = (Array::new(), Vec::new());
-    for (name, created) in new.iter().zip(join_all(new.iter().copied().map(one)).await) {
+    for (name, created) in new.iter().zip(join_all(new.iter().map(one)).await) {
         match created {
             Ok(host) => hosts.push(host),
             Err(error) => failures.push(error.of_host(name)),

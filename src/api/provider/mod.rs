@@ -19,9 +19,10 @@ use super::{
 };
 use crate::{
     diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
-    provider::{self, NAME_RULE, Node, Provider, is_name, role},
+    provider::{self, NAME_RULE, Node, Provider, is_name, refuse_protected, role},
     session::Session,
     ssh::{Command, Target},
+    value::Fields,
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
@@ -124,7 +125,8 @@ fn terminate(call: &Call, hosts: Array) -> Answer<()> {
         let text = "provider::terminate: not all of these are hosts";
         call.fail(Diagnostic::new(Kind::Usage, text))
     })?;
-    call.check(refuse_protected(&hosts))?;
+    let nodes = hosts.iter().map(|host| host.0.as_ref());
+    call.check(refuse_protected(nodes).map_err(Diagnostic::from))?;
     let names: Vec<&str> = hosts.iter().map(|host| host.0.name.as_str()).collect();
     if call.would(|| format!("terminate {}", names.join(", "))) {
         return Ok(());
@@ -141,19 +143,6 @@ fn terminate(call: &Call, hosts: Array) -> Answer<()> {
     } else {
         Err(call.fail(Failure(failures)))
     }
-}
-
-/// Before anything is ended.
-fn refuse_protected(hosts: &[Host]) -> Result<(), Diagnostic> {
-    let protected = hosts.iter().filter(|host| host.0.is_protected);
-    let names: Vec<&str> = protected.map(|host| host.0.name.as_str()).collect();
-    if names.is_empty() {
-        return Ok(());
-    }
-    let message = format!("protected: {}; nothing was terminated", names.join(", "));
-    Err(Diagnostic::new(Kind::Usage, message).help(
-        "if it must be, take the mark away at the provider (its tag `hitc:protect`)".to_owned(),
-    ))
 }
 
 fn describe(node: &Node) -> Dynamic {
@@ -252,13 +241,18 @@ fn resize(call: &Call, host: &Host, options: &Map) -> Answer<()> {
     let session = &call.session;
     let node = &host.0;
     let options = to_options(options);
-    let check = async {
-        let provider = session.providers.of(node)?;
-        provider.validate(&options)?;
-        provider.quote(&node.name, &options).await?;
-        Ok::<_, Diagnostic>(())
+    let check = || {
+        let size = Fields::new(&options, "resize")?.require("size")?;
+        let size = size.to_text("size")?;
+        session.providers.of(node)?.validate(&options)?;
+        Ok::<_, Diagnostic>(size)
     };
-    call.wait(check)?;
+    if call.check(check())? == node.size {
+        session
+            .events
+            .note(format!("{}: its size is that already", node.name));
+        return Ok(());
+    }
     let resize = async {
         let resize = async |p: &dyn Provider, node: &Node| p.resize(node, &options).await;
         act(session, node, "resize", resize).await?;

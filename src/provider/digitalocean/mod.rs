@@ -52,12 +52,18 @@ const TAG_CREATING: &str = "hitc:creating";
 const TAG_FAILED: &str = "hitc:failed";
 const TAG_PROTECT: &str = "hitc:protect";
 const TAG_MANIFEST: &str = "hitc:manifest:";
+/// The image in the user's words: what the API says of it may change.
+const TAG_IMAGE: &str = "hitc:image:";
 
 /// How many things a page has, at most (`per_page`).
 const PAGE: usize = 200;
 
 /// How often a list is read again that changed meanwhile.
 const LISTINGS: usize = 5;
+
+/// How long a droplet may take to be listed after an order whose answer was lost.
+const APPEAR_TIMEOUT: Duration = Duration::from_mins(1);
+const APPEAR_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long an action may take, and how long it is left alone before it is asked for first.
 const ACTION_TIMEOUT: Duration = Duration::from_mins(5);
@@ -159,10 +165,10 @@ impl DigitalOcean {
 
     fn node(&self, droplet: &Droplet) -> Option<Node> {
         let name = droplet.name.strip_prefix(&self.prefix)?;
-        let manifest = droplet.tags.iter().find_map(|tag| {
-            let text = tag.strip_prefix(TAG_MANIFEST)?;
-            tag::decode(text)
-        });
+        let noted = |prefix: &str| {
+            let mut tags = droplet.tags.iter();
+            tags.find_map(|tag| tag::decode(tag.strip_prefix(prefix)?))
+        };
         let state = match droplet.status.as_str() {
             "off" | "archive" => NodeState::Stopped,
             "active" if has(droplet, TAG_FAILED) => NodeState::Failed,
@@ -176,9 +182,8 @@ impl DigitalOcean {
             name: name.to_owned(),
             id: droplet.id.to_string(),
             size: droplet.size_slug.clone(),
-            image: image
-                .slug
-                .clone()
+            image: noted(TAG_IMAGE)
+                .or_else(|| image.slug.clone())
                 .or_else(|| image.name.clone())
                 .unwrap_or_else(|| image.id.to_string()),
             region: droplet.region.slug.clone(),
@@ -186,7 +191,7 @@ impl DigitalOcean {
             internal_ip: droplet.address("private"),
             state,
             created: droplet.created_at.parse().ok(),
-            manifest,
+            manifest: noted(TAG_MANIFEST),
             is_protected: has(droplet, TAG_PROTECT),
         })
     }
@@ -217,7 +222,20 @@ impl DigitalOcean {
         ))
     }
 
-    async fn make(&self, create: &Create, options: &Options) -> Result<(), Error> {
+    /// Looks for a while whether there is a droplet of this name. It is never ordered again: names
+    /// are not unique, and the list may lag behind.
+    async fn appears(&self, name: &str) -> Result<Option<Droplet>, Error> {
+        let end = Instant::now() + APPEAR_TIMEOUT;
+        loop {
+            let found = self.find(name).await?;
+            if found.is_some() || Instant::now() > end {
+                return Ok(found);
+            }
+            sleep(APPEAR_PAUSE).await;
+        }
+    }
+
+    async fn make(&self, create: &Create, options: &Options) -> Result<Droplet, Error> {
         let mut keys = vec![json!(self.key().await?)];
         keys.extend(options.ssh_keys.iter().map(|key| json!(key)));
         let mut tags = vec![TAG.to_owned(), TAG_CREATING.to_owned()];
@@ -225,6 +243,7 @@ impl DigitalOcean {
         if options.protect {
             tags.push(TAG_PROTECT.to_owned());
         }
+        tags.push(format!("{TAG_IMAGE}{}", tag::encode(&options.image)));
         for (key, value) in &create.tags {
             tags.push(format!("{TAG}:{key}:{}", tag::encode(value)));
         }
@@ -247,7 +266,7 @@ impl DigitalOcean {
         if let Some(vpc) = &options.vpc {
             body["vpc_uuid"] = json!(vpc);
         }
-        self.ask(Ask::post("/v2/droplets", body)).await.map(drop)
+        self.read(Ask::post("/v2/droplets", body), "droplet").await
     }
 
     /// An image of the user's own of this name.
@@ -329,7 +348,8 @@ impl DigitalOcean {
         if self.droplet(node).await?.status == "off" {
             return Ok(());
         }
-        self.act(node, json!({"type": "shutdown"})).await?;
+        // Whatever comes of it: there is a harder way.
+        let _ = self.act(node, json!({"type": "shutdown"})).await;
         let (end, mut pause) = (Instant::now() + SHUTDOWN_TIMEOUT, ACTION_PAUSE);
         while Instant::now() < end {
             if self.droplet(node).await?.status == "off" {
@@ -441,37 +461,36 @@ impl Provider for DigitalOcean {
 
     async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error> {
         let options = Options::decode(&create.options)?;
-        let mut tries = 0;
-        loop {
-            if let Some(droplet) = self.find(&create.name).await? {
-                if has(&droplet, TAG_FAILED)
-                    && let Some(node) = self.node(&droplet)
-                {
-                    self.set_tag(&node, TAG_FAILED, false).await?;
-                    continue;
+        let droplet = match self.find(&create.name).await? {
+            Some(droplet) => droplet,
+            None => {
+                activity.update("ordering");
+                match self.make(create, &options).await {
+                    Ok(droplet) => droplet,
+                    Err(Error::Api(error, help)) if error.is_unclear() => {
+                        activity.update("looking whether the order was heard");
+                        let found = self.appears(&create.name).await?;
+                        found.ok_or(Error::Api(error, help))?
+                    }
+                    Err(error) => return Err(error),
                 }
-                return self
-                    .node(&droplet)
-                    .ok_or_else(|| failed("finding it again", "its name is another"));
             }
-            tries += 1;
-            activity.update("ordering");
-            match self.make(create, &options).await {
-                Ok(()) => {}
-                // Whether it was made, only looking tells.
-                Err(Error::Api(error, _)) if error.is_unclear() && tries < 3 => {
-                    sleep(Duration::from_secs(1)).await;
-                }
-                Err(error) => return Err(error),
-            }
+        };
+        let node = self
+            .node(&droplet)
+            .ok_or_else(|| failed("finding it again", "its name is another"))?;
+        if has(&droplet, TAG_FAILED) {
+            self.set_tag(&node, TAG_FAILED, false).await?;
         }
+        Ok(node)
     }
 
     async fn settle(&self, node: &Node, is_ready: bool) -> Result<(), Error> {
-        if !is_ready {
-            self.set_tag(node, TAG_FAILED, true).await?;
+        if is_ready {
+            self.set_tag(node, TAG_CREATING, false).await
+        } else {
+            self.set_tag(node, TAG_FAILED, true).await
         }
-        self.set_tag(node, TAG_CREATING, false).await
     }
 
     async fn terminate(&self, node: &Node) -> Result<(), Error> {
@@ -502,13 +521,25 @@ impl Provider for DigitalOcean {
 
     async fn resize(&self, node: &Node, options: &Value) -> Result<(), Error> {
         let size = Options::decode(options)?.size;
+        let sizes = self.sizes().await?;
+        let Some(known) = sizes.iter().find(|known| known.slug == size) else {
+            return Err(missing(
+                "size",
+                &size,
+                sizes.iter().map(|s| s.slug.as_str()),
+            ));
+        };
+        if !known.regions.contains(&node.region) {
+            let text = format!("size: there is no `{size}` in the region `{}`", node.region);
+            return Err(refuse(text, None));
+        }
         self.stop(node).await?;
         // Without its disk, so that the way back stays open. Whatever comes of it, it runs again.
         let resized = self
             .act(node, json!({"type": "resize", "size": size, "disk": false}))
             .await;
-        self.act(node, json!({"type": "power_on"})).await?;
-        resized
+        let started = self.act(node, json!({"type": "power_on"})).await;
+        resized.and(started)
     }
 
     async fn login(&self, node: &Node) -> Result<Login, Error> {

@@ -33,17 +33,21 @@ pub(super) fn find(home: &Path) -> Result<String, Error> {
     let doctl: Doctl = serde_saphyr::from_str(&text)
         .map_err(|error| not_configured(format!("{}: {}", path.display(), plain(error))))?;
     of_doctl(doctl, env::var("DIGITALOCEAN_CONTEXT").ok())
-        .ok_or_else(|| not_configured(format!("there is no token in {}", path.display())))
+        .map_err(|cause| not_configured(format!("{}: {cause}", path.display())))
 }
 
-/// The token of the context that the user has chosen; the default one stands by itself.
-fn of_doctl(doctl: Doctl, context: Option<String>) -> Option<String> {
-    let context = context.or(doctl.context).unwrap_or_default();
-    let token = match doctl.auth_contexts.get(&context) {
+/// The token of the context that the user has chosen; the default one stands by itself. Another
+/// than the one that was chosen would spend in another account.
+fn of_doctl(doctl: Doctl, context: Option<String>) -> Result<String, String> {
+    let chosen = context.or(doctl.context).unwrap_or_default();
+    let token = match doctl.auth_contexts.get(&chosen) {
         Some(token) => Some(token.clone()),
-        None => doctl.access_token,
+        None if ["", "default"].contains(&chosen.as_str()) => doctl.access_token,
+        None => return Err(format!("there is no context `{chosen}`")),
     };
-    token.filter(|token| !token.is_empty())
+    token
+        .filter(|token| !token.is_empty())
+        .ok_or_else(|| "there is no token".to_owned())
 }
 
 fn not_configured(cause: String) -> Error {
@@ -70,8 +74,12 @@ mod tests {
                 context.map(str::to_owned),
             )
         };
-        assert_eq!(find(text, None).as_deref(), Some("two"));
-        assert_eq!(find(text, Some("default")).as_deref(), Some("one"));
-        assert_eq!(find("access-token: \"\"\n", None), None);
+        assert_eq!(find(text, None).as_deref(), Ok("two"));
+        assert_eq!(find(text, Some("default")).as_deref(), Ok("one"));
+        assert_eq!(
+            find(text, Some("wrok")),
+            Err("there is no context `wrok`".to_owned())
+        );
+        assert!(find("access-token: \"\"\n", None).is_err());
     }
 }

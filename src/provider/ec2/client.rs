@@ -27,7 +27,8 @@ const TIMEOUT: Duration = Duration::from_mins(3);
 pub(super) const TRIES: u32 = 5;
 
 /// Where credentials may come from (<https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>).
-const VARIABLES: [&str; 6] = [
+const VARIABLES: [&str; 7] = [
+    "AWS_CONFIG_FILE",
     "AWS_ACCESS_KEY_ID",
     "AWS_PROFILE",
     "AWS_WEB_IDENTITY_TOKEN_FILE",

@@ -20,20 +20,20 @@ struct System {
     /// Who is let in.
     user: &'static str,
     /// For messages.
-    versions: [&'static str; 2],
+    versions: &'static [&'static str],
 }
 
 /// Accounts and names as their makers document them: Canonical
 /// (<https://documentation.ubuntu.com/aws/en/latest/aws-how-to/instances/find-ubuntu-images/>),
 /// Debian (<https://wiki.debian.org/Cloud/AmazonEC2Image>), Amazon.
-const SYSTEMS: [System; 3] = [
+static SYSTEMS: [System; 3] = [
     System {
         name: "ubuntu",
         owner: "099720109477",
         pattern: "ubuntu/images/*/ubuntu-*-VERSION-ARCH-server-*",
         words: ["amd64", "arm64"],
         user: "ubuntu",
-        versions: ["24.04", "22.04"],
+        versions: &["24.04", "22.04"],
     },
     System {
         name: "debian",
@@ -41,7 +41,7 @@ const SYSTEMS: [System; 3] = [
         pattern: "debian-VERSION-ARCH-*",
         words: ["amd64", "arm64"],
         user: "admin",
-        versions: ["13", "12"],
+        versions: &["13", "12"],
     },
     System {
         name: "amazon",
@@ -49,7 +49,7 @@ const SYSTEMS: [System; 3] = [
         pattern: "alVERSION-ami-2*-ARCH",
         words: ["x86_64", "arm64"],
         user: "ec2-user",
-        versions: ["2023", "2"],
+        versions: &["2023"],
     },
 ];
 
@@ -136,10 +136,9 @@ pub(super) async fn all(
 }
 
 fn aliases() -> Vec<String> {
-    let of = |system: &System| {
-        system
-            .versions
-            .map(|version| format!("{} {version}", system.name))
+    let of = |system: &'static System| {
+        let versions = system.versions.iter();
+        versions.map(|version| format!("{} {version}", system.name))
     };
     SYSTEMS.iter().flat_map(of).collect()
 }

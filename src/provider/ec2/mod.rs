@@ -28,7 +28,7 @@ use aws_sdk_ec2::{
 use client::{TRIES, client, code, explain, is_garbled, settings};
 use jiff::Timestamp;
 use options::Options;
-use order::Order;
+use order::{Order, Token};
 use tokio::{
     sync::OnceCell,
     time::{Instant, sleep},
@@ -313,6 +313,7 @@ impl Provider for Ec2 {
         let options = Options::decode(&create.options)?;
         let found = match self.find(&create.name).await? {
             Some(found) => {
+                Token::forget_of(self, &create.name);
                 if tag(&found, TAG_STATE) == Some("failed") {
                     let id = found.instance_id().unwrap_or_default();
                     self.set_tag(id, TAG_STATE, "creating").await?;
@@ -356,6 +357,7 @@ impl Provider for Ec2 {
 
     async fn terminate(&self, node: &Node) -> Result<(), Error> {
         let client = self.client().await?;
+        Token::forget_of(self, &node.name);
         let ended = client
             .terminate_instances()
             .instance_ids(&node.id)
@@ -401,7 +403,23 @@ impl Provider for Ec2 {
 
     async fn resize(&self, node: &Node, options: &Value) -> Result<(), Error> {
         let size = Options::decode(options)?.size;
-        self.size(&size).await?;
+        let info = self.size(&size).await?;
+        let found = self.instances(vec![by("instance-id", &node.id)]).await?;
+        let has = found.first().and_then(|instance| instance.architecture());
+        let fits = info.processor_info().is_none_or(|processor| {
+            let mut known = processor.supported_architectures().iter();
+            known.any(|known| has.is_none_or(|has| has.as_str() == known.as_str()))
+        });
+        if !fits {
+            return Err(Error::Invalid(Invalid {
+                message: format!(
+                    "size: `{size}` has another kind of processor than `{}`",
+                    node.name
+                ),
+                span: None,
+                help: Some("make a new server of that size".to_owned()),
+            }));
+        }
         self.stop(&node.id).await?;
         let client = self.client().await?;
         let resized = client

@@ -2,6 +2,7 @@
 
 use std::{
     env, fs,
+    io::ErrorKind,
     path::PathBuf,
     time::{Duration, SystemTime},
 };
@@ -298,7 +299,7 @@ impl<'a> Order<'a> {
                 ids.push(name.clone());
                 continue;
             }
-            let Some(id) = self.group(name).await? else {
+            let Some((id, _)) = self.group(name).await? else {
                 return Err(missing(
                     "security_group",
                     name,
@@ -311,8 +312,8 @@ impl<'a> Order<'a> {
         Ok(ids)
     }
 
-    /// The id of a security group in the network of this order.
-    async fn group(&self, name: &str) -> Result<Option<String>, Error> {
+    /// The id of a security group in the network of this order, and whether it admits anything.
+    async fn group(&self, name: &str) -> Result<Option<(String, bool)>, Error> {
         let mut filters = vec![by("group-name", name)];
         filters.extend(self.network().await?.map(|vpc| by("vpc-id", &vpc)));
         let answer = self
@@ -323,7 +324,10 @@ impl<'a> Order<'a> {
             .await
             .map_err(|error| explain("looking for security groups", &error))?;
         let mut groups = answer.security_groups.unwrap_or_default().into_iter();
-        Ok(groups.find_map(|group| group.group_id))
+        Ok(groups.find_map(|group| {
+            let admits = !group.ip_permissions().is_empty();
+            Some((group.group_id?, admits))
+        }))
     }
 
     /// The network of the subnet, or the default one.
@@ -354,7 +358,10 @@ impl<'a> Order<'a> {
     async fn own_group(&self) -> Result<String, Error> {
         let fail = |what: &str| format!("{what} the security group `{GROUP}`");
         let id = match self.group(GROUP).await? {
-            Some(id) => id,
+            // As somebody wants it.
+            Some((id, true)) => return Ok(id),
+            // Who made it may have died before it was opened.
+            Some((id, false)) => id,
             None => {
                 let made = self
                     .client
@@ -369,7 +376,7 @@ impl<'a> Order<'a> {
                     // Somebody was faster.
                     Err(error) if code(&error) == "InvalidGroup.Duplicate" => {
                         let found = self.group(GROUP).await?;
-                        found.ok_or_else(|| explain(&fail("making"), &error))?
+                        found.ok_or_else(|| explain(&fail("making"), &error))?.0
                     }
                     Err(error) => return Err(explain(&fail("making"), &error)),
                 }
@@ -381,7 +388,6 @@ impl<'a> Order<'a> {
             .to_port(22)
             .ip_ranges(IpRange::builder().cidr_ip("0.0.0.0/0").build())
             .build();
-        // Also if it was there: who made it may have died before this.
         let opened = self
             .client
             .authorize_security_group_ingress()
@@ -407,8 +413,10 @@ fn is_passing(error: &SdkError<RunInstancesError>) -> bool {
     ];
     match error {
         SdkError::ConstructionFailure(_) => false,
+        // A lack of capacity is a 5xx too, and does not pass soon.
         SdkError::ServiceError(service) => {
-            busy.contains(&code(error)) || service.raw().status().as_u16() >= 500
+            let code = code(error);
+            busy.contains(&code) || code.is_empty() && service.raw().status().as_u16() >= 500
         }
         // Nobody knows whether it was heard.
         _ => true,
@@ -425,36 +433,53 @@ fn spot(bid: &str) -> InstanceMarketOptionsRequest {
 
 /// What tells EC2 that an order is the same as one before. It stands in a file until it is known
 /// what came of it.
-struct Token {
+pub(super) struct Token {
     path: PathBuf,
     text: String,
 }
 
 impl Token {
+    fn path(provider: &Ec2, name: &str) -> PathBuf {
+        let file = format!("{NAME}-{}{name}", provider.prefix);
+        provider.data.join("orders").join(file)
+    }
+
     fn take(provider: &Ec2, create: &Create) -> Result<Self, Error> {
         let fail = |error: std::io::Error| Error::Failed {
             provider: NAME.to_owned(),
             what: "keeping the token of an order".to_owned(),
             cause: error.to_string(),
         };
-        let folder = provider.data.join("orders");
-        make_private_folder(&folder).map_err(fail)?;
-        let path = folder.join(format!("{NAME}-{}{}", provider.prefix, create.name));
-        let is_fresh = fs::metadata(&path)
+        let path = Token::path(provider, &create.name);
+        make_private_folder(path.parent().unwrap_or(&provider.data)).map_err(fail)?;
+        let is_old = fs::metadata(&path)
             .and_then(|metadata| metadata.modified())
             .ok()
             .and_then(|at| SystemTime::now().duration_since(at).ok())
-            .is_some_and(|age| age.as_secs() < TOKEN_AGE);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) if is_fresh && !text.is_empty() => text,
-            _ => {
-                let bytes: [u8; 16] = std::array::from_fn(|_| fastrand::u8(..));
-                let text = format!("hitc-{}", HEXLOWER.encode(&bytes));
-                fs::write(&path, &text).map_err(fail)?;
-                text
+            .is_some_and(|age| age.as_secs() >= TOKEN_AGE);
+        if is_old {
+            fs::remove_file(&path).map_err(fail)?;
+        }
+        let bytes: [u8; 16] = std::array::from_fn(|_| fastrand::u8(..));
+        let text = format!("hitc-{}", HEXLOWER.encode(&bytes));
+        // Two at once order the same: the first one's token counts. It is whole when it is there.
+        let folder = path.parent().unwrap_or(&provider.data);
+        let file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
+        fs::write(file.path(), &text).map_err(fail)?;
+        let text = match file.persist_noclobber(&path) {
+            Ok(_) => text,
+            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {
+                fs::read_to_string(&path).map_err(fail)?
             }
+            Err(error) => return Err(fail(error.error)),
         };
         Ok(Token { path, text })
+    }
+
+    /// Forgets the token of a server that was found or ended: the next order is another.
+    pub(super) fn forget_of(provider: &Ec2, name: &str) {
+        // As below.
+        let _ = fs::remove_file(Token::path(provider, name));
     }
 
     fn forget(&self) {

@@ -13,6 +13,10 @@ use crate::provider::{Error, Node};
 /// How long a disk may take to be there, or to be attached.
 const TIMEOUT: Duration = Duration::from_mins(5);
 
+/// What tells such disks from those that servers begin on, which are called like them.
+const TAG_KIND: &str = "hitc:kind";
+const KIND: &str = "disk";
+
 /// The devices under which disks may be attached
 /// (<https://docs.aws.amazon.com/ebs/latest/userguide/ebs-attaching-volume.html>).
 const LETTERS: std::ops::RangeInclusive<char> = 'f'..='p';
@@ -41,6 +45,7 @@ impl Ec2 {
             .resource_type(ResourceType::Volume)
             .tags(tag(TAG_NAME, &format!("{}{name}", self.prefix)))
             .tags(tag(TAG_PREFIX, &self.prefix))
+            .tags(tag(TAG_KIND, KIND))
             .build();
         let made = self
             .client()
@@ -76,6 +81,7 @@ impl Ec2 {
             .describe_volumes()
             .filters(by("tag:Name", &full))
             .filters(by("tag:hitc:prefix", &self.prefix))
+            .filters(by("tag:hitc:kind", KIND))
             .send()
             .await
             .map_err(|error| explain("looking for the disk", &error))?;

@@ -33,7 +33,7 @@ use image::IMAGES;
 use jiff::Timestamp;
 use network::{NETWORK, address, ensure_network, free_address, is_address_taken};
 use options::{Options, Size};
-use server::{LABEL_IMAGE, LABEL_MANIFEST, LABEL_PREFIX, body};
+use server::{LABEL_IMAGE, LABEL_MANIFEST, LABEL_PREFIX, LABEL_PROTECT, body};
 use tokio::time::sleep;
 
 use super::{Create, Error, Node, NodeState, Provider, ServerChange, differences};
@@ -196,7 +196,7 @@ impl Local {
                 .as_ref()
                 .and_then(|created| created.parse::<Timestamp>().ok()),
             region: String::new(),
-            is_protected: false,
+            is_protected: labels.contains_key(LABEL_PROTECT),
             manifest: labels.get(LABEL_MANIFEST).cloned(),
         })
     }

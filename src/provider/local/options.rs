@@ -24,6 +24,8 @@ pub(super) struct Size {
 pub(super) struct Options {
     pub size: Size,
     pub image: Image,
+    /// It may not be terminated.
+    pub protect: bool,
 }
 
 impl Size {
@@ -76,11 +78,13 @@ impl Options {
                 )
             })
         })?;
+        let protect = fields.decode("protect", Value::to_bool)?;
         fields.finish()?;
         let default = || Image::find(DEFAULT_IMAGE).unwrap_or(IMAGES[0]);
         Ok(Options {
             size: size.unwrap_or_default(),
             image: image.unwrap_or_else(default),
+            protect: protect.unwrap_or(false),
         })
     }
 }

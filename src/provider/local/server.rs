@@ -16,6 +16,8 @@ pub(super) const LABEL_PREFIX: &str = "hitc.server.prefix";
 pub(super) const LABEL_IMAGE: &str = "hitc.server.image";
 /// The manifest that a server was made for.
 pub(super) const LABEL_MANIFEST: &str = "hitc.server.manifest";
+/// That it may not be terminated.
+pub(super) const LABEL_PROTECT: &str = "hitc.server.protect";
 
 /// What the engine is asked for. `key` is the public key that the server admits.
 pub(super) fn body(
@@ -30,6 +32,9 @@ pub(super) fn body(
         (LABEL_PREFIX.to_owned(), prefix.to_owned()),
         (LABEL_IMAGE.to_owned(), options.image.name.to_owned()),
     ]);
+    if options.protect {
+        labels.insert(LABEL_PROTECT.to_owned(), "true".to_owned());
+    }
     for (name, value) in &create.tags {
         labels.insert(format!("hitc.server.{name}"), value.clone());
     }
