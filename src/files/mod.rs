@@ -10,11 +10,11 @@ mod tree;
 mod upload;
 
 pub use diff::diff;
-pub use download::download;
+pub use download::Download;
 pub use error::Error;
 pub use placing::{Placing, put, whole};
 pub use progress::Progress;
-pub use upload::upload;
+pub use upload::Upload;
 
 /// What came of a transfer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

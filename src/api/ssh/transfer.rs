@@ -13,7 +13,7 @@ use crate::{
         namespace::Namespace,
     },
     diagnostic::{Diagnostic, Kind},
-    files::{Tally, download, upload},
+    files::{Download, Tally, Upload},
 };
 
 /// Adds the functions to the namespace.
@@ -69,9 +69,15 @@ fn send(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answer
     let sent = call.change(what, async {
         let connection = session.connect(&host.0).await?;
         let (events, placing) = (&session.events, &sending.placing);
-        upload(events, &connection, &from, to, placing, sending.delete)
-            .await
-            .map_err(Diagnostic::from)
+        let upload = Upload {
+            events,
+            connection: &connection,
+            from: &from,
+            to,
+            placing,
+            remove: sending.delete,
+        };
+        upload.run().await.map_err(Diagnostic::from)
     })?;
     Ok(tally(sent))
 }
@@ -93,16 +99,15 @@ fn fetch(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answe
     let fetched = call.change(what, async {
         let connection = session.connect(&host.0).await?;
         let sudo = sending.placing.sudo;
-        download(
-            &session.events,
-            &connection,
+        let download = Download {
+            events: &session.events,
+            connection: &connection,
             from,
-            &to,
+            to: &to,
             sudo,
-            sending.delete,
-        )
-        .await
-        .map_err(Diagnostic::from)
+            remove: sending.delete,
+        };
+        download.run().await.map_err(Diagnostic::from)
     })?;
     Ok(tally(fetched))
 }
