@@ -135,7 +135,8 @@ async fn running(
 /// Waits until it lets us in.
 async fn answering(session: &Session, node: &Node) -> Result<(), Diagnostic> {
     let target = session.target(node).await?;
-    let end = Instant::now() + KEY_TIMEOUT;
+    let begun = Instant::now();
+    let end = begun + KEY_TIMEOUT;
     loop {
         match session.pool.wait_for(&target, SSH_TIMEOUT).await {
             Ok(connection) => {
@@ -145,7 +146,11 @@ async fn answering(session: &Session, node: &Node) -> Result<(), Diagnostic> {
             Err(ssh::Error::Auth { .. }) if !node.state.is_made() && Instant::now() < end => {
                 sleep(KEY_RETRY).await;
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => {
+                let seconds = begun.elapsed().as_secs();
+                let tried = format!("it was tried for {seconds} s");
+                return Err(Diagnostic::from(error).note(tried));
+            }
         }
     }
 }

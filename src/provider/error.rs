@@ -83,6 +83,34 @@ pub enum Error {
     Ssh(#[from] ssh::Error),
 }
 
+impl Error {
+    /// What the user asked for is not allowed, and what to do.
+    pub fn invalid(message: impl Into<String>, help: Option<String>) -> Self {
+        Error::Invalid(Invalid {
+            message: message.into(),
+            span: None,
+            help,
+        })
+    }
+
+    /// There is no such thing: the help names the nearest that there is, or says what it is told
+    /// `otherwise`, or lists what is known.
+    pub fn missing<'a>(
+        what: &str,
+        name: &str,
+        known: impl IntoIterator<Item = &'a str>,
+        otherwise: Option<&str>,
+    ) -> Self {
+        let known: Vec<&str> = known.into_iter().collect();
+        let list = || match otherwise {
+            None if !known.is_empty() => Some(format!("there is {}", known.join(", "))),
+            other => other.map(str::to_owned),
+        };
+        let help = did_you_mean(name, known.iter().copied()).or_else(list);
+        Error::invalid(format!("{what}: there is no `{name}`"), help)
+    }
+}
+
 /// What a provider said no to, and how.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("provider `{provider}`: {what}: {cause}{}", self.details())]

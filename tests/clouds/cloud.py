@@ -9,7 +9,8 @@ provider, made by the program in `HITC_TEST_PROGRAM`. Without it the addresses l
 `POST /_faults` with a list says what goes wrong from now on, one entry a time:
 `{"method", "path" (a regular expression), "skip", "times", "kind", "status", "headers", "body", "after"}`;
 `kind` is `answer`, `cut`, `hang` or `garbage`; with `after`, the request is done before it goes wrong.
-`shift` answers rightly, and then something that was listed is gone; `slow` takes three seconds.
+`shift` answers rightly, and then something that was listed is gone; `meet` answers when as many
+clouds as `count` have been asked, which know of each other by a `folder`.
 `POST /_stop` with a name stops a server. `GET /_log` lists the requests so far.
 """
 
@@ -171,6 +172,16 @@ def later(what):
     threading.Thread(target=what, daemon=True).start()
 
 
+def meet(folder, count):
+    """Waits for others to be asked, too; whether they were."""
+    open(os.path.join(folder, str(os.getpid())), "w").close()
+    for _ in range(200):
+        if len(os.listdir(folder)) >= count:
+            return True
+        time.sleep(0.05)
+    return False
+
+
 def page(items, query, most):
     """The items of the page that a query asks for, its number and the number of the last one."""
     count = max(1, min(int(query.get("per_page", 20)), most))
@@ -182,6 +193,9 @@ def page(items, query, most):
 def serve(cloud):
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # An answer goes out whole and at once: in two parts it waits for the other side, 40 ms.
+        disable_nagle_algorithm = True
+        wbufsize = -1
 
         def log_message(self, *_):
             pass
@@ -210,9 +224,8 @@ def serve(cloud):
             elif kind == "shift":
                 self.send(*done)
                 cloud.shift()
-            elif kind == "slow":
-                time.sleep(3)
-                self.send(*done)
+            elif kind == "meet":
+                self.send(*done) if meet(fault["folder"], fault["count"]) else self.send(500, {})
             elif kind == "hang":
                 time.sleep(600)
             elif kind == "garbage":

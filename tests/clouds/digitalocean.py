@@ -87,6 +87,7 @@ class DigitalOcean(Cloud):
     def __init__(self):
         super().__init__()
         self.droplets = {}
+        self.orders = []
         self.keys = {}
         self.tags = set()
         self.actions = {}
@@ -118,6 +119,8 @@ class DigitalOcean(Cloud):
     def control(self, method, path, body):
         if path == "/_violations":
             return 200, self.contract.violations if hasattr(self, "contract") else []
+        if path == "/_orders":
+            return 200, self.orders
         if path == "/_droplets":
             # Droplets that are there from the beginning.
             for name, tags in body:
@@ -223,6 +226,7 @@ class DigitalOcean(Cloud):
 
     def create(self, query, body):
         with self.lock:
+            self.orders.append(body)
             if body["size"] not in SIZES or body["image"] not in IMAGES:
                 raise error(422, "unprocessable_entity", "You specified an invalid size or image for Droplet creation.")
             if not re.fullmatch("[A-Za-z0-9.-]+", body["name"]):

@@ -20,8 +20,12 @@ struct Place {
 }
 
 impl Place {
+    /// With everything that it says; what proves who we are is never part of it.
     fn run(&self, words: &[&str]) -> Run {
-        self.live.run(&[&["-y"], words].concat())
+        let run = self.live.run(&[&["-y", "-v"], words].concat());
+        let said = format!("{run}");
+        assert!(!said.contains("test-token"), "{run}");
+        run
     }
 
     fn create(&self, options: &[&str]) -> Run {
@@ -132,6 +136,11 @@ impl Place {
         self.create(&["name=web", "count=3", &size]).ok();
         assert_eq!(self.nodes().len(), 3);
         let exec = self.run(&["exec", "-R", "web", "--", "echo in"]).ok();
+        // By the system's ssh, which believes the key that we have seen.
+        let ssh = self
+            .live
+            .run_with_input(&["run", "-H", "web", "ssh"], "echo by hand\n");
+        assert!(ssh.stdout.ends_with("by hand\n"), "{ssh}");
         assert_eq!(exec.stdout.matches("] in\n").count(), 3, "{exec}");
     }
 

@@ -116,6 +116,47 @@ fn prices() {
     assert_eq!(cloud.violations(), json!([]));
 }
 
+/// By doctl's configuration, and with a private network.
+#[test]
+fn by_doctl() {
+    let (cloud, live) = Cloud::digitalocean(Live::new(), true);
+    let folder = live.home().join(".config/doctl");
+    std::fs::create_dir_all(&folder).unwrap();
+    let config = "access-token: wrong\ncontext: work\nauth-contexts:\n  work: test-token\n";
+    std::fs::write(folder.join("config.yaml"), config).unwrap();
+    let live = live.env("DIGITALOCEAN_TOKEN", "");
+    let vpc = "760e09ef-dc84-11e8-981e-3cfdfeaae000";
+    live.run(&[
+        "-y",
+        "run",
+        "create",
+        "provider=digitalocean",
+        "name=web",
+        "monitoring=false",
+        "tags=team:web",
+        &format!("vpc={vpc}"),
+    ])
+    .ok();
+    let order = cloud.get("/_orders")[0].clone();
+    assert_eq!(
+        (&order["vpc_uuid"], &order["monitoring"]),
+        (&json!(vpc), &json!(false))
+    );
+    assert!(
+        order["tags"]
+            .as_array()
+            .unwrap()
+            .contains(&json!("team:web"))
+    );
+    let live = live.env("DIGITALOCEAN_CONTEXT", "wrok");
+    let run = live.run(&["-y", "run", "create", "provider=digitalocean", "name=x"]);
+    assert!(
+        run.status == 2 && run.stderr.contains("there is no context `wrok`"),
+        "{run}"
+    );
+    assert_eq!(cloud.violations(), json!([]));
+}
+
 /// Before anything is created.
 #[test]
 fn what_cannot_be_is_said() {

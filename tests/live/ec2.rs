@@ -125,6 +125,61 @@ fn one_that_is_half_made_is_finished() {
     assert_eq!(nodes(&live).len(), 2);
 }
 
+/// Credentials and region by a profile; the key, the subnet and the group by what EC2 has.
+#[test]
+fn by_profile_and_by_name() {
+    let (cloud, live) = Cloud::reachable_ec2();
+    let home = live.home().join(".aws");
+    std::fs::create_dir(&home).unwrap();
+    std::fs::write(
+        home.join("credentials"),
+        "[work]\naws_access_key_id = a\naws_secret_access_key = b\n",
+    )
+    .unwrap();
+    std::fs::write(home.join("config"), "[profile work]\nregion = us-east-1\n").unwrap();
+    let own = live.home().join("own_key");
+    std::fs::copy(live.home().join(".local/share/hitc/id_ed25519"), &own).unwrap();
+    let live = live
+        .env("AWS_ACCESS_KEY_ID", "")
+        .env("AWS_SECRET_ACCESS_KEY", "")
+        .env("AWS_REGION", "")
+        .env("AWS_PROFILE", "work")
+        .env("AWS_KEYPAIR_NAME", "theirs")
+        .env("AWS_SSH_KEY_FILENAME", own.to_str().unwrap());
+    let ids = cloud.boto(
+        "ec2.create_key_pair(KeyName='theirs')\n\
+         vpc = ec2.create_vpc(CidrBlock='10.7.0.0/16')['Vpc']['VpcId']\n\
+         subnet = ec2.create_subnet(VpcId=vpc, CidrBlock='10.7.1.0/24')['Subnet']['SubnetId']\n\
+         ec2.modify_subnet_attribute(SubnetId=subnet, MapPublicIpOnLaunch={'Value': True})\n\
+         group = ec2.create_security_group(GroupName='web', Description='w', VpcId=vpc)['GroupId']\n\
+         print(subnet, group)",
+    );
+    let (subnet, group) = ids.split_once(' ').unwrap();
+    let named = format!("subnet={subnet}");
+    create(&live, &["name=web", &named, "security_group=web"]).ok();
+    assert_eq!(
+        cloud.boto(
+            "i = ec2.describe_instances()['Reservations'][0]['Instances'][0]\n\
+             print(i['KeyName'], i['SubnetId'], [g['GroupId'] for g in i['SecurityGroups']])"
+        ),
+        format!("theirs {subnet} ['{group}']")
+    );
+    // By that key, and no other.
+    let exec = live.run(&["exec", "-v", "-H", "web", "--", "echo in"]).ok();
+    assert_eq!(exec.stdout, "in\n");
+    let live = live.env("AWS_SSH_KEY_FILENAME", "/no/key");
+    let exec = live.run(&["exec", "-H", "web", "--", "echo in"]);
+    assert!(
+        exec.status == 4 && exec.stderr.contains("`/no/key`"),
+        "{exec}"
+    );
+    let wrong = create(&live, &["name=x", "subnet=subnet-0"]);
+    assert!(
+        wrong.stderr.contains("subnet: there is no `subnet-0`"),
+        "{wrong}"
+    );
+}
+
 #[test]
 fn twelve_hundred() {
     let (cloud, live) = Cloud::ec2(Live::new());

@@ -21,6 +21,8 @@ struct Place {
     order: (&'static str, &'static str),
     /// After which request the new server is known, and how many such there are before.
     until_seen: ((&'static str, &'static str), usize),
+    /// Where it says how an action goes, and an answer that says that it went wrong.
+    wrong: Option<(&'static str, Json)>,
     /// Answers of this cloud.
     quota: Json,
     expired: Json,
@@ -38,6 +40,10 @@ fn digitalocean() -> Place {
         list: ("GET", "/v2/droplets"),
         order: ("POST", "/v2/droplets"),
         until_seen: (("GET", "/v2/droplets"), 2),
+        wrong: Some((
+            "/v2/droplets/[0-9]+/actions/[0-9]+",
+            json!({"action": {"id": 1, "status": "errored"}}),
+        )),
         quota: json!({"status": 422, "body": error("unprocessable_entity",
             "creating this/these droplet(s) will exceed your droplet limit")}),
         expired: json!({"status": 401, "body": error("unauthorized", "Unable to authenticate you")}),
@@ -55,6 +61,11 @@ fn hetzner() -> Place {
         list: ("GET", "/v1/servers"),
         order: ("POST", "/v1/servers"),
         until_seen: (("GET", "/v1/servers"), 2),
+        wrong: Some((
+            "/v1/actions/[0-9]+",
+            json!({"action": {"id": 1, "command": "reboot_server", "status": "error",
+                "error": {"code": "action_failed", "message": "Action failed"}}}),
+        )),
         quota: json!({"status": 403, "headers": {"X-Correlation-Id": "r-1"},
             "body": error("resource_limit_exceeded", "server limit exceeded")}),
         expired: json!({"status": 401, "headers": {"X-Correlation-Id": "r-1"},
@@ -78,6 +89,7 @@ fn ec2() -> Place {
         list: ("POST", "DescribeInstances"),
         order: ("POST", "RunInstances"),
         until_seen: (("POST", "RunInstances"), 0),
+        wrong: None,
         quota: json!({"status": 400, "body": error("VcpuLimitExceeded",
             "You have requested more vCPU capacity than your current vCPU limit of 32 allows.")}),
         expired: json!({"status": 400, "headers": {"x-amzn-requestid": "r-1"}, "body": error("RequestExpired", "Request has expired.")}),
@@ -223,6 +235,14 @@ impl Place {
             "the cloud ends the server while it starts",
             self.ordered(&self.create()),
         ));
+        rows.extend(self.deaths_and_changes());
+        rows
+    }
+
+    /// Of hitc itself, and of servers.
+    fn deaths_and_changes(&self) -> Vec<(&'static str, String)> {
+        let (list, order) = (self.list, self.order);
+        let mut rows = Vec::new();
         rows.push((
             "killed before the order",
             self.killed_at("creating", &json!([])),
@@ -233,9 +253,22 @@ impl Place {
             self.killed_at("ordering", &json!([fault(order, 1, &deaf)])),
         ));
         rows.push((
+            "killed while waiting until it runs",
+            self.killed_at("waiting until it runs", &json!([])),
+        ));
+        rows.push((
             "killed while waiting for SSH",
             self.killed_at("waiting for SSH", &json!([])),
         ));
+        if let Some((path, body)) = &self.wrong {
+            self.create().ok();
+            let wrong = json!({"kind": "answer", "status": 200, "body": body});
+            self.cloud.faults(&json!([fault(("GET", path), 1, &wrong)]));
+            let run = self.live.run(&["-y", "run", "-H", "web", "reboot"]);
+            let said = format!("{} (exit {})", said(&run), run.status);
+            rows.push(("a reboot that the cloud gives up", said));
+            self.live.run(&["-y", "run", "-H", "web", "terminate"]).ok();
+        }
         if self.name != "ec2" {
             let (path, tags) = match self.name {
                 "digitalocean" => ("/_droplets", json!(["hitc"])),

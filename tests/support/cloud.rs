@@ -39,6 +39,20 @@ fn tools() -> PathBuf {
     folder
 }
 
+/// Runs Python with what the clouds are made of, and gives what it prints.
+fn python(arguments: &[&str]) -> String {
+    let done = Command::new(tools().join("bin/python"))
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    String::from_utf8(done.stdout).unwrap()
+}
+
 impl Cloud {
     /// Starts the cloud of this name; with `live`, its servers are real ones.
     pub fn start(name: &str, live: Option<&Live>, environment: &[(&str, &str)]) -> Self {
@@ -115,17 +129,8 @@ impl Cloud {
 
     /// Runs a script of `tests/clouds` with the address of this cloud, and gives what it prints.
     pub fn drive(&self, script: &str) -> String {
-        let done = Command::new(tools().join("bin/python"))
-            .arg(sources().join("tests/clouds").join(script))
-            .arg(&self.url)
-            .output()
-            .unwrap();
-        assert!(
-            done.status.success(),
-            "{}",
-            String::from_utf8_lossy(&done.stderr)
-        );
-        String::from_utf8(done.stdout).unwrap()
+        let script = sources().join("tests/clouds").join(script);
+        python(&[script.to_str().unwrap(), &self.url])
     }
 
     /// EC2 by moto; and a project that uses it, in the region `us-east-1`.
@@ -169,16 +174,7 @@ impl Cloud {
              aws_access_key_id='test', aws_secret_access_key='test')\n{script}",
             self.url
         );
-        let done = Command::new(tools().join("bin/python"))
-            .args(["-c", &script])
-            .output()
-            .unwrap();
-        assert!(
-            done.status.success(),
-            "{}",
-            String::from_utf8_lossy(&done.stderr)
-        );
-        String::from_utf8(done.stdout).unwrap().trim().to_owned()
+        python(&["-c", &script]).trim().to_owned()
     }
 
     /// What goes wrong from now on.

@@ -18,7 +18,7 @@ use super::{
     value::{text_map, to_options},
 };
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
+    diagnostic::{Diagnostic, Failure, Kind},
     provider::{self, NAME_RULE, Node, Provider, is_name, refuse_protected, role},
     session::Session,
     ssh::{Command, Target},
@@ -57,10 +57,9 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "The same for a name that there is not, with the nearest that there is.",
         |call: &Call, what: ImmutableString, name: ImmutableString, known: Array| -> Answer<()> {
             let known: Vec<String> = known.iter().map(ToString::to_string).collect();
-            let help = did_you_mean(&name, known.iter().map(String::as_str))
-                .unwrap_or_else(|| format!("there is {}", known.join(", ")));
-            let message = format!("{what}: there is no `{name}`");
-            Err(call.fail(Diagnostic::new(Kind::Usage, message).help(help)))
+            let known = known.iter().map(String::as_str);
+            let error = provider::Error::missing(&what, &name, known, None);
+            Err(call.fail(Diagnostic::from(error)))
         },
     );
     provider.function(

@@ -6,36 +6,35 @@
 //! way to ask twice for the same droplet, so whoever does not know whether it was made looks for
 //! its name.
 
+mod client;
 mod options;
+mod order;
 mod token;
 mod wire;
 
 use std::{
     collections::BTreeMap,
-    env,
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
 };
 
 use async_trait::async_trait;
+use client::gone_is_fine;
 use options::Options;
-use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 use tokio::{
     sync::OnceCell,
     time::{Instant, sleep},
 };
-use wire::{Action, Droplet, Image, Key, Region, Size};
+use wire::{Action, Droplet, Size};
 
 use super::{
-    Cost, Create, Error, Node, NodeState, Price, Prices, Provider, ServerChange, differences,
-    number, tag,
+    Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange, differences, number, tag,
 };
 use crate::{
-    diagnostic::did_you_mean,
     event::Activity,
-    http::{self, Api, Ask, Method},
+    http::{Api, Ask, Method},
     ssh::{KeyPair, Login},
     value::{Invalid, Value},
 };
@@ -43,8 +42,8 @@ use crate::{
 /// The provider's name.
 const NAME: &str = "digitalocean";
 
-/// Where the API is, unless `DIGITALOCEAN_API_URL` says otherwise, as it does to doctl.
-const URL: &str = "https://api.digitalocean.com";
+/// Where the sizes are listed.
+const LIST: &str = "`hitc run pricing provider=digitalocean` lists the sizes";
 
 /// The tags of a droplet.
 const TAG: &str = "hitc";
@@ -54,16 +53,6 @@ const TAG_PROTECT: &str = "hitc:protect";
 const TAG_MANIFEST: &str = "hitc:manifest:";
 /// The image in the user's words: what the API says of it may change.
 const TAG_IMAGE: &str = "hitc:image:";
-
-/// How many things a page has, at most (`per_page`).
-const PAGE: usize = 200;
-
-/// How often a list is read again that changed meanwhile.
-const LISTINGS: usize = 5;
-
-/// How long a droplet may take to be listed after an order whose answer was lost.
-const APPEAR_TIMEOUT: Duration = Duration::from_mins(1);
-const APPEAR_PAUSE: Duration = Duration::from_secs(2);
 
 /// How long an action may take, and how long it is left alone before it is asked for first.
 const ACTION_TIMEOUT: Duration = Duration::from_mins(5);
@@ -93,58 +82,6 @@ impl DigitalOcean {
             api: OnceLock::new(),
             sizes: OnceCell::new(),
         }
-    }
-
-    fn api(&self) -> Result<Arc<Api>, Error> {
-        let make = || {
-            let token = token::find(&self.home)?;
-            let url = env::var("DIGITALOCEAN_API_URL").unwrap_or_else(|_| URL.to_owned());
-            Api::new("DigitalOcean", &url, &token)
-                .map(Arc::new)
-                .map_err(explain)
-        };
-        self.api.get_or_init(make).clone()
-    }
-
-    async fn ask(&self, ask: Ask) -> Result<Json, Error> {
-        self.api()?.send(&ask).await.map_err(explain)
-    }
-
-    /// What stands under a key of an answer.
-    async fn read<T: DeserializeOwned>(&self, ask: Ask, key: &str) -> Result<T, Error> {
-        let what = format!("{} {}", ask.method, ask.path);
-        decode(self.ask(ask).await?, key, &what)
-    }
-
-    /// All pages of a list. `path` has a query already.
-    async fn all<T: DeserializeOwned>(&self, path: &str, key: &str) -> Result<Vec<T>, Error> {
-        for _ in 0..LISTINGS {
-            let (mut all, mut is_steady, mut total) = (Vec::new(), true, None);
-            for page in 1.. {
-                let path = format!("{path}&per_page={PAGE}&page={page}");
-                let answer = self.ask(Ask::get(&path)).await?;
-                let now = answer["meta"]["total"].as_u64();
-                is_steady &= *total.get_or_insert(now) == now;
-                let is_last = answer["links"]["pages"]["next"].as_str().is_none();
-                let mut found: Vec<T> = decode(answer, key, &path)?;
-                all.append(&mut found);
-                if is_last {
-                    break;
-                }
-            }
-            // What came or went while it was read may have moved something from page to page.
-            let is_whole = total
-                .flatten()
-                .is_none_or(|total| total == all.len() as u64);
-            if is_steady && is_whole {
-                return Ok(all);
-            }
-        }
-        Err(Error::Failed {
-            provider: NAME.to_owned(),
-            what: format!("listing {key}"),
-            cause: "they change faster than they can be read".to_owned(),
-        })
     }
 
     async fn droplets(&self, query: &str) -> Result<Vec<Droplet>, Error> {
@@ -194,122 +131,6 @@ impl DigitalOcean {
             manifest: noted(TAG_MANIFEST),
             is_protected: has(droplet, TAG_PROTECT),
         })
-    }
-
-    /// hitc's own key among those of the account; put there if it is not.
-    async fn key(&self) -> Result<u64, Error> {
-        let pair = KeyPair::ensure(&self.data.join("id_ed25519"))?;
-        let text = words(&pair.public);
-        for is_last in [false, true] {
-            let keys: Vec<Key> = self.all("/v2/account/keys?", "ssh_keys").await?;
-            if let Some(key) = keys.iter().find(|key| words(&key.public_key) == text) {
-                return Ok(key.id);
-            }
-            let body = json!({"name": "hitc", "public_key": pair.public});
-            let added = self
-                .read::<Key>(Ask::post("/v2/account/keys", body).repeatable(), "ssh_key")
-                .await;
-            match added {
-                Ok(key) => return Ok(key.id),
-                // Somebody was faster, or an answer was lost.
-                Err(Error::Api(error, _)) if error.status() == Some(422) && !is_last => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(failed(
-            "adding hitc's key",
-            "it is in use, and is not listed",
-        ))
-    }
-
-    /// Looks for a while whether there is a droplet of this name. It is never ordered again: names
-    /// are not unique, and the list may lag behind.
-    async fn appears(&self, name: &str) -> Result<Option<Droplet>, Error> {
-        let end = Instant::now() + APPEAR_TIMEOUT;
-        loop {
-            let found = self.find(name).await?;
-            if found.is_some() || Instant::now() > end {
-                return Ok(found);
-            }
-            sleep(APPEAR_PAUSE).await;
-        }
-    }
-
-    async fn make(&self, create: &Create, options: &Options) -> Result<Droplet, Error> {
-        let mut keys = vec![json!(self.key().await?)];
-        keys.extend(options.ssh_keys.iter().map(|key| json!(key)));
-        let mut tags = vec![TAG.to_owned(), TAG_CREATING.to_owned()];
-        tags.extend(options.tags.iter().cloned());
-        if options.protect {
-            tags.push(TAG_PROTECT.to_owned());
-        }
-        tags.push(format!("{TAG_IMAGE}{}", tag::encode(&options.image)));
-        for (key, value) in &create.tags {
-            tags.push(format!("{TAG}:{key}:{}", tag::encode(value)));
-        }
-        let image = match options.image.parse::<u64>() {
-            Ok(number) => json!(number),
-            Err(_) => match self.own_image(&options.image).await? {
-                Some(image) => json!(image.id),
-                None => json!(options.image),
-            },
-        };
-        let mut body = json!({
-            "name": format!("{}{}", self.prefix, create.name),
-            "region": options.region,
-            "size": options.size,
-            "image": image,
-            "ssh_keys": keys,
-            "tags": tags,
-            "monitoring": options.monitoring,
-        });
-        if let Some(vpc) = &options.vpc {
-            body["vpc_uuid"] = json!(vpc);
-        }
-        self.read(Ask::post("/v2/droplets", body), "droplet").await
-    }
-
-    /// An image of the user's own of this name.
-    async fn own_image(&self, name: &str) -> Result<Option<Image>, Error> {
-        // A slug has no spaces; a name may look like one.
-        if name.ends_with("-x64") {
-            return Ok(None);
-        }
-        let images: Vec<Image> = self.all("/v2/images?private=true", "images").await?;
-        let is_it = |image: &Image| image.name.as_deref() == Some(name);
-        Ok(images.into_iter().find(is_it))
-    }
-
-    async fn sizes(&self) -> Result<&[Size], Error> {
-        let read = || self.all("/v2/sizes?", "sizes");
-        self.sizes.get_or_try_init(read).await.map(Vec::as_slice)
-    }
-
-    /// Is there such an image?
-    async fn check_image(&self, image: &str, region: &str) -> Result<(), Error> {
-        let asked = self
-            .read::<Image>(Ask::get(format!("/v2/images/{}", path(image))), "image")
-            .await;
-        let found = match asked {
-            Ok(image) => Some(image),
-            Err(Error::Api(error, _)) if error.status() == Some(404) => {
-                self.own_image(image).await?
-            }
-            Err(error) => return Err(error),
-        };
-        let Some(found) = found else {
-            let images: Vec<Image> = self.all("/v2/images?type=distribution", "images").await?;
-            let slugs: Vec<String> = images.into_iter().filter_map(|i| i.slug).collect();
-            return Err(missing("image", image, slugs.iter().map(String::as_str)));
-        };
-        if !found.regions.is_empty() && !found.regions.iter().any(|slug| slug == region) {
-            let text = format!("image: `{image}` is not in the region `{region}`");
-            return Err(refuse(
-                text,
-                Some(format!("it is in {}", found.regions.join(", "))),
-            ));
-        }
-        Ok(())
     }
 
     /// Has something done to a droplet, and waits until it is.
@@ -389,40 +210,7 @@ impl Provider for DigitalOcean {
     }
 
     async fn quote(&self, name: &str, options: &Value) -> Result<Cost, Error> {
-        let full = format!("{}{name}", self.prefix);
-        let is_good = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
-        if !full.chars().all(is_good) {
-            let text = format!("name: DigitalOcean does not allow `{full}`");
-            let help = "the prefix too has letters, digits, dots and dashes only".to_owned();
-            return Err(refuse(text, Some(help)));
-        }
-        let options = Options::decode(options)?;
-        let sizes = self.sizes().await?;
-        let Some(size) = sizes.iter().find(|size| size.slug == options.size) else {
-            let slugs = sizes.iter().map(|size| size.slug.as_str());
-            return Err(missing("size", &options.size, slugs));
-        };
-        let regions: Vec<Region> = self.all("/v2/regions?", "regions").await?;
-        let open = || regions.iter().filter(|region| region.available);
-        if !open().any(|region| region.slug == options.region) {
-            let slugs = open().map(|region| region.slug.as_str());
-            return Err(missing("region", &options.region, slugs));
-        }
-        if !size.available || !size.regions.contains(&options.region) {
-            let (size, region) = (&options.size, &options.region);
-            let there = sizes
-                .iter()
-                .find(|s| s.slug == *size)
-                .map(|s| s.regions.join(", "));
-            let text = format!("size: there is no `{size}` in the region `{region}` at present");
-            return Err(refuse(text, there.map(|there| format!("it is in {there}"))));
-        }
-        self.check_image(&options.image, &options.region).await?;
-        Ok(Cost::Price(Price {
-            currency: "USD".to_owned(),
-            hour: size.price_hourly,
-            month: size.price_monthly,
-        }))
+        self.check(name, &Options::decode(options)?).await
     }
 
     async fn prices(&self, options: &Value) -> Result<Prices, Error> {
@@ -523,15 +311,12 @@ impl Provider for DigitalOcean {
         let size = Options::decode(options)?.size;
         let sizes = self.sizes().await?;
         let Some(known) = sizes.iter().find(|known| known.slug == size) else {
-            return Err(missing(
-                "size",
-                &size,
-                sizes.iter().map(|s| s.slug.as_str()),
-            ));
+            let slugs = sizes.iter().map(|known| known.slug.as_str());
+            return Err(Error::missing("size", &size, slugs, Some(LIST)));
         };
         if !known.regions.contains(&node.region) {
             let text = format!("size: there is no `{size}` in the region `{}`", node.region);
-            return Err(refuse(text, None));
+            return Err(Error::invalid(text, None));
         }
         self.stop(node).await?;
         // Without its disk, so that the way back stays open. Whatever comes of it, it runs again.
@@ -570,71 +355,4 @@ fn failed(what: &str, cause: &str) -> Error {
 
 fn has(droplet: &Droplet, tag: &str) -> bool {
     droplet.tags.iter().any(|t| t.eq_ignore_ascii_case(tag))
-}
-
-/// Type and data of a public key; the comment may differ.
-fn words(key: &str) -> Vec<&str> {
-    key.split_whitespace().take(2).collect()
-}
-
-/// A name as a part of a path.
-fn path(name: &str) -> String {
-    use std::fmt::Write;
-    let mut text = String::new();
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            let _ = write!(text, "%{byte:02X}");
-        }
-    }
-    text
-}
-
-fn decode<T: DeserializeOwned>(mut answer: Json, key: &str, what: &str) -> Result<T, Error> {
-    let found = answer.get_mut(key).map(Json::take).unwrap_or_default();
-    serde_json::from_value(found).map_err(|error| Error::Failed {
-        provider: NAME.to_owned(),
-        what: what.to_owned(),
-        cause: format!("the answer is not what it should be: `{key}`: {error}"),
-    })
-}
-
-/// What is gone already need not be removed.
-fn gone_is_fine(result: Result<Json, Error>) -> Result<(), Error> {
-    match result {
-        Err(Error::Api(error, _)) if error.status() == Some(404) => Ok(()),
-        result => result.map(drop),
-    }
-}
-
-fn explain(error: http::Error) -> Error {
-    let help = match error.status() {
-        Some(401) => Some(
-            "the token in DIGITALOCEAN_TOKEN, or doctl's, is wrong or has expired; make a new one \
-             at https://cloud.digitalocean.com/account/api/tokens",
-        ),
-        Some(403) => Some("the token may not do this; make one that may write"),
-        _ => None,
-    };
-    Error::Api(error, help.map(str::to_owned))
-}
-
-fn refuse(text: String, help: Option<String>) -> Error {
-    Error::Invalid(Invalid {
-        message: text,
-        span: None,
-        help,
-    })
-}
-
-fn missing<'a>(what: &str, name: &str, known: impl Iterator<Item = &'a str> + Clone) -> Error {
-    let help = did_you_mean(name, known.clone()).or_else(|| {
-        let list = "`hitc run pricing provider=digitalocean` lists the sizes".to_owned();
-        match what {
-            "size" => Some(list),
-            _ => Some(format!("there is {}", known.collect::<Vec<_>>().join(", "))),
-        }
-    });
-    refuse(format!("{what}: there is no `{name}`"), help)
 }

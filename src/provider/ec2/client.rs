@@ -2,7 +2,10 @@
 
 use std::{env, fs, path::Path, time::Duration};
 
-use aws_config::{BehaviorVersion, SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_config::{
+    BehaviorVersion, SdkConfig, profile::ProfileFileRegionProvider, retry::RetryConfig,
+    timeout::TimeoutConfig,
+};
 use aws_sdk_ec2::{
     Client,
     config::ProvideCredentials,
@@ -50,7 +53,12 @@ pub(super) async fn settings(home: &Path) -> Result<SdkConfig, Error> {
         .operation_attempt_timeout(TRY_TIMEOUT)
         .operation_timeout(TIMEOUT)
         .build();
-    let settings = aws_config::defaults(BehaviorVersion::latest())
+    let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    if env::var("AWS_REGION").is_ok_and(|region| region.is_empty()) {
+        // As AWS's own tools have it: an empty one is none. The library takes it for a region.
+        loader = loader.region(ProfileFileRegionProvider::new());
+    }
+    let settings = loader
         .http_client(http)
         .retry_config(RetryConfig::standard().with_max_attempts(TRIES))
         .timeout_config(timeouts)

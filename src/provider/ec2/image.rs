@@ -5,7 +5,7 @@ use aws_sdk_ec2::{
     types::{ArchitectureValues, Filter, Image},
 };
 
-use super::{client::explain, missing};
+use super::client::explain;
 use crate::provider::Error;
 
 /// A system, who publishes its images, and how they are named.
@@ -78,11 +78,11 @@ pub(super) async fn find(
         return images
             .into_iter()
             .next()
-            .ok_or_else(|| missing("image", image, [], Some("is it of this region?")));
+            .ok_or_else(|| Error::missing("image", image, [], Some("is it of this region?")));
     }
     let Some((system, version)) = system(image) else {
         let known: Vec<String> = aliases();
-        return Err(missing(
+        return Err(Error::missing(
             "image",
             image,
             known.iter().map(String::as_str),
@@ -114,7 +114,7 @@ pub(super) async fn find(
         .max_by(|a, b| a.creation_date().cmp(&b.creation_date()));
     newest.ok_or_else(|| {
         let known = aliases();
-        missing("image", image, known.iter().map(String::as_str), None)
+        Error::missing("image", image, known.iter().map(String::as_str), None)
     })
 }
 

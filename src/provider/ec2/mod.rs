@@ -37,7 +37,6 @@ pub use volume::Volume;
 
 use super::{Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange, differences};
 use crate::{
-    diagnostic::did_you_mean,
     event::Activity,
     ssh::{KeyPair, Login},
     value::{Invalid, Value},
@@ -213,7 +212,7 @@ impl Ec2 {
                     .iter()
                     .filter_map(|size| Some(size.instance_type()?.as_str()));
                 let list = "`hitc run pricing provider=ec2` lists the sizes";
-                Err(missing("size", name, known, Some(list)))
+                Err(Error::missing("size", name, known, Some(list)))
             }
         }
     }
@@ -411,14 +410,13 @@ impl Provider for Ec2 {
             known.any(|known| has.is_none_or(|has| has.as_str() == known.as_str()))
         });
         if !fits {
-            return Err(Error::Invalid(Invalid {
-                message: format!(
+            return Err(Error::invalid(
+                format!(
                     "size: `{size}` has another kind of processor than `{}`",
                     node.name
                 ),
-                span: None,
-                help: Some("make a new server of that size".to_owned()),
-            }));
+                Some("make a new server of that size".to_owned()),
+            ));
         }
         self.stop(&node.id).await?;
         let client = self.client().await?;
@@ -471,22 +469,4 @@ fn by(name: &str, value: &str) -> Filter {
 fn tag<'a>(instance: &'a Instance, key: &str) -> Option<&'a str> {
     let mut tags = instance.tags().iter();
     tags.find(|tag| tag.key() == Some(key))?.value()
-}
-
-fn missing<'a>(
-    what: &str,
-    name: &str,
-    known: impl IntoIterator<Item = &'a str>,
-    otherwise: Option<&str>,
-) -> Error {
-    let known: Vec<&str> = known.into_iter().collect();
-    let list = || match otherwise {
-        None if !known.is_empty() => Some(format!("there is {}", known.join(", "))),
-        other => other.map(str::to_owned),
-    };
-    Error::Invalid(Invalid {
-        message: format!("{what}: there is no `{name}`"),
-        span: None,
-        help: did_you_mean(name, known.iter().copied()).or_else(list),
-    })
 }

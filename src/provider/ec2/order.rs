@@ -16,7 +16,7 @@ use aws_sdk_ec2::{
     types::{
         ArchitectureType, ArchitectureValues, BlockDeviceMapping, EbsBlockDevice, HttpTokensState,
         Image, Instance, InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest,
-        IpPermission, IpRange, MarketType, Placement, ResourceType, SpotMarketOptions, Tag,
+        IpPermission, IpRange, MarketType, Placement, ResourceType, SpotMarketOptions, Subnet, Tag,
         TagSpecification, VolumeType,
     },
 };
@@ -27,7 +27,7 @@ use tokio::time::sleep;
 use super::{
     Ec2, NAME, TAG_IMAGE, TAG_NAME, TAG_PREFIX, TAG_PROTECT, TAG_STATE, TAG_USER, by,
     client::{TRIES, code, explain},
-    image, missing,
+    image,
     options::Options,
 };
 use crate::{
@@ -85,25 +85,10 @@ impl<'a> Order<'a> {
             let names = zones.availability_zones().iter();
             let names: Vec<&str> = names.filter_map(|zone| zone.zone_name()).collect();
             if !names.contains(&zone.as_str()) {
-                return Err(missing("placement", zone, names, None));
+                return Err(Error::missing("placement", zone, names, None));
             }
         }
-        if let Some(subnet) = &self.options.subnet {
-            let answer = self
-                .client
-                .describe_subnets()
-                .subnet_ids(subnet)
-                .send()
-                .await;
-            if let Err(error) = answer {
-                return Err(match code(&error) {
-                    "InvalidSubnetID.NotFound" | "InvalidSubnetID.Malformed" => {
-                        missing("subnet", subnet, [], Some("is it of this region?"))
-                    }
-                    _ => explain("looking for the subnet", &error),
-                });
-            }
-        }
+        self.subnet().await?;
         if let Some(name) = self.named_key() {
             let answer = self
                 .client
@@ -114,7 +99,7 @@ impl<'a> Order<'a> {
             if let Err(error) = answer {
                 return Err(match code(&error) {
                     "InvalidKeyPair.NotFound" => {
-                        missing("key pair", &name, [], Some("is it of this region?"))
+                        Error::missing("key pair", &name, [], Some("is it of this region?"))
                     }
                     _ => explain("looking for the key pair", &error),
                 });
@@ -300,7 +285,7 @@ impl<'a> Order<'a> {
                 continue;
             }
             let Some((id, _)) = self.group(name).await? else {
-                return Err(missing(
+                return Err(Error::missing(
                     "security_group",
                     name,
                     [],
@@ -330,18 +315,32 @@ impl<'a> Order<'a> {
         }))
     }
 
+    /// The subnet that the user named.
+    async fn subnet(&self) -> Result<Option<Subnet>, Error> {
+        let Some(id) = &self.options.subnet else {
+            return Ok(None);
+        };
+        let answer = self.client.describe_subnets().subnet_ids(id).send().await;
+        let subnets = match answer {
+            Ok(answer) => answer.subnets.unwrap_or_default(),
+            Err(error) if code(&error).starts_with("InvalidSubnetID") => Vec::new(),
+            Err(error) => return Err(explain("looking for the subnet", &error)),
+        };
+        match subnets.into_iter().next() {
+            Some(subnet) => Ok(Some(subnet)),
+            None => Err(Error::missing(
+                "subnet",
+                id,
+                [],
+                Some("is it of this region?"),
+            )),
+        }
+    }
+
     /// The network of the subnet, or the default one.
     async fn network(&self) -> Result<Option<String>, Error> {
-        if let Some(subnet) = &self.options.subnet {
-            let answer = self
-                .client
-                .describe_subnets()
-                .subnet_ids(subnet)
-                .send()
-                .await
-                .map_err(|error| explain("looking for the subnet", &error))?;
-            let mut subnets = answer.subnets.unwrap_or_default().into_iter();
-            return Ok(subnets.find_map(|subnet| subnet.vpc_id));
+        if let Some(subnet) = self.subnet().await? {
+            return Ok(subnet.vpc_id);
         }
         let answer = self
             .client

@@ -7,7 +7,7 @@ use aws_sdk_ec2::{
 use serde_json::{Value as Json, json};
 
 use super::{Ec2, client::explain, options::Options};
-use crate::{provider::Error, value::Invalid};
+use crate::provider::Error;
 
 /// The product whose prices are asked for: Linux, without a licence.
 pub(super) const PRODUCT: &str = "Linux/UNIX";
@@ -47,14 +47,13 @@ impl Ec2 {
         if bid.parse::<f64>().is_ok_and(|bid| bid >= price) {
             return Ok(None);
         }
-        Ok(Some(Error::Invalid(Invalid {
-            message: format!(
+        Ok(Some(Error::invalid(
+            format!(
                 "bid: {bid} is too low for {}: the price is {price} USD an hour in {zone}",
                 options.size
             ),
-            span: None,
-            help: Some("`hitc run pricing provider=ec2` shows how it went up and down".to_owned()),
-        })))
+            Some("`hitc run pricing provider=ec2` shows how it went up and down".to_owned()),
+        )))
     }
 
     /// The requests for spot instances: `id`, `state`, `status`, `price`, `instance`, `created`.

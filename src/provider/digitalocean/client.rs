@@ -1,0 +1,122 @@
+//! Asking DigitalOcean's API.
+
+use std::{env, sync::Arc};
+
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use super::{DigitalOcean, NAME, token};
+use crate::{
+    http::{self, Api, Ask},
+    provider::Error,
+};
+
+/// Where the API is, unless `DIGITALOCEAN_API_URL` says otherwise, as it does to doctl.
+const URL: &str = "https://api.digitalocean.com";
+
+/// How many things a page has, at most (`per_page`).
+const PAGE: usize = 200;
+
+/// How often a list is read again that changed meanwhile.
+const LISTINGS: usize = 5;
+
+impl DigitalOcean {
+    fn api(&self) -> Result<Arc<Api>, Error> {
+        let make = || {
+            let token = token::find(&self.home)?;
+            let url = env::var("DIGITALOCEAN_API_URL").unwrap_or_else(|_| URL.to_owned());
+            Api::new("DigitalOcean", &url, &token)
+                .map(Arc::new)
+                .map_err(explain)
+        };
+        self.api.get_or_init(make).clone()
+    }
+
+    pub(super) async fn ask(&self, ask: Ask) -> Result<Json, Error> {
+        self.api()?.send(&ask).await.map_err(explain)
+    }
+
+    /// What stands under a key of an answer.
+    pub(super) async fn read<T: DeserializeOwned>(&self, ask: Ask, key: &str) -> Result<T, Error> {
+        let what = format!("{} {}", ask.method, ask.path);
+        decode(self.ask(ask).await?, key, &what)
+    }
+
+    /// All pages of a list. `path` has a query already.
+    pub(super) async fn all<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        key: &str,
+    ) -> Result<Vec<T>, Error> {
+        for _ in 0..LISTINGS {
+            let (mut all, mut is_steady, mut total) = (Vec::new(), true, None);
+            for page in 1.. {
+                let path = format!("{path}&per_page={PAGE}&page={page}");
+                let answer = self.ask(Ask::get(&path)).await?;
+                let now = answer["meta"]["total"].as_u64();
+                is_steady &= *total.get_or_insert(now) == now;
+                let is_last = answer["links"]["pages"]["next"].as_str().is_none();
+                let mut found: Vec<T> = decode(answer, key, &path)?;
+                all.append(&mut found);
+                if is_last {
+                    break;
+                }
+            }
+            // What came or went while it was read may have moved something from page to page.
+            let is_whole = total
+                .flatten()
+                .is_none_or(|total| total == all.len() as u64);
+            if is_steady && is_whole {
+                return Ok(all);
+            }
+        }
+        Err(Error::Failed {
+            provider: NAME.to_owned(),
+            what: format!("listing {key}"),
+            cause: "they change faster than they can be read".to_owned(),
+        })
+    }
+}
+
+/// A name as a part of a path.
+pub(super) fn path(name: &str) -> String {
+    use std::fmt::Write;
+    let mut text = String::new();
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
+fn decode<T: DeserializeOwned>(mut answer: Json, key: &str, what: &str) -> Result<T, Error> {
+    let found = answer.get_mut(key).map(Json::take).unwrap_or_default();
+    serde_json::from_value(found).map_err(|error| Error::Failed {
+        provider: NAME.to_owned(),
+        what: what.to_owned(),
+        cause: format!("the answer is not what it should be: `{key}`: {error}"),
+    })
+}
+
+/// What is gone already need not be removed.
+pub(super) fn gone_is_fine(result: Result<Json, Error>) -> Result<(), Error> {
+    match result {
+        Err(Error::Api(error, _)) if error.status() == Some(404) => Ok(()),
+        result => result.map(drop),
+    }
+}
+
+fn explain(error: http::Error) -> Error {
+    let help = match error.status() {
+        Some(401) => Some(
+            "the token in DIGITALOCEAN_TOKEN, or doctl's, is wrong or has expired; make a new one \
+             at https://cloud.digitalocean.com/account/api/tokens",
+        ),
+        Some(403) => Some("the token may not do this; make one that may write"),
+        _ => None,
+    };
+    Error::Api(error, help.map(str::to_owned))
+}

@@ -1,0 +1,191 @@
+//! Ordering a droplet: whether there could be one, what it costs, and the order.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::time::{Instant, sleep};
+
+use super::{
+    DigitalOcean, LIST, TAG, TAG_CREATING, TAG_IMAGE, TAG_PROTECT,
+    client::path,
+    failed,
+    options::Options,
+    wire::{Droplet, Image, Key, Region, Size},
+};
+use crate::{
+    http::Ask,
+    provider::{Cost, Create, Error, Price, tag},
+    ssh::KeyPair,
+};
+
+/// How long a droplet may take to be listed after an order whose answer was lost.
+const APPEAR_TIMEOUT: Duration = Duration::from_mins(1);
+const APPEAR_PAUSE: Duration = Duration::from_secs(2);
+
+impl DigitalOcean {
+    /// Whether there could be a droplet of this name with these options, and what it costs.
+    pub(super) async fn check(&self, name: &str, options: &Options) -> Result<Cost, Error> {
+        let full = format!("{}{name}", self.prefix);
+        let is_good = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
+        if !full.chars().all(is_good) {
+            let text = format!("name: DigitalOcean does not allow `{full}`");
+            let help = "the prefix too has letters, digits, dots and dashes only".to_owned();
+            return Err(Error::invalid(text, Some(help)));
+        }
+        let sizes = self.sizes().await?;
+        let Some(size) = sizes.iter().find(|size| size.slug == options.size) else {
+            let slugs = sizes.iter().map(|size| size.slug.as_str());
+            return Err(Error::missing("size", &options.size, slugs, Some(LIST)));
+        };
+        let regions: Vec<Region> = self.all("/v2/regions?", "regions").await?;
+        let open = || regions.iter().filter(|region| region.available);
+        if !open().any(|region| region.slug == options.region) {
+            let slugs = open().map(|region| region.slug.as_str());
+            return Err(Error::missing("region", &options.region, slugs, None));
+        }
+        if !size.available || !size.regions.contains(&options.region) {
+            let (size, region) = (&options.size, &options.region);
+            let there = sizes
+                .iter()
+                .find(|s| s.slug == *size)
+                .map(|s| s.regions.join(", "));
+            let text = format!("size: there is no `{size}` in the region `{region}` at present");
+            return Err(Error::invalid(
+                text,
+                there.map(|there| format!("it is in {there}")),
+            ));
+        }
+        self.check_image(&options.image, &options.region).await?;
+        Ok(Cost::Price(Price {
+            currency: "USD".to_owned(),
+            hour: size.price_hourly,
+            month: size.price_monthly,
+        }))
+    }
+
+    /// hitc's own key among those of the account; put there if it is not.
+    pub(super) async fn key(&self) -> Result<u64, Error> {
+        let pair = KeyPair::ensure(&self.data.join("id_ed25519"))?;
+        let text = words(&pair.public);
+        for is_last in [false, true] {
+            let keys: Vec<Key> = self.all("/v2/account/keys?", "ssh_keys").await?;
+            if let Some(key) = keys.iter().find(|key| words(&key.public_key) == text) {
+                return Ok(key.id);
+            }
+            let body = json!({"name": "hitc", "public_key": pair.public});
+            let added = self
+                .read::<Key>(Ask::post("/v2/account/keys", body).repeatable(), "ssh_key")
+                .await;
+            match added {
+                Ok(key) => return Ok(key.id),
+                // Somebody was faster, or an answer was lost.
+                Err(Error::Api(error, _)) if error.status() == Some(422) && !is_last => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(failed(
+            "adding hitc's key",
+            "it is in use, and is not listed",
+        ))
+    }
+
+    /// Looks for a while whether there is a droplet of this name. It is never ordered again: names
+    /// are not unique, and the list may lag behind.
+    pub(super) async fn appears(&self, name: &str) -> Result<Option<Droplet>, Error> {
+        let end = Instant::now() + APPEAR_TIMEOUT;
+        loop {
+            let found = self.find(name).await?;
+            if found.is_some() || Instant::now() > end {
+                return Ok(found);
+            }
+            sleep(APPEAR_PAUSE).await;
+        }
+    }
+
+    pub(super) async fn make(&self, create: &Create, options: &Options) -> Result<Droplet, Error> {
+        let mut keys = vec![json!(self.key().await?)];
+        keys.extend(options.ssh_keys.iter().map(|key| json!(key)));
+        let mut tags = vec![TAG.to_owned(), TAG_CREATING.to_owned()];
+        tags.extend(options.tags.iter().cloned());
+        if options.protect {
+            tags.push(TAG_PROTECT.to_owned());
+        }
+        tags.push(format!("{TAG_IMAGE}{}", tag::encode(&options.image)));
+        for (key, value) in &create.tags {
+            tags.push(format!("{TAG}:{key}:{}", tag::encode(value)));
+        }
+        let image = match options.image.parse::<u64>() {
+            Ok(number) => json!(number),
+            Err(_) => match self.own_image(&options.image).await? {
+                Some(image) => json!(image.id),
+                None => json!(options.image),
+            },
+        };
+        let mut body = json!({
+            "name": format!("{}{}", self.prefix, create.name),
+            "region": options.region,
+            "size": options.size,
+            "image": image,
+            "ssh_keys": keys,
+            "tags": tags,
+            "monitoring": options.monitoring,
+        });
+        if let Some(vpc) = &options.vpc {
+            body["vpc_uuid"] = json!(vpc);
+        }
+        self.read(Ask::post("/v2/droplets", body), "droplet").await
+    }
+
+    /// An image of the user's own of this name.
+    pub(super) async fn own_image(&self, name: &str) -> Result<Option<Image>, Error> {
+        // A slug has no spaces; a name may look like one.
+        if name.ends_with("-x64") {
+            return Ok(None);
+        }
+        let images: Vec<Image> = self.all("/v2/images?private=true", "images").await?;
+        let is_it = |image: &Image| image.name.as_deref() == Some(name);
+        Ok(images.into_iter().find(is_it))
+    }
+
+    pub(super) async fn sizes(&self) -> Result<&[Size], Error> {
+        let read = || self.all("/v2/sizes?", "sizes");
+        self.sizes.get_or_try_init(read).await.map(Vec::as_slice)
+    }
+
+    /// Is there such an image?
+    pub(super) async fn check_image(&self, image: &str, region: &str) -> Result<(), Error> {
+        let asked = self
+            .read::<Image>(Ask::get(format!("/v2/images/{}", path(image))), "image")
+            .await;
+        let found = match asked {
+            Ok(image) => Some(image),
+            Err(Error::Api(error, _)) if error.status() == Some(404) => {
+                self.own_image(image).await?
+            }
+            Err(error) => return Err(error),
+        };
+        let Some(found) = found else {
+            let images: Vec<Image> = self.all("/v2/images?type=distribution", "images").await?;
+            let slugs: Vec<String> = images.into_iter().filter_map(|i| i.slug).collect();
+            return Err(Error::missing(
+                "image",
+                image,
+                slugs.iter().map(String::as_str),
+                None,
+            ));
+        };
+        if !found.regions.is_empty() && !found.regions.iter().any(|slug| slug == region) {
+            let text = format!("image: `{image}` is not in the region `{region}`");
+            return Err(Error::invalid(
+                text,
+                Some(format!("it is in {}", found.regions.join(", "))),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Type and data of a public key; the comment may differ.
+fn words(key: &str) -> Vec<&str> {
+    key.split_whitespace().take(2).collect()
+}
