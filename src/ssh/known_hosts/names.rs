@@ -32,9 +32,9 @@ pub fn hash(name: &str) -> String {
 pub enum Names {
     /// Names and patterns, separated by commas.
     Plain(String),
-    /// `|1|SALT|HASH`, both base64, the hash being HMAC-SHA1 of the name. One that is not such is
-    /// no host's.
-    Hashed(Option<(Vec<u8>, Vec<u8>)>),
+    /// `|1|SALT|HASH`, both base64, the hash being HMAC-SHA1 of the name; the salt is in the code
+    /// already, because hundreds of names are compared to each. One that is not such is no host's.
+    Hashed(Option<(Hmac<Sha1>, Vec<u8>)>),
 }
 
 impl Names {
@@ -45,18 +45,19 @@ impl Names {
         };
         let decode = |text: &str| BASE64.decode(text.as_bytes()).ok();
         let parts = hashed.split_once('|');
-        Names::Hashed(parts.and_then(|(salt, hash)| Some((decode(salt)?, decode(hash)?))))
+        Names::Hashed(parts.and_then(|(salt, hash)| {
+            let code = Hmac::new_from_slice(&decode(salt)?).ok()?;
+            Some((code, decode(hash)?))
+        }))
     }
 
     /// Do they mean the host with this name?
     pub fn mean(&self, name: &str) -> bool {
         match self {
             Names::Hashed(None) => false,
-            Names::Hashed(Some((salt, hash))) => {
-                Hmac::<Sha1>::new_from_slice(salt).is_ok_and(|mut mac| {
-                    mac.update(name.as_bytes());
-                    mac.verify_slice(hash).is_ok()
-                })
+            Names::Hashed(Some((code, hash))) => {
+                let code = code.clone().chain_update(name);
+                code.verify_slice(hash).is_ok()
             }
             Names::Plain(patterns) => {
                 let mut matched = false;
