@@ -1,9 +1,10 @@
 #!/bin/sh
-# sshd.sh PORT NAME: files to send, and a server to measure against, in a container of this name
-# on this machine's network. What goes to PORT + 20 and PORT + 100 arrives so many milliseconds
-# later, there and back.
+# sshd.sh PORT LIGHT NAME: files to send, and what is measured against: sshd, in a container of this
+# name on this machine's network, and a server that costs next to nothing on the port LIGHT. What
+# goes to PORT + 20 and PORT + 100 arrives so many milliseconds later, there and back; that to
+# LIGHT + 20 and LIGHT + 100 too.
 set -eu
-port=$1 name=$2
+port=$1 light=$2 name=$3
 mkdir -p target/bench/ssh/home/.ssh target/bench/ssh/small
 cd target/bench/ssh
 [ -f key ] || ssh-keygen -q -t ed25519 -N '' -f key
@@ -11,7 +12,7 @@ cd target/bench/ssh
 [ -f big ] || head -c 268435456 /dev/urandom >big
 for n in $(seq 0 19); do head -c 1024 /dev/urandom >small/$n; done
 cp key home/.ssh/id_ed25519
-touch home/.ssh/known_hosts
+: >home/.ssh/known_hosts
 cp ../../../benches/peers/* .
 cat >sshd_config <<END
 Port $port
@@ -27,10 +28,13 @@ END
 image=$(docker image ls --format '{{.Repository}}:{{.Tag}}' | grep '^hitc/debian-13:' | head -n 1)
 docker rm -f "$name" >/dev/null 2>&1 || true
 docker run -d --name "$name" --network host --tmpfs /srv:size=2g -v "$PWD":/bench --entrypoint sh "$image" \
-    -c 'mkdir -p /run/sshd; exec /usr/sbin/sshd -D -f /bench/sshd_config' >/dev/null
-pkill -f '[r]elease/examples/delay' || true
+    -c 'mkdir -p /run/sshd; usermod -s /bin/sh root; exec /usr/sbin/sshd -D -f /bench/sshd_config' >/dev/null
+pkill -f '[r]elease/examples/(delay|light)' || true
+background() { nohup "$@" >/dev/null 2>&1 </dev/null & }
+background ../../release/examples/light "$light"
 for delay in 20 100; do
-    nohup ../../release/examples/delay $((port + delay)) "$port" $delay >/dev/null 2>&1 </dev/null &
+    background ../../release/examples/delay $((port + delay)) "$port" $delay
+    background ../../release/examples/delay $((light + delay)) "$light" $delay
 done
 for try in $(seq 50); do
     ssh-keyscan -p "$port" 127.0.0.1 2>/dev/null | grep -q . && break

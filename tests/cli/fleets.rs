@@ -1,10 +1,10 @@
 //! Going through many hosts, and what is shown of them; the hosts are played.
 
-use crate::support::{Project, Run, played};
+use crate::support::{Project, Run, played_hosts};
 
 /// A project with hosts that answer `played`, and one, `dead`, where nobody listens.
 fn fleet(names: &[&str]) -> Project {
-    let port = played::start();
+    let port = played_hosts();
     let project = Project::new();
     let ssh = project.home().join(".ssh");
     std::fs::create_dir_all(&ssh).unwrap();

@@ -26,7 +26,7 @@ use tokio::{
 use crate::support::{
     Project,
     live::{Live, docker},
-    played,
+    played_hosts,
 };
 
 struct Silent;
@@ -381,7 +381,7 @@ async fn any_text_through_any_login_shell() {
 /// A thousand hosts at once take a thread for none, and little memory.
 #[test]
 fn a_thousand_hosts() {
-    let port = played::start();
+    let port = played_hosts();
     let project = Project::new();
     let ssh = project.home().join(".ssh");
     std::fs::create_dir_all(&ssh).unwrap();

@@ -2,7 +2,7 @@
 
 pub mod cloud;
 pub mod live;
-pub mod played;
+mod played;
 pub mod stranger;
 
 use std::{
@@ -17,6 +17,21 @@ pub struct Project {
     folder: tempfile::TempDir,
     environment: Vec<(String, String)>,
     elsewhere: Option<PathBuf>,
+}
+
+/// Plays any number of hosts for as long as the tests last, on this port of all addresses of this
+/// machine.
+pub fn played_hosts() -> u16 {
+    let (sender, port) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(async {
+            let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
+            sender.send(listener.local_addr().unwrap().port()).unwrap();
+            played::serve(listener).await.unwrap();
+        });
+    });
+    port.recv().unwrap()
 }
 
 /// What came of a run.

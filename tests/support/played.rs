@@ -1,7 +1,8 @@
-//! An SSH server in this process, for more hosts than a real one could play. What it does is
-//! checked against a real sshd in `live/ssh.rs`: whoever logs in gets an answer to a command.
+//! An SSH server for more hosts than a real one could play, and which costs less than the programs
+//! that are measured against it. What it does is checked against a real sshd in `live/ssh.rs`:
+//! whoever logs in gets an answer to a command.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use russh::{
     Channel, ChannelId,
@@ -57,25 +58,15 @@ impl Handler for Everybody {
     }
 }
 
-/// Starts the server on a free port of all addresses of this machine, in a thread of its own that
-/// lasts as long as the tests, and gives the port.
-pub fn start() -> u16 {
-    let (sender, port) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        runtime.block_on(async {
-            let mut random = russh::keys::key::safe_rng();
-            let config = Config {
-                keys: vec![PrivateKey::random(&mut random, Algorithm::Ed25519).unwrap()],
-                ..Config::default()
-            };
-            let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
-            sender.send(listener.local_addr().unwrap().port()).unwrap();
-            Everybody
-                .run_on_socket(Arc::new(config), &listener)
-                .await
-                .unwrap();
-        });
-    });
-    port.recv().unwrap()
+/// Serves whoever comes to this address.
+pub async fn serve(listener: TcpListener) -> std::io::Result<()> {
+    let mut random = russh::keys::key::safe_rng();
+    let key = PrivateKey::random(&mut random, Algorithm::Ed25519);
+    let config = Config {
+        keys: vec![key.map_err(std::io::Error::other)?],
+        // As sshd: who asks without a key how to log in does not wait for the answer.
+        auth_rejection_time_initial: Some(Duration::ZERO),
+        ..Config::default()
+    };
+    Everybody.run_on_socket(Arc::new(config), &listener).await
 }
