@@ -11,7 +11,7 @@ use russh::{
     client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session},
     keys::{PublicKey, PublicKeyOrCertificate},
 };
-use tokio::{net::UnixStream, sync::mpsc};
+use tokio::{net::UnixStream, sync::mpsc, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
@@ -37,6 +37,10 @@ pub(super) struct Noted {
     gone: CancellationToken,
     /// Why the server hung up.
     reason: Mutex<Option<String>>,
+    /// When something last came from there.
+    heard: Mutex<Option<Instant>>,
+    /// The last line that a proxy command complained with.
+    complaint: Mutex<Option<String>>,
     /// Who is given the connections to a forwarded address.
     forwards: Mutex<HashMap<String, mpsc::UnboundedSender<Channel<Msg>>>>,
 }
@@ -57,6 +61,23 @@ impl Noted {
 
     pub fn reason(&self) -> Option<String> {
         lock(&self.reason).clone()
+    }
+
+    /// When something last came from there, if it did.
+    pub fn heard(&self) -> Option<Instant> {
+        *lock(&self.heard)
+    }
+
+    pub fn hear(&self) {
+        *lock(&self.heard) = Some(Instant::now());
+    }
+
+    pub fn complaint(&self) -> Option<String> {
+        lock(&self.complaint).clone()
+    }
+
+    pub fn complain(&self, line: String) {
+        *lock(&self.complaint) = Some(line);
     }
 
     /// From now on, connections to this address of the server come out of the receiver.

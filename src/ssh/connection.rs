@@ -1,7 +1,9 @@
 //! One authenticated connection to a server.
 
 use std::{
+    future::Future,
     path::PathBuf,
+    pin::pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -17,14 +19,14 @@ use russh::{
 use tokio::{
     sync::Semaphore,
     task::JoinHandle,
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use super::{
     Dialect, Error, HostKey, Target,
     channel::{Drained, Stream},
     client::{Client, Noted, Refusal, protocol},
-    dial::{Complaint, dial},
+    dial::dial,
     early::{Early, EarlyChannel},
     ending::Endings,
     host_key::Learned,
@@ -82,25 +84,23 @@ impl Connection {
         endings: Endings,
         line: Option<&str>,
     ) -> Result<Opened, Error> {
-        let limit = target.connect_timeout;
-        let complaint = Complaint::default();
         let noted = Arc::new(Noted::default());
         let (early, channel) = line.map(|line| Early::new(line.to_owned())).unzip();
         let opening = async {
-            let mut handle = shake_hands(target, jump, &noted, early, &complaint).await?;
+            let mut handle = shake_hands(target, jump, &noted, early).await?;
             match log_in(&mut handle, target, &keyring).await? {
                 LoggedIn::Yes => Ok((handle, None)),
                 LoggedIn::Locked(path) => Ok((handle, Some(path))),
             }
         };
-        let (handle, locked) = timeout(limit, opening)
+        let (handle, locked) = while_heard(&noted, target.connect_timeout, opening)
             .await
-            .map_err(|_| Error::NoAnswer {
+            .map_err(|waited| Error::NoAnswer {
                 host: target.name.clone(),
                 address: target.endpoint(),
-                seconds: limit.as_secs(),
+                seconds: waited.as_secs(),
             })?
-            .map_err(|error| with_reason(error, &complaint, &noted))?;
+            .map_err(|error| with_reason(error, &noted))?;
         if let Some(path) = locked {
             return Ok(Opened::Locked(path));
         }
@@ -240,7 +240,7 @@ impl Connection {
             host: self.target.name.clone(),
             doing: doing.to_owned(),
         };
-        with_reason(error, &Complaint::default(), &self.noted)
+        with_reason(error, &self.noted)
     }
 
     fn not_opened(&self, error: russh::Error, what: &str) -> Error {
@@ -275,14 +275,34 @@ async fn taken_up(mut channel: EarlyChannel, sessions: &Arc<Semaphore>) -> Optio
     Some(Drained::early(channel.messages, permit))
 }
 
+/// Waits for something that the other side takes part in, until nothing has come from there for
+/// `limit`, or for six times that in all; gives how long that was. Where hundreds of servers share
+/// a machine all of them are slow, and none is dead.
+async fn while_heard<T>(
+    noted: &Noted,
+    limit: Duration,
+    future: impl Future<Output = T>,
+) -> Result<T, Duration> {
+    let begun = Instant::now();
+    let mut future = pin!(future);
+    loop {
+        let end = noted.heard().unwrap_or(begun).min(begun + 5 * limit) + limit;
+        if end <= Instant::now() {
+            return Err(end - begun);
+        }
+        if let Ok(done) = timeout_at(end, &mut future).await {
+            return Ok(done);
+        }
+    }
+}
+
 async fn shake_hands(
     target: &Target,
     jump: Option<Arc<Connection>>,
     noted: &Arc<Noted>,
     early: Option<Early>,
-    complaint: &Complaint,
 ) -> Result<Handle<Client>, Error> {
-    let wire = dial(target, jump, complaint).await?;
+    let wire = dial(target, jump, noted).await?;
     let mut config = client::Config {
         keepalive_interval: Some(target.keepalive),
         window_size: WINDOW,
@@ -312,7 +332,7 @@ fn prefer_fast_ciphers(config: &mut client::Config) {
 }
 
 /// Says why, if something on the way said so.
-fn with_reason(error: Error, complaint: &Complaint, noted: &Noted) -> Error {
+fn with_reason(error: Error, noted: &Noted) -> Error {
     match error {
         Error::HungUp {
             host,
@@ -321,7 +341,7 @@ fn with_reason(error: Error, complaint: &Complaint, noted: &Noted) -> Error {
         } => Error::HungUp {
             host,
             address,
-            cause: match complaint.get() {
+            cause: match noted.complaint() {
                 Some(line) => format!("{cause}; ProxyCommand said: {line}"),
                 None => cause,
             },

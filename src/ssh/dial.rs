@@ -4,7 +4,7 @@ use std::{
     io,
     pin::Pin,
     process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -14,7 +14,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{Connection, Error, Target, Via};
+use super::{Connection, Error, Target, Via, client::Noted};
 use crate::diagnostic::plain;
 
 /// Both directions.
@@ -27,30 +27,14 @@ pub(super) struct Wire {
     /// What is on the way must stay.
     _child: Option<Child>,
     _jump: Option<Arc<Connection>>,
-}
-
-/// The last line that a proxy command complained with.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Complaint(Arc<Mutex<Option<String>>>);
-
-impl Complaint {
-    pub fn get(&self) -> Option<String> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    fn set(&self, line: String) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(line);
-    }
+    noted: Arc<Noted>,
 }
 
 /// Opens the way. The jump, if there is one, is connected already.
 pub(super) async fn dial(
     target: &Target,
     jump: Option<Arc<Connection>>,
-    complaint: &Complaint,
+    noted: &Arc<Noted>,
 ) -> Result<Wire, Error> {
     let fail = |cause: String| Error::Connect {
         host: target.name.clone(),
@@ -74,11 +58,11 @@ pub(super) async fn dial(
                 )));
             };
             if let Some(stderr) = child.stderr.take() {
-                let complaint = complaint.clone();
+                let noted = noted.clone();
                 tokio::spawn(async move {
                     let mut lines = BufReader::new(stderr).lines();
                     while let Ok(Some(line)) = lines.next_line().await {
-                        complaint.set(line);
+                        noted.complain(line);
                     }
                 });
             }
@@ -86,6 +70,7 @@ pub(super) async fn dial(
                 bytes: Box::new(tokio::io::join(stdout, stdin)),
                 _child: Some(child),
                 _jump: None,
+                noted: noted.clone(),
             })
         }
         (Via::Jump(hop), Some(jump)) => {
@@ -96,6 +81,7 @@ pub(super) async fn dial(
                 bytes: Box::new(stream),
                 _child: None,
                 _jump: Some(jump),
+                noted: noted.clone(),
             })
         }
         (Via::Jump(hop), None) => Err(fail(format!("`{}` is not connected", hop.name))),
@@ -114,10 +100,13 @@ pub(super) async fn dial(
             socket
                 .set_nodelay(true)
                 .map_err(|error| fail(plain(&error)))?;
+            // That it is connected is an answer.
+            noted.hear();
             Ok(Wire {
                 bytes: Box::new(socket),
                 _child: None,
                 _jump: None,
+                noted: noted.clone(),
             })
         }
     }
@@ -129,7 +118,12 @@ impl AsyncRead for Wire {
         context: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.bytes).poll_read(context, into)
+        let before = into.filled().len();
+        let polled = Pin::new(&mut self.bytes).poll_read(context, into);
+        if into.filled().len() > before {
+            self.noted.hear();
+        }
+        polled
     }
 }
 

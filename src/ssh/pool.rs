@@ -33,10 +33,6 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// chance from ten on.
 const HANDSHAKES: usize = 8;
 
-/// How many are made at the same time in all: more only wait for each other, and with hundreds
-/// the last ones would seem not to answer.
-const HANDSHAKES_IN_ALL: usize = 128;
-
 /// What came of connecting: whoever waited for it gets the same.
 type Slot = Arc<OnceCell<Result<Arc<Connection>, Error>>>;
 
@@ -45,7 +41,6 @@ type Slot = Arc<OnceCell<Result<Arc<Connection>, Error>>>;
 pub struct Pool {
     connections: Arc<Mutex<HashMap<String, (String, Slot)>>>,
     handshakes: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
-    in_all: Arc<Semaphore>,
     keyring: Arc<Keyring>,
     endings: Endings,
 }
@@ -56,7 +51,6 @@ impl Pool {
         Pool {
             connections: Arc::default(),
             handshakes: Arc::default(),
-            in_all: Arc::new(Semaphore::new(HANDSHAKES_IN_ALL)),
             keyring: Arc::new(Keyring::new(events, sudo_password)),
             endings,
         }
@@ -154,11 +148,11 @@ impl Pool {
         let mut tried = 0;
         loop {
             tried += 1;
-            // They are never closed.
-            let permits = (gate.acquire().await.ok(), self.in_all.acquire().await.ok());
+            // It is never closed.
+            let permit = gate.acquire().await.ok();
             let (keyring, endings) = (self.keyring.clone(), self.endings.clone());
             let opened = Connection::open(target, jump.clone(), keyring, endings, line).await;
-            drop(permits);
+            drop(permit);
             match opened {
                 Ok(Opened::Connection(connection)) => return Ok(Arc::from(connection)),
                 Ok(Opened::Locked(path)) => {

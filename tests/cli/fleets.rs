@@ -1,6 +1,8 @@
 //! Going through many hosts, and what is shown of them; the hosts are played.
 
-use crate::support::{Project, Run, played_hosts};
+use std::{io::Write, net::TcpListener, os::unix::fs::PermissionsExt, time::Duration};
+
+use crate::support::{Project, Run, far_hosts, played_hosts};
 
 /// A project with hosts that answer `played`, and one, `dead`, where nobody listens.
 fn fleet(names: &[&str]) -> Project {
@@ -89,6 +91,9 @@ fn batches_stop_and_go_on_with_what_is_left() {
         ["a ok", "dead unreachable", "e skipped", "f skipped"]
     );
     assert!(batches.stderr.contains("--failed"), "{batches}");
+    // A dry run reaches nobody, and says nothing of who failed.
+    let dry = exec(&["--all", "--dry-run"]);
+    assert_eq!(dry.status, 0, "{dry}");
     // The others than those that are ok.
     let failed = exec(&["--failed", "-x", "dead"]);
     assert_eq!(failed.status, 0, "{failed}");
@@ -107,6 +112,72 @@ fn batches_stop_and_go_on_with_what_is_left() {
     );
     let limited = exec(&["--all", "--limit", "e,f", "-x", "f"]);
     assert_eq!(limited.stdout, "played\n", "{limited}");
+}
+
+/// OpenSSH is asked once for all hosts of which its configuration says the same, also if it
+/// cannot say it.
+#[test]
+fn a_configuration_is_asked_once() {
+    let it = fleet(&["a", "b", "c", "d"]);
+    it.write(
+        "bin/ssh",
+        "#!/bin/sh\necho \"$*\" >>\"$HOME/asked\"\nPATH=${PATH#*:} exec ssh \"$@\"\n",
+    );
+    let ssh = it.root().join("bin/ssh");
+    std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!(
+        "{}:{}",
+        ssh.parent().unwrap().display(),
+        std::env::var("PATH").unwrap()
+    );
+    let it = it.env("PATH", &path);
+    let asked = |it: &Project| {
+        let log = it.home().join("asked");
+        let text = std::fs::read_to_string(&log).unwrap();
+        std::fs::remove_file(log).unwrap();
+        text.lines().count()
+    };
+    let exec = ["exec", "--all", "--", "true"];
+    it.run(&exec).ok();
+    assert_eq!(asked(&it), 1);
+    let config = it.home().join(".ssh/config");
+    std::fs::write(config, "Host *\n  Bogus yes\n").unwrap();
+    let run = it.run(&exec);
+    assert_eq!(run.status, 2, "{run}");
+    assert_eq!(
+        run.stderr
+            .matches("line 2: Bad configuration option: bogus")
+            .count(),
+        4,
+        "{run}"
+    );
+    assert_eq!(asked(&it), 1);
+}
+
+/// A host that is slow is waited for as long as something comes from there, but not without end.
+#[test]
+fn a_slow_host() {
+    let it = fleet(&[]);
+    std::fs::write(it.home().join(".ssh/config"), "ConnectTimeout 1\n").unwrap();
+    let far = far_hosts(played_hosts(), Duration::from_millis(300));
+    let babbler = TcpListener::bind("127.2.0.1:0").unwrap();
+    let port = babbler.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        let (mut socket, _) = babbler.accept().unwrap();
+        while socket.write_all(b"w").is_ok() {
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    });
+    it.write(
+        "unmanaged_servers.txt",
+        &format!("127.2.0.1:{far} far\n127.2.0.1:{port} babbler\n"),
+    );
+    let run = it.run(&["exec", "-H", "far", "--", "true"]).ok();
+    assert_eq!(run.stdout, "played\n");
+    let run = it.run(&["exec", "-H", "babbler", "--", "true"]);
+    assert_eq!(run.status, 4, "{run}");
+    let said = format!("error: host `babbler`: no answer within 6 s (127.2.0.1:{port})\n");
+    assert!(run.stderr.starts_with(&said), "{run}");
 }
 
 #[test]

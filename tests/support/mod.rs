@@ -1,6 +1,7 @@
 //! Running the program in a folder of its own, as a user would.
 
 pub mod cloud;
+mod delay;
 pub mod live;
 mod played;
 pub mod stranger;
@@ -10,7 +11,10 @@ use std::{
     io::{Read, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Output, Stdio},
+    time::Duration,
 };
+
+use tokio::net::TcpListener;
 
 /// A project folder and a home folder, both empty at first.
 pub struct Project {
@@ -22,13 +26,26 @@ pub struct Project {
 /// Plays any number of hosts for as long as the tests last, on this port of all addresses of this
 /// machine.
 pub fn played_hosts() -> u16 {
+    serve(played::serve)
+}
+
+/// The same as what is on port `to`, farther away.
+pub fn far_hosts(to: u16, round_trip: Duration) -> u16 {
+    serve(move |listener| delay::delay(listener, to, round_trip))
+}
+
+/// Serves a free port of all addresses of this machine, and gives it.
+fn serve<F>(server: impl FnOnce(TcpListener) -> F + Send + 'static) -> u16
+where
+    F: Future<Output = std::io::Result<()>>,
+{
     let (sender, port) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
-            let listener = tokio::net::TcpListener::bind("0.0.0.0:0").await.unwrap();
+            let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
             sender.send(listener.local_addr().unwrap().port()).unwrap();
-            played::serve(listener).await.unwrap();
+            server(listener).await.unwrap();
         });
     });
     port.recv().unwrap()

@@ -50,7 +50,8 @@ impl Stranger {
         docker(&["exec", &self.live.container("web"), "sh", "-c", line])
     }
 
-    /// Another sshd on the server, with options of its own, on this port.
+    /// Another sshd on the server, with options of its own, on this port. What it says is in
+    /// `/tmp/sshd-PORT.log`.
     pub fn sshd(&self, port: u16, options: &str) {
         let options: String = options
             .split('|')
@@ -58,7 +59,7 @@ impl Stranger {
             .map(|option| format!(" -o '{option}'"))
             .collect();
         self.inside(&format!(
-            "/usr/sbin/sshd -p {port} -o PidFile=none{options}"
+            "/usr/sbin/sshd -p {port} -E /tmp/sshd-{port}.log -o PidFile=none -o LogLevel=VERBOSE{options}"
         ));
     }
 
