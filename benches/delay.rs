@@ -5,6 +5,8 @@ use std::time::Duration;
 #[path = "../tests/support/delay.rs"]
 mod delay;
 
+mod queue;
+
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let mut numbers = std::env::args()
@@ -12,6 +14,5 @@ async fn main() -> std::io::Result<()> {
         .map(|text| text.parse::<u16>().unwrap_or(0));
     let mut next = || numbers.next().unwrap_or(0);
     let (port, to, late) = (next(), next(), next());
-    let listener = tokio::net::TcpListener::bind(("0.0.0.0", port)).await?;
-    delay::delay(listener, to, Duration::from_millis(late.into())).await
+    delay::delay(queue::listen(port)?, to, Duration::from_millis(late.into())).await
 }

@@ -4,9 +4,10 @@
 #[path = "../tests/support/played.rs"]
 mod played;
 
+mod queue;
+
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let port = std::env::args().nth(1).and_then(|port| port.parse().ok());
-    let address = ("0.0.0.0", port.unwrap_or(0));
-    played::serve(tokio::net::TcpListener::bind(address).await?).await
+    played::serve(queue::listen(port.unwrap_or(0))?).await
 }

@@ -188,6 +188,11 @@ fn host_keys() {
         run.stderr.contains(&format!("it is not for `{ip}`")),
         "{run}"
     );
+    // It does not get better by trying again.
+    assert_eq!(
+        it.inside("grep -c '^Connection from' /tmp/sshd-2202.log"),
+        "1"
+    );
 
     // Revoked, wherever that stands.
     let known = fs::read_to_string(&host_key).unwrap();

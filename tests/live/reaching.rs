@@ -106,9 +106,7 @@ fn many_through_one_bastion() {
     let it = Stranger::new();
     let key = it.own_key();
     let (ip, key) = (&it.ip, key.display());
-    it.inside(
-        "/usr/sbin/sshd -p 2201 -E /tmp/log -o PidFile=none -o MaxStartups=9:100:9 -o LogLevel=VERBOSE",
-    );
+    it.sshd(2201, "MaxStartups=9:100:9");
     let mut hosts = String::new();
     for n in 1..=40 {
         hosts.push_str(&format!("127.0.0.{n} inner-{n}\n"));
@@ -124,8 +122,9 @@ fn many_through_one_bastion() {
         .ok();
     assert_eq!(run.stdout.matches("] in\n").count(), 40, "{run}");
     // None was turned away and tried again.
-    assert_eq!(it.inside("grep -c 'Accepted publickey' /tmp/log"), "40");
-    assert_eq!(it.inside("grep -c MaxStartups /tmp/log || true"), "0");
+    let count = |what: &str| it.inside(&format!("grep -c '{what}' /tmp/sshd-2201.log || true"));
+    assert_eq!(count("Accepted publickey"), "40");
+    assert_eq!(count("MaxStartups"), "0");
 }
 
 /// A machine that does not go on is not waited for without end.
@@ -157,6 +156,38 @@ fn a_frozen_server() {
         said.contains("connection lost") && said.contains("the server does not answer any more"),
         "{said}"
     );
+}
+
+/// An SSH server that is not OpenSSH's.
+#[test]
+fn a_server_of_another_make() {
+    let it = Stranger::new();
+    let key = it.own_key();
+    let made = it.inside(
+        "(apt-get update -qq && apt-get install -qqy dropbear-bin) >/dev/null 2>&1
+         mkdir -p /etc/dropbear && dropbear -R -p 2201 && echo ok",
+    );
+    assert_eq!(made, "ok");
+    it.config(&format!(
+        "Host drop.bear\n HostName {}\n Port 2201\n User root\n IdentityFile {}\n",
+        it.ip,
+        key.display()
+    ));
+    let run = it.exec("drop.bear", "tr a-z A-Z; exit 3");
+    assert_eq!(run.status, 1, "{run}");
+    let run = it.exec("drop.bear", "echo in; echo $((6 * 7)) >&2");
+    assert_eq!((run.stdout.as_str(), run.status), ("in\n", 0), "{run}");
+    assert!(run.stderr.ends_with("42\n"), "{run}");
+    let up = ["run", "-H", "drop.bear", "upload", "from=up", "to=/tmp/up"];
+    it.live.write("up", "sent");
+    it.live.run(&up).ok();
+    assert_eq!(it.inside("cat /tmp/up"), "sent");
+    let slow = ["exec", "-t", "1", "-H", "drop.bear", "--", "sleep 4321"];
+    it.live.run(&slow).fails(
+        124,
+        "error: host `drop.bear`: `sleep 4321` took longer than 1 s\n",
+    );
+    assert_eq!(it.inside("pgrep -cf 'sleep [4]321' || true"), "0");
 }
 
 #[test]

@@ -351,6 +351,17 @@ async fn any_text_through_any_login_shell() {
             .await
             .unwrap();
         assert!(output.text().ends_with(shell), "{}", output.text());
+        let slow = Command {
+            timeout: Some(Duration::from_millis(200)),
+            ..Command::new("sleep 4321")
+        };
+        let error = connection.run(&slow).await.unwrap_err();
+        assert!(
+            matches!(error, Error::Timeout { ended: true, .. }),
+            "{shell}: {error}"
+        );
+        let left = Command::new("pgrep -cf 'sleep [4]321'");
+        assert_eq!(connection.run(&left).await.unwrap().text(), "0", "{shell}");
         for seed in 0..25_u64 {
             let mut random = fastrand::Rng::with_seed(seed);
             let pool: Vec<char> = "ab 'é\"\\$`!*?~#&;|<>(){}[]%^=\n\t-".chars().collect();
