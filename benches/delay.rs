@@ -5,6 +5,7 @@ use std::time::Duration;
 #[path = "../tests/support/delay.rs"]
 mod delay;
 
+#[path = "../tests/support/queue.rs"]
 mod queue;
 
 #[tokio::main]

@@ -4,6 +4,7 @@
 #[path = "../tests/support/played.rs"]
 mod played;
 
+#[path = "../tests/support/queue.rs"]
 mod queue;
 
 #[tokio::main]

@@ -1,92 +1,27 @@
 //! Our side of a connection: what is done when the server says something by itself.
 
-use std::{
-    collections::HashMap,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{path::PathBuf, sync::Arc};
 
 use russh::{
     Channel, ChannelId, ChannelMsg, ChannelOpenFailure, Sig,
     client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session},
     keys::{PublicKey, PublicKeyOrCertificate},
 };
-use tokio::{net::UnixStream, sync::mpsc, time::Instant};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::{net::UnixStream, sync::mpsc};
+use tokio_util::sync::DropGuard;
 
 use super::{
     Error, Target,
     channel::{Drained, Stream},
     early::Early,
-    host_key::{Learned, judge, judge_certificate},
+    host_key::{judge, judge_certificate},
+    noted::Noted,
 };
 use crate::diagnostic::plain;
 
 /// How OpenSSH introduces itself. Its first channel has the number 0, so that it can be used
 /// before the server has said so.
 const OPENSSH: &[u8] = b"SSH-2.0-OpenSSH_";
-
-/// What the connection learns while it lasts.
-#[derive(Default)]
-pub(super) struct Noted {
-    /// A host key that was not on record, until somebody is told.
-    learned: Mutex<Option<Learned>>,
-    /// The key that the server has shown, and that was accepted.
-    shown: Mutex<Option<PublicKey>>,
-    /// Cancelled when the connection is gone.
-    gone: CancellationToken,
-    /// Why the server hung up.
-    reason: Mutex<Option<String>>,
-    /// When something last came from there.
-    heard: Mutex<Option<Instant>>,
-    /// The last line that a proxy command complained with.
-    complaint: Mutex<Option<String>>,
-    /// Who is given the connections to a forwarded address.
-    forwards: Mutex<HashMap<String, mpsc::UnboundedSender<Channel<Msg>>>>,
-}
-
-impl Noted {
-    pub fn take_learned(&self) -> Option<Learned> {
-        lock(&self.learned).take()
-    }
-
-    pub fn shown(&self) -> Option<PublicKey> {
-        lock(&self.shown).clone()
-    }
-
-    /// Resolves when the connection is gone.
-    pub async fn gone(&self) {
-        self.gone.cancelled().await;
-    }
-
-    pub fn reason(&self) -> Option<String> {
-        lock(&self.reason).clone()
-    }
-
-    /// When something last came from there, if it did.
-    pub fn heard(&self) -> Option<Instant> {
-        *lock(&self.heard)
-    }
-
-    pub fn hear(&self) {
-        *lock(&self.heard) = Some(Instant::now());
-    }
-
-    pub fn complaint(&self) -> Option<String> {
-        lock(&self.complaint).clone()
-    }
-
-    pub fn complain(&self, line: String) {
-        *lock(&self.complaint) = Some(line);
-    }
-
-    /// From now on, connections to this address of the server come out of the receiver.
-    pub fn forward(&self, address: &str) -> mpsc::UnboundedReceiver<Channel<Msg>> {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        lock(&self.forwards).insert(address.to_owned(), sender);
-        receiver
-    }
-}
 
 pub(super) struct Client {
     target: Target,
@@ -123,7 +58,7 @@ impl Client {
     pub fn new(target: &Target, noted: Arc<Noted>, early: Option<Early>) -> Self {
         Client {
             target: target.clone(),
-            _gone: noted.gone.clone().drop_guard(),
+            _gone: noted.gone_guard(),
             noted,
             agent: target.agent.clone().filter(|_| target.forward_agent),
             waiting: early,
@@ -141,7 +76,7 @@ impl Client {
     }
 
     async fn hand_over(&self, address: &str, channel: Channel<Msg>, reply: ChannelOpenHandle) {
-        let listener = lock(&self.noted.forwards).get(address).cloned();
+        let listener = self.noted.listener(address);
         match listener {
             Some(listener) if !listener.is_closed() => {
                 reply.accept().await;
@@ -168,10 +103,7 @@ impl Handler for Client {
     ) -> Result<bool, Refusal> {
         match offered {
             PublicKeyOrCertificate::PublicKey { key, .. } => {
-                judge(&self.target, key).map(|learned| {
-                    *lock(&self.noted.learned) = learned;
-                    *lock(&self.noted.shown) = Some(key.clone());
-                })
+                judge(&self.target, key).map(|learned| self.noted.accept(key, learned))
             }
             PublicKeyOrCertificate::Certificate(certificate) => {
                 judge_certificate(&self.target, certificate)
@@ -406,12 +338,12 @@ impl Handler for Client {
         self.waiting = None;
         match reason {
             DisconnectReason::ReceivedDisconnect(info) => {
-                *lock(&self.noted.reason) = Some(info.message);
+                self.noted.hung_up(info.message);
                 Ok(())
             }
             DisconnectReason::Error(error) => {
                 if let Refusal::Protocol(error) = &error {
-                    *lock(&self.noted.reason) = Some(protocol(error));
+                    self.noted.hung_up(protocol(error));
                 }
                 Err(error)
             }
@@ -428,9 +360,4 @@ pub(super) fn protocol(error: &russh::Error) -> String {
         russh::Error::KeepaliveTimeout => "the server does not answer any more".to_owned(),
         other => other.to_string(),
     }
-}
-
-/// A thread that died with the lock held has left a sound value behind.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

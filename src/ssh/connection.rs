@@ -25,13 +25,14 @@ use tokio::{
 use super::{
     Dialect, Error, HostKey, Target,
     channel::{Drained, Stream},
-    client::{Client, Noted, Refusal, protocol},
+    client::{Client, Refusal, protocol},
     dial::dial,
     early::{Early, EarlyChannel},
     ending::Endings,
     host_key::Learned,
     keyring::Keyring,
     login::{LoggedIn, log_in},
+    noted::Noted,
 };
 
 /// sshd serves ten sessions on a connection (`MaxSessions` in sshd_config(5)); we keep below.

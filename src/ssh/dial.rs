@@ -14,7 +14,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{Connection, Error, Target, Via, client::Noted};
+use super::{Connection, Error, Target, Via, noted::Noted};
 use crate::diagnostic::plain;
 
 /// Both directions.

@@ -19,6 +19,7 @@ mod keyring;
 mod known_hosts;
 mod line;
 mod login;
+mod noted;
 mod offer;
 mod openssh;
 mod pool;

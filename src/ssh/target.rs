@@ -59,7 +59,8 @@ pub struct Target {
     pub host_key: HostKey,
     /// The way there.
     pub via: Via,
-    /// How long to wait for the connection, the handshake included.
+    /// How long the server may be silent while a connection is made; six times that is the limit
+    /// for all of it.
     pub connect_timeout: Duration,
     /// How long the server may be silent before it is asked for a word.
     pub keepalive: Duration,

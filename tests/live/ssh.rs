@@ -115,20 +115,24 @@ async fn output_status_signal_and_input() {
 async fn what_is_given_up_does_not_go_on() {
     let live = Live::new();
     let connection = open(&server(&live).await).await;
-    let left = "pgrep -cf 'sleep [4]321'";
+    let stubborn = "trap '' TERM; setsid sleep 4321 & sleep 4321; sleep 4321";
+    is_ended(&connection, stubborn).await;
+}
+
+/// Runs a line that sleeps for 4321 s with a limit, and sees that nothing of it is left.
+async fn is_ended(connection: &Arc<Connection>, line: &str) {
     let slow = Command {
         timeout: Some(Duration::from_millis(300)),
-        ..Command::new("trap '' TERM; setsid sleep 4321 & sleep 4321; sleep 4321")
+        ..Command::new(line)
     };
     let error = connection.run(&slow).await.unwrap_err();
+    let user = &connection.target().user;
     assert!(
         matches!(error, Error::Timeout { ended: true, .. }),
-        "{error}"
+        "{user}: {error}"
     );
-    assert_eq!(
-        connection.run(&Command::new(left)).await.unwrap().text(),
-        "0"
-    );
+    let left = Command::new("pgrep -cf 'sleep [4]321'");
+    assert_eq!(connection.run(&left).await.unwrap().text(), "0", "{user}");
 }
 
 /// What sudo has begun in the middle of a line belongs to somebody else: that it may go on is said.
@@ -351,17 +355,7 @@ async fn any_text_through_any_login_shell() {
             .await
             .unwrap();
         assert!(output.text().ends_with(shell), "{}", output.text());
-        let slow = Command {
-            timeout: Some(Duration::from_millis(200)),
-            ..Command::new("sleep 4321")
-        };
-        let error = connection.run(&slow).await.unwrap_err();
-        assert!(
-            matches!(error, Error::Timeout { ended: true, .. }),
-            "{shell}: {error}"
-        );
-        let left = Command::new("pgrep -cf 'sleep [4]321'");
-        assert_eq!(connection.run(&left).await.unwrap().text(), "0", "{shell}");
+        is_ended(&connection, "sleep 4321").await;
         for seed in 0..25_u64 {
             let mut random = fastrand::Rng::with_seed(seed);
             let pool: Vec<char> = "ab 'é\"\\$`!*?~#&;|<>(){}[]%^=\n\t-".chars().collect();

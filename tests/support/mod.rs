@@ -4,6 +4,7 @@ pub mod cloud;
 mod delay;
 pub mod live;
 mod played;
+mod queue;
 pub mod stranger;
 
 use std::{
@@ -43,7 +44,7 @@ where
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         runtime.block_on(async {
-            let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+            let listener = queue::listen(0).unwrap();
             sender.send(listener.local_addr().unwrap().port()).unwrap();
             server(listener).await.unwrap();
         });

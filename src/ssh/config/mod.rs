@@ -30,7 +30,7 @@ use super::{
 };
 use crate::diagnostic::plain;
 
-/// How long a server may take to answer, unless the configuration says it.
+/// How long a server may be silent while a connection is made, unless the configuration says it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may be silent, unless the configuration says it. Three times that, and the
 /// connection counts as lost.
