@@ -5,31 +5,23 @@
 use std::{ffi::OsString, process::ExitCode};
 
 mod api;
-mod cancel;
 mod cli;
-pub mod diagnostic;
+pub mod core;
 mod docker;
 mod ensemble;
-mod environment;
-pub mod event;
 mod files;
 mod fleet;
 pub mod http;
+pub mod inventory;
 mod iptables;
-mod parallel;
-pub mod process;
+mod machine;
 mod project;
 pub mod provider;
 mod provision;
 mod script;
-mod selection;
 mod session;
 pub mod ssh;
-mod stage;
-mod table;
 mod ui;
-mod units;
-pub mod value;
 
 pub use script::audit_text;
 

@@ -13,18 +13,20 @@ use std::{
 use tokio::runtime::Handle;
 
 use crate::{
-    cancel::Cancel,
-    diagnostic::{Diagnostic, Failure, Kind},
+    core::{
+        cancel::Cancel,
+        diagnostic::{Diagnostic, Failure, Kind},
+        event::{Events, Stream},
+        process::Output,
+    },
     docker::{self, Engine},
-    event::{Events, Stream},
     fleet::Rollout,
     http::{self, Api},
-    process::Output,
+    inventory::{NodeCache, NodePoll, Providers, Selection},
+    machine::Mock,
     project::Project,
-    provider::{self, DigitalOcean, Ec2, Local, Looks, Node, Providers, Recent, Unmanaged},
-    selection::Selection,
+    provider::{self, DigitalOcean, Ec2, Local, Node, Unmanaged},
     ssh::{self, Command, Connection, Endings, OpenSsh, Pool, Target},
-    stage::Stage,
 };
 
 /// The file with the unmanaged servers, in the project's folder.
@@ -87,15 +89,15 @@ pub struct Session {
     /// Connections to servers.
     pub pool: Pool,
     /// What takes the place of servers in a user's own tests.
-    pub stage: Option<Arc<Stage>>,
+    pub stage: Option<Arc<Mock>>,
     /// Whether the task that runs changes nothing.
     readonly: AtomicBool,
     assumed: Mutex<Vec<String>>,
     ssh: ssh::Config,
     /// What the providers said a moment ago.
-    pub recent: Recent,
+    pub recent: NodeCache,
     /// What they say while new servers are waited for.
-    pub looks: Looks,
+    pub looks: NodePoll,
     /// The APIs that scripts speak to.
     apis: Mutex<HashMap<[String; 3], Arc<Api>>>,
     targets: Mutex<HashMap<String, Target>>,
@@ -110,7 +112,7 @@ impl Session {
         cancel: Cancel,
         settings: Settings,
         project: Project,
-        stage: Option<Arc<Stage>>,
+        stage: Option<Arc<Mock>>,
         endings: Endings,
     ) -> Self {
         let (providers, ec2) = Session::providers(&settings, &project);
@@ -123,8 +125,8 @@ impl Session {
             providers,
             ec2,
             ssh: ssh::Config::new(&project.home),
-            recent: Recent::new(project.remembered("nodes")),
-            looks: Looks::default(),
+            recent: NodeCache::new(project.remembered("nodes")),
+            looks: NodePoll::default(),
             pool: Pool::new(events.clone(), settings.sudo_password.clone(), endings),
             events,
             settings,

@@ -1,29 +1,39 @@
 //! Rules about the sources themselves.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet, VecDeque},
     fs,
     path::{Path, PathBuf},
 };
 
 use crate::support::{Project, sources};
 
-/// The layers, from left to right: each may use those right of it. Those that share a number are
-/// beside each other and do not.
-const LAYERS: [(&str, u8); 12] = [
-    ("cli", 0),
-    ("script", 1),
-    ("api", 2),
-    ("ensemble", 3),
-    ("provision", 4),
-    ("session", 5),
-    ("provider", 6),
-    ("docker", 7),
-    ("iptables", 7),
-    ("files", 7),
-    ("ssh", 8),
-    ("http", 8),
+/// The layers, from the ground up: each uses only what stands on a lower number. Layers that share a
+/// number do not use each other.
+const LAYERS: [(&str, u8); 19] = [
+    ("core", 0),
+    ("project", 1),
+    ("http", 1),
+    ("ui", 1),
+    ("fleet", 2),
+    ("ssh", 2),
+    ("machine", 3),
+    ("docker", 4),
+    ("files", 4),
+    ("iptables", 4),
+    ("provider", 5),
+    ("inventory", 6),
+    ("session", 7),
+    ("provision", 8),
+    ("ensemble", 9),
+    ("api", 10),
+    ("script", 11),
+    ("cli", 12),
+    ("lib", 13),
 ];
+
+/// The one layer that may use `ui`, beside the program's entry.
+const USES_UI: &str = "cli";
 
 /// Words that may stand only in some folders or files.
 const ONLY_IN: [(&str, &[&str]); 12] = [
@@ -70,64 +80,248 @@ fn rust() -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The lines of `use crate::…;`, each as the first words of the paths it names.
-fn used_layers(text: &str) -> Vec<String> {
-    let mut layers = Vec::new();
-    for (at, _) in text.match_indices("crate::") {
-        let rest = &text[at + "crate::".len()..];
-        let names = match rest.strip_prefix('{') {
-            // `use crate::{a::b, c::{d}}`: the names at the first level.
-            Some(group) => {
-                let mut depth = 1;
-                let mut names = vec![String::new()];
-                for c in group.chars() {
-                    match c {
-                        '{' => depth += 1,
-                        '}' => depth -= 1,
-                        ',' if depth == 1 => names.push(String::new()),
-                        c if depth == 1 => names.last_mut().unwrap().push(c),
-                        _ => {}
-                    }
-                    if depth == 0 {
-                        break;
+/// A module's path, `["docker", "container", "spec"]`, from its file.
+fn module(file: &str) -> Vec<String> {
+    let path = file.trim_end_matches(".rs").trim_end_matches("/mod");
+    path.split('/').map(str::to_owned).collect()
+}
+
+/// The paths that a `use` tree or an expression names, each from the root of the crate.
+fn named_paths(text: &str, own: &[String]) -> Vec<Vec<String>> {
+    let mut paths = Vec::new();
+    for (at, _) in text
+        .match_indices("crate::")
+        .chain(text.match_indices("super::"))
+    {
+        let before = text[..at].chars().next_back();
+        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
+            continue;
+        }
+        let mut base = own.to_vec();
+        let mut rest = &text[at..];
+        if let Some(after) = rest.strip_prefix("crate::") {
+            (base, rest) = (Vec::new(), after);
+        }
+        while let Some(after) = rest.strip_prefix("super::") {
+            base.pop();
+            rest = after;
+        }
+        expand(rest, &base, &mut paths);
+    }
+    // A module that calls into one of its own: `child::function(…)`.
+    let declared = text.lines().filter_map(|line| {
+        let line = line
+            .trim_start_matches("pub ")
+            .trim_start_matches("pub(super) ");
+        line.strip_prefix("mod ")?.strip_suffix(';')
+    });
+    for child in declared {
+        for statement in text
+            .split(';')
+            .filter(|statement| !statement.contains("use "))
+        {
+            let call = format!("{child}::");
+            for (at, _) in statement.match_indices(&call) {
+                let before = statement[..at].chars().next_back();
+                if !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
+                    expand(&statement[at..], own, &mut paths);
+                }
+            }
+        }
+    }
+    paths
+}
+
+/// Expands `a::{b, c::{d, e}}` into the paths it names. Returns what follows the tree.
+fn expand<'a>(tree: &'a str, base: &[String], paths: &mut Vec<Vec<String>>) -> &'a str {
+    let mut path = base.to_vec();
+    let mut rest = tree;
+    loop {
+        if let Some(mut inner) = rest.strip_prefix('{') {
+            loop {
+                inner = expand(inner.trim_start(), &path, paths).trim_start();
+                inner = match inner.strip_prefix(',') {
+                    Some(more) => more.trim_start(),
+                    None => return inner.strip_prefix('}').unwrap_or(inner),
+                };
+                if let Some(after) = inner.strip_prefix('}') {
+                    return after;
+                }
+            }
+        }
+        let end = rest
+            .find(|c: char| !(c.is_alphanumeric() || c == '_'))
+            .unwrap_or(rest.len());
+        path.push(rest[..end].to_owned());
+        rest = &rest[end..];
+        match rest.strip_prefix("::") {
+            Some(after) => rest = after,
+            None => break,
+        }
+    }
+    path.retain(|segment| segment != "self" && !segment.is_empty());
+    paths.push(path);
+    rest
+}
+
+/// Which file uses which: by the paths that it names, followed through `pub use` to the file that
+/// defines the item.
+struct Uses {
+    files: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl Uses {
+    fn read() -> Self {
+        let sources: BTreeMap<String, String> = rust()
+            .into_iter()
+            .filter(|(file, _)| !file.ends_with("/tests.rs") && file != "main.rs")
+            .map(|(file, text)| {
+                let code = text
+                    .split("#[cfg(test)]\nmod tests {")
+                    .next()
+                    .unwrap_or_default();
+                let lines = code
+                    .lines()
+                    .filter(|line| !line.trim_start().starts_with("//"));
+                (file, lines.collect::<Vec<_>>().join("\n"))
+            })
+            .collect();
+        let by_module: BTreeMap<Vec<String>, &String> =
+            sources.keys().map(|file| (module(file), file)).collect();
+        let mut exports: BTreeMap<(Vec<String>, String), Vec<String>> = BTreeMap::new();
+        for (file, text) in &sources {
+            let own = module(file);
+            for statement in text.split(';') {
+                let Some(at) = statement
+                    .find("use ")
+                    .filter(|at| statement[..*at].contains("pub"))
+                else {
+                    continue;
+                };
+                let tree = statement[at + "use ".len()..].trim();
+                let mut targets = Vec::new();
+                match tree.strip_prefix("crate::") {
+                    Some(tree) => drop(expand(tree, &[], &mut targets)),
+                    None => drop(expand(tree, &own, &mut targets)),
+                }
+                for target in targets {
+                    if let Some(name) = target.last() {
+                        exports.insert((own.clone(), name.clone()), target.clone());
                     }
                 }
-                names
             }
-            None => vec![rest.to_owned()],
+        }
+        let define = |path: &[String]| -> Option<String> {
+            let mut path = path.to_vec();
+            // An item may be passed on several times.
+            for _ in 0..8 {
+                let known = (0..=path.len())
+                    .rev()
+                    .find(|n| by_module.contains_key(&path[..*n]))?;
+                let export = path
+                    .get(known)
+                    .and_then(|name| exports.get(&(path[..known].to_vec(), name.clone())));
+                match export {
+                    Some(target) if *target != path[..=known] => {
+                        path = target.iter().chain(&path[known + 1..]).cloned().collect();
+                    }
+                    _ => return Some(by_module[&path[..known]].clone()),
+                }
+            }
+            None
         };
-        layers.extend(names.iter().map(|name| {
-            let name = name.trim();
-            let end = name
-                .find(|c: char| !(c.is_alphanumeric() || c == '_'))
-                .unwrap_or(name.len());
-            name[..end].to_owned()
-        }));
+        let files = sources
+            .iter()
+            .map(|(file, text)| {
+                let paths = named_paths(text, &module(file));
+                let mut used: BTreeSet<String> =
+                    paths.iter().filter_map(|path| define(path)).collect();
+                used.remove(file);
+                (file.clone(), used)
+            })
+            .collect();
+        Uses { files }
     }
-    layers
+
+    /// The shortest way from a file back to itself, if there is one.
+    fn circle(&self, start: &str) -> Option<Vec<String>> {
+        let mut came_from: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut queue = VecDeque::from([start]);
+        while let Some(file) = queue.pop_front() {
+            for next in self.files.get(file).into_iter().flatten() {
+                if next == start {
+                    let mut circle = vec![file.to_owned()];
+                    while let Some(before) = came_from.get(circle[circle.len() - 1].as_str()) {
+                        circle.push((*before).to_owned());
+                    }
+                    circle.reverse();
+                    return Some(circle);
+                }
+                if !came_from.contains_key(next.as_str()) {
+                    came_from.insert(next, file);
+                    queue.push_back(next);
+                }
+            }
+        }
+        None
+    }
+}
+
+fn layer(file: &str) -> Option<(&'static str, u8)> {
+    let own = file.split(['/', '.']).next().unwrap_or_default();
+    LAYERS.into_iter().find(|(layer, _)| *layer == own)
 }
 
 #[test]
-fn layers_use_only_what_lies_right_of_them() {
-    let layer = |name: &str| LAYERS.iter().find(|(layer, _)| *layer == name);
+fn every_module_stands_in_a_layer() {
+    let homeless: Vec<String> = rust()
+        .into_keys()
+        .filter(|file| file != "main.rs" && layer(file).is_none())
+        .collect();
+    assert_eq!(homeless, [""; 0]);
+}
+
+#[test]
+fn layers_use_only_what_lies_below() {
     let mut breaches = Vec::new();
-    for (file, text) in rust() {
-        let own = file.split(['/', '.']).next().unwrap();
-        let Some((own, position)) = layer(own).filter(|_| !file.ends_with("/tests.rs")) else {
+    for (file, used) in Uses::read().files {
+        let Some((own, height)) = layer(&file) else {
             continue;
         };
-        for used in used_layers(&text) {
-            let allowed = match layer(&used) {
-                Some((used, right)) => used == own || right > position,
-                // Only `main` and the command line know the screen.
-                None => used != "ui" || *own == "cli",
+        for other in used {
+            let Some((below, depth)) = layer(&other) else {
+                continue;
             };
-            if !allowed {
-                breaches.push(format!("{file} uses {used}"));
+            let is_hidden = below == "ui" && own != USES_UI && own != "lib";
+            if own != below && (depth >= height || is_hidden) {
+                breaches.push(format!("{file} uses {other}"));
             }
         }
     }
     assert_eq!(breaches, [""; 0]);
+}
+
+/// Layers in which modules still use each other. The list only gets shorter.
+const STILL_CIRCULAR: [&str; 8] = [
+    "api", "cli", "core", "docker", "ensemble", "script", "ssh", "ui",
+];
+
+#[test]
+fn no_two_modules_use_each_other() {
+    let uses = Uses::read();
+    let mut circles: BTreeSet<String> = BTreeSet::new();
+    for file in uses.files.keys() {
+        if let Some(mut circle) = uses.circle(file) {
+            // Each once, from its first file on.
+            let first = (0..circle.len()).min_by_key(|at| &circle[*at]).unwrap_or(0);
+            circle.rotate_left(first);
+            let known = layer(&circle[0]).is_some_and(|(own, _)| STILL_CIRCULAR.contains(&own));
+            if !known {
+                circles.insert(circle.join(" → "));
+            }
+        }
+    }
+    assert_eq!(circles, BTreeSet::new());
 }
 
 #[test]

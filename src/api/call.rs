@@ -6,9 +6,11 @@ use rhai::{EvalAltResult, NativeCallContext, Position};
 
 use super::{Api, throw};
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind},
-    event::Event,
-    process::Output,
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind},
+        event::Event,
+        process::Output,
+    },
     session::Session,
 };
 

@@ -11,12 +11,14 @@ use super::{
     value::{text_map, to_options},
 };
 use crate::{
-    diagnostic::{Diagnostic, Kind},
+    core::{
+        diagnostic::{Diagnostic, Kind},
+        event::Activity,
+        value::{Data, Entry, Fields, Value},
+    },
     docker::{self, Build, Context, Engine, Listed, Setup, Spec},
-    event::Activity,
     provider::Node,
     session::Session,
-    value::{Data, Entry, Fields, Value},
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {

@@ -12,7 +12,7 @@ use super::{
     value::{from_json, text_map},
 };
 use crate::{
-    diagnostic::{Diagnostic, Kind},
+    core::diagnostic::{Diagnostic, Kind},
     provider::Volume,
 };
 

@@ -11,10 +11,12 @@ use super::{
     value::to_options,
 };
 use crate::{
-    diagnostic::Diagnostic,
+    core::{
+        diagnostic::Diagnostic,
+        event::Event,
+        value::{Fields, Invalid, Value},
+    },
     ensemble::{self, Request},
-    event::Event,
-    value::{Fields, Invalid, Value},
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {

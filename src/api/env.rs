@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rhai::ImmutableString;
 
 use super::{Api, call::Call, namespace::Namespace};
-use crate::{
+use crate::core::{
     diagnostic::{Diagnostic, Kind},
     environment,
 };

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rhai::{Dynamic, EvalAltResult, Map, Position};
 
-use crate::diagnostic::{Failure, Kind};
+use crate::core::diagnostic::{Failure, Kind};
 
 /// The errors that were thrown in this run. The tag of one's map is its place, counted from 1.
 static THROWN: Mutex<Vec<Cause>> = Mutex::new(Vec::new());

@@ -16,7 +16,7 @@ use super::{
     namespace::Namespace,
     secret::{self, text_of},
 };
-use crate::diagnostic::{Diagnostic, Kind, did_you_mean, plain};
+use crate::core::diagnostic::{Diagnostic, Kind, did_you_mean, plain};
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut fs = Namespace::new(

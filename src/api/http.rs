@@ -12,10 +12,12 @@ use super::{
     value::{from_json, to_json, to_options},
 };
 use crate::{
-    diagnostic::{Diagnostic, Kind},
+    core::{
+        diagnostic::{Diagnostic, Kind},
+        units,
+        value::{Data, Fields, Value},
+    },
     http::{self, Api as JsonApi, Ask},
-    units,
-    value::{Data, Fields, Value},
 };
 
 /// How long a request may take, its answer included, unless told otherwise.

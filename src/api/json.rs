@@ -10,7 +10,7 @@ use super::{
     namespace::Namespace,
     value::{from_json, to_json},
 };
-use crate::diagnostic::{Diagnostic, Kind};
+use crate::core::diagnostic::{Diagnostic, Kind};
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut json = Namespace::new(api, "json", "Text in JSON, and values.");

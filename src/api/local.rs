@@ -10,7 +10,7 @@ use super::{
     namespace::Namespace,
     ssh::{assumed, assumed_map, check, output_map},
 };
-use crate::{
+use crate::core::{
     diagnostic::{Diagnostic, Kind, plain},
     event::Lines,
     process::Program,

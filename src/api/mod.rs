@@ -37,9 +37,11 @@ use rhai::{Dynamic, Engine, Map, NativeCallContext, Position};
 pub use value::{to_json, to_table};
 
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind},
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind},
+        value::Value,
+    },
     session::Session,
-    value::Value,
 };
 
 /// Runs a task by name on hosts, or where it says itself, with values for its parameters.

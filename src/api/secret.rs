@@ -14,7 +14,7 @@ use super::{
     call::{Answer, Call},
     namespace::Namespace,
 };
-use crate::{
+use crate::core::{
     diagnostic::{Diagnostic, Kind, plain},
     environment,
     process::Program,

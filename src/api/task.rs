@@ -10,7 +10,7 @@ use super::{
     call::{Answer, Call},
     namespace::Namespace,
 };
-use crate::diagnostic::{Diagnostic, Kind};
+use crate::core::diagnostic::{Diagnostic, Kind};
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut task = Namespace::new(

@@ -12,10 +12,12 @@ use super::{
     value::{to_options, to_value},
 };
 use crate::{
-    diagnostic::{Diagnostic, Kind},
+    core::{
+        diagnostic::{Diagnostic, Kind},
+        value::{Fields, Value},
+    },
+    machine::{Mock, mock},
     provider::{Node, NodeState},
-    stage::{self, Stage},
-    value::{Fields, Value},
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
@@ -49,9 +51,9 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "From now on, commands that match this glob write that. What nobody thought of writes
          nothing and goes well.",
         |call: &Call, command: ImmutableString, stdout: ImmutableString| {
-            let answer = stage::Answer {
+            let answer = mock::Answer {
                 stdout: stdout.to_string(),
-                ..stage::Answer::default()
+                ..mock::Answer::default()
             };
             call.check(stage(call)?.answer(&command, answer))
         },
@@ -96,7 +98,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     test
 }
 
-fn stage<'a>(call: &'a Call) -> Answer<&'a Arc<Stage>> {
+fn stage<'a>(call: &'a Call) -> Answer<&'a Arc<Mock>> {
     call.session.stage.as_ref().ok_or_else(|| {
         let text = "this is for tests";
         let help = "write it in `tests/NAME.rhai`, and run `hitc test`";
@@ -122,7 +124,7 @@ fn host(name: &str) -> Host {
     })
 }
 
-fn decode(answer: &Map) -> Result<stage::Answer, Diagnostic> {
+fn decode(answer: &Map) -> Result<mock::Answer, Diagnostic> {
     let answer = to_options(answer);
     let mut fields = Fields::new(&answer, "test::answer")?;
     let text = Value::to_text;
@@ -130,7 +132,7 @@ fn decode(answer: &Map) -> Result<stage::Answer, Diagnostic> {
     let stderr = fields.decode("stderr", text)?.unwrap_or_default();
     let code = fields.decode("code", |value, what| value.to_integer(what, 0..256))?;
     fields.finish()?;
-    Ok(stage::Answer {
+    Ok(mock::Answer {
         stdout,
         stderr,
         code: u32::try_from(code.unwrap_or(0)).unwrap_or(0),

@@ -9,7 +9,7 @@ use super::{
     call::{Answer, Call},
     namespace::Namespace,
 };
-use crate::diagnostic::{Diagnostic, Kind};
+use crate::core::diagnostic::{Diagnostic, Kind};
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut time = Namespace::new(api, "time", "Waiting and measuring.");

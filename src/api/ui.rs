@@ -10,7 +10,7 @@ use super::{
     namespace::Namespace,
     value::{ScriptTable, table},
 };
-use crate::{
+use crate::core::{
     diagnostic::{Diagnostic, Kind},
     event::{Activity, Event},
 };

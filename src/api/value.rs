@@ -3,7 +3,7 @@
 use rhai::{Array, Dynamic, Engine, FuncRegistration, Map};
 
 use super::secret;
-use crate::{
+use crate::core::{
     table::Table,
     value::{Data, Entry, Value},
 };

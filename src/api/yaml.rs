@@ -11,7 +11,7 @@ use super::{
     value::{from_json, to_value},
 };
 use crate::{
-    diagnostic::{Diagnostic, Kind, Source},
+    core::diagnostic::{Diagnostic, Kind, Source},
     ensemble,
 };
 

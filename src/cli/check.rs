@@ -4,16 +4,19 @@ use std::fs;
 
 use super::{flags::Flags, start::find_project};
 use crate::{
-    cancel::Cancel,
-    diagnostic::{Diagnostic, Failure, Kind, Source, plural},
-    ensemble, environment,
-    event::Events,
+    core::{
+        cancel::Cancel,
+        diagnostic::{Diagnostic, Failure, Kind, Source, plural},
+        environment,
+        event::Events,
+        value::{Data, Value},
+    },
+    ensemble,
+    inventory::Providers,
     project::Project,
-    provider::Providers,
     script::{Config, audit, scripted},
     session::Session,
     ssh::Endings,
-    value::{Data, Value},
 };
 
 /// Runs the subcommand.

@@ -12,10 +12,15 @@ use clap_complete::{
     env::{EnvCompleter, Shells},
 };
 
-use super::{Cli, start::Start, start::find_project};
+use super::{
+    Cli,
+    start::{Start, find_project},
+};
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind, plain},
-    event::{Event, Events},
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind, plain},
+        event::{Event, Events},
+    },
     provider::role,
     script::{Task, Type},
 };

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use super::{flags::Flags, report, start::Start};
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind},
-    event::{Event, Events},
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind},
+        event::{Event, Events},
+    },
     script::Console,
     session::Settings,
     ui::{LineReader, Terminal},

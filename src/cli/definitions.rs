@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind, plain},
-    event::Events,
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind, plain},
+        event::Events,
+    },
     script::write_definitions,
 };
 

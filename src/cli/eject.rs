@@ -6,8 +6,10 @@ use clap::Args;
 
 use super::start::find_project;
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind, plain},
-    event::Events,
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind, plain},
+        event::Events,
+    },
     script::built_in,
 };
 

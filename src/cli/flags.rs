@@ -7,12 +7,14 @@ use clap_complete::engine::ArgValueCompleter;
 
 use super::completions::{hosts, roles};
 use crate::{
-    diagnostic::{Diagnostic, Kind},
-    event::Events,
+    core::{
+        diagnostic::{Diagnostic, Kind},
+        event::Events,
+    },
     fleet::{Portion, Rollout},
+    inventory::Selection,
     project::Project,
     script::Config,
-    selection::Selection,
     session::Settings,
     ui::{Color, OutputStyle, Shown},
 };

@@ -4,8 +4,10 @@ use clap::{Args, CommandFactory};
 
 use super::{Cli, start::Start};
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind},
-    event::{Event, Events},
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind},
+        event::{Event, Events},
+    },
     script::{Place, Task},
 };
 

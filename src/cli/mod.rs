@@ -1,9 +1,9 @@
 //! The command line: flags, and one file a subcommand.
 
-mod begun;
 mod check;
 mod completions;
 mod console;
+mod context;
 mod definitions;
 mod eject;
 mod flags;
@@ -21,8 +21,10 @@ use clap::{CommandFactory, Parser, Subcommand};
 use flags::Flags;
 
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind},
-    event::{Event, Events},
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind},
+        event::{Event, Events},
+    },
     ui::Terminal,
 };
 

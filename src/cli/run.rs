@@ -7,8 +7,10 @@ use clap_complete::engine::ArgValueCompleter;
 
 use super::{Cli, completions::words, flags::Flags, report, start::Start};
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
-    event::Events,
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
+        event::Events,
+    },
     script::{Bound, Task, bind, run},
     session::Settings,
     ssh::quote,

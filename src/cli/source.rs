@@ -4,7 +4,7 @@ use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
 
 use super::{completions::words, start::Start};
-use crate::{
+use crate::core::{
     diagnostic::Failure,
     event::{Event, Events},
 };

@@ -4,10 +4,12 @@ use std::{env, sync::Arc};
 
 use crate::{
     api::Api,
-    cancel::Cancel,
-    diagnostic::{Diagnostic, Failure, Kind},
-    environment,
-    event::Events,
+    core::{
+        cancel::Cancel,
+        diagnostic::{Diagnostic, Failure, Kind},
+        environment,
+        event::Events,
+    },
     project::Project,
     script::Scripts,
 };

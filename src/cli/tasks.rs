@@ -7,8 +7,10 @@ use serde_json::json;
 
 use super::start::Start;
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind},
-    event::{Event, Events},
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind},
+        event::{Event, Events},
+    },
     script::Task,
 };
 

@@ -6,11 +6,13 @@ use clap::Args;
 
 use super::{flags::Flags, report, start::Start};
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind, plural},
-    event::Events,
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind, plural},
+        event::Events,
+    },
+    machine::Mock,
     script::call_alone,
     session::Settings,
-    stage::Stage,
     ui::Terminal,
 };
 
@@ -51,7 +53,7 @@ impl Test {
             yes: true,
             ..flags.settings(start.scripts.config(&start.api)?)
         };
-        let stage = Arc::new(Stage::default());
+        let stage = Arc::new(Mock::default());
         let begun = start.begin(settings, Some(stage.clone()), terminal, events)?;
         let mut failed = 0;
         for test in &tests {

@@ -158,7 +158,7 @@ pub(crate) fn cause(error: &BollardError) -> String {
             while let Some(source) = root.source() {
                 root = source;
             }
-            crate::diagnostic::plain(root)
+            crate::core::diagnostic::plain(root)
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What can go wrong at a Docker engine.
 
 use crate::{
-    diagnostic::{Diagnostic, Kind},
+    core::diagnostic::{Diagnostic, Kind},
     ssh,
 };
 

@@ -9,8 +9,10 @@ use super::{
     engine::{HERE, SOCKET},
 };
 use crate::{
-    diagnostic::plain,
-    process::{Output, Program, is_root},
+    core::{
+        diagnostic::plain,
+        process::{Output, Program, is_root},
+    },
     ssh::{Command, Connection, Input},
 };
 

@@ -11,18 +11,21 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use super::{
     Action, Graph, Manifest, Observed, Plan, Request, ServerState, Thing,
     facts::Facts,
-    lock::Lock,
+    manifest::variable::Variable,
     observe::LABEL_MANIFEST,
     reconcile::{Differences, decide_container, decide_server, decode, leftovers},
     server_step::ServerStep,
 };
 use crate::{
-    diagnostic::{Diagnostic, Kind},
+    core::{
+        diagnostic::{Diagnostic, Kind},
+        event::{Activity, Outcome, RecapLine},
+        value::Value,
+    },
     docker::{self, Engine, Spec},
-    event::{Activity, Outcome, RecapLine},
+    machine::Lock,
     provider::{Node, refuse_protected},
     session::Session,
-    value::Value,
 };
 
 /// What is applied, and with what.
@@ -314,7 +317,7 @@ impl<'a> World<'a> {
     fn resolve(
         &self,
         thing: &str,
-        resolve: impl FnOnce(&Facts) -> Result<Value, Vec<super::variable::Variable>>,
+        resolve: impl FnOnce(&Facts) -> Result<Value, Vec<Variable>>,
     ) -> Result<Value, Diagnostic> {
         let facts = self.facts();
         resolve(&facts).map_err(|variables| {

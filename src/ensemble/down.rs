@@ -5,12 +5,16 @@ use std::{path::Path, time::Instant};
 use futures_util::future::{join_all, try_join_all};
 
 use super::{
-    EngineState, Manifest, Observed, ServerState, Thing, apply::end_server, load, lock::Lock,
-    observe, observe::LABEL_MANIFEST,
+    EngineState, Manifest, Observed, ServerState, Thing, apply::end_server, observe,
+    observe::LABEL_MANIFEST,
 };
 use crate::{
-    diagnostic::{Diagnostic, Failure, plural},
-    event::{Event, Outcome, RecapLine},
+    core::{
+        diagnostic::{Diagnostic, Failure, plural},
+        event::{Event, Outcome, RecapLine},
+    },
+    ensemble::manifest::load,
+    machine::Lock,
     provider::Node,
     session::Session,
 };

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::json;
 
-use super::{Manifest, variable::Variable};
-use crate::{docker, environment, provider::Node};
+use super::Manifest;
+use crate::{core::environment, docker, ensemble::manifest::variable::Variable, provider::Node};
 
 /// Values of variables, as far as they are known.
 #[derive(Clone, Debug, Default)]

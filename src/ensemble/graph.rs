@@ -11,8 +11,11 @@ use petgraph::{
     visit::EdgeRef,
 };
 
-use super::{Manifest, variable::Variable};
-use crate::{
+use super::{
+    Manifest,
+    manifest::{tree::Tree, variable::Variable},
+};
+use crate::core::{
     diagnostic::{Diagnostic, Kind},
     value::Span,
 };
@@ -109,7 +112,7 @@ impl Graph {
 }
 
 /// The things that a value's variables wait for. A name waits for nothing.
-fn needs(manifest: &Manifest, host: &str, tree: &super::tree::Tree) -> Vec<(Thing, Option<Span>)> {
+fn needs(manifest: &Manifest, host: &str, tree: &Tree) -> Vec<(Thing, Option<Span>)> {
     let mut needs = Vec::new();
     for one in tree.uses(&manifest.source.text) {
         match one.variable {

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use super::Manifest;
 use crate::{
-    diagnostic::{Diagnostic, Failure},
+    core::diagnostic::{Diagnostic, Failure},
     docker::{self, Engine},
     provider::{Error, Node, NodeState},
     session::Session,
@@ -84,7 +84,7 @@ impl EngineState {
     }
 }
 
-/// Looks at everything that a manifest is about: one call a provider, one connection a server.
+/// NodePoll at everything that a manifest is about: one call a provider, one connection a server.
 ///
 /// A server that does not answer is part of what was found; a provider that does not is an error,
 /// if the manifest names it. The others are asked too: what was made for the manifest once may be
@@ -141,7 +141,7 @@ async fn list(session: &Session, provider: &str) -> Result<Vec<Node>, Error> {
     session.providers.get(provider)?.list().await
 }
 
-/// Looks at what runs on a server.
+/// NodePoll at what runs on a server.
 pub(super) async fn look(session: &Session, node: &Node) -> EngineState {
     if node.state != NodeState::Running {
         return EngineState::Off;

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Thing;
-use crate::{diagnostic::plural, docker::Change};
+use crate::{core::diagnostic::plural, docker::Change};
 
 /// What has to happen to a thing.
 #[derive(Clone, Debug, PartialEq, Eq)]

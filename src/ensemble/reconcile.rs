@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Action, EngineState, Graph, Manifest, Observed, Plan, Server, ServerState, Step, Thing,
-    facts::Facts, manifest::Container, observe::LABEL_MANIFEST, plan::Extra, variable::Variable,
+    facts::Facts, manifest::Container, observe::LABEL_MANIFEST, plan::Extra,
 };
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
+        value::{Invalid, Value},
+    },
     docker::{Change, Spec, State},
+    ensemble::manifest::variable::Variable,
     provider::{Node, NodeState, ServerChange},
-    value::{Invalid, Value},
 };
 
 /// What differs between a server and its options; its provider knows.

@@ -3,16 +3,14 @@
 use super::{
     Action, EngineState,
     apply::{Apply, end_server, gone},
-    lock::Lock,
     observe::look,
 };
 use crate::{
-    diagnostic::Diagnostic,
+    core::{diagnostic::Diagnostic, event::Activity, value::Value},
     docker,
-    event::Activity,
+    machine::Lock,
     provider::{Create, Node, Provider},
     provision::bring_up,
-    value::Value,
 };
 
 /// Bringing one server about.

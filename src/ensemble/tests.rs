@@ -16,16 +16,19 @@ use serde::Deserialize;
 use super::{
     Action, EngineState, Graph, Manifest, Observed, Request, ServerState, Thing,
     facts::Facts,
-    load::read,
     observe::LABEL_MANIFEST,
     reconcile::{decode, reconcile},
 };
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind, Source},
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind, Source},
+        value::Value,
+    },
     docker::{State, as_made},
-    provider::{Local, Node, NodeState, Provider, Providers, Unmanaged},
+    ensemble::manifest::read,
+    inventory::Providers,
+    provider::{Local, Node, NodeState, Provider, Unmanaged},
     ui::render,
-    value::Value,
 };
 
 fn providers() -> Providers {
@@ -47,7 +50,7 @@ fn load(text: &str) -> Result<Manifest, Failure> {
 fn differences(
     node: &Node,
     options: &Value,
-) -> Result<Vec<crate::provider::ServerChange>, crate::value::Invalid> {
+) -> Result<Vec<crate::provider::ServerChange>, crate::core::value::Invalid> {
     Local::new("X-", PathBuf::from("/nowhere")).changes(node, options)
 }
 

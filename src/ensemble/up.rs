@@ -2,13 +2,16 @@
 
 use std::{path::Path, time::Instant};
 
-use super::{Graph, Manifest, Observed, Plan, Request, apply::Apply, load, observe, reconcile};
+use super::{Graph, Manifest, Observed, Plan, Request, apply::Apply, observe, reconcile};
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind},
-    event::{Event, Outcome},
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind},
+        event::{Event, Outcome},
+        value::{Invalid, Value},
+    },
+    ensemble::manifest::load,
     provider::{Node, ServerChange},
     session::Session,
-    value::{Invalid, Value},
 };
 
 /// A manifest, what is there, and what has to happen.

@@ -9,8 +9,10 @@ use std::{
 
 use super::{Error, Progress, Tally, tree};
 use crate::{
-    event::{Events, Stream},
-    process::Keep,
+    core::{
+        event::{Events, Stream},
+        process::Keep,
+    },
     ssh::{Command, Connection, Input, quote},
 };
 

@@ -3,8 +3,10 @@
 use std::{io, path::Path};
 
 use crate::{
-    diagnostic::{Diagnostic, Kind, plain},
-    process::Output,
+    core::{
+        diagnostic::{Diagnostic, Kind, plain},
+        process::Output,
+    },
     ssh,
 };
 

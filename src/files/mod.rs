@@ -1,18 +1,18 @@
 //! Files from and to servers, by commands that every server has: no agent, and no SFTP, which
 //! cannot become root.
 
+mod atomic;
 mod diff;
 mod download;
 mod error;
-mod placing;
 mod progress;
 mod tree;
 mod upload;
 
+pub use atomic::{Placing, put, whole};
 pub use diff::diff;
 pub use download::Download;
 pub use error::Error;
-pub use placing::{Placing, put, whole};
 pub use progress::Progress;
 pub use upload::Upload;
 

@@ -10,7 +10,7 @@ use std::{
 
 use tokio::task::JoinHandle;
 
-use crate::{event::Events, units::human_bytes};
+use crate::core::{event::Events, units::human_bytes};
 
 /// After this long it is shown.
 const PATIENCE: Duration = Duration::from_secs(1);

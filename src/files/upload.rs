@@ -4,7 +4,7 @@ use std::{fs, io, path::Path, sync::Arc};
 
 use super::{Error, Placing, Progress, Tally, put, tree, whole};
 use crate::{
-    event::Events,
+    core::event::Events,
     ssh::{Command, Connection, Input, quote},
 };
 

@@ -17,7 +17,7 @@ use super::{
     retry::{LONGEST, TRIES, is_passing, is_turned_away, pause, retry_after},
     root_cause,
 };
-use crate::diagnostic::{Diagnostic, Kind};
+use crate::core::diagnostic::{Diagnostic, Kind};
 
 /// How long one try may take.
 const TIMEOUT: Duration = Duration::from_secs(30);

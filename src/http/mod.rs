@@ -9,7 +9,7 @@ pub use api::{Api, Ask, Error};
 pub use reqwest::Method;
 use rustls::crypto::ring;
 
-use crate::diagnostic::plain;
+use crate::core::diagnostic::plain;
 
 /// A client that gives up after this long, the answer included.
 pub fn client(timeout: Duration) -> reqwest::Result<reqwest::Client> {

@@ -13,7 +13,7 @@ pub use rule::{Family, Rule};
 use std::sync::Arc;
 
 use crate::{
-    diagnostic::{Diagnostic, Kind},
+    core::diagnostic::{Diagnostic, Kind},
     ssh::{Command, Connection},
 };
 

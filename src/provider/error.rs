@@ -1,9 +1,11 @@
 //! What can go wrong at a provider.
 
 use crate::{
-    diagnostic::{Diagnostic, Kind, did_you_mean},
+    core::{
+        diagnostic::{Diagnostic, Kind, did_you_mean},
+        value::Invalid,
+    },
     docker, http, ssh,
-    value::Invalid,
 };
 
 /// Why a provider could not do what it was asked to.

@@ -7,11 +7,8 @@ mod digitalocean;
 mod ec2;
 mod error;
 mod local;
-mod looks;
 mod node;
 mod price;
-mod recent;
-mod registry;
 pub mod tag;
 mod unmanaged;
 
@@ -20,19 +17,18 @@ pub use digitalocean::DigitalOcean;
 pub use ec2::{Ec2, Volume};
 pub use error::Error;
 pub use local::Local;
-pub use looks::Looks;
 pub use node::{MOST, NAME_RULE, Node, NodeState, is_name, numbered, refuse_protected, role};
 use price::number;
 pub use price::{Cost, Price, Prices};
-pub use recent::Recent;
-pub use registry::Providers;
 pub use unmanaged::Unmanaged;
 
 use crate::{
+    core::{
+        event::Activity,
+        value::{Invalid, Value},
+    },
     docker::Change,
-    event::Activity,
     ssh,
-    value::{Invalid, Value},
 };
 
 /// A server to be created.

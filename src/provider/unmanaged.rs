@@ -12,10 +12,12 @@ use async_trait::async_trait;
 
 use super::{Create, Error, Node, NodeState, Provider, ServerChange};
 use crate::{
-    diagnostic::plain,
-    event::Activity,
+    core::{
+        diagnostic::plain,
+        event::Activity,
+        value::{Fields, Invalid, Value},
+    },
     ssh::{Address, Login},
-    value::{Fields, Invalid, Value},
 };
 
 /// The servers of a list.

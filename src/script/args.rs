@@ -6,7 +6,7 @@ use super::{
     param::Type,
     task::{OPTIONS, Task},
 };
-use crate::diagnostic::{Diagnostic, Kind, did_you_mean};
+use crate::core::diagnostic::{Diagnostic, Kind, did_you_mean};
 
 /// The arguments of a task, without its hosts, in the order of its parameters.
 #[derive(Clone, Debug)]
@@ -196,7 +196,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        diagnostic::Source,
+        core::diagnostic::Source,
         script::task::{Which, tasks_of},
     };
 

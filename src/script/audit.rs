@@ -12,9 +12,11 @@ use super::{
 };
 use crate::{
     api::Api,
-    cancel::Cancel,
-    diagnostic::{Diagnostic, Failure, Kind, Source},
-    event::Events,
+    core::{
+        cancel::Cancel,
+        diagnostic::{Diagnostic, Failure, Kind, Source},
+        event::Events,
+    },
     project::{HITCFILE, Project},
 };
 

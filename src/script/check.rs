@@ -12,7 +12,7 @@ use std::{
 use rhai::{ASTNode, Engine, Expr, FnAccess, FnCallExpr, Position};
 
 use super::unit::{Unit, span};
-use crate::diagnostic::{Diagnostic, Kind, did_you_mean, plural};
+use crate::core::diagnostic::{Diagnostic, Kind, did_you_mean, plural};
 
 /// Functions of the language itself, which take arguments as they like.
 const LANGUAGE: [&str; 10] = [

@@ -5,8 +5,10 @@ use std::path::PathBuf;
 use super::unit::span;
 use crate::{
     api::Api,
-    diagnostic::{Diagnostic, Source},
-    value::{Fields, Invalid, Value},
+    core::{
+        diagnostic::{Diagnostic, Source},
+        value::{Fields, Invalid, Value},
+    },
 };
 
 /// The settings of a hitcfile. Flags and the environment come before them.

@@ -5,8 +5,8 @@ use rhai::{AST, Dynamic, Engine, ParseErrorType, Scope};
 use super::{Scripts, error::explain, library::Library};
 use crate::{
     api::to_table,
-    diagnostic::{Diagnostic, Failure, Kind, Source},
-    parallel::alone,
+    core::diagnostic::{Diagnostic, Failure, Kind, Source},
+    fleet::threads::alone,
 };
 
 /// What a piece of text is called in errors.

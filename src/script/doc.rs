@@ -6,7 +6,7 @@ use super::{
     param::{Default, Param, Type},
     task::{OPTIONS, Place, Task},
 };
-use crate::diagnostic::{Diagnostic, Kind, Source, did_you_mean};
+use crate::core::diagnostic::{Diagnostic, Kind, Source, did_you_mean};
 
 const TAGS: [&str; 8] = [
     "param", "readonly", "serial", "role", "confirm", "alias", "example", "hidden",

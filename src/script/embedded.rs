@@ -1,6 +1,6 @@
 //! The scripts that ship inside the program.
 
-use crate::diagnostic::{Diagnostic, Kind, did_you_mean};
+use crate::core::diagnostic::{Diagnostic, Kind, did_you_mean};
 
 /// The built-in tasks: a namespace and its script. `tasks` is the top level.
 pub(super) const TASKS: [(&str, &str); 6] = [

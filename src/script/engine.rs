@@ -7,11 +7,13 @@ use rhai::{Dynamic, Engine, OptimizationLevel};
 use super::library::{Library, Resolver};
 use crate::{
     api::{self, Api, current_host},
-    cancel::Cancel,
-    event::{Event, Events, Stream},
+    core::{
+        cancel::Cancel,
+        event::{Event, Events, Stream},
+    },
 };
 
-/// How deep calls and expressions may nest; a script's stack ([`crate::parallel`]) has
+/// How deep calls and expressions may nest; a script's stack ([`crate::fleet::threads`]) has
 /// room for that. The engine's own defaults differ between debug and release builds.
 const DEPTH: usize = 64;
 

@@ -6,7 +6,7 @@ use rhai::{EvalAltResult, Position};
 use super::{library::Library, unit::span};
 use crate::{
     api::{failure_of, message, thrown_by},
-    diagnostic::{Diagnostic, Failure, Kind, did_you_mean, plain},
+    core::diagnostic::{Diagnostic, Failure, Kind, did_you_mean, plain},
 };
 
 /// A place in a script, and the function that was called there, if one was.
@@ -105,7 +105,7 @@ fn locate(library: &Library, diagnostic: &mut Diagnostic, places: &[Place]) {
             }
         } else {
             let span = span(&source, place.position);
-            diagnostic.excerpts.push(crate::diagnostic::Excerpt {
+            diagnostic.excerpts.push(crate::core::diagnostic::Excerpt {
                 source,
                 span,
                 label: String::new(),

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     api::throw,
-    diagnostic::{Diagnostic, Failure, Kind, Source, did_you_mean, plain},
+    core::diagnostic::{Diagnostic, Failure, Kind, Source, did_you_mean, plain},
 };
 
 thread_local! {

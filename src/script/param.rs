@@ -3,7 +3,7 @@
 use rhai::{Array, Dynamic, Engine, Map};
 use serde::Serialize;
 
-use crate::value::split;
+use crate::core::value::split;
 
 /// What a parameter takes. The default's type is the parameter's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

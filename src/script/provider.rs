@@ -16,16 +16,18 @@ use super::{
 };
 use crate::{
     api::{Api, to_json},
-    diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
-    event::Activity,
-    parallel::alone,
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
+        event::Activity,
+        value::{Entry, Invalid, Value},
+    },
+    fleet::threads::alone,
     provider::{
         Cost, Create, Error, Node, NodeState, Price, Prices, Provider, ServerChange, differences,
         tag,
     },
     session::Session,
     ssh::{KeyPair, Login},
-    value::{Entry, Invalid, Value},
 };
 
 /// The folder of a project's own providers.

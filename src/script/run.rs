@@ -7,13 +7,17 @@ use rhai::{Array, Dynamic, Map};
 use super::{Bound, Place, Scripts, Task, args::bind_values};
 use crate::{
     api::{Api, Host, on_host, to_table},
-    diagnostic::{Diagnostic, Failure, Kind},
-    event::Event,
-    fleet::{HostResult, finish},
-    parallel::{alone, each},
-    selection::Selection,
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind},
+        event::Event,
+        table::Table,
+    },
+    fleet::{
+        HostResult, finish,
+        threads::{alone, each},
+    },
+    inventory::Selection,
     session::Session,
-    table::Table,
 };
 
 /// Runs tasks, one after the other. Their questions come before anything runs.

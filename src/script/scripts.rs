@@ -15,9 +15,11 @@ use super::{
 };
 use crate::{
     api::{self, Api},
-    cancel::Cancel,
-    diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
-    event::Events,
+    core::{
+        cancel::Cancel,
+        diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
+        event::Events,
+    },
     project::{HITCFILE, Project},
 };
 

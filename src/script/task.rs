@@ -8,7 +8,7 @@ use std::{ops::Range, sync::Arc};
 use rhai::{AST, FnAccess};
 
 use super::{doc::Reader, param::Param};
-use crate::diagnostic::{Diagnostic, Kind, Source};
+use crate::core::diagnostic::{Diagnostic, Kind, Source};
 
 /// Where a task runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rhai::{AST, ASTNode, Engine, Expr, ParseError, ParseErrorType, Position, Stmt};
 
-use crate::diagnostic::{Diagnostic, Kind, Source, did_you_mean, plain};
+use crate::core::diagnostic::{Diagnostic, Kind, Source, did_you_mean, plain};
 
 /// A compiled script.
 pub(super) struct Unit {

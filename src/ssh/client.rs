@@ -15,9 +15,8 @@ use super::{
     channel::{Drained, Stream},
     early::Early,
     host_key::{judge, judge_certificate},
-    noted::Noted,
 };
-use crate::diagnostic::plain;
+use crate::{core::diagnostic::plain, ssh::server_facts::Noted};
 
 /// How OpenSSH introduces itself. Its first channel has the number 0, so that it can be used
 /// before the server has said so.

@@ -28,12 +28,11 @@ use super::{
     client::{Client, Refusal, protocol},
     dial::dial,
     early::{Early, EarlyChannel},
-    ending::Endings,
     host_key::Learned,
     keyring::Keyring,
     login::{LoggedIn, log_in},
-    noted::Noted,
 };
+use crate::ssh::{server_facts::Noted, terminate::Endings};
 
 /// sshd serves ten sessions on a connection (`MaxSessions` in sshd_config(5)); we keep below.
 const SESSIONS: usize = 8;

@@ -14,8 +14,8 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{Connection, Error, Target, Via, noted::Noted};
-use crate::diagnostic::plain;
+use super::{Connection, Error, Target, Via};
+use crate::{core::diagnostic::plain, ssh::server_facts::Noted};
 
 /// Both directions.
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{
+use crate::core::{
     diagnostic::{Diagnostic, Kind},
     process::TooMuch,
 };

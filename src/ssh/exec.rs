@@ -18,12 +18,14 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt};
 use super::{
     Connection, Error,
     channel::Drained,
-    ending::Running,
     line::{Tokens, Wire, needs_sudo, wire},
 };
 use crate::{
-    event,
-    process::{Exit, Keep, Output},
+    core::{
+        event,
+        process::{Exit, Keep, Output},
+    },
+    ssh::terminate::Running,
 };
 
 /// What a command reads from its standard input.

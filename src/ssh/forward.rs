@@ -12,7 +12,7 @@ use super::{
     Connection, Dialect, Error,
     channel::{Drained, Stream},
 };
-use crate::diagnostic::plain;
+use crate::core::diagnostic::plain;
 
 /// Where something listens.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use std::{
 use russh::keys::{self, Algorithm, PrivateKey, ssh_key::LineEnding};
 
 use super::Error;
-use crate::{diagnostic::plain, project::make_private_folder};
+use crate::{core::diagnostic::plain, project::make_private_folder};
 
 /// A private key on disk and its public half.
 #[derive(Clone, Debug)]

@@ -16,7 +16,7 @@ use russh::keys::{
 use tokio::sync::OnceCell;
 
 use super::Error;
-use crate::{diagnostic::plain, event::Events};
+use crate::core::{diagnostic::plain, event::Events};
 
 /// A private key file.
 #[derive(Clone, Debug)]

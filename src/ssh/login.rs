@@ -12,12 +12,8 @@ use russh::{
 };
 use tokio::net::UnixStream;
 
-use super::{
-    Error, Target,
-    client::Client,
-    keyring::Keyring,
-    offer::{Offer, Offers, Signer},
-};
+use super::{Error, Target, client::Client, keyring::Keyring};
+use crate::ssh::auth_keys::{Offer, Offers, Signer};
 
 /// sshd hangs up after six (`MaxAuthTries` in sshd_config(5)).
 const OFFERS: usize = 5;

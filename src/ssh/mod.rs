@@ -3,13 +3,13 @@
 //! The only place that knows russh. It knows nothing of providers, Docker or scripts.
 
 mod address;
+mod auth_keys;
 mod channel;
 mod client;
 mod config;
 mod connection;
 mod dial;
 mod early;
-mod ending;
 mod error;
 mod exec;
 mod forward;
@@ -19,18 +19,17 @@ mod keyring;
 mod known_hosts;
 mod line;
 mod login;
-mod noted;
-mod offer;
 mod openssh;
 mod pool;
+mod server_facts;
 mod spool;
 mod target;
+mod terminate;
 
 pub use address::Address;
 pub use channel::{Dialect, Stream};
 pub use config::Config;
 pub use connection::Connection;
-pub use ending::{Endings, Left};
 pub use error::Error;
 pub use exec::{Command, Input};
 pub use forward::{Endpoint, Forward};
@@ -42,3 +41,4 @@ pub use openssh::OpenSsh;
 pub use pool::Pool;
 pub use russh::keys::PublicKey;
 pub use target::{HostKey, Identity, Login, Target, Via};
+pub use terminate::{Endings, Left};

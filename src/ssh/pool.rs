@@ -15,7 +15,7 @@ use super::{
     Command, Connection, Endings, Error, Target, Via, connection::Opened, exec::Prepared,
     keyring::Keyring,
 };
-use crate::{
+use crate::core::{
     event::{Events, Stream},
     process::Output,
 };

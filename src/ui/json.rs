@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{
+use crate::core::{
     diagnostic::Diagnostic,
     event::{Event, Outcome, RecapLine, Stream},
 };

@@ -28,7 +28,7 @@ pub use progress::Progress;
 pub use report::render;
 use secrets::Secrets;
 
-use crate::{
+use crate::core::{
     cancel::Cancel,
     diagnostic::{Diagnostic, plain, plural},
     event::{Event, Interface, Outcome, RecapLine, Stream},

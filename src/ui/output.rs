@@ -9,7 +9,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use tempfile::SpooledTempFile;
 
-use crate::event::Stream;
+use crate::core::event::Stream;
 
 /// How the output of several hosts is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

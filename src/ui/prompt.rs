@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal, Write};
 
-use crate::diagnostic::{Diagnostic, Kind};
+use crate::core::diagnostic::{Diagnostic, Kind};
 
 /// Asks on the terminal. With `typed`, only that word is a yes. Refuses where nobody can answer.
 pub(super) fn confirm(question: &str, typed: Option<&str>) -> Result<bool, Diagnostic> {

@@ -2,7 +2,7 @@
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use crate::diagnostic::Diagnostic;
+use crate::core::diagnostic::Diagnostic;
 
 /// Renders an error: the message, the lines of the user's files with a caret, facts, what to do.
 pub fn render(diagnostic: &Diagnostic, color: bool) -> String {
@@ -55,7 +55,7 @@ pub fn render(diagnostic: &Diagnostic, color: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diagnostic::{Kind, Source};
+    use crate::core::diagnostic::{Kind, Source};
 
     #[test]
     fn everything_is_shown() {

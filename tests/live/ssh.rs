@@ -7,15 +7,17 @@ use std::{
 };
 
 use hitc::{
-    diagnostic::Diagnostic,
-    event::{Event, Events, Interface, Stream},
-    process::Exit,
+    core::{
+        diagnostic::Diagnostic,
+        event::{Event, Events, Interface, Stream},
+        process::Exit,
+        value::Value,
+    },
     provider::{Create, Local, Provider},
     ssh::{
         Command, Config, Connection, Dialect, Endings, Endpoint, Error, Forward, HostKey, Input,
         Pool, PublicKey, Target, quote,
     },
-    value::Value,
 };
 
 use tokio::{

@@ -13,10 +13,12 @@ use crate::{
         namespace::Namespace,
         ssh::{assumed_map, check, execute, is_piped, output_map},
     },
-    diagnostic::{Diagnostic, Failure, Kind},
-    event::Event,
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind},
+        event::Event,
+        process::{Keep, Output},
+    },
     fleet::{HostResult, finish},
-    process::{Keep, Output},
     ssh::{Command, Input},
 };
 

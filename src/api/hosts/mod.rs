@@ -18,9 +18,8 @@ use super::{
     on_host, throw_all,
 };
 use crate::{
-    diagnostic::{Diagnostic, Kind},
-    fleet::{Portion, Rollout},
-    parallel::each,
+    core::diagnostic::{Diagnostic, Kind},
+    fleet::{Portion, Rollout, threads::each},
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {

@@ -12,11 +12,13 @@ use crate::{
         call::{Answer, Call},
         value::to_options,
     },
-    diagnostic::{Diagnostic, Failure, Kind, plural},
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind, plural},
+        value::{Data, Fields, Invalid, Value},
+    },
     provider::{self, Create, MOST, Node, Provider, numbered},
     provision::bring_up,
     session::Session,
-    value::{Data, Fields, Invalid, Value},
 };
 
 struct Request {

@@ -18,11 +18,13 @@ use super::{
     value::{text_map, to_options},
 };
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind},
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind},
+        value::Fields,
+    },
     provider::{self, NAME_RULE, Node, Provider, is_name, refuse_protected, role},
     session::Session,
     ssh::{Command, Target},
-    value::Fields,
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {

@@ -8,10 +8,12 @@ use crate::{
         call::{Answer, Call},
         value::{from_json, to_options},
     },
-    diagnostic::Diagnostic,
+    core::{
+        diagnostic::Diagnostic,
+        value::{Data, Fields, Value},
+    },
     provider::{self, Prices},
     session::Session,
-    value::{Data, Fields, Value},
 };
 
 pub(super) fn prices(call: &Call, options: &Map) -> Answer<Array> {

@@ -8,7 +8,7 @@ use crate::{
         call::{Answer, Call},
         namespace::Namespace,
     },
-    diagnostic::{Diagnostic, Kind},
+    core::diagnostic::{Diagnostic, Kind},
     ssh::{Endpoint, Forward},
 };
 

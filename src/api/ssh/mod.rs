@@ -18,10 +18,12 @@ use super::{
     namespace::Namespace,
 };
 use crate::{
-    diagnostic::{Diagnostic, Kind},
-    event::Lines,
-    process::{Exit, Keep, Output},
-    selection::Selection,
+    core::{
+        diagnostic::{Diagnostic, Kind},
+        event::Lines,
+        process::{Exit, Keep, Output},
+    },
+    inventory::Selection,
     session::Session,
     ssh::{Command, Input},
 };

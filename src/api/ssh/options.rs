@@ -4,11 +4,13 @@ use rhai::{Dynamic, Map};
 
 use crate::{
     api::{secret::text_of, value::to_options},
-    diagnostic::Diagnostic,
+    core::{
+        diagnostic::Diagnostic,
+        units::duration,
+        value::{Fields, Invalid, Value},
+    },
     files::Placing,
     ssh::{Command, Input},
-    units::duration,
-    value::{Fields, Invalid, Value},
 };
 
 /// A command with options: `cd`, `env`, `user`, `sudo`, `shell`, `timeout`, `stdin`.

@@ -11,11 +11,13 @@ use crate::{
         namespace::Namespace,
         value::to_options,
     },
-    diagnostic::{Diagnostic, Kind},
-    event::Lines,
-    process::{Keep, Program},
+    core::{
+        diagnostic::{Diagnostic, Kind},
+        event::Lines,
+        process::{Keep, Program},
+        value::{Fields, Value},
+    },
     ssh::quote,
-    value::{Fields, Value},
 };
 
 /// Adds the functions to the namespace.

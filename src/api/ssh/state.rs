@@ -16,7 +16,7 @@ use crate::{
         namespace::Namespace,
         value::text_map,
     },
-    diagnostic::{Diagnostic, Kind},
+    core::diagnostic::{Diagnostic, Kind},
     ssh::{Command, Via},
 };
 

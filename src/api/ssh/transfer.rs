@@ -12,7 +12,7 @@ use crate::{
         current_host,
         namespace::Namespace,
     },
-    diagnostic::{Diagnostic, Kind},
+    core::diagnostic::{Diagnostic, Kind},
     files::{Download, Tally, Upload},
 };
 

@@ -3,8 +3,10 @@
 use std::{fs, io::Write};
 
 use crate::{
-    diagnostic::{Diagnostic, Failure, Kind, plain},
-    event::Events,
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind, plain},
+        event::Events,
+    },
     project::HITCFILE,
 };
 

@@ -33,10 +33,12 @@ use super::{
     Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange, differences, number, tag,
 };
 use crate::{
-    event::Activity,
+    core::{
+        event::Activity,
+        value::{Invalid, Value},
+    },
     http::{Api, Ask, Method},
     ssh::{KeyPair, Login},
-    value::{Invalid, Value},
 };
 
 /// The provider's name.

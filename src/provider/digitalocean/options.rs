@@ -1,6 +1,6 @@
 //! The options of a droplet.
 
-use crate::value::{Fields, Invalid, Value};
+use crate::core::value::{Fields, Invalid, Value};
 
 const SIZE: &str = "s-1vcpu-1gb";
 const IMAGE: &str = "debian 13";
@@ -121,7 +121,7 @@ mod tests {
     fn what_is_wrong_is_said() {
         let error = |text: &str| {
             let options = Value {
-                data: crate::value::Data::Map(Value::text(text).to_map("x").unwrap()),
+                data: crate::core::value::Data::Map(Value::text(text).to_map("x").unwrap()),
                 span: None,
             };
             Options::decode(&options).map(drop).unwrap_err()

@@ -89,7 +89,7 @@ impl DigitalOcean {
         ))
     }
 
-    /// Looks for a while whether there is a droplet of this name. It is never ordered again: names
+    /// NodePoll for a while whether there is a droplet of this name. It is never ordered again: names
     /// are not unique, and the list may lag behind.
     pub(super) async fn appears(&self, name: &str) -> Result<Option<Droplet>, Error> {
         let end = Instant::now() + APPEAR_TIMEOUT;

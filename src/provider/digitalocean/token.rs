@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, env, fs, path::Path};
 use serde::Deserialize;
 
 use super::NAME;
-use crate::{diagnostic::plain, provider::Error};
+use crate::{core::diagnostic::plain, provider::Error};
 
 /// The names under which the token stands in the environment: ours, and doctl's.
 const VARIABLES: [&str; 2] = ["DIGITALOCEAN_TOKEN", "DIGITALOCEAN_ACCESS_TOKEN"];

@@ -19,7 +19,7 @@ use aws_smithy_http_client::{
 
 use super::NAME;
 use crate::{
-    diagnostic::{Kind, plain},
+    core::diagnostic::{Kind, plain},
     provider::{Error, error::Refusal},
 };
 

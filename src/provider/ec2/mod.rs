@@ -37,9 +37,11 @@ pub use volume::Volume;
 
 use super::{Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange, differences};
 use crate::{
-    event::Activity,
+    core::{
+        event::Activity,
+        value::{Invalid, Value},
+    },
     ssh::{KeyPair, Login},
-    value::{Invalid, Value},
 };
 
 /// The provider's name.

@@ -1,6 +1,6 @@
 //! The options of an instance.
 
-use crate::value::{Fields, Invalid, Value};
+use crate::core::value::{Fields, Invalid, Value};
 
 const SIZE: &str = "t3.micro";
 const IMAGE: &str = "debian 13";
@@ -74,7 +74,7 @@ fn bid(value: &Value, what: &str) -> Result<String, Invalid> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::value::Data;
+    use crate::core::value::Data;
 
     #[test]
     fn what_is_wrong_is_said() {

@@ -5,8 +5,8 @@ use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, time::Duration};
 use tokio_util::io::ReaderStream;
 
 use crate::{
+    core::process::Program,
     docker::{self, Build, Context, Engine},
-    process::Program,
     provider::Error,
 };
 

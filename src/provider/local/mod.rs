@@ -38,11 +38,13 @@ use tokio::time::sleep;
 
 use super::{Create, Error, Node, NodeState, Provider, ServerChange, differences};
 use crate::{
+    core::{
+        event::Activity,
+        value::{Invalid, Value},
+    },
     docker::{self, Engine},
-    event::Activity,
     project::make_private_folder,
     ssh::{KeyPair, Login},
-    value::{Invalid, Value},
 };
 
 /// The provider's name.

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::image::{IMAGES, Image};
-use crate::{
+use crate::core::{
     diagnostic::did_you_mean,
     units::{format_bytes, format_cpus, parse_bytes, parse_cpus},
     value::{Fields, Invalid, Value},

@@ -6,7 +6,7 @@ use tokio::{io::AsyncWriteExt, process::Command};
 
 use super::answer::Answer;
 use crate::{
-    diagnostic::plain,
+    core::diagnostic::plain,
     ssh::{Login, openssh::includes},
 };
 

@@ -28,7 +28,7 @@ use super::{
     Address, Connection, Error, HostKey, Identity, KnownHosts, Login, OpenSsh, Target, Via,
     known_hosts::Sources,
 };
-use crate::diagnostic::plain;
+use crate::core::diagnostic::plain;
 
 /// How long a server may be silent while a connection is made, unless the configuration says it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -8,7 +8,7 @@ use std::{
 use globset::Glob;
 
 use super::answer::Answer;
-use crate::{diagnostic::plain, ssh::known_hosts::wildcard};
+use crate::{core::diagnostic::plain, ssh::known_hosts::wildcard};
 
 /// Why a file says nothing.
 const ABSENT: [io::ErrorKind; 2] = [io::ErrorKind::NotFound, io::ErrorKind::IsADirectory];

@@ -12,7 +12,7 @@ use std::{
 use russh::keys::{Algorithm, PublicKey};
 
 use super::names::{Names, hash};
-use crate::{diagnostic::plain, project::make_private_folder, ssh::Error};
+use crate::{core::diagnostic::plain, project::make_private_folder, ssh::Error};
 
 /// What a file says about a host's key.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ pub use names::wildcard;
 use russh::keys::{Algorithm, PublicKey};
 
 use super::Error;
-use crate::diagnostic::plain;
+use crate::core::diagnostic::plain;
 
 /// Where host keys are on record, and what happens to new ones.
 #[derive(Clone, Debug, Default)]

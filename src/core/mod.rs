@@ -1,0 +1,10 @@
+//! What every layer speaks in: errors, values, events, tables, units, cancellation, processes.
+
+pub mod cancel;
+pub mod diagnostic;
+pub mod environment;
+pub mod event;
+pub mod process;
+pub mod table;
+pub mod units;
+pub mod value;

@@ -1,0 +1,346 @@
+//! Images: pulling, building here, and sending to a server without a registry.
+
+mod archive;
+mod context;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::File,
+    io::{self, Seek, SeekFrom},
+    path::PathBuf,
+};
+
+use bollard::{
+    body_try_stream,
+    query_parameters::{
+        BuildImageOptionsBuilder, CreateImageOptionsBuilder, ImportImageOptionsBuilder,
+        ListImagesOptions,
+    },
+};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, TryStreamExt, stream};
+use tokio::io::AsyncWriteExt;
+use tokio_util::io::{ReaderStream, SyncIoBridge};
+
+pub use context::Context;
+
+use self::archive::Selection;
+use super::{
+    Engine, Error, Image, Pull, Spec,
+    engine::{cause, is_missing},
+};
+
+/// How many bytes of an image may wait between the archive and the server.
+const PIPE: usize = 1024 * 1024;
+
+/// How much is read and sent at once.
+const CHUNK: usize = 256 * 1024;
+
+/// How many lines of a build go into an error.
+const LOG_LINES: usize = 15;
+
+/// Told what is going on while something takes long.
+pub type Progress<'a> = &'a (dyn Fn(String) + Send + Sync);
+
+/// A build of an image.
+#[derive(Clone, Debug)]
+pub struct Build {
+    /// The folder with the Dockerfile.
+    pub folder: PathBuf,
+    /// The name the image gets.
+    pub name: String,
+}
+
+/// What an image consists of.
+struct Layers {
+    id: String,
+    layers: Vec<String>,
+}
+
+impl Engine {
+    /// What the engine has: from each name to the image's id.
+    pub async fn images(&self) -> Result<BTreeMap<String, String>, Error> {
+        let images = self
+            .docker
+            .list_images(None::<ListImagesOptions>)
+            .await
+            .map_err(|error| self.error("listing its images", &error))?;
+        Ok(images
+            .into_iter()
+            .flat_map(|image| {
+                let id = image.id;
+                image
+                    .repo_tags
+                    .into_iter()
+                    .map(move |name| (name, id.clone()))
+            })
+            .collect())
+    }
+
+    /// Whether the engine has an image.
+    pub async fn has_image(&self, image: &str) -> Result<bool, Error> {
+        Ok(self.layers(image).await?.is_some())
+    }
+
+    /// Pulls an image from its registry.
+    pub async fn pull(&self, image: &str, progress: Progress<'_>) -> Result<(), Error> {
+        progress(format!("pulling {image}"));
+        let (name, tag) = split_tag(image);
+        let options = CreateImageOptionsBuilder::new()
+            .from_image(name)
+            .tag(tag)
+            .build();
+        self.docker
+            .create_image(Some(options), None, None)
+            .try_for_each(async |_| Ok(()))
+            .await
+            .map_err(|error| Error::NoImage {
+                host: self.host.clone(),
+                image: image.to_owned(),
+                cause: cause(&error),
+            })
+    }
+
+    /// Makes an image from the archive of a file system.
+    pub(crate) async fn import(
+        &self,
+        archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+        name: &str,
+    ) -> Result<(), Error> {
+        let (repository, tag) = split_tag(name);
+        let options = CreateImageOptionsBuilder::new()
+            .from_src("-")
+            .repo(repository)
+            .tag(tag)
+            .build();
+        self.docker
+            .create_image(Some(options), Some(body_try_stream(archive)), None)
+            .try_for_each(async |_| Ok(()))
+            .await
+            .map_err(|error| self.error(format!("making image `{name}`"), &error))
+    }
+
+    /// Builds an image from a folder, unless the engine has it: its name says what is in it.
+    pub async fn build(&self, build: &Build, progress: Progress<'_>) -> Result<(), Error> {
+        if self.has_image(&build.name).await? {
+            return Ok(());
+        }
+        let fail = |cause: String, log: &[String]| Error::Build {
+            image: build.name.clone(),
+            folder: build.folder.display().to_string(),
+            cause,
+            log: log[log.len().saturating_sub(LOG_LINES)..].join("\n"),
+        };
+        progress(format!("building {}", build.name));
+        let folder = build.folder.clone();
+        let archive = blocking(move || {
+            let mut file = tempfile::tempfile()?;
+            Context::read(&folder)?.write_tar(&mut file)?;
+            file.seek(SeekFrom::Start(0))?;
+            Ok(file)
+        })
+        .await
+        .map_err(|error| fail(error.to_string(), &[]))?;
+        let options = BuildImageOptionsBuilder::new()
+            .t(&build.name)
+            .rm(true)
+            .forcerm(true)
+            .build();
+        let body = body_try_stream(ReaderStream::with_capacity(
+            tokio::fs::File::from_std(archive),
+            CHUNK,
+        ));
+        let mut log = Vec::new();
+        let mut messages = self.docker.build_image(options, None, Some(body));
+        while let Some(message) = messages.next().await {
+            let message = message.map_err(|error| fail(cause(&error), &log))?;
+            let text = message.stream.unwrap_or_default();
+            for line in text.lines().filter(|line| !line.trim().is_empty()) {
+                if line.starts_with("Step ") {
+                    // The instruction; what it does may be long.
+                    let step: Vec<&str> = line.splitn(5, ' ').take(4).collect();
+                    progress(format!("building {}: {}", build.name, step.join(" ")));
+                }
+                log.push(line.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Sees to it that a server's engine has the image of a container: pulls it, or builds it on
+    /// this machine and sends it.
+    pub async fn provide_image(&self, spec: &Spec, progress: Progress<'_>) -> Result<(), Error> {
+        let image = spec.image.name();
+        let _one = self.images.lock().await;
+        if self.has_image(image).await? {
+            return Ok(());
+        }
+        match (&spec.image, spec.pull) {
+            (Image::Built { folder, name }, _) => {
+                let here = Engine::here().await?;
+                let build = Build {
+                    folder: folder.clone(),
+                    name: name.clone(),
+                };
+                here.build(&build, progress).await?;
+                here.push(name, self, progress).await
+            }
+            (Image::Named(_), Pull::Missing) => self.pull(image, progress).await,
+            // The engine says that it does not have it.
+            (Image::Named(_), Pull::Never) => Ok(()),
+        }
+    }
+
+    /// Sends an image to another engine, only the layers that it lacks. Does nothing if the
+    /// other has it already.
+    pub async fn push(
+        &self,
+        image: &str,
+        to: &Engine,
+        progress: Progress<'_>,
+    ) -> Result<(), Error> {
+        let Some(ours) = self.layers(image).await? else {
+            return Err(Error::NoImage {
+                host: self.host.clone(),
+                image: image.to_owned(),
+                cause: "it is not here".to_owned(),
+            });
+        };
+        if to
+            .layers(image)
+            .await?
+            .is_some_and(|theirs| theirs.id == ours.id)
+        {
+            return Ok(());
+        }
+        progress(format!("sending {image}"));
+        let shared = to.shared_layers(&ours.layers).await?;
+        let archive = self.export(image).await?;
+        let sent = to.load(&archive, shared, image, progress).await;
+        if shared > 0 && matches!(sent, Err(Error::Api { .. })) {
+            // An engine may have a layer in a form that it cannot use for another image.
+            return to.load(&archive, 0, image, progress).await;
+        }
+        sent
+    }
+
+    /// An image's id and the digests of its layers; none if the engine does not have it.
+    async fn layers(&self, image: &str) -> Result<Option<Layers>, Error> {
+        match self.docker.inspect_image(image).await {
+            Ok(found) => Ok(Some(Layers {
+                id: found.id.unwrap_or_default(),
+                layers: found.root_fs.and_then(|fs| fs.layers).unwrap_or_default(),
+            })),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(self.error(format!("inspecting image `{image}`"), &error)),
+        }
+    }
+
+    /// How many of these layers, from the bottom, some image of the engine has in this order.
+    async fn shared_layers(&self, layers: &[String]) -> Result<usize, Error> {
+        let images: HashSet<String> = self.images().await?.into_values().collect();
+        let shared: Vec<usize> = stream::iter(images)
+            .map(|id| async move { self.layers(&id).await })
+            .buffer_unordered(4)
+            .try_filter_map(async |theirs| {
+                Ok(theirs.map(|theirs| {
+                    let pairs = theirs.layers.iter().zip(layers);
+                    pairs.take_while(|(a, b)| a == b).count()
+                }))
+            })
+            .try_collect()
+            .await?;
+        Ok(shared.into_iter().max().unwrap_or(0))
+    }
+
+    /// Writes an image to a temporary file, in the form of `docker save`.
+    async fn export(&self, image: &str) -> Result<File, Error> {
+        let disk = |error: io::Error| Error::Api {
+            host: self.host.clone(),
+            what: format!("writing image `{image}` to a temporary file"),
+            cause: error.to_string(),
+        };
+        let file = tempfile::tempfile().map_err(disk)?;
+        let mut writer = tokio::fs::File::from_std(file);
+        let mut chunks = self.docker.export_image(image);
+        while let Some(chunk) = chunks.next().await {
+            let chunk =
+                chunk.map_err(|error| self.error(format!("reading image `{image}`"), &error))?;
+            writer.write_all(&chunk).await.map_err(disk)?;
+        }
+        writer.flush().await.map_err(disk)?;
+        Ok(writer.into_std().await)
+    }
+
+    /// Loads the archive of an image, without its lowest `skip` layers.
+    async fn load(
+        &self,
+        archive: &File,
+        skip: usize,
+        image: &str,
+        progress: Progress<'_>,
+    ) -> Result<(), Error> {
+        let fail = |cause: String| Error::Api {
+            host: self.host.clone(),
+            what: format!("loading image `{image}`"),
+            cause,
+        };
+        let archive = archive.try_clone().map_err(|e| fail(e.to_string()))?;
+        let plan = blocking(move || Selection::read(archive, skip))
+            .await
+            .map_err(|e| fail(e.to_string()))?;
+        progress(format!(
+            "sending {image} ({} MB)",
+            plan.bytes.div_ceil(1_000_000)
+        ));
+        let (reader, writer) = tokio::io::duplex(PIPE);
+        let writer = SyncIoBridge::new(writer);
+        let feeding = tokio::task::spawn_blocking(move || plan.write(writer));
+        let options = ImportImageOptionsBuilder::new().quiet(true).build();
+        let loaded = self
+            .docker
+            .import_image_stream(options, ReaderStream::with_capacity(reader, CHUNK), None)
+            .try_for_each(async |_| Ok(()))
+            .await;
+        // The engine's word counts first: when it stops reading, the writer fails too.
+        loaded.map_err(|error| self.error(format!("loading image `{image}`"), &error))?;
+        feeding
+            .await
+            .map_err(|error| fail(error.to_string()))?
+            .map_err(|error| fail(error.to_string()))
+    }
+}
+
+/// Runs file work where it does not hold up the others.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
+}
+
+/// Splits `registry:5000/name:tag`; without a tag it is `latest`, a digest stays with the name.
+fn split_tag(image: &str) -> (&str, &str) {
+    if image.contains('@') {
+        return (image, "");
+    }
+    match image.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => (name, tag),
+        _ => (image, "latest"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags() {
+        assert_eq!(split_tag("a"), ("a", "latest"));
+        assert_eq!(split_tag("a:1"), ("a", "1"));
+        assert_eq!(split_tag("r:5000/a"), ("r:5000/a", "latest"));
+        assert_eq!(split_tag("r:5000/a:1"), ("r:5000/a", "1"));
+        assert_eq!(split_tag("a@sha256:0"), ("a@sha256:0", ""));
+    }
+}
