@@ -1,9 +1,11 @@
 //! What every layer speaks in: errors, values, events, tables, units, cancellation, processes.
 
 pub mod cancel;
+pub mod change;
 pub mod diagnostic;
 pub mod environment;
 pub mod event;
+pub mod owner;
 pub mod process;
 pub mod table;
 pub mod units;

@@ -4,6 +4,7 @@
 //! channel; nothing here parses what the docker command prints.
 
 mod container;
+mod containers;
 mod engine;
 mod error;
 mod image;
@@ -13,7 +14,7 @@ mod transport;
 
 #[cfg(test)]
 pub(crate) use container::as_made;
-pub use container::{Change, Container, Image, Listed, Pull, Ready, Restart, Spec, State, Volume};
+pub use container::{Container, Image, Listed, Pull, Ready, Restart, Spec, State, Volume};
 pub use engine::Engine;
 pub(crate) use engine::cause;
 pub use error::Error;

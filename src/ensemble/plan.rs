@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Thing;
-use crate::{core::diagnostic::plural, docker::Change};
+use crate::core::{change::Change, diagnostic::plural};
 
 /// What has to happen to a thing.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,10 +9,11 @@ use super::{
 };
 use crate::{
     core::{
+        change::Change,
         diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
         value::{Invalid, Value},
     },
-    docker::{Change, Spec, State},
+    docker::{Spec, State},
     ensemble::manifest::variable::Variable,
     provider::{Node, NodeState, ServerChange},
 };

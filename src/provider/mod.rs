@@ -24,10 +24,10 @@ pub use unmanaged::Unmanaged;
 
 use crate::{
     core::{
+        change::Change,
         event::Activity,
         value::{Invalid, Value},
     },
-    docker::Change,
     ssh,
 };
 

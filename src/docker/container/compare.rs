@@ -3,9 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    core::units::{format_bytes, format_cpus},
+    core::{
+        change::Change,
+        units::{format_bytes, format_cpus},
+    },
     docker::{
-        Change, Container, Spec,
+        Container, Spec,
         container::spec::{LABEL_KEYS, LABEL_MASKED, LABEL_SPEC},
     },
 };

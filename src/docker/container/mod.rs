@@ -12,4 +12,4 @@ mod spec;
 pub(crate) use lifecycle::as_made;
 pub use observed::{Container, Listed, State};
 pub use ready::Ready;
-pub use spec::{Change, Image, Pull, Restart, Spec, Volume};
+pub use spec::{Image, Pull, Restart, Spec, Volume};

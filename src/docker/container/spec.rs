@@ -110,17 +110,6 @@ impl fmt::Display for Volume {
     }
 }
 
-/// A field that differs between what is and what should be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// The field's name, as in the manifest.
-    pub field: String,
-    /// What it is now; none if it is not there.
-    pub old: Option<String>,
-    /// What it should be; none if it should not be there.
-    pub new: Option<String>,
-}
-
 /// What a container should be. Only what the user wrote is set; the rest is the image's business.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {

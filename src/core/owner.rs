@@ -1,0 +1,61 @@
+//! Who a resource belongs to: the project and the manifest that it was made for.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The owner that a server, container, network or volume carries in its tags or labels.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Owner {
+    /// The project's id: random, written once into the project and committed.
+    pub project: String,
+    /// The manifest's path within the project, without its ending. None for what a task made.
+    pub manifest: Option<String>,
+}
+
+/// What the tags or labels of a resource say about its owner.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ownership {
+    /// hitc made it for this owner.
+    Owner(Owner),
+    /// A version of hitc without project ids made it; perhaps for a manifest of this name.
+    Legacy(Option<String>),
+    /// hitc did not make it.
+    #[default]
+    Foreign,
+}
+
+impl Ownership {
+    /// Whether it belongs to exactly this project and manifest.
+    pub fn is(&self, owner: &Owner) -> bool {
+        matches!(self, Ownership::Owner(found) if found == owner)
+    }
+
+    /// Whether it belongs to a project, whatever the manifest.
+    pub fn is_of_project(&self, project: &str) -> bool {
+        matches!(self, Ownership::Owner(found) if found.project == project)
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.manifest {
+            Some(manifest) => write!(f, "manifest `{manifest}` of project {}", self.project),
+            None => write!(f, "project {}", self.project),
+        }
+    }
+}
+
+impl fmt::Display for Ownership {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ownership::Owner(owner) => owner.fmt(f),
+            Ownership::Legacy(Some(manifest)) => {
+                write!(f, "manifest `{manifest}`, by a version without project ids")
+            }
+            Ownership::Legacy(None) => f.write_str("a version of hitc without project ids"),
+            Ownership::Foreign => f.write_str("nothing that hitc made"),
+        }
+    }
+}
