@@ -21,12 +21,12 @@ use crate::{
     },
     docker::{self, Engine},
     fleet::Rollout,
-    http::{self, Api},
+    http::{self, JsonApi},
     inventory::{NodeCache, NodePoll, Providers, Selection},
     machine::Mock,
     project::Project,
     provider::{self, DigitalOcean, Ec2, Local, Node, Unmanaged},
-    ssh::{self, Command, Connection, Endings, OpenSsh, Pool, Target},
+    ssh::{self, Command, Connection, OpenSsh, Pool, Target, Terminations},
 };
 
 /// The file with the unmanaged servers, in the project's folder.
@@ -99,7 +99,7 @@ pub struct Session {
     /// What they say while new servers are waited for.
     pub looks: NodePoll,
     /// The APIs that scripts speak to.
-    apis: Mutex<HashMap<[String; 3], Arc<Api>>>,
+    apis: Mutex<HashMap<[String; 3], Arc<JsonApi>>>,
     targets: Mutex<HashMap<String, Target>>,
     engines: Mutex<HashMap<String, Engine>>,
 }
@@ -113,7 +113,7 @@ impl Session {
         settings: Settings,
         project: Project,
         stage: Option<Arc<Mock>>,
-        endings: Endings,
+        endings: Terminations,
     ) -> Self {
         let (providers, ec2) = Session::providers(&settings, &project);
         Session {
@@ -315,7 +315,7 @@ impl Session {
 
     /// Says, once, that a host was seen for the first time.
     pub fn welcome(&self, connection: &Connection) {
-        if let Some(learned) = connection.take_learned() {
+        if let Some(learned) = connection.take_new_host_key() {
             self.events.note(format!(
                 "host `{}`: its key {} was not known; it is {}",
                 connection.target().name,
@@ -358,13 +358,13 @@ impl Session {
     }
 
     /// The API at an address: one for the whole run.
-    pub fn api(&self, name: &str, url: &str, token: &str) -> Result<Arc<Api>, http::Error> {
+    pub fn api(&self, name: &str, url: &str, token: &str) -> Result<Arc<JsonApi>, http::Error> {
         let mut apis = lock(&self.apis);
         let key = [name, url, token].map(str::to_owned);
         if let Some(api) = apis.get(&key) {
             return Ok(api.clone());
         }
-        let api = Arc::new(Api::new(name, url, token)?);
+        let api = Arc::new(JsonApi::new(name, url, token)?);
         apis.insert(key, api.clone());
         Ok(api)
     }

@@ -17,7 +17,7 @@ use crate::{
         units,
         value::{Data, Fields, Value},
     },
-    http::{self, Api as JsonApi, Ask},
+    http::{self, ApiRequest, JsonApi},
 };
 
 /// How long a request may take, its answer included, unless told otherwise.
@@ -71,7 +71,11 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             signature,
             "See `http::api`.",
             move |call: &Call, api: HttpApi, path: ImmutableString| {
-                ask(call, &api, &Ask::new(method.clone(), path.as_str(), None))
+                ask(
+                    call,
+                    &api,
+                    &ApiRequest::new(method.clone(), path.as_str(), None),
+                )
             },
         );
     }
@@ -90,7 +94,11 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             "See `http::api`.",
             move |call: &Call, api: HttpApi, path: ImmutableString, body: Map| {
                 let body = Some(to_json(&body.into()));
-                ask(call, &api, &Ask::new(method.clone(), path.as_str(), body))
+                ask(
+                    call,
+                    &api,
+                    &ApiRequest::new(method.clone(), path.as_str(), body),
+                )
             },
         );
     }
@@ -121,7 +129,7 @@ fn api_of(call: &Call, options: &Map) -> Answer<HttpApi> {
     call.check(read()).map(HttpApi)
 }
 
-fn ask(call: &Call, api: &HttpApi, ask: &Ask) -> Answer<Dynamic> {
+fn ask(call: &Call, api: &HttpApi, ask: &ApiRequest) -> Answer<Dynamic> {
     let send = api.0.send(ask);
     let answer = if ask.method == Method::GET {
         Some(call.wait(send)?)

@@ -16,7 +16,7 @@ use crate::{
     project::Project,
     script::{Config, audit, scripted},
     session::Session,
-    ssh::Endings,
+    ssh::Terminations,
 };
 
 /// Runs the subcommand.
@@ -36,7 +36,7 @@ pub(super) fn main(flags: &Flags, events: &Events) -> Result<(), Failure> {
             settings.clone(),
             project.clone(),
             None,
-            Endings::default(),
+            Terminations::default(),
         )
     });
     let (mut providers, _) = Session::providers(&settings, &project);

@@ -21,7 +21,7 @@ use crate::{
     machine::Mock,
     script::{Scripts, run_by_name, scripted},
     session::{Session, Settings},
-    ssh::Endings,
+    ssh::Terminations,
     ui::Terminal,
 };
 
@@ -36,7 +36,7 @@ pub(super) struct Begun {
     pub session: Arc<Session>,
     runtime: Runtime,
     pending: Arc<Pending>,
-    endings: Endings,
+    endings: Terminations,
 }
 
 impl Start {
@@ -54,7 +54,7 @@ impl Start {
             .map_err(|error| Diagnostic::new(Kind::Failed, format!("internal error: {error}")))?;
         terminal.end_with_reader(self.cancel.clone());
         raise_file_limit();
-        let endings = Endings::default();
+        let endings = Terminations::default();
         watch_for_interrupts(
             &runtime,
             self.cancel.clone(),
@@ -115,7 +115,7 @@ impl Begun {
                 assumed.join("; ")
             ));
         }
-        let left = self.runtime.block_on(self.endings.settled(ENDING));
+        let left = self.runtime.block_on(self.endings.wait(ENDING));
         for left in left {
             self.session.events.warn(format!(
                 "host `{}`: `{}` may still run there",
@@ -183,7 +183,7 @@ fn watch_for_interrupts(
     runtime: &Runtime,
     cancel: Cancel,
     terminal: Arc<Terminal>,
-    endings: Endings,
+    endings: Terminations,
 ) {
     runtime.spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() {
@@ -197,7 +197,7 @@ fn watch_for_interrupts(
                 )));
             } else {
                 tokio::time::sleep(GRACE).await;
-                endings.settled(ENDING).await;
+                endings.wait(ENDING).await;
                 tokio::time::sleep(GRACE).await;
                 #[expect(clippy::exit, reason = "the script's thread cannot be ended otherwise")]
                 std::process::exit(Kind::Interrupted.exit_code().into());

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{Error, transport};
-use crate::ssh::{self, Connection, Dialect};
+use crate::ssh::{self, Connection, StreamTarget};
 
 /// What this machine is called in messages.
 pub(super) const HERE: &str = "this machine";
@@ -63,7 +63,7 @@ impl Engine {
     /// The engine of a server.
     pub async fn at(connection: &Arc<Connection>) -> Result<Self, Error> {
         let target = connection.target();
-        let socket = Dialect::Socket(SOCKET.to_owned());
+        let socket = StreamTarget::Socket(SOCKET.to_owned());
         let dialect = match connection.stream(&socket).await {
             Ok(_) => socket,
             // Root may use every socket: nobody listens on this one.
@@ -75,7 +75,7 @@ impl Engine {
                     cause: format!("nobody listens on {SOCKET}"),
                 });
             }
-            Err(ssh::Error::Refused { .. }) => Dialect::Command(Box::new(ssh::Command::root(
+            Err(ssh::Error::Refused { .. }) => StreamTarget::Command(Box::new(ssh::Command::root(
                 "exec docker system dial-stdio",
             ))),
             Err(error) => return Err(error.into()),

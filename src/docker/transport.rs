@@ -23,7 +23,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 
-use crate::ssh::{self, Dialect, Stream};
+use crate::ssh::{self, Stream, StreamTarget};
 
 /// How long a channel is kept that nobody uses, and how many are.
 const IDLE: Duration = Duration::from_secs(5);
@@ -34,7 +34,7 @@ type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, BollardErro
 /// Sends requests over channels of one SSH connection.
 pub(super) fn over_ssh(
     connection: Arc<ssh::Connection>,
-    dialect: Dialect,
+    dialect: StreamTarget,
 ) -> impl Fn(BollardRequest) -> Answer + Send + Sync {
     let connector = Connector {
         connection,
@@ -55,7 +55,7 @@ pub(super) fn over_ssh(
 #[derive(Clone)]
 struct Connector {
     connection: Arc<ssh::Connection>,
-    dialect: Dialect,
+    dialect: StreamTarget,
 }
 
 impl tower_service::Service<Uri> for Connector {

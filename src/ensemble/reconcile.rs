@@ -30,7 +30,7 @@ pub struct Request {
     pub replace: BTreeSet<String>,
 }
 
-/// Endings of the names of containers that an interrupted replacement leaves behind.
+/// Terminations of the names of containers that an interrupted replacement leaves behind.
 const LEFTOVERS: [&str; 2] = [".new", ".old"];
 
 /// Works out what has to happen. Fails if something cannot be known or may not be done; all

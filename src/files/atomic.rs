@@ -11,7 +11,7 @@ use crate::{
 
 /// Whose a file is, and who may do what with it.
 #[derive(Clone, Debug, Default)]
-pub struct Placing {
+pub struct WriteOptions {
     /// Its mode, in octal digits. A file that was there keeps its own, unless this is set.
     pub mode: Option<String>,
     /// Its owner, as `user` or `user:group`. A file that was there keeps its own.
@@ -22,7 +22,7 @@ pub struct Placing {
     pub folders: bool,
 }
 
-impl Placing {
+impl WriteOptions {
     /// The command that moves the file `$t`, which was written beside its place, there.
     pub(super) fn finish(&self, path: &str, new_mode: &str) -> String {
         let target = quote(path);
@@ -53,7 +53,7 @@ impl Placing {
 
 /// The command that ends all if not all of the file `$t` has arrived: a connection that breaks looks
 /// there like the end of the input.
-pub fn whole(size: u64) -> String {
+pub fn size_check(size: u64) -> String {
     format!(
         "if [ \"$(wc -c <\"$t\")\" -ne {size} ]; then
          echo \"only $(wc -c <\"$t\") of {size} bytes have arrived\" >&2; exit 1; fi"
@@ -66,19 +66,19 @@ pub async fn put(
     connection: &Arc<Connection>,
     content: Bytes,
     path: &str,
-    placing: &Placing,
+    write_options: &WriteOptions,
     new_mode: &str,
 ) -> Result<(), Error> {
     let line = format!(
         "set -eC; {}t={}.$$; trap 'rm -f \"$t\"' EXIT; (umask 077; cat >\"$t\")\n{}\n{}",
-        placing.begin(path),
+        write_options.begin(path),
         quote(path),
-        whole(content.len() as u64),
-        placing.finish(path, new_mode)
+        size_check(content.len() as u64),
+        write_options.finish(path, new_mode)
     );
     let command = Command {
         stdin: Input::Bytes(content),
-        sudo: placing.sudo,
+        sudo: write_options.sudo,
         ..Command::new(line)
     };
     let output = connection.run(&command).await?;

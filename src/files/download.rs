@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, atomic::Ordering},
 };
 
-use super::{Error, Progress, Tally, tree};
+use super::{Error, Progress, TransferCounts, tree};
 use crate::{
     core::{
         event::{Events, Stream},
@@ -35,7 +35,7 @@ pub struct Download<'a> {
 
 impl Download<'_> {
     /// Fetches it.
-    pub async fn run(self) -> Result<Tally, Error> {
+    pub async fn run(self) -> Result<TransferCounts, Error> {
         let Download {
             connection,
             from,
@@ -68,7 +68,7 @@ impl Download<'_> {
         }
     }
 
-    async fn file(self, size: u64, to: &Path) -> Result<Tally, Error> {
+    async fn file(self, size: u64, to: &Path) -> Result<TransferCounts, Error> {
         let Download {
             events,
             connection,
@@ -126,13 +126,13 @@ impl Download<'_> {
             });
         }
         fs::rename(&part, to).map_err(here)?;
-        Ok(Tally {
+        Ok(TransferCounts {
             transferred: 1,
-            ..Tally::default()
+            ..TransferCounts::default()
         })
     }
 
-    async fn folder(self) -> Result<Tally, Error> {
+    async fn folder(self) -> Result<TransferCounts, Error> {
         let Download {
             events,
             connection,
@@ -152,7 +152,7 @@ impl Download<'_> {
             .filter(|(path, digest)| here.get(*path) != Some(digest))
             .map(|(path, _)| path)
             .collect();
-        let mut tally = Tally {
+        let mut tally = TransferCounts {
             transferred: changed.len(),
             unchanged: there.len() - changed.len(),
             removed: 0,

@@ -9,7 +9,7 @@ mod progress;
 mod tree;
 mod upload;
 
-pub use atomic::{Placing, put, whole};
+pub use atomic::{WriteOptions, put, size_check};
 pub use diff::diff;
 pub use download::Download;
 pub use error::Error;
@@ -18,7 +18,7 @@ pub use upload::Upload;
 
 /// What came of a transfer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct TransferCounts {
     /// How many files were sent or fetched.
     pub transferred: usize,
     /// How many were there already.

@@ -2,7 +2,7 @@
 
 use std::{fs, io, path::Path, sync::Arc};
 
-use super::{Error, Placing, Progress, Tally, put, tree, whole};
+use super::{Error, Progress, TransferCounts, WriteOptions, put, size_check, tree};
 use crate::{
     core::event::Events,
     ssh::{Command, Connection, Input, quote},
@@ -24,19 +24,19 @@ pub struct Upload<'a> {
     /// Where it goes; what ends with a slash is a folder.
     pub to: &'a str,
     /// How it comes to its place.
-    pub placing: &'a Placing,
+    pub write_options: &'a WriteOptions,
     /// Of a folder, files are removed that only the server has.
     pub remove: bool,
 }
 
 impl Upload<'_> {
     /// Sends it.
-    pub async fn run(self) -> Result<Tally, Error> {
+    pub async fn run(self) -> Result<TransferCounts, Error> {
         let Upload {
             connection,
             from,
             to,
-            placing,
+            write_options,
             ..
         } = self;
         let metadata = fs::metadata(from).map_err(|error| Error::here(from, error))?;
@@ -56,13 +56,13 @@ impl Upload<'_> {
         );
         if metadata.len() < SMALL {
             let content = fs::read(from).map_err(|error| Error::here(from, error))?;
-            put(connection, content.into(), &to, placing, &mode).await?;
+            put(connection, content.into(), &to, write_options, &mode).await?;
         } else {
             self.file(metadata.len(), &to, &mode).await?;
         }
-        Ok(Tally {
+        Ok(TransferCounts {
             transferred: 1,
-            ..Tally::default()
+            ..TransferCounts::default()
         })
     }
 
@@ -73,17 +73,17 @@ impl Upload<'_> {
             events,
             connection,
             from,
-            placing,
+            write_options,
             ..
         } = self;
         let host = &connection.target().name;
         let part = quote(&format!("{to}.part"));
         let ask = Command {
-            sudo: placing.sudo,
+            sudo: write_options.sudo,
             ..Command::new(format!(
                 "{}if [ -f {part} ] && [ ! -L {part} ] && [ -O {part} ]; then
              wc -c <{part}; sha256sum <{part}; else rm -f {part}; fi",
-                placing.begin(to)
+                write_options.begin(to)
             ))
         };
         let output = connection.run(&ask).await?;
@@ -120,11 +120,11 @@ impl Upload<'_> {
         };
         let line = format!(
             "set -e; umask 077; t={part}; {begin}cat {into}\"$t\"\n{}\n{check}\n{}",
-            whole(size),
-            placing.finish(to, mode)
+            size_check(size),
+            write_options.finish(to, mode)
         );
         let command = Command {
-            sudo: placing.sudo,
+            sudo: write_options.sudo,
             stdin: Input::File {
                 path: from.to_owned(),
                 from: start,
@@ -136,19 +136,19 @@ impl Upload<'_> {
         Error::check(host, &what, &output)
     }
 
-    async fn folder(self) -> Result<Tally, Error> {
+    async fn folder(self) -> Result<TransferCounts, Error> {
         let Upload {
             events,
             connection,
             from,
             to,
-            placing,
+            write_options,
             remove,
         } = self;
         let host = &connection.target().name;
         let (here, there) = (
             tree::here(from, true)?,
-            tree::there(connection, to, placing.sudo, false).await?,
+            tree::there(connection, to, write_options.sudo, false).await?,
         );
         let changed: Vec<&String> = here
             .iter()
@@ -159,13 +159,13 @@ impl Upload<'_> {
             .keys()
             .filter(|path| remove && !here.contains_key(*path))
             .collect();
-        let tally = Tally {
+        let tally = TransferCounts {
             transferred: changed.len(),
             unchanged: here.len() - changed.len(),
             removed: extra.len(),
         };
         let folder = quote(to);
-        let make = if placing.folders {
+        let make = if write_options.folders {
             format!("mkdir -p -- {folder}")
         } else {
             format!("[ -d {folder} ] || mkdir -- {folder}")
@@ -173,7 +173,7 @@ impl Upload<'_> {
         if !changed.is_empty() || there.is_empty() {
             let archive = tempfile::NamedTempFile::new()
                 .and_then(|file| {
-                    let mode = placing.mode.as_deref();
+                    let mode = write_options.mode.as_deref();
                     let mode = mode.and_then(|mode| u32::from_str_radix(mode, 8).ok());
                     tree::archive(from, &changed, mode, file.as_file())?;
                     Ok(file)
@@ -185,7 +185,7 @@ impl Upload<'_> {
                 .map_or(0, |metadata| metadata.len());
             let progress = Progress::new(events, host, format!("uploading {to}"), Some(size));
             let command = Command {
-                sudo: placing.sudo,
+                sudo: write_options.sudo,
                 stdin: Input::File {
                     path: archive.path().to_owned(),
                     from: 0,
@@ -195,7 +195,7 @@ impl Upload<'_> {
             };
             let output = connection.run(&command).await?;
             Error::check(host, &format!("upload {to}"), &output)?;
-            if let Some(owner) = &placing.owner {
+            if let Some(owner) = &write_options.owner {
                 self.on_each(&format!("chown {} --", quote(owner)), &changed)
                     .await?;
             }
@@ -210,7 +210,7 @@ impl Upload<'_> {
     async fn on_each(self, command: &str, paths: &[&String]) -> Result<(), Error> {
         let Upload {
             connection,
-            placing,
+            write_options,
             to: folder,
             ..
         } = self;
@@ -219,7 +219,7 @@ impl Upload<'_> {
             .flat_map(|path| format!("./{path}\0").into_bytes())
             .collect();
         let what = Command {
-            sudo: placing.sudo,
+            sudo: write_options.sudo,
             stdin: Input::Bytes(names.into()),
             ..Command::new(format!("cd -- {} && xargs -0 {command}", quote(folder)))
         };

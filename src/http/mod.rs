@@ -1,11 +1,11 @@
 //! Requests from this machine: to whatever a script names, and to the APIs of providers.
 
-mod api;
+mod json_api;
 mod retry;
 
 use std::time::Duration;
 
-pub use api::{Api, Ask, Error};
+pub use json_api::{ApiRequest, Error, JsonApi};
 pub use reqwest::Method;
 use rustls::crypto::ring;
 

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::{
     core::diagnostic::{Diagnostic, Kind},
-    ssh::{Command, Connection, Dialect, Stream, quote},
+    ssh::{Command, Connection, Stream, StreamTarget, quote},
 };
 
 /// Held until it is dropped.
@@ -24,7 +24,9 @@ impl Lock {
             Diagnostic::new(Kind::Failed, format!("host `{host}`: {message}")).on(host)
         };
         let stream = connection
-            .stream(&Dialect::Command(Box::new(Command::new(script(manifest)))))
+            .stream(&StreamTarget::Command(Box::new(Command::new(script(
+                manifest,
+            )))))
             .await?;
         let mut channel = BufReader::new(stream);
         let mut answer = String::new();

@@ -24,7 +24,7 @@ use super::{Command, spool::Spool};
 
 /// How a remote end is spoken to.
 #[derive(Clone, Debug)]
-pub enum Dialect {
+pub enum StreamTarget {
     /// A Unix socket on the server.
     Socket(String),
     /// A command's standard input and output.

@@ -23,16 +23,16 @@ use tokio::{
 };
 
 use super::{
-    Dialect, Error, HostKey, Target,
+    Error, HostKey, StreamTarget, Target,
     channel::{Drained, Stream},
     client::{Client, Refusal, protocol},
     dial::dial,
     early::{Early, EarlyChannel},
-    host_key::Learned,
+    host_key::NewHostKey,
     keyring::Keyring,
     login::{LoggedIn, log_in},
 };
-use crate::ssh::{server_facts::Noted, terminate::Endings};
+use crate::ssh::{server_facts::Noted, terminate::Terminations};
 
 /// sshd serves ten sessions on a connection (`MaxSessions` in sshd_config(5)); we keep below.
 const SESSIONS: usize = 8;
@@ -56,7 +56,7 @@ pub struct Connection {
     sessions: Arc<Semaphore>,
     pub(super) noted: Arc<Noted>,
     pub(super) keyring: Arc<Keyring>,
-    pub(super) endings: Endings,
+    pub(super) endings: Terminations,
     /// A session that is opened before it is needed: the next command then takes one round trip
     /// instead of two.
     spare: Mutex<Option<JoinHandle<Option<Drained>>>>,
@@ -81,7 +81,7 @@ impl Connection {
         target: &Target,
         jump: Option<Arc<Connection>>,
         keyring: Arc<Keyring>,
-        endings: Endings,
+        endings: Terminations,
         line: Option<&str>,
     ) -> Result<Opened, Error> {
         let noted = Arc::new(Noted::default());
@@ -131,8 +131,8 @@ impl Connection {
     }
 
     /// The host key, if it was seen for the first time; once.
-    pub fn take_learned(&self) -> Option<Learned> {
-        self.noted.take_learned()
+    pub fn take_new_host_key(&self) -> Option<NewHostKey> {
+        self.noted.take_new_host_key()
     }
 
     /// Whether it has broken.
@@ -210,9 +210,9 @@ impl Connection {
     }
 
     /// Opens a byte stream to something on the server.
-    pub async fn stream(&self, to: &Dialect) -> Result<Stream, Error> {
+    pub async fn stream(&self, to: &StreamTarget) -> Result<Stream, Error> {
         match to {
-            Dialect::Socket(path) => {
+            StreamTarget::Socket(path) => {
                 let channel = self
                     .handle
                     .channel_open_direct_streamlocal(path.clone())
@@ -220,7 +220,7 @@ impl Connection {
                     .map_err(|error| self.not_opened(error, &format!("the socket `{path}`")))?;
                 Ok(Stream::new(Drained::new(channel, None), false))
             }
-            Dialect::Command(command) => Ok(Stream::new(self.begin(command).await?, true)),
+            StreamTarget::Command(command) => Ok(Stream::new(self.begin(command).await?, true)),
         }
     }
 

@@ -14,7 +14,7 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{Connection, Error, Target, Via};
+use super::{Connection, Error, Route, Target};
 use crate::{core::diagnostic::plain, ssh::server_facts::Noted};
 
 /// Both directions.
@@ -41,8 +41,8 @@ pub(super) async fn dial(
         address: target.endpoint(),
         cause,
     };
-    match (&target.via, jump) {
-        (Via::Command(command), _) => {
+    match (&target.route, jump) {
+        (Route::ProxyCommand(command), _) => {
             let mut child = Command::new("sh")
                 .args(["-c", &format!("exec {command}")])
                 .stdin(Stdio::piped())
@@ -73,7 +73,7 @@ pub(super) async fn dial(
                 noted: noted.clone(),
             })
         }
-        (Via::Jump(hop), Some(jump)) => {
+        (Route::Jump(hop), Some(jump)) => {
             let stream = jump.dial(&target.address, target.port).await;
             let stream = stream
                 .map_err(|error| fail(format!("`{}` does not lead there: {error}", hop.name)))?;
@@ -84,8 +84,8 @@ pub(super) async fn dial(
                 noted: noted.clone(),
             })
         }
-        (Via::Jump(hop), None) => Err(fail(format!("`{}` is not connected", hop.name))),
-        (Via::Direct, _) => {
+        (Route::Jump(hop), None) => Err(fail(format!("`{}` is not connected", hop.name))),
+        (Route::Direct, _) => {
             let addresses: Vec<_> = tokio::net::lookup_host((target.address.as_str(), target.port))
                 .await
                 .map_err(|error| Error::Resolve {

@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    Connection, Dialect, Error,
+    Connection, Error, StreamTarget,
     channel::{Drained, Stream},
 };
 use crate::core::diagnostic::plain;
@@ -217,7 +217,7 @@ fn lead<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     tokio::spawn(async move {
         let stream = match &to {
             Endpoint::Tcp(host, port) => connection.dial(host, *port).await,
-            Endpoint::Unix(path) => connection.stream(&Dialect::Socket(path.clone())).await,
+            Endpoint::Unix(path) => connection.stream(&StreamTarget::Socket(path.clone())).await,
         };
         // Who cannot be reached hangs up, as one would see there.
         if let Ok(mut stream) = stream {

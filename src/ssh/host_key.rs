@@ -2,11 +2,11 @@
 
 use russh::keys::{Certificate, HashAlg, PublicKey, ssh_key::certificate::CertType};
 
-use super::{Error, HostKey, Target, Verdict};
+use super::{Error, HostKey, HostKeyStatus, Target};
 
 /// A host key that was seen for the first time.
 #[derive(Clone, Debug)]
-pub struct Learned {
+pub struct NewHostKey {
     /// Its SHA-256 fingerprint.
     pub fingerprint: String,
     /// It is on record from now on.
@@ -14,7 +14,7 @@ pub struct Learned {
 }
 
 /// Judges the key that a server shows. A key that nobody knew is given back in words.
-pub(super) fn judge(target: &Target, key: &PublicKey) -> Result<Option<Learned>, Error> {
+pub(super) fn judge(target: &Target, key: &PublicKey) -> Result<Option<NewHostKey>, Error> {
     let fingerprint = || key.fingerprint(HashAlg::Sha256).to_string();
     let changed = |record: String| Error::HostKeyChanged {
         host: target.name.clone(),
@@ -29,7 +29,7 @@ pub(super) fn judge(target: &Target, key: &PublicKey) -> Result<Option<Learned>,
             let (name, port) = target.host_name();
             let mut learned = None;
             let mut verdict = hosts.check(name, port, key)?;
-            if verdict == Verdict::New {
+            if verdict == HostKeyStatus::New {
                 if hosts.strict {
                     return Err(Error::HostKeyUnknown {
                         host: target.name.clone(),
@@ -38,15 +38,15 @@ pub(super) fn judge(target: &Target, key: &PublicKey) -> Result<Option<Learned>,
                     });
                 }
                 verdict = hosts.add(name, port, key)?;
-                learned = Some(Learned {
+                learned = Some(NewHostKey {
                     fingerprint: fingerprint(),
                     is_recorded: hosts.records(),
                 });
             }
             match verdict {
-                Verdict::Known | Verdict::New => Ok(learned),
-                Verdict::Changed { record } => Err(changed(record)),
-                Verdict::Revoked { record } => Err(Error::HostKeyRevoked {
+                HostKeyStatus::Known | HostKeyStatus::New => Ok(learned),
+                HostKeyStatus::Changed { record } => Err(changed(record)),
+                HostKeyStatus::Revoked { record } => Err(Error::HostKeyRevoked {
                     host: target.name.clone(),
                     address: target.known_as(),
                     record,
@@ -76,7 +76,7 @@ pub(super) fn judge_certificate(target: &Target, certificate: &Certificate) -> R
     // The authority itself may be revoked, and so may the key.
     for key in [certificate.signature_key(), certificate.public_key()] {
         let key = PublicKey::from(key.clone());
-        if let Verdict::Revoked { record } = hosts.check(name, port, &key)? {
+        if let HostKeyStatus::Revoked { record } = hosts.check(name, port, &key)? {
             return Err(Error::HostKeyRevoked {
                 host: target.name.clone(),
                 address: target.known_as(),

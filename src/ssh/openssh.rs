@@ -9,7 +9,7 @@ use std::{
 use tempfile::NamedTempFile;
 use tokio::process::Command;
 
-use super::{Error, HostKey, Target, Via};
+use super::{Error, HostKey, Route, Target};
 
 /// `ssh` with the same settings as ours: user, keys, known hosts, the way there. They stand in a
 /// file that lives as long as this, before the user's own configuration.
@@ -41,9 +41,9 @@ impl OpenSsh {
         let mut hop = Some(target);
         while let Some(target) = hop {
             lines.push_str(&block(target, known_hosts.as_ref()));
-            hop = match &target.via {
-                Via::Jump(jump) => Some(jump),
-                Via::Direct | Via::Command(_) => None,
+            hop = match &target.route {
+                Route::Jump(jump) => Some(jump),
+                Route::Direct | Route::ProxyCommand(_) => None,
             };
         }
         lines.push_str(&includes(files));
@@ -136,10 +136,10 @@ fn block(target: &Target, pinned: Option<&NamedTempFile>) -> String {
             }
         }
     }
-    match &target.via {
-        Via::Direct => set("ProxyJump", "none".to_owned()),
-        Via::Jump(jump) => set("ProxyJump", jump.alias.clone()),
-        Via::Command(command) => set("ProxyCommand", command.replace('%', "%%")),
+    match &target.route {
+        Route::Direct => set("ProxyJump", "none".to_owned()),
+        Route::Jump(jump) => set("ProxyJump", jump.alias.clone()),
+        Route::ProxyCommand(command) => set("ProxyCommand", command.replace('%', "%%")),
     }
     lines
 }

@@ -12,7 +12,7 @@ use tokio::{
 };
 
 use super::{
-    Command, Connection, Endings, Error, Target, Via, connection::Opened, exec::Prepared,
+    Command, Connection, Error, Route, Target, Terminations, connection::Opened, exec::Prepared,
     keyring::Keyring,
 };
 use crate::core::{
@@ -42,12 +42,12 @@ pub struct Pool {
     connections: Arc<Mutex<HashMap<String, (String, Slot)>>>,
     handshakes: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
     keyring: Arc<Keyring>,
-    endings: Endings,
+    endings: Terminations,
 }
 
 impl Pool {
     /// No connections yet. Passphrases are asked for by `events`, sudo is told the password.
-    pub fn new(events: Events, sudo_password: Option<String>, endings: Endings) -> Self {
+    pub fn new(events: Events, sudo_password: Option<String>, endings: Terminations) -> Self {
         Pool {
             connections: Arc::default(),
             handshakes: Arc::default(),
@@ -137,9 +137,9 @@ impl Pool {
         line: Option<&str>,
         tries: u32,
     ) -> Result<Arc<Connection>, Error> {
-        let jump = match &target.via {
-            Via::Jump(jump) => Some(Box::pin(self.connect(jump)).await?),
-            Via::Direct | Via::Command(_) => None,
+        let jump = match &target.route {
+            Route::Jump(jump) => Some(Box::pin(self.connect(jump)).await?),
+            Route::Direct | Route::ProxyCommand(_) => None,
         };
         let gate = lock(&self.handshakes)
             .entry(target.first_hop().to_owned())

@@ -9,14 +9,14 @@ use russh::{Channel, client::Msg, keys::PublicKey};
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::ssh::host_key::Learned;
+use crate::ssh::host_key::NewHostKey;
 
 /// What a connection learns while it lasts: written down by those who read from it, for those who
 /// use it.
 #[derive(Default)]
 pub(super) struct Noted {
     /// A host key that was not on record, until somebody is told.
-    learned: Mutex<Option<Learned>>,
+    learned: Mutex<Option<NewHostKey>>,
     /// The key that the server has shown, and that was accepted.
     shown: Mutex<Option<PublicKey>>,
     /// Cancelled when the connection is gone.
@@ -33,13 +33,13 @@ pub(super) struct Noted {
 
 impl Noted {
     /// The server has shown this key, and it was accepted.
-    pub fn accept(&self, key: &PublicKey, learned: Option<Learned>) {
+    pub fn accept(&self, key: &PublicKey, learned: Option<NewHostKey>) {
         *lock(&self.learned) = learned;
         *lock(&self.shown) = Some(key.clone());
     }
 
     /// The host key, if it was seen for the first time; once.
-    pub fn take_learned(&self) -> Option<Learned> {
+    pub fn take_new_host_key(&self) -> Option<NewHostKey> {
         lock(&self.learned).take()
     }
 

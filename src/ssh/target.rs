@@ -58,7 +58,7 @@ pub struct Target {
     /// How the server's key is checked.
     pub host_key: HostKey,
     /// The way there.
-    pub via: Via,
+    pub route: Route,
     /// How long the server may be silent while a connection is made; six times that is the limit
     /// for all of it.
     pub connect_timeout: Duration,
@@ -96,13 +96,13 @@ pub enum HostKey {
 
 /// The way to a server.
 #[derive(Clone, Debug)]
-pub enum Via {
+pub enum Route {
     /// TCP.
     Direct,
     /// Through another server.
     Jump(Arc<Target>),
     /// The standard input and output of a command on this machine (`ProxyCommand`).
-    Command(String),
+    ProxyCommand(String),
 }
 
 impl Target {
@@ -148,18 +148,18 @@ impl Target {
             self.endpoint(),
             self.forward_agent
         );
-        match &self.via {
-            Via::Direct => key,
-            Via::Jump(jump) => format!("{} {key}", jump.key()),
-            Via::Command(command) => format!("{command}\n{key}"),
+        match &self.route {
+            Route::Direct => key,
+            Route::Jump(jump) => format!("{} {key}", jump.key()),
+            Route::ProxyCommand(command) => format!("{command}\n{key}"),
         }
     }
 
     /// The first machine on the way: who is overrun when too many connections begin at once.
     pub(super) fn first_hop(&self) -> &str {
-        match &self.via {
-            Via::Jump(jump) => jump.first_hop(),
-            Via::Direct | Via::Command(_) => &self.address,
+        match &self.route {
+            Route::Jump(jump) => jump.first_hop(),
+            Route::Direct | Route::ProxyCommand(_) => &self.address,
         }
     }
 }

@@ -18,7 +18,7 @@ const LIMIT: Duration = Duration::from_secs(8);
 
 /// Commands of a run that are being ended, and those that could not be.
 #[derive(Clone, Debug, Default)]
-pub struct Endings {
+pub struct Terminations {
     state: Arc<Mutex<State>>,
     changed: Arc<Notify>,
 }
@@ -26,27 +26,27 @@ pub struct Endings {
 #[derive(Debug, Default)]
 struct State {
     next: u64,
-    open: Vec<(u64, Left)>,
-    failed: Vec<Left>,
+    open: Vec<(u64, UnterminatedCommand)>,
+    failed: Vec<UnterminatedCommand>,
 }
 
 /// A command that may still run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Left {
+pub struct UnterminatedCommand {
     /// The host it runs on.
     pub host: String,
     /// Its line.
     pub line: String,
 }
 
-impl Endings {
+impl Terminations {
     /// Waits until all that was given up has ended, for as long as `limit`. Returns what may
     /// still run.
-    pub async fn settled(&self, limit: Duration) -> Vec<Left> {
+    pub async fn wait(&self, limit: Duration) -> Vec<UnterminatedCommand> {
         let end = Instant::now() + limit;
         loop {
             let changed = self.changed.notified();
-            let left: Vec<Left> = {
+            let left: Vec<UnterminatedCommand> = {
                 let state = self.lock();
                 if state.open.is_empty() {
                     return state.failed.clone();
@@ -60,7 +60,7 @@ impl Endings {
         }
     }
 
-    fn begin(&self, left: Left) -> u64 {
+    fn begin(&self, left: UnterminatedCommand) -> u64 {
         let mut state = self.lock();
         state.next += 1;
         let id = state.next;
@@ -122,7 +122,7 @@ impl Drop for Running {
             return;
         }
         let endings = self.connection.endings.clone();
-        let id = endings.begin(Left {
+        let id = endings.begin(UnterminatedCommand {
             host: self.connection.target().name.clone(),
             line: self.command.line.clone(),
         });

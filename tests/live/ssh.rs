@@ -15,8 +15,8 @@ use hitc::{
     },
     provider::{Create, Local, Provider},
     ssh::{
-        Command, Config, Connection, Dialect, Endings, Endpoint, Error, Forward, HostKey, Input,
-        Pool, PublicKey, Target, quote,
+        Command, Config, Connection, Endpoint, Error, Forward, HostKey, Input, Pool, PublicKey,
+        StreamTarget, Target, Terminations, quote,
     },
 };
 
@@ -64,7 +64,7 @@ async fn server(live: &Live) -> Target {
 }
 
 fn pool() -> Pool {
-    Pool::new(Events::silent(), None, Endings::default())
+    Pool::new(Events::silent(), None, Terminations::default())
 }
 
 async fn open(target: &Target) -> Arc<Connection> {
@@ -225,7 +225,7 @@ async fn a_gigabyte_beside_others() {
     let connection = open(&server(&live).await).await;
     let size = 1_000_000_000;
     let line = format!("yes $(printf %0999d 0) | head -c {size}");
-    let dialect = Dialect::Command(Box::new(Command::new(line)));
+    let dialect = StreamTarget::Command(Box::new(Command::new(line)));
     let mut unread = connection.stream(&dialect).await.unwrap();
     for n in 0..20 {
         let echo = Command {
@@ -465,7 +465,7 @@ async fn a_command_that_is_dropped_gives_its_place_back() {
 async fn a_channel_that_nobody_reads_holds_nobody_up() {
     let live = Live::new();
     let connection = open(&server(&live).await).await;
-    let dialect = Dialect::Command(Box::new(Command::new("yes | head -c 50000000")));
+    let dialect = StreamTarget::Command(Box::new(Command::new("yes | head -c 50000000")));
     let unread = connection.stream(&dialect).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     let command = Command::new("echo alive");

@@ -15,7 +15,7 @@ use crate::{
         namespace::Namespace,
     },
     core::{diagnostic::Diagnostic, event::Event},
-    files::{diff, put, whole},
+    files::{diff, put, size_check},
     session::Session,
     ssh::{Command, Input, quote},
 };
@@ -30,7 +30,7 @@ pub(super) fn add(ssh: &mut Namespace) {
             let line = format!(
                 "set -e; t=$(mktemp); trap 'rm -f \"$t\"' EXIT; cat >\"$t\"\n{}
                  chmod 700 \"$t\"; \"$t\"",
-                whole(text.len() as u64)
+                size_check(text.len() as u64)
             );
             let command = Command {
                 stdin: Input::Bytes(text.to_string().into()),
@@ -128,7 +128,7 @@ fn write(call: &Call, host: &Host, value: &Dynamic, path: &str, options: &Map) -
         if !is_secret && session.stage.is_none() {
             let reading = async {
                 // A server that cannot be reached now may be there by then.
-                Ok::<_, Diagnostic>(read(session, host, path, sending.placing.sudo).await)
+                Ok::<_, Diagnostic>(read(session, host, path, sending.write_options.sudo).await)
             };
             match call.wait(reading)? {
                 Ok(before) => {
@@ -143,8 +143,14 @@ fn write(call: &Call, host: &Host, value: &Dynamic, path: &str, options: &Map) -
     }
     call.wait(async {
         let connection = session.connect(&host.0).await?;
-        put(&connection, text.into(), path, &sending.placing, new_mode)
-            .await
-            .map_err(Diagnostic::from)
+        put(
+            &connection,
+            text.into(),
+            path,
+            &sending.write_options,
+            new_mode,
+        )
+        .await
+        .map_err(Diagnostic::from)
     })
 }

@@ -9,7 +9,7 @@ use crate::{
         units::duration,
         value::{Fields, Invalid, Value},
     },
-    files::Placing,
+    files::WriteOptions,
     ssh::{Command, Input},
 };
 
@@ -50,7 +50,7 @@ pub(in crate::api) fn command(line: &str, options: &Map) -> Result<Command, Diag
 
 /// Where a file goes: `mode`, `owner`, `sudo`, `folders`, and for folders `delete`.
 pub(super) struct Sending {
-    pub placing: Placing,
+    pub write_options: WriteOptions,
     pub delete: bool,
 }
 
@@ -69,7 +69,7 @@ impl Sending {
         };
         fields.finish()?;
         Ok(Sending {
-            placing: Placing {
+            write_options: WriteOptions {
                 mode,
                 owner,
                 sudo,

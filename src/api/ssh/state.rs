@@ -17,7 +17,7 @@ use crate::{
         value::text_map,
     },
     core::diagnostic::{Diagnostic, Kind},
-    ssh::{Command, Via},
+    ssh::{Command, Route},
 };
 
 /// How often a port is tried.
@@ -121,11 +121,11 @@ fn wait_for_port(call: &Call, host: &Host, port: i64, seconds: i64) -> Answer<()
         let listens = async {
             loop {
                 // Where only SSH leads, the server itself is asked to look.
-                let is_there = match &target.via {
-                    Via::Direct => TcpStream::connect((target.address.as_str(), number))
+                let is_there = match &target.route {
+                    Route::Direct => TcpStream::connect((target.address.as_str(), number))
                         .await
                         .is_ok(),
-                    Via::Jump(_) | Via::Command(_) => {
+                    Route::Jump(_) | Route::ProxyCommand(_) => {
                         let connection = call.session.connect(node).await?;
                         connection.dial("127.0.0.1", number).await.is_ok()
                     }

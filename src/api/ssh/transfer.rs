@@ -13,7 +13,7 @@ use crate::{
         namespace::Namespace,
     },
     core::diagnostic::{Diagnostic, Kind},
-    files::{Download, Tally, Upload},
+    files::{Download, TransferCounts, Upload},
 };
 
 /// Adds the functions to the namespace.
@@ -68,13 +68,13 @@ fn send(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answer
     let what = || format!("upload {} to {to} on {}", from.display(), host.0.name);
     let sent = call.change(what, async {
         let connection = session.connect(&host.0).await?;
-        let (events, placing) = (&session.events, &sending.placing);
+        let (events, write_options) = (&session.events, &sending.write_options);
         let upload = Upload {
             events,
             connection: &connection,
             from: &from,
             to,
-            placing,
+            write_options,
             remove: sending.delete,
         };
         upload.run().await.map_err(Diagnostic::from)
@@ -98,7 +98,7 @@ fn fetch(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answe
     let what = || format!("download {from} of {} to {}", host.0.name, to.display());
     let fetched = call.change(what, async {
         let connection = session.connect(&host.0).await?;
-        let sudo = sending.placing.sudo;
+        let sudo = sending.write_options.sudo;
         let download = Download {
             events: &session.events,
             connection: &connection,
@@ -112,7 +112,7 @@ fn fetch(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answe
     Ok(tally(fetched))
 }
 
-fn tally(tally: Option<Tally>) -> Map {
+fn tally(tally: Option<TransferCounts>) -> Map {
     let tally = tally.unwrap_or_default();
     let number = |count: usize| Dynamic::from(i64::try_from(count).unwrap_or(i64::MAX));
     [

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 
 use super::{DigitalOcean, NAME, token};
 use crate::{
-    http::{self, Api, Ask},
+    http::{self, ApiRequest, JsonApi},
     provider::Error,
 };
 
@@ -21,23 +21,27 @@ const PAGE: usize = 200;
 const LISTINGS: usize = 5;
 
 impl DigitalOcean {
-    fn api(&self) -> Result<Arc<Api>, Error> {
+    fn api(&self) -> Result<Arc<JsonApi>, Error> {
         let make = || {
             let token = token::find(&self.home)?;
             let url = env::var("DIGITALOCEAN_API_URL").unwrap_or_else(|_| URL.to_owned());
-            Api::new("DigitalOcean", &url, &token)
+            JsonApi::new("DigitalOcean", &url, &token)
                 .map(Arc::new)
                 .map_err(explain)
         };
         self.api.get_or_init(make).clone()
     }
 
-    pub(super) async fn ask(&self, ask: Ask) -> Result<Json, Error> {
+    pub(super) async fn ask(&self, ask: ApiRequest) -> Result<Json, Error> {
         self.api()?.send(&ask).await.map_err(explain)
     }
 
     /// What stands under a key of an answer.
-    pub(super) async fn read<T: DeserializeOwned>(&self, ask: Ask, key: &str) -> Result<T, Error> {
+    pub(super) async fn read<T: DeserializeOwned>(
+        &self,
+        ask: ApiRequest,
+        key: &str,
+    ) -> Result<T, Error> {
         let what = format!("{} {}", ask.method, ask.path);
         decode(self.ask(ask).await?, key, &what)
     }
@@ -52,7 +56,7 @@ impl DigitalOcean {
             let (mut all, mut is_steady, mut total) = (Vec::new(), true, None);
             for page in 1.. {
                 let path = format!("{path}&per_page={PAGE}&page={page}");
-                let answer = self.ask(Ask::get(&path)).await?;
+                let answer = self.ask(ApiRequest::get(&path)).await?;
                 let now = answer["meta"]["total"].as_u64();
                 is_steady &= *total.get_or_insert(now) == now;
                 let is_last = answer["links"]["pages"]["next"].as_str().is_none();

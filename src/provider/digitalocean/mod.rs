@@ -37,7 +37,7 @@ use crate::{
         event::Activity,
         value::{Invalid, Value},
     },
-    http::{Api, Ask, Method},
+    http::{ApiRequest, JsonApi, Method},
     ssh::{KeyPair, Login},
 };
 
@@ -69,7 +69,7 @@ pub struct DigitalOcean {
     prefix: String,
     data: PathBuf,
     home: PathBuf,
-    api: OnceLock<Result<Arc<Api>, Error>>,
+    api: OnceLock<Result<Arc<JsonApi>, Error>>,
     sizes: OnceCell<Vec<Size>>,
 }
 
@@ -139,7 +139,7 @@ impl DigitalOcean {
     async fn act(&self, node: &Node, body: Json) -> Result<(), Error> {
         let path = format!("/v2/droplets/{}/actions", node.id);
         let what = body["type"].as_str().unwrap_or_default().to_owned();
-        let mut action: Action = self.read(Ask::post(&path, body), "action").await?;
+        let mut action: Action = self.read(ApiRequest::post(&path, body), "action").await?;
         let path = format!("{path}/{}", action.id);
         let (end, mut pause) = (Instant::now() + ACTION_TIMEOUT, ACTION_PAUSE);
         loop {
@@ -157,13 +157,13 @@ impl DigitalOcean {
             }
             sleep(pause).await;
             pause = (pause * 3 / 2).min(ACTION_PAUSE_MOST);
-            action = self.read(Ask::get(&path), "action").await?;
+            action = self.read(ApiRequest::get(&path), "action").await?;
         }
     }
 
     async fn droplet(&self, node: &Node) -> Result<Droplet, Error> {
         let path = format!("/v2/droplets/{}", node.id);
-        self.read(Ask::get(path), "droplet").await
+        self.read(ApiRequest::get(path), "droplet").await
     }
 
     /// Shuts a droplet down, and cuts its power if that takes too long.
@@ -191,11 +191,15 @@ impl DigitalOcean {
             {"resource_id": node.id, "resource_type": "droplet"}
         ]});
         if is_set {
-            let new = Ask::post("/v2/tags", json!({"name": tag})).repeatable();
+            let new = ApiRequest::post("/v2/tags", json!({"name": tag})).repeatable();
             self.ask(new).await?;
-            self.ask(Ask::post(path, body).repeatable()).await.map(drop)
+            self.ask(ApiRequest::post(path, body).repeatable())
+                .await
+                .map(drop)
         } else {
-            let taken = self.ask(Ask::new(Method::DELETE, path, Some(body))).await;
+            let taken = self
+                .ask(ApiRequest::new(Method::DELETE, path, Some(body)))
+                .await;
             gone_is_fine(taken)
         }
     }
@@ -285,7 +289,7 @@ impl Provider for DigitalOcean {
 
     async fn terminate(&self, node: &Node) -> Result<(), Error> {
         let path = format!("/v2/droplets/{}", node.id);
-        gone_is_fine(self.ask(Ask::delete(path)).await)
+        gone_is_fine(self.ask(ApiRequest::delete(path)).await)
     }
 
     async fn reboot(&self, node: &Node) -> Result<(), Error> {
@@ -343,7 +347,7 @@ impl Provider for DigitalOcean {
 
     async fn set_up(&self, activity: &Activity) -> Result<(), Error> {
         activity.update("asking DigitalOcean who we are");
-        self.ask(Ask::get("/v2/account")).await.map(drop)
+        self.ask(ApiRequest::get("/v2/account")).await.map(drop)
     }
 }
 

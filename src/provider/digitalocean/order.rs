@@ -13,7 +13,7 @@ use super::{
     wire::{Droplet, Image, Key, Region, Size},
 };
 use crate::{
-    http::Ask,
+    http::ApiRequest,
     provider::{Cost, Create, Error, Price, tag},
     ssh::KeyPair,
 };
@@ -74,7 +74,10 @@ impl DigitalOcean {
             }
             let body = json!({"name": "hitc", "public_key": pair.public});
             let added = self
-                .read::<Key>(Ask::post("/v2/account/keys", body).repeatable(), "ssh_key")
+                .read::<Key>(
+                    ApiRequest::post("/v2/account/keys", body).repeatable(),
+                    "ssh_key",
+                )
                 .await;
             match added {
                 Ok(key) => return Ok(key.id),
@@ -133,7 +136,8 @@ impl DigitalOcean {
         if let Some(vpc) = &options.vpc {
             body["vpc_uuid"] = json!(vpc);
         }
-        self.read(Ask::post("/v2/droplets", body), "droplet").await
+        self.read(ApiRequest::post("/v2/droplets", body), "droplet")
+            .await
     }
 
     /// An image of the user's own of this name.
@@ -155,7 +159,10 @@ impl DigitalOcean {
     /// Is there such an image?
     pub(super) async fn check_image(&self, image: &str, region: &str) -> Result<(), Error> {
         let asked = self
-            .read::<Image>(Ask::get(format!("/v2/images/{}", path(image))), "image")
+            .read::<Image>(
+                ApiRequest::get(format!("/v2/images/{}", path(image))),
+                "image",
+            )
             .await;
         let found = match asked {
             Ok(image) => Some(image),

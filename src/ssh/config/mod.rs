@@ -25,7 +25,7 @@ use tokens::Tokens;
 use tokio::sync::OnceCell;
 
 use super::{
-    Address, Connection, Error, HostKey, Identity, KnownHosts, Login, OpenSsh, Target, Via,
+    Address, Connection, Error, HostKey, Identity, KnownHosts, Login, OpenSsh, Route, Target,
     known_hosts::Sources,
 };
 use crate::core::diagnostic::plain;
@@ -92,8 +92,8 @@ impl Config {
     async fn hop(&self, login: &Login, depth: usize) -> Result<Target, Error> {
         let (answer, renamed) = self.ask(login).await?;
         let tokens = Tokens::new(&self.home, login, &answer, renamed);
-        let via = if depth < HOPS {
-            self.via(login, &answer, &tokens, depth).await?
+        let route = if depth < HOPS {
+            self.route(login, &answer, &tokens, depth).await?
         } else {
             return Err(Error::Config {
                 host: login.name.clone(),
@@ -131,7 +131,7 @@ impl Config {
             },
             identities_only: login.unconfigured || answer.yes("identitiesonly"),
             host_key,
-            via,
+            route,
             connect_timeout: seconds("connecttimeout", CONNECT_TIMEOUT),
             keepalive: seconds("serveraliveinterval", KEEPALIVE),
             forward_agent: login.forward_agent || answer.yes("forwardagent"),
@@ -174,21 +174,21 @@ impl Config {
         identities
     }
 
-    async fn via(
+    async fn route(
         &self,
         login: &Login,
         answer: &Answer,
         tokens: &Tokens,
         depth: usize,
-    ) -> Result<Via, Error> {
+    ) -> Result<Route, Error> {
         let jump = match &login.jump {
-            Some(jump) if jump.eq_ignore_ascii_case("none") => return Ok(Via::Direct),
+            Some(jump) if jump.eq_ignore_ascii_case("none") => return Ok(Route::Direct),
             Some(jump) => Some(jump.clone()),
             None => answer.some("proxyjump").map(|text| tokens.fill(text)),
         };
         let Some(jump) = jump else {
             let command = answer.some("proxycommand");
-            return Ok(command.map_or(Via::Direct, |text| Via::Command(tokens.fill(text))));
+            return Ok(command.map_or(Route::Direct, |text| Route::ProxyCommand(tokens.fill(text))));
         };
         // The last one is next to the server; it is reached through those before it, the first
         // one as the configuration says.
@@ -210,7 +210,7 @@ impl Config {
             ..Login::default()
         };
         let hop = Box::pin(self.hop(&hop, depth + 1)).await?;
-        Ok(Via::Jump(Arc::new(hop)))
+        Ok(Route::Jump(Arc::new(hop)))
     }
 
     /// The known_hosts files of a host: those with the same settings are read once.

@@ -16,7 +16,7 @@ use crate::{core::diagnostic::plain, project::make_private_folder, ssh::Error};
 
 /// What a file says about a host's key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum HostKeyStatus {
     /// The key is on record for the host.
     Known,
     /// Nothing is on record for the host.
@@ -119,7 +119,7 @@ impl HostFile {
     }
 
     /// What the file says about the key that a host of this name shows.
-    pub fn check(&self, name: &str, key: &PublicKey) -> Result<Verdict, Error> {
+    pub fn check(&self, name: &str, key: &PublicKey) -> Result<HostKeyStatus, Error> {
         self.with_entries(name, |entries| self.judge(entries, key))
     }
 
@@ -145,7 +145,7 @@ impl HostFile {
 
     /// Records a key for a host that has none on record, its name hashed if `hashed` says so. If
     /// another process was faster the file decides, so the verdict is given again.
-    pub fn add(&self, name: &str, key: &PublicKey, hashed: bool) -> Result<Verdict, Error> {
+    pub fn add(&self, name: &str, key: &PublicKey, hashed: bool) -> Result<HostKeyStatus, Error> {
         if name.contains(|c: char| c.is_whitespace() || c.is_control() || ",*?!|@#".contains(c)) {
             return Err(self.fail(format!("`{name}` cannot be written as a host name")));
         }
@@ -168,7 +168,7 @@ impl HostFile {
         }
         let content = content.get_or_insert_default();
         let verdict = self.judge(&content.of(name), key)?;
-        if verdict != Verdict::New {
+        if verdict != HostKeyStatus::New {
             return Ok(verdict);
         }
         let text = if ends_with_newline(&mut file).map_err(failed)? {
@@ -183,7 +183,7 @@ impl HostFile {
         let entry = parse_line(content.lines, text.trim());
         content.entries.extend(entry);
         content.stamp = stamp(&file.metadata().map_err(failed)?);
-        Ok(Verdict::Known)
+        Ok(HostKeyStatus::Known)
     }
 
     fn open_locked(&self) -> std::io::Result<fs::File> {
@@ -202,8 +202,8 @@ impl HostFile {
     }
 
     /// What the entries that mean a host say about a key.
-    fn judge(&self, entries: &[&Entry], key: &PublicKey) -> Result<Verdict, Error> {
-        let mut verdict = Verdict::New;
+    fn judge(&self, entries: &[&Entry], key: &PublicKey) -> Result<HostKeyStatus, Error> {
+        let mut verdict = HostKeyStatus::New;
         for entry in entries {
             let known = entry
                 .key()
@@ -212,10 +212,10 @@ impl HostFile {
             let same = known.key_data() == key.key_data();
             let record = || format!("{}:{}", self.path.display(), entry.line);
             match (entry.marker, same) {
-                (Marker::Revoked, true) => return Ok(Verdict::Revoked { record: record() }),
-                (Marker::None, true) => verdict = Verdict::Known,
-                (Marker::None, false) if verdict == Verdict::New => {
-                    verdict = Verdict::Changed { record: record() };
+                (Marker::Revoked, true) => return Ok(HostKeyStatus::Revoked { record: record() }),
+                (Marker::None, true) => verdict = HostKeyStatus::Known,
+                (Marker::None, false) if verdict == HostKeyStatus::New => {
+                    verdict = HostKeyStatus::Changed { record: record() };
                 }
                 // A certificate authority says nothing about a plain key.
                 (Marker::Revoked | Marker::None, false) | (Marker::CertAuthority, _) => {}
@@ -316,17 +316,17 @@ mod tests {
     }
 
     /// What a file with these lines says about key A of `web.example.com:22`.
-    fn verdict(lines: &str) -> Verdict {
+    fn verdict(lines: &str) -> HostKeyStatus {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("known_hosts");
         fs::write(&path, lines).unwrap();
         let verdict = HostFile::new(path.clone()).check(&host_name("Web.example.com", 22), &key(A));
         let short = |record: String| record.replace(path.to_str().unwrap(), "file");
         match verdict.unwrap() {
-            Verdict::Changed { record } => Verdict::Changed {
+            HostKeyStatus::Changed { record } => HostKeyStatus::Changed {
                 record: short(record),
             },
-            Verdict::Revoked { record } => Verdict::Revoked {
+            HostKeyStatus::Revoked { record } => HostKeyStatus::Revoked {
                 record: short(record),
             },
             verdict => verdict,
@@ -335,37 +335,49 @@ mod tests {
 
     #[test]
     fn plain_and_patterns() {
-        assert_eq!(verdict(""), Verdict::New);
-        assert_eq!(verdict(&format!("web.example.com {A}\n")), Verdict::Known);
-        assert_eq!(verdict(&format!("WEB.example.com\t{A}\n")), Verdict::Known);
+        assert_eq!(verdict(""), HostKeyStatus::New);
+        assert_eq!(
+            verdict(&format!("web.example.com {A}\n")),
+            HostKeyStatus::Known
+        );
+        assert_eq!(
+            verdict(&format!("WEB.example.com\t{A}\n")),
+            HostKeyStatus::Known
+        );
         assert_eq!(
             verdict(&format!("x,*.example.com  {A} c\n")),
-            Verdict::Known
+            HostKeyStatus::Known
         );
-        assert_eq!(verdict(&format!("w?b.example.com {A}\n")), Verdict::Known);
-        assert_eq!(verdict(&format!("!web.*,*.com {A}\n")), Verdict::New);
+        assert_eq!(
+            verdict(&format!("w?b.example.com {A}\n")),
+            HostKeyStatus::Known
+        );
+        assert_eq!(verdict(&format!("!web.*,*.com {A}\n")), HostKeyStatus::New);
         assert_eq!(
             verdict(&format!("[web.example.com]:22 {A}\n")),
-            Verdict::New
+            HostKeyStatus::New
         );
-        assert_eq!(verdict("# comment\n\nother garbage\n"), Verdict::New);
+        assert_eq!(verdict("# comment\n\nother garbage\n"), HostKeyStatus::New);
     }
 
     #[test]
     fn changed_revoked_and_several() {
-        let changed = Verdict::Changed {
+        let changed = HostKeyStatus::Changed {
             record: "file:2".to_owned(),
         };
         assert_eq!(verdict(&format!("\nweb.example.com {B}\n")), changed);
         let both = format!("web.example.com {B}\nweb.example.com {A}\n");
-        assert_eq!(verdict(&both), Verdict::Known);
+        assert_eq!(verdict(&both), HostKeyStatus::Known);
         let revoked = format!("web.example.com {A}\n@revoked * {A}\n");
-        let expected = Verdict::Revoked {
+        let expected = HostKeyStatus::Revoked {
             record: "file:2".to_owned(),
         };
         assert_eq!(verdict(&revoked), expected);
-        assert_eq!(verdict(&format!("@revoked * {B}\n")), Verdict::New);
-        assert_eq!(verdict(&format!("@cert-authority * {A}\n")), Verdict::New);
+        assert_eq!(verdict(&format!("@revoked * {B}\n")), HostKeyStatus::New);
+        assert_eq!(
+            verdict(&format!("@cert-authority * {A}\n")),
+            HostKeyStatus::New
+        );
     }
 
     #[test]
@@ -375,14 +387,14 @@ mod tests {
         mac.update(b"web.example.com");
         let code = BASE64.encode(&mac.finalize().into_bytes());
         let line = format!("|1|{}|{code} {A}\n", BASE64.encode(&salt));
-        assert_eq!(verdict(&line), Verdict::Known);
-        let changed = Verdict::Changed {
+        assert_eq!(verdict(&line), HostKeyStatus::Known);
+        let changed = HostKeyStatus::Changed {
             record: "file:1".to_owned(),
         };
         assert_eq!(verdict(&line.replace(A, B)), changed);
         // As we write them ourselves.
         let line = format!("{} {A}\n", hash("web.example.com"));
-        assert_eq!(verdict(&line), Verdict::Known);
+        assert_eq!(verdict(&line), HostKeyStatus::Known);
     }
 
     #[test]
@@ -408,17 +420,23 @@ mod tests {
         let path = folder.path().join("ssh/known_hosts");
         let first = HostFile::new(path.clone());
         let second = HostFile::new(path.clone());
-        assert_eq!(second.check("web", &key(A)).unwrap(), Verdict::New);
-        assert_eq!(first.add("web", &key(A), false).unwrap(), Verdict::Known);
+        assert_eq!(second.check("web", &key(A)).unwrap(), HostKeyStatus::New);
+        assert_eq!(
+            first.add("web", &key(A), false).unwrap(),
+            HostKeyStatus::Known
+        );
         // Another process that saw the file before does not write it again, nor another key.
-        assert_eq!(second.add("web", &key(A), false).unwrap(), Verdict::Known);
-        let changed = Verdict::Changed {
+        assert_eq!(
+            second.add("web", &key(A), false).unwrap(),
+            HostKeyStatus::Known
+        );
+        let changed = HostKeyStatus::Changed {
             record: format!("{}:1", path.display()),
         };
         assert_eq!(second.add("web", &key(B), false).unwrap(), changed);
         assert_eq!(
             first.add(&host_name("web", 2222), &key(B), false).unwrap(),
-            Verdict::Known
+            HostKeyStatus::Known
         );
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text, format!("web {A}\n[web]:2222 {B}\n"));

@@ -12,7 +12,7 @@ use std::{
 };
 
 use file::HostFile;
-pub use file::Verdict;
+pub use file::HostKeyStatus;
 use names::host_name;
 pub use names::wildcard;
 use russh::keys::{Algorithm, PublicKey};
@@ -65,21 +65,21 @@ impl KnownHosts {
 
     /// What the files say about the key that a host shows. A key that is revoked in one file is
     /// revoked; one that is known in one file is known.
-    pub fn check(&self, address: &str, port: u16, key: &PublicKey) -> Result<Verdict, Error> {
+    pub fn check(&self, address: &str, port: u16, key: &PublicKey) -> Result<HostKeyStatus, Error> {
         if let Some(path) = &self.revoked
             && let Some(line) = revoked_at(path, key)?
         {
             let record = format!("{}:{line}", path.display());
-            return Ok(Verdict::Revoked { record });
+            return Ok(HostKeyStatus::Revoked { record });
         }
         let name = host_name(address, port);
-        let mut verdict = Verdict::New;
+        let mut verdict = HostKeyStatus::New;
         for file in &self.files {
             match (file.check(&name, key)?, &verdict) {
-                (revoked @ Verdict::Revoked { .. }, _) => return Ok(revoked),
-                (Verdict::Known, _) => verdict = Verdict::Known,
-                (changed @ Verdict::Changed { .. }, Verdict::New) => verdict = changed,
-                (Verdict::Changed { .. } | Verdict::New, _) => {}
+                (revoked @ HostKeyStatus::Revoked { .. }, _) => return Ok(revoked),
+                (HostKeyStatus::Known, _) => verdict = HostKeyStatus::Known,
+                (changed @ HostKeyStatus::Changed { .. }, HostKeyStatus::New) => verdict = changed,
+                (HostKeyStatus::Changed { .. } | HostKeyStatus::New, _) => {}
             }
         }
         Ok(verdict)
@@ -117,11 +117,11 @@ impl KnownHosts {
 
     /// Records a key for a host that has none on record, if new keys are recorded. If another
     /// process was faster the file decides, so the verdict is given again.
-    pub fn add(&self, address: &str, port: u16, key: &PublicKey) -> Result<Verdict, Error> {
+    pub fn add(&self, address: &str, port: u16, key: &PublicKey) -> Result<HostKeyStatus, Error> {
         let own = self.own.as_deref();
         match self.files.iter().find(|file| Some(file.path()) == own) {
             Some(file) => file.add(&host_name(address, port), key, self.hash),
-            None => Ok(Verdict::Known),
+            None => Ok(HostKeyStatus::Known),
         }
     }
 }

@@ -30,7 +30,7 @@ const REQUEST_ID: [&str; 3] = ["x-request-id", "x-correlation-id", "x-amzn-reque
 
 /// An API at one address, for whoever has a token. What is asked of it is asked again if that is
 /// safe and may help; when it wants to be left alone, everybody waits.
-pub struct Api {
+pub struct JsonApi {
     name: String,
     base: String,
     token: String,
@@ -43,7 +43,7 @@ pub struct Api {
 
 /// What is asked.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct ApiRequest {
     /// GET, POST, …
     pub method: Method,
     /// Below the address of the API, with its query.
@@ -54,25 +54,25 @@ pub struct Ask {
     pub is_repeatable: bool,
 }
 
-impl Ask {
+impl ApiRequest {
     /// A GET request.
     pub fn get(path: impl Into<String>) -> Self {
-        Ask::new(Method::GET, path, None)
+        ApiRequest::new(Method::GET, path, None)
     }
 
     /// A DELETE request.
     pub fn delete(path: impl Into<String>) -> Self {
-        Ask::new(Method::DELETE, path, None)
+        ApiRequest::new(Method::DELETE, path, None)
     }
 
     /// A POST request, which is not sent twice if it may have been heard.
     pub fn post(path: impl Into<String>, body: Json) -> Self {
-        Ask::new(Method::POST, path, Some(body))
+        ApiRequest::new(Method::POST, path, Some(body))
     }
 
     /// Any request; only POST and PATCH are not repeatable (RFC 9110, 9.2.2).
     pub fn new(method: Method, path: impl Into<String>, body: Option<Json>) -> Self {
-        Ask {
+        ApiRequest {
             is_repeatable: ![Method::POST, Method::PATCH].contains(&method),
             method,
             path: path.into(),
@@ -170,7 +170,7 @@ impl From<Error> for Diagnostic {
     }
 }
 
-impl Api {
+impl JsonApi {
     /// The API at an address. It is called `name` in errors.
     pub fn new(name: &str, base: &str, token: &str) -> Result<Self, Error> {
         let client = client(TIMEOUT).map_err(|error| Error::NoAnswer {
@@ -179,7 +179,7 @@ impl Api {
             cause: root_cause(&error),
             is_unclear: false,
         })?;
-        Ok(Api {
+        Ok(JsonApi {
             name: name.to_owned(),
             base: base.trim_end_matches('/').to_owned(),
             token: token.to_owned(),
@@ -191,7 +191,7 @@ impl Api {
     }
 
     /// Asks, and gives the answer; null if there is none to read.
-    pub async fn send(&self, ask: &Ask) -> Result<Json, Error> {
+    pub async fn send(&self, ask: &ApiRequest) -> Result<Json, Error> {
         let mut tried = 0;
         loop {
             // It is never closed.
@@ -219,7 +219,7 @@ impl Api {
         }
     }
 
-    async fn send_once(&self, ask: &Ask) -> Result<Json, (Error, Option<Again>)> {
+    async fn send_once(&self, ask: &ApiRequest) -> Result<Json, (Error, Option<Again>)> {
         let what = format!("{} {}", ask.method, ask.path);
         let lost = |cause: String, is_unclear: bool| Error::NoAnswer {
             api: self.name.clone(),
