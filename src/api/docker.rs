@@ -1,6 +1,6 @@
 //! `docker::`: containers on servers.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{path::Path, sync::Arc};
 
 use rhai::{Array, Dynamic, ImmutableString, Map};
 
@@ -14,9 +14,10 @@ use crate::{
     core::{
         diagnostic::{Diagnostic, Kind},
         event::Activity,
+        owner::Owner,
         value::{Data, Entry, Fields, Value},
     },
-    docker::{self, Build, Context, Engine, Listed, Setup, Spec},
+    docker::{self, Build, Containers, Context, Engine, Listed, Replacement, Setup, Spec},
     provider::Node,
     session::Session,
 };
@@ -72,7 +73,10 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
                     let activity = session
                         .events
                         .start(&host.0.name, format!("killing {name}"));
-                    session.engine(&host.0).await?.kill(&name).await?;
+                    let engine = session.engine(&host.0).await?;
+                    let found = engine.find(&name).await?;
+                    let found = found.ok_or_else(|| engine.not_found(&name))?;
+                    engine.kill(&found.id).await?;
                     activity.done(format!("{name} is gone"));
                     Ok::<_, Diagnostic>(())
                 },
@@ -164,17 +168,26 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
             let progress = |text| activity.update(text);
             engine.provide_image(&spec, &progress).await?;
             activity.update(format!("starting {}", spec.name));
-            let none = BTreeMap::new();
-            if !replace && engine.inspect(&spec.name).await?.is_some() {
-                return Err(engine.name_taken(&spec.name).into());
-            }
-            engine.bring_up(&spec, &none, &progress).await?;
-            let container = engine.inspect(&spec.name).await?;
+            let owner = Owner {
+                project: session.project.root.display().to_string(),
+                manifest: None,
+            };
+            let replacement = Replacement {
+                engine: &engine,
+                spec: &spec,
+                owner: &owner,
+                adopt: None,
+            };
+            let container = if replace {
+                replacement.create_or_replace(&progress).await?
+            } else {
+                replacement.create(&progress).await?
+            };
             activity.done(format!("{} runs", spec.name));
-            Ok::<_, Diagnostic>(container.map(|container| container.ip))
+            Ok::<_, Diagnostic>(container.ip)
         },
     )?;
-    let ip = ip.flatten().map_or(Dynamic::UNIT, Dynamic::from);
+    let ip = ip.map_or(Dynamic::UNIT, Dynamic::from);
     let mut map = text_map([("name", spec.name.clone())]);
     map.insert("ip".into(), ip);
     Ok(map)

@@ -4,8 +4,6 @@
 //! tests implements them in memory. Everything is addressed by full id: the engine resolves a name
 //! like `db` as the beginning of an id where no container has that name.
 
-#![expect(dead_code, reason = "the engine implements it in the next step")]
-
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;

@@ -1,6 +1,10 @@
 //! A Docker engine that answers.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bollard::{ClientVersion, Docker, errors::Error as BollardError};
 use tokio::{
@@ -8,11 +12,8 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Error, transport};
+use super::{Error, error::HERE, transport};
 use crate::ssh::{self, Connection, StreamTarget};
-
-/// What this machine is called in messages.
-pub(super) const HERE: &str = "this machine";
 
 /// The newest version of the engine's API that we speak; an older engine is spoken to in its own
 /// version.
@@ -20,6 +21,10 @@ const API: &ClientVersion = bollard::API_DEFAULT_VERSION;
 
 /// How long one request may take, in seconds: sending a large image is one.
 const TIMEOUT: u64 = 3600;
+
+/// How many requests are made at once over sessions, and over channels to a socket.
+const SESSIONS: usize = 4;
+const SOCKETS: usize = 16;
 
 /// Where the engine listens, unless it was configured otherwise.
 pub(super) const SOCKET: &str = "/var/run/docker.sock";
@@ -32,6 +37,10 @@ pub struct Engine {
     connection: Option<Arc<Connection>>,
     /// Held while an image is brought there, so that two containers of it wait for one transfer.
     pub(super) images: Arc<tokio::sync::Mutex<()>>,
+    /// The name that each container had when it was last seen, by id: errors show names.
+    names: Arc<Mutex<HashMap<String, String>>>,
+    /// Whether each channel to the engine is a session of the SSH server.
+    is_session: bool,
 }
 
 /// Bytes both ways, to a port of a container.
@@ -52,6 +61,8 @@ impl Engine {
             host: HERE.to_owned(),
             connection: None,
             images: Arc::default(),
+            names: Arc::default(),
+            is_session: false,
         })
     }
 
@@ -80,6 +91,7 @@ impl Engine {
             ))),
             Err(error) => return Err(error.into()),
         };
+        let is_session = matches!(dialect, StreamTarget::Command(_));
         let transport = transport::over_ssh(connection.clone(), dialect);
         let docker =
             Docker::connect_with_custom_transport(transport, Some("http://docker"), TIMEOUT, API)
@@ -95,6 +107,8 @@ impl Engine {
             host: target.name.clone(),
             connection: Some(connection.clone()),
             images: Arc::default(),
+            names: Arc::default(),
+            is_session,
         })
     }
 
@@ -106,6 +120,12 @@ impl Engine {
     /// The API itself, for the local provider, whose servers are containers of a special kind.
     pub(crate) fn api(&self) -> &Docker {
         &self.docker
+    }
+
+    /// How many requests are made at once. Channels to a socket are not limited; each session, as
+    /// `docker system dial-stdio` needs one, counts against sshd's `MaxSessions`.
+    pub(super) fn at_once(&self) -> usize {
+        if self.is_session { SESSIONS } else { SOCKETS }
     }
 
     /// Opens a TCP connection from the engine's machine, which reaches the containers on it.
@@ -121,6 +141,20 @@ impl Engine {
             },
             None => Ok(Box::new(TcpStream::connect((address, port)).await?)),
         }
+    }
+
+    /// Remembers a container's name for messages.
+    pub(super) fn remember_name(&self, id: &str, name: &str) {
+        let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        names.insert(id.to_owned(), name.to_owned());
+    }
+
+    /// The name of a container for messages: the last one seen, else the first digits of its id.
+    pub(super) fn name_of(&self, id: &str) -> String {
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = names.get(id).map(String::as_str);
+        name.unwrap_or_else(|| id.get(..12).unwrap_or(id))
+            .to_owned()
     }
 
     /// Wraps what bollard says; `what` says what was being done.

@@ -1,9 +1,15 @@
-//! What can go wrong at a Docker engine.
+//! Errors of Docker engines.
 
 use crate::{
-    core::diagnostic::{Diagnostic, Kind},
+    core::{
+        diagnostic::{Diagnostic, Kind},
+        owner::Ownership,
+    },
     ssh,
 };
+
+/// The name of the local machine in messages.
+pub(super) const HERE: &str = "this machine";
 
 /// Why an engine could not do what it was asked to. `host` is the name of the server, or
 /// `this machine`.
@@ -27,31 +33,95 @@ pub enum Error {
         /// What the engine said.
         cause: String,
     },
-    /// There is no such image.
-    #[error("host `{host}`: no image `{image}`: {cause}")]
+    /// The engine does not have the image, and it could not be pulled.
+    #[error("host `{host}`: image `{image}` not found: {cause}")]
     NoImage {
         /// Where.
         host: String,
         /// The image.
         image: String,
-        /// Why it could not be had.
+        /// Why it could not be pulled.
         cause: String,
     },
-    /// There is no such container.
-    #[error("host `{host}`: no container `{name}`")]
+    /// The container does not exist.
+    #[error("host `{host}`: container `{name}` not found")]
     NoContainer {
         /// Where.
         host: String,
         /// Its name.
         name: String,
     },
-    /// There is a container of that name already.
-    #[error("host `{host}`: there is a container `{name}` already")]
+    /// Another container has the name.
+    #[error(
+        "host `{host}`: container `{name}` already exists; it {}",
+        belongs(owner)
+    )]
     NameTaken {
+        /// Where.
+        host: String,
+        /// The name.
+        name: String,
+        /// Who owns the other container.
+        owner: Ownership,
+    },
+    /// The container belongs to another owner, or to none, and was not adopted.
+    #[error("host `{host}`: container `{name}` {}", belongs(owner))]
+    NotOwned {
         /// Where.
         host: String,
         /// Its name.
         name: String,
+        /// Its owner.
+        owner: Ownership,
+    },
+    /// A container of another owner, or of none, has a name that replacing a container needs.
+    #[error(
+        "host `{host}`: container `{name}` is in the way of `{wanted}`; it {}",
+        belongs(owner)
+    )]
+    InTheWay {
+        /// Where.
+        host: String,
+        /// Its name.
+        name: String,
+        /// The name of the container that was to be created or replaced.
+        wanted: String,
+        /// The owner of the container that is in the way.
+        owner: Ownership,
+    },
+    /// The engine says that a port is allocated already; not yet known to what.
+    #[error("host `{host}`: starting container `{name}`: port {port} is already allocated")]
+    PortAllocated {
+        /// Where.
+        host: String,
+        /// The name of the container that was started.
+        name: String,
+        /// The public port.
+        port: u16,
+    },
+    /// Another running container publishes the port.
+    #[error(
+        "host `{host}`: starting container `{name}`: port {port} is already allocated to container `{holder}`"
+    )]
+    PortTaken {
+        /// Where.
+        host: String,
+        /// The name of the container that was started.
+        name: String,
+        /// The public port.
+        port: u16,
+        /// The name of the container that publishes it.
+        holder: String,
+    },
+    /// The engine keeps a port allocated although no running container publishes it.
+    #[error(
+        "host `{host}`: the engine still reserves port {port} for a container that no longer runs"
+    )]
+    PortReserved {
+        /// Where.
+        host: String,
+        /// The public port.
+        port: u16,
     },
     /// A container did not become ready.
     #[error("host `{host}`: container `{name}` {cause}")]
@@ -67,8 +137,8 @@ pub enum Error {
         /// What became of it and of the one before; empty if it is as it was.
         now: String,
     },
-    /// A container failed, and the one before it did not come back.
-    #[error("{error}; and the old `{name}` did not come back: {back}")]
+    /// A new container failed, and the previous one could not be restored.
+    #[error("{error}; the previous `{name}` could not be restored: {back}")]
     NotRestored {
         /// Where.
         host: String,
@@ -106,33 +176,90 @@ pub enum Error {
     Ssh(#[from] ssh::Error),
 }
 
-impl Error {
-    fn help(&self) -> Option<String> {
-        let text = self.to_string();
-        if text.contains("no space left on device") {
-            return Some(
-                "the disk is full there: make room, or give the server a larger one".into(),
-            );
+/// A container's owner, as the end of a sentence.
+fn belongs(owner: &Ownership) -> String {
+    match owner {
+        Ownership::Owner(owner) => format!("belongs to {owner}"),
+        Ownership::Legacy(Some(manifest)) => format!(
+            "was created for manifest `{manifest}` by a version of hitc without project ids"
+        ),
+        Ownership::Legacy(None) => {
+            "was created by a version of hitc without project ids".to_owned()
         }
+        Ownership::Foreign => "was not created by hitc".to_owned(),
+    }
+}
+
+impl Error {
+    /// Adds what was done about a container that did not become ready.
+    pub(super) fn now(self, done: String) -> Self {
         match self {
-            Error::NoEngine { host, .. } if host == super::engine::HERE => {
-                Some("install and start Docker here with `hitc run local.setup`".to_owned())
+            Error::NotReady {
+                host,
+                name,
+                cause,
+                log,
+                ..
+            } => Error::NotReady {
+                host,
+                name,
+                cause,
+                log,
+                now: done,
+            },
+            other => other,
+        }
+    }
+
+    /// The port that the engine reserves for a container that no longer runs, if that is the
+    /// cause. Restarting the engine releases it.
+    pub fn reserved_port(&self) -> Option<u16> {
+        match self {
+            Error::PortReserved { port, .. } => Some(*port),
+            Error::NotRestored { error, back, .. } => {
+                error.reserved_port().or_else(|| back.reserved_port())
             }
-            Error::NoEngine { host, .. } => Some(format!(
-                "install and start it with `hitc run -H {host} docker.setup`"
-            )),
-            Error::NoImage { host, .. } if host == super::engine::HERE => {
-                Some("check the name; `docker images` lists what is here".to_owned())
-            }
-            Error::NoImage { host, image, .. } => Some(format!(
-                "check the name, or send it from this machine with `hitc run -H {host} docker.push {image}`"
-            )),
-            Error::NameTaken { name, .. } => Some(format!(
-                "add `replace=true` to take its place, or end it with `docker.kill {name}`"
-            )),
-            Error::NoContainer { .. } => Some("`hitc run docker.ps` lists what runs".to_owned()),
             _ => None,
         }
+    }
+
+    fn help(&self) -> Option<String> {
+        if self.to_string().contains("no space left on device") {
+            return Some("free disk space on the server, or use a larger one".to_owned());
+        }
+        if self.reserved_port().is_some() {
+            return Some(
+                "restart the Docker Engine there with `sudo systemctl restart docker`".to_owned(),
+            );
+        }
+        Some(match self {
+            Error::NoEngine { host, .. } if host == HERE => {
+                "install and start Docker with `hitc run local.setup`".to_owned()
+            }
+            Error::NoEngine { host, .. } => {
+                format!("install and start it with `hitc run -H {host} docker.setup`")
+            }
+            Error::NoImage { host, .. } if host == HERE => {
+                "check the name; `docker images` lists the images of this machine".to_owned()
+            }
+            Error::NoImage { host, image, .. } => format!(
+                "check the name, or send it from this machine with `hitc run -H {host} docker.push {image}`"
+            ),
+            Error::NameTaken { name, .. } => {
+                format!("replace it with `replace=true`, or remove it with `docker.kill {name}`")
+            }
+            Error::NotOwned { .. } => {
+                "take it over with `adopt=true`, or rename or remove it on the server".to_owned()
+            }
+            Error::InTheWay { name, .. } => format!(
+                "rename or remove it on the server, for example with `docker rename {name} NEW_NAME`"
+            ),
+            Error::PortTaken { .. } => "publish another port, or remove that container".to_owned(),
+            Error::NoContainer { .. } => {
+                "list the running containers with `hitc run docker.ps`".to_owned()
+            }
+            _ => return None,
+        })
     }
 
     fn host(&self) -> Option<&str> {
@@ -142,6 +269,11 @@ impl Error {
             | Error::NoImage { host, .. }
             | Error::NoContainer { host, .. }
             | Error::NameTaken { host, .. }
+            | Error::NotOwned { host, .. }
+            | Error::InTheWay { host, .. }
+            | Error::PortAllocated { host, .. }
+            | Error::PortTaken { host, .. }
+            | Error::PortReserved { host, .. }
             | Error::NotReady { host, .. }
             | Error::NotRestored { host, .. }
             | Error::Setup { host, .. } => Some(host),

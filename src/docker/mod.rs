@@ -14,7 +14,11 @@ mod transport;
 
 #[cfg(test)]
 pub(crate) use container::as_made;
-pub use container::{Container, Image, Listed, Pull, Ready, Restart, Spec, State, Volume};
+pub use container::{
+    Container, Image, Listed, Pull, Ready, Replacement, Restart, Spec, State, StepNames, Volume,
+    labels,
+};
+pub use containers::{Containers, Snapshot};
 pub use engine::Engine;
 pub(crate) use engine::cause;
 pub use error::Error;

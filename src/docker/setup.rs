@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{
-    Engine, Error, Progress,
-    engine::{HERE, SOCKET},
-};
+use super::{Engine, Error, Progress, engine::SOCKET, error::HERE};
 use crate::{
     core::{
         diagnostic::plain,

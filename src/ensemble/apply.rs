@@ -12,17 +12,17 @@ use super::{
     Action, Graph, Manifest, Observed, Plan, Request, ServerState, Thing,
     facts::Facts,
     manifest::variable::Variable,
-    observe::LABEL_MANIFEST,
-    reconcile::{Differences, decide_container, decide_server, decode, leftovers},
+    reconcile::{Differences, decide_container, decide_server, decode},
     server_step::ServerStep,
 };
 use crate::{
     core::{
         diagnostic::{Diagnostic, Kind},
         event::{Activity, Outcome, RecapLine},
+        owner::Owner,
         value::Value,
     },
-    docker::{self, Engine, Spec},
+    docker::{self, Containers, Engine, Replacement, Spec, StepNames},
     machine::Lock,
     provider::{Node, refuse_protected},
     session::Session,
@@ -217,10 +217,7 @@ impl<'a> World<'a> {
         let activity = session.events.start(format!("{server}.{name}"), "looking");
         self.change_container(&engine, &spec, &action, &activity)
             .await?;
-        for leftover in leftovers(name, &state.engine) {
-            engine.remove(leftover).await?;
-        }
-        let found = engine.inspect(name).await?.ok_or_else(|| gone(name))?;
+        let found = engine.find(name).await?.ok_or_else(|| gone(name))?;
         self.facts().container(server, &found);
         let done = describe(&action);
         if let Some(done) = &done {
@@ -237,8 +234,20 @@ impl<'a> World<'a> {
         activity: &Activity,
     ) -> Result<(), docker::Error> {
         let progress = |text| activity.update(text);
-        let owner = self.apply.manifest.id.clone();
-        let labels = BTreeMap::from([(LABEL_MANIFEST.to_owned(), owner)]);
+        let Apply {
+            session, manifest, ..
+        } = self.apply;
+        let owner = Owner {
+            project: session.project.root.display().to_string(),
+            manifest: Some(manifest.id.clone()),
+        };
+        let replacement = Replacement {
+            engine,
+            spec,
+            owner: &owner,
+            adopt: None,
+        };
+        let names = StepNames::of(&spec.name);
         match action {
             Action::None | Action::Unknown(_) => {}
             Action::Create | Action::Replace(_) => {
@@ -247,18 +256,28 @@ impl<'a> World<'a> {
                     Action::Create => "creating",
                     _ => "replacing",
                 });
-                engine.bring_up(spec, &labels, &progress).await?;
+                replacement.create_or_replace(&progress).await?;
             }
             Action::Finish => {
-                engine.finish(spec, &progress).await?;
+                if let Some(new) = engine.find(&names.new).await? {
+                    replacement.finish(&new.id, &progress).await?;
+                }
             }
             Action::Start => {
                 activity.update("starting");
-                engine.start_again(spec, &progress).await?;
+                let found = match engine.find(&spec.name).await? {
+                    Some(found) => Some(found),
+                    None => engine.find(&names.old).await?,
+                };
+                if let Some(found) = found {
+                    replacement.restart(&found.id, &progress).await?;
+                }
             }
             Action::Update(_) => {
                 activity.update("changing");
-                engine.update(spec).await?;
+                if let Some(found) = engine.find(&spec.name).await? {
+                    replacement.update(&found.id).await?;
+                }
             }
         }
         Ok(())
@@ -308,7 +327,11 @@ impl<'a> World<'a> {
             }
             Thing::Container(server, name) => {
                 let state = self.server_state(server)?;
-                Ok(session.engine(&state.node).await?.remove(name).await?)
+                let engine = session.engine(&state.node).await?;
+                if let Some(found) = engine.find(name).await? {
+                    engine.remove(&found.id).await?;
+                }
+                Ok(())
             }
         }
     }

@@ -4,15 +4,13 @@ use std::{path::Path, time::Instant};
 
 use futures_util::future::{join_all, try_join_all};
 
-use super::{
-    EngineState, Manifest, Observed, ServerState, Thing, apply::end_server, observe,
-    observe::LABEL_MANIFEST,
-};
+use super::{EngineState, Manifest, Observed, ServerState, Thing, apply::end_server, observe};
 use crate::{
     core::{
         diagnostic::{Diagnostic, Failure, plural},
         event::{Event, Outcome, RecapLine},
     },
+    docker::{Containers, labels},
     ensemble::manifest::load,
     machine::Lock,
     provider::Node,
@@ -98,7 +96,7 @@ fn doom<'a>(
         let ours = engine
             .containers()
             .iter()
-            .filter(|container| container.labels.get(LABEL_MANIFEST) == Some(&manifest.id));
+            .filter(|container| container.labels.get(labels::MANIFEST) == Some(&manifest.id));
         doomed.extend(ours.map(|container| {
             let thing = Thing::Container(node.name.clone(), container.name.clone());
             (thing, node)
@@ -119,7 +117,12 @@ async fn remove(session: &Session, manifest: &str, thing: &Thing, node: &Node) -
     let removed = async {
         match thing {
             Thing::Server(_) => end_server(session, manifest, node).await?,
-            Thing::Container(_, name) => session.engine(node).await?.remove(name).await?,
+            Thing::Container(_, name) => {
+                let engine = session.engine(node).await?;
+                if let Some(found) = engine.find(name).await? {
+                    engine.remove(&found.id).await?;
+                }
+            }
         }
         Ok::<_, Diagnostic>(())
     };

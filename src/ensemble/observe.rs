@@ -7,13 +7,10 @@ use futures_util::future::join_all;
 use super::Manifest;
 use crate::{
     core::diagnostic::{Diagnostic, Failure},
-    docker::{self, Engine},
+    docker::{self, Containers, Engine},
     provider::{Error, Node, NodeState},
     session::Session,
 };
-
-/// The label that says which manifest a container belongs to.
-pub(super) const LABEL_MANIFEST: &str = "hitc.manifest";
 
 /// Everything that was found, at one moment.
 #[derive(Clone, Debug, Default)]
@@ -156,6 +153,6 @@ pub(super) async fn look(session: &Session, node: &Node) -> EngineState {
 }
 
 async fn look_inside(engine: &Engine) -> Result<EngineState, docker::Error> {
-    let (containers, images) = tokio::try_join!(engine.containers(), engine.images())?;
+    let docker::Snapshot { containers, images } = engine.snapshot().await?;
     Ok(EngineState::Running { containers, images })
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Action, EngineState, Graph, Manifest, Observed, Plan, Server, ServerState, Step, Thing,
-    facts::Facts, manifest::Container, observe::LABEL_MANIFEST, plan::Extra,
+    facts::Facts, manifest::Container, plan::Extra,
 };
 use crate::{
     core::{
@@ -13,7 +13,7 @@ use crate::{
         diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
         value::{Invalid, Value},
     },
-    docker::{Spec, State},
+    docker::{self, Spec, State, labels},
     ensemble::manifest::variable::Variable,
     provider::{Node, NodeState, ServerChange},
 };
@@ -225,7 +225,7 @@ impl Planner<'_> {
                     .find_map(|ending| container.name.strip_suffix(ending))
                     .unwrap_or(&container.name);
                 if self.manifest.container(server, name).is_none() {
-                    let owner = container.labels.get(LABEL_MANIFEST);
+                    let owner = container.labels.get(labels::MANIFEST);
                     extra.push(Extra {
                         thing: Thing::Container(server.clone(), container.name.clone()),
                         ours: owner == Some(&self.manifest.id),
@@ -346,7 +346,7 @@ pub(super) fn decide_container(manifest: &str, spec: &Spec, engine: &EngineState
     };
     let mut comparison = found.compare(spec, image_id);
     if !comparison.replace.is_empty() {
-        let owner = found.labels.get(LABEL_MANIFEST);
+        let owner = found.labels.get(labels::MANIFEST);
         if owner.is_none_or(|owner| owner != manifest) {
             let owner = owner.map_or("somebody else", String::as_str);
             let change = Change {
@@ -359,13 +359,13 @@ pub(super) fn decide_container(manifest: &str, spec: &Spec, engine: &EngineState
         comparison.replace.append(&mut comparison.in_place);
         return Action::Replace(comparison.replace);
     }
-    if found.state != State::Running {
+    if found.state != State::Running || found.name != spec.name {
         return Action::Start;
     }
     let mut changes = comparison.in_place;
-    changes.extend(leftovers(&spec.name, engine).map(|name| Change {
+    changes.extend(leftovers(&spec.name, engine).map(|leftover| Change {
         field: "left by an interrupted replacement".to_owned(),
-        old: Some(name.to_owned()),
+        old: Some(leftover.name.clone()),
         new: None,
     }));
     if changes.is_empty() {
@@ -375,15 +375,13 @@ pub(super) fn decide_container(manifest: &str, spec: &Spec, engine: &EngineState
     }
 }
 
-/// The names of containers that an interrupted replacement of a container left behind.
+/// The containers that an interrupted replacement of a container left behind.
 pub(super) fn leftovers<'a>(
     name: &'a str,
     engine: &'a EngineState,
-) -> impl Iterator<Item = &'a str> {
-    LEFTOVERS.iter().filter_map(move |ending| {
-        let leftover = format!("{name}{ending}");
-        engine.container(&leftover).map(|found| found.name.as_str())
-    })
+) -> impl Iterator<Item = &'a docker::Container> {
+    let endings = LEFTOVERS.iter();
+    endings.filter_map(move |ending| engine.container(&format!("{name}{ending}")))
 }
 
 fn unknown(variables: &[Variable]) -> Action {

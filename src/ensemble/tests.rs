@@ -16,7 +16,6 @@ use serde::Deserialize;
 use super::{
     Action, EngineState, Graph, Manifest, Observed, Request, ServerState, Thing,
     facts::Facts,
-    observe::LABEL_MANIFEST,
     reconcile::{decode, reconcile},
 };
 use crate::{
@@ -24,7 +23,7 @@ use crate::{
         diagnostic::{Diagnostic, Failure, Kind, Source},
         value::Value,
     },
-    docker::{State, as_made},
+    docker::{State, as_made, labels},
     ensemble::manifest::read,
     inventory::Providers,
     provider::{Local, Node, NodeState, Provider, Unmanaged},
@@ -67,7 +66,7 @@ fn plan(
 fn world(manifest: &Manifest) -> Observed {
     let mut observed = Observed::default();
     let mut facts = Facts::of(manifest);
-    let labels = BTreeMap::from([(LABEL_MANIFEST.to_owned(), manifest.id.clone())]);
+    let labels = BTreeMap::from([(labels::MANIFEST.to_owned(), manifest.id.clone())]);
     let graph = Graph::of(manifest).unwrap();
     for (index, thing) in graph.things().enumerate() {
         match thing {

@@ -45,7 +45,9 @@ fn run_ps_and_kill() {
     let again = live.run(&run);
     assert_eq!(again.status, 1);
     assert!(
-        again.stderr.contains("there is a container `page` already"),
+        again
+            .stderr
+            .contains("container `page` already exists; it belongs to project "),
         "{again}"
     );
     let replaced = run.iter().map(|word| match *word {
@@ -67,7 +69,8 @@ fn run_ps_and_kill() {
     let gone = live.run(&["run", "-H", "web", "docker.kill", "page"]);
     assert_eq!(gone.status, 1);
     assert!(
-        gone.stderr.contains("host `web`: no container `page`"),
+        gone.stderr
+            .contains("host `web`: container `page` not found"),
         "{gone}"
     );
 }

@@ -63,7 +63,7 @@ fn an_image_that_does_not_exist() {
     assert_eq!(run.status, 1, "{run}");
     assert!(
         run.stderr
-            .contains("error: host `web`: no image `hitc.invalid/no/such:1`: "),
+            .contains("error: host `web`: image `hitc.invalid/no/such:1` not found: "),
         "{run}"
     );
     assert!(
@@ -75,7 +75,7 @@ fn an_image_that_does_not_exist() {
     assert_eq!(push.status, 1, "{push}");
     assert!(
         push.stderr
-            .contains("host `this machine`: no image `no-such:1`: it is not here"),
+            .contains("host `this machine`: image `no-such:1` not found: it is not here"),
         "{push}"
     );
 
@@ -87,7 +87,7 @@ fn an_image_that_does_not_exist() {
     assert_eq!(up.status, 1, "{up}");
     assert!(
         up.stderr
-            .contains("host `web`: no image `hitc.invalid/no/such:1`"),
+            .contains("host `web`: image `hitc.invalid/no/such:1` not found"),
         "{up}"
     );
 }

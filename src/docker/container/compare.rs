@@ -7,10 +7,7 @@ use crate::{
         change::Change,
         units::{format_bytes, format_cpus},
     },
-    docker::{
-        Container, Spec,
-        container::spec::{LABEL_KEYS, LABEL_MASKED, LABEL_SPEC},
-    },
+    docker::{Container, Spec, container::labels, image::reference::exact},
 };
 
 /// What has to happen for a container to be what it should be.
@@ -32,7 +29,7 @@ impl Container {
                 let id = id.trim_start_matches("sha256:");
                 format!("{} ({})", self.image, id.get(..12).unwrap_or(id))
             };
-            if self.image == spec.image.name() {
+            if self.image == exact(spec.image.name()) {
                 replace.push(change(
                     "image",
                     Some(short(&self.image_id)),
@@ -41,7 +38,7 @@ impl Container {
             }
         }
         // Made from just this: what the engine made of it is what was asked for.
-        let same = self.labels.get(LABEL_SPEC).map(String::as_str) == Some(&spec.digest());
+        let same = self.labels.get(labels::SPEC).map(String::as_str) == Some(&spec.digest());
         if !same {
             replace.extend(self.differences(spec));
         }
@@ -77,7 +74,7 @@ impl Container {
 
     /// Takes away the values of fields that are not shown, or were not when it was made.
     fn mask(&self, changes: &mut [Change], spec: &Spec) {
-        let before = self.labels.get(LABEL_MASKED).map_or("", String::as_str);
+        let before = self.labels.get(labels::MASKED).map_or("", String::as_str);
         let before: BTreeSet<&str> = before.split(',').collect();
         for change in changes {
             let field = change.field.as_str();
@@ -92,10 +89,10 @@ impl Container {
     /// Every field that the spec sets, or did set when the container was made, and that differs.
     fn differences(&self, spec: &Spec) -> Vec<Change> {
         let mut changes = Vec::new();
-        let keys = self.labels.get(LABEL_KEYS).map_or("", String::as_str);
+        let keys = self.labels.get(labels::KEYS).map_or("", String::as_str);
         let was_set: BTreeSet<&str> = keys.split(',').filter(|key| !key.is_empty()).collect();
 
-        if self.image != spec.image.name() {
+        if self.image != exact(spec.image.name()) {
             let new = spec.image.name().to_owned();
             changes.push(change("image", Some(self.image.clone()), Some(new)));
         }

@@ -10,7 +10,9 @@ use crate::{
         units::{duration, parse_bytes, parse_cpus},
         value::{Data, Entry, Fields, Invalid, Value},
     },
-    docker::{Context, Image, Port, Pull, Ready, Restart, Spec, Volume},
+    docker::{
+        Context, Image, Port, Pull, Ready, Restart, Spec, Volume, image::reference::is_short_id,
+    },
 };
 
 /// Keys that the manifest reference has and that do not work yet. They are refused, not ignored.
@@ -102,6 +104,13 @@ fn image_name(value: &Value) -> Result<String, Invalid> {
             value,
             format!("image: `{name}` is no image name"),
         ));
+    }
+    if is_short_id(&name) {
+        return Err(Invalid::new(
+            value,
+            format!("image: `{name}` is only the beginning of an id"),
+        )
+        .help("write the image's name, or its full id".to_owned()));
     }
     Ok(name)
 }

@@ -1,7 +1,8 @@
-//! What is done to containers: making, starting, replacing, ending them.
+//! The verbs of an engine, by its API: list, create, start, stop, rename, update, remove.
 
 use std::collections::{BTreeMap, HashMap};
 
+use async_trait::async_trait;
 use bollard::{
     errors::Error as BollardError,
     models::{
@@ -10,81 +11,79 @@ use bollard::{
     },
     query_parameters::{
         CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptions,
-        ListContainersOptionsBuilder, LogsOptionsBuilder, RemoveContainerOptionsBuilder,
-        RenameContainerOptionsBuilder, StartContainerOptions, StopContainerOptions,
+        ListContainersOptions, ListContainersOptionsBuilder, LogsOptionsBuilder,
+        RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions,
+        StopContainerOptions,
     },
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 
+use super::labels;
 use crate::docker::{
-    Container, Engine, Error, Listed, Restart, Spec, Volume,
-    container::spec::{LABEL_KEYS, LABEL_MASKED, LABEL_SPEC},
-    engine::is_missing,
+    Container, Containers, Engine, Error, Listed, Progress, Restart, Snapshot, Spec, Volume,
+    engine::{cause, is_missing},
+    image::reference::{exact, is_full_id},
 };
-
-/// How many containers are inspected at once on one connection.
-const AT_ONCE: usize = 4;
 
 /// How many lines of a container's log go into an error.
 const LOG_LINES: &str = "10";
 
-impl Engine {
-    /// The running containers.
-    pub async fn running(&self) -> Result<Vec<Listed>, Error> {
-        let options = ListContainersOptionsBuilder::new().build();
-        let mut listed: Vec<Listed> = self
-            .docker
-            .list_containers(Some(options))
-            .await
-            .map_err(|error| self.error("listing its containers", &error))?
-            .into_iter()
-            .map(Listed::from)
-            .collect();
-        listed.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(listed)
+#[async_trait]
+impl Containers for Engine {
+    fn host(&self) -> &str {
+        &self.host
     }
 
-    /// All containers, with everything about them.
-    pub async fn containers(&self) -> Result<Vec<Container>, Error> {
-        let options = ListContainersOptionsBuilder::new().all(true).build();
-        let listed = self
-            .docker
-            .list_containers(Some(options))
-            .await
-            .map_err(|error| self.error("listing its containers", &error))?;
-        let ids: Vec<String> = listed.into_iter().filter_map(|one| one.id).collect();
-        let mut containers: Vec<Container> = stream::iter(ids)
-            .map(|id| async move { self.inspect(&id).await })
-            .buffer_unordered(AT_ONCE)
-            .try_filter_map(async |container| Ok(container))
-            .try_collect()
-            .await?;
-        containers.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(containers)
+    async fn snapshot(&self) -> Result<Snapshot, Error> {
+        let (containers, images) = tokio::try_join!(self.all(), self.images())?;
+        Ok(Snapshot { containers, images })
     }
 
-    /// A container by name or id; none if there is none of that name.
-    pub async fn inspect(&self, name: &str) -> Result<Option<Container>, Error> {
-        match self
-            .docker
-            .inspect_container(name, None::<InspectContainerOptions>)
-            .await
-        {
-            Ok(inspected) => Ok(Some(inspected.into())),
+    async fn inspect(&self, id: &str) -> Result<Option<Container>, Error> {
+        let options = None::<InspectContainerOptions>;
+        match self.docker.inspect_container(full(id), options).await {
+            Ok(inspected) => {
+                let found = Container::from(inspected);
+                self.remember_name(&found.id, &found.name);
+                Ok((found.id == id).then_some(found))
+            }
             Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(self.error(format!("inspecting `{name}`"), &error)),
+            Err(error) => Err(self.of(id, "inspecting", &error)),
         }
     }
 
-    /// Makes a container, without starting it. `labels` and `volumes` come on top of the spec's
-    /// own.
-    pub(super) async fn create_as(
+    async fn find(&self, name: &str) -> Result<Option<Container>, Error> {
+        if !is_name(name) {
+            return Ok(None);
+        }
+        // The filter is a regular expression.
+        let pattern = format!("^/?{}$", name.replace('.', "\\."));
+        let filters = HashMap::from([("name".to_owned(), vec![pattern])]);
+        let options = ListContainersOptionsBuilder::new()
+            .all(true)
+            .filters(&filters)
+            .build();
+        let listed = self.list(options).await?;
+        match listed.into_iter().find(|listed| listed.name == name) {
+            Some(listed) => {
+                let found = self.inspect(&listed.id).await?;
+                Ok(found.filter(|found| found.name == name))
+            }
+            None => Ok(None),
+        }
+    }
+
+    async fn provide_image(&self, spec: &Spec, progress: Progress<'_>) -> Result<(), Error> {
+        self.provide(spec, progress).await
+    }
+
+    async fn create(
         &self,
         name: &str,
         spec: &Spec,
         labels: &BTreeMap<String, String>,
         volumes: &[Volume],
-    ) -> Result<(), Error> {
+    ) -> Result<String, Error> {
         let options = CreateContainerOptionsBuilder::new().name(name).build();
         let mut body = body(spec, labels);
         let mounts = volumes.iter().map(|volume| Mount {
@@ -95,7 +94,10 @@ impl Engine {
         });
         body.host_config.get_or_insert_default().mounts = Some(mounts.collect());
         match self.docker.create_container(Some(options), body).await {
-            Ok(_) => Ok(()),
+            Ok(created) => {
+                self.remember_name(&created.id, name);
+                Ok(created.id)
+            }
             Err(error) if is_missing(&error) => Err(Error::NoImage {
                 host: self.host.clone(),
                 image: spec.image.name().to_owned(),
@@ -103,108 +105,117 @@ impl Engine {
             }),
             Err(BollardError::DockerResponseServerError {
                 status_code: 409, ..
-            }) => Err(self.name_taken(name)),
-            Err(error) => Err(self.error(format!("making container `{name}`"), &error)),
-        }
-    }
-
-    /// The error for a name that a container has already.
-    pub fn name_taken(&self, name: &str) -> Error {
-        Error::NameTaken {
-            host: self.host.clone(),
-            name: name.to_owned(),
-        }
-    }
-
-    /// Starts a container; one that runs is left alone.
-    pub async fn start(&self, name: &str) -> Result<(), Error> {
-        self.docker
-            .start_container(name, None::<StartContainerOptions>)
-            .await
-            .map_err(|error| self.of(name, format!("starting container `{name}`"), &error))
-    }
-
-    /// Stops a container; one that does not run is left alone.
-    pub async fn stop(&self, name: &str) -> Result<(), Error> {
-        self.docker
-            .stop_container(name, None::<StopContainerOptions>)
-            .await
-            .map_err(|error| self.of(name, format!("stopping container `{name}`"), &error))
-    }
-
-    /// Kills a container and removes it, with its anonymous volumes.
-    pub async fn kill(&self, name: &str) -> Result<(), Error> {
-        match self
-            .docker
-            .kill_container(name, None::<KillContainerOptions>)
-            .await
-        {
-            // 409: it does not run, and can be removed as it is.
-            Ok(())
-            | Err(BollardError::DockerResponseServerError {
-                status_code: 409, ..
-            }) => {}
-            Err(error) => {
-                return Err(self.of(name, format!("killing container `{name}`"), &error));
+            }) => {
+                let other = self.find(name).await?;
+                Err(Error::NameTaken {
+                    host: self.host.clone(),
+                    name: name.to_owned(),
+                    owner: other.map(|other| other.ownership()).unwrap_or_default(),
+                })
             }
-        }
-        self.remove(name).await
-    }
-
-    /// Removes a container, running or not. Named volumes and the server's folders stay.
-    pub async fn remove(&self, name: &str) -> Result<(), Error> {
-        let options = RemoveContainerOptionsBuilder::new()
-            .force(true)
-            .v(true)
-            .build();
-        match self.docker.remove_container(name, Some(options)).await {
-            Ok(()) => Ok(()),
-            Err(error) if is_missing(&error) => Ok(()),
-            Err(error) => Err(self.error(format!("removing container `{name}`"), &error)),
+            Err(error) => Err(self.error(format!("creating container `{name}`"), &error)),
         }
     }
 
-    /// Gives a container another name.
-    pub async fn rename(&self, name: &str, to: &str) -> Result<(), Error> {
-        let options = RenameContainerOptionsBuilder::new().name(to).build();
-        self.docker
-            .rename_container(name, options)
-            .await
-            .map_err(|error| self.of(name, format!("renaming container `{name}`"), &error))
+    async fn start(&self, id: &str) -> Result<(), Error> {
+        let options = None::<StartContainerOptions>;
+        let started = self.docker.start_container(full(id), options).await;
+        let Err(error) = started else {
+            return Ok(());
+        };
+        let cause = cause(&error);
+        if cause.contains("try unpause instead") {
+            let unpaused = self.docker.unpause_container(id).await;
+            return unpaused.map_err(|error| self.of(id, "unpausing", &error));
+        }
+        if let Some(port) = allocated_port(&cause) {
+            return Err(Error::PortAllocated {
+                host: self.host.clone(),
+                name: self.name_of(id),
+                port,
+            });
+        }
+        Err(self.of(id, "starting", &error))
     }
 
-    /// Sets what can be set while a container runs: its limits and its restart policy.
-    pub async fn update(&self, spec: &Spec) -> Result<(), Error> {
-        let name = &spec.name;
+    async fn stop(&self, id: &str) -> Result<(), Error> {
+        let options = None::<StopContainerOptions>;
+        let stopped = self.docker.stop_container(full(id), options).await;
+        stopped.map_err(|error| self.of(id, "stopping", &error))
+    }
+
+    async fn rename(&self, id: &str, name: &str) -> Result<(), Error> {
+        let options = RenameContainerOptionsBuilder::new().name(name).build();
+        let renamed = self.docker.rename_container(full(id), options).await;
+        renamed.map_err(|error| self.of(id, "renaming", &error))?;
+        self.remember_name(id, name);
+        Ok(())
+    }
+
+    async fn update(&self, id: &str, spec: &Spec) -> Result<(), Error> {
         let memory = spec.max_memory.map(signed);
         let body = ContainerUpdateBody {
             memory,
-            // As the engine sets it when a container is made; it refuses a swap limit below.
+            // The engine sets this when it creates a container, and refuses a swap limit below
+            // the memory limit.
             memory_swap: memory.map(|memory| memory.saturating_mul(2)),
             nano_cpus: spec.nano_cpus.map(signed),
             restart_policy: Some(restart_policy(spec.restart)),
             ..ContainerUpdateBody::default()
         };
-        self.docker
-            .update_container(name, body)
-            .await
-            .map_err(|error| self.of(name, format!("changing container `{name}`"), &error))
+        self.change(id, body).await
     }
 
-    /// Lets a container that ends stay as it is.
-    pub(super) async fn never_restart(&self, name: &str) -> Result<(), Error> {
+    async fn disable_restart(&self, id: &str) -> Result<(), Error> {
         let body = ContainerUpdateBody {
             restart_policy: Some(restart_policy(Restart::No)),
             ..ContainerUpdateBody::default()
         };
-        self.docker
-            .update_container(name, body)
-            .await
-            .map_err(|error| self.of(name, format!("changing container `{name}`"), &error))
+        self.change(id, body).await
     }
 
-    /// The last lines that a container wrote. What cannot be read is empty.
-    pub async fn log_tail(&self, name: &str) -> String {
+    async fn wait_until_ready(&self, id: &str, spec: &Spec) -> Result<(), Error> {
+        self.wait_for_probe(id, spec).await
+    }
+
+    async fn remove(&self, id: &str) -> Result<(), Error> {
+        let options = RemoveContainerOptionsBuilder::new()
+            .force(true)
+            .v(true)
+            .build();
+        match self.docker.remove_container(full(id), Some(options)).await {
+            Err(error) if !is_missing(&error) => Err(self.of(id, "removing", &error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Engine {
+    /// The running containers, sorted by name.
+    pub async fn running(&self) -> Result<Vec<Listed>, Error> {
+        let options = ListContainersOptionsBuilder::new().build();
+        let mut listed = self.list(options).await?;
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(listed)
+    }
+
+    /// Kills a container and removes it, with its anonymous volumes. Succeeds if it no longer
+    /// exists.
+    pub async fn kill(&self, id: &str) -> Result<(), Error> {
+        let options = None::<KillContainerOptions>;
+        match self.docker.kill_container(full(id), options).await {
+            // 409: it does not run, and can be removed as it is.
+            Ok(())
+            | Err(BollardError::DockerResponseServerError {
+                status_code: 404 | 409,
+                ..
+            }) => self.remove(id).await,
+            Err(error) => Err(self.of(id, "killing", &error)),
+        }
+    }
+
+    /// The last lines that a container wrote. Empty if they cannot be read.
+    pub(super) async fn log_tail(&self, id: &str) -> String {
         let options = LogsOptionsBuilder::new()
             .stdout(true)
             .stderr(true)
@@ -212,26 +223,76 @@ impl Engine {
             .build();
         let lines: Vec<String> = self
             .docker
-            .logs(name, Some(options))
+            .logs(id, Some(options))
             .filter_map(async |line| line.ok().map(|line| line.to_string()))
             .collect()
             .await;
         lines.concat().trim_end().to_owned()
     }
 
-    /// An error of a call about one container.
-    pub(super) fn of(&self, name: &str, what: String, error: &BollardError) -> Error {
-        if is_missing(error) {
-            return Error::NoContainer {
-                host: self.host.clone(),
-                name: name.to_owned(),
-            };
+    /// All containers, running or not, with everything about them, sorted by name.
+    async fn all(&self) -> Result<Vec<Container>, Error> {
+        let options = ListContainersOptionsBuilder::new().all(true).build();
+        let listed = self.list(options).await?;
+        let mut containers: Vec<Container> = stream::iter(listed)
+            .map(|listed| async move { self.inspect(&listed.id).await })
+            .buffer_unordered(self.at_once())
+            .try_filter_map(async |container| Ok(container))
+            .try_collect()
+            .await?;
+        containers.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(containers)
+    }
+
+    async fn list(&self, options: ListContainersOptions) -> Result<Vec<Listed>, Error> {
+        let listed = self.docker.list_containers(Some(options)).await;
+        let listed = listed.map_err(|error| self.error("listing containers", &error))?;
+        Ok(listed.into_iter().map(Listed::from).collect())
+    }
+
+    async fn change(&self, id: &str, body: ContainerUpdateBody) -> Result<(), Error> {
+        let changed = self.docker.update_container(full(id), body).await;
+        changed.map_err(|error| self.of(id, "updating", &error))
+    }
+
+    /// The error for a container that does not exist.
+    pub fn not_found(&self, name: &str) -> Error {
+        Error::NoContainer {
+            host: self.host.clone(),
+            name: name.to_owned(),
         }
-        self.error(what, error)
+    }
+
+    /// The error of a call about one container; `doing` is what was done to it.
+    pub(super) fn of(&self, id: &str, doing: &str, error: &BollardError) -> Error {
+        let name = self.name_of(id);
+        if is_missing(error) {
+            return self.not_found(&name);
+        }
+        self.error(format!("{doing} container `{name}`"), error)
     }
 }
 
-fn body(spec: &Spec, labels: &BTreeMap<String, String>) -> ContainerCreateBody {
+/// Checks that this is a full id. The engine takes anything else for a name or for the beginning
+/// of an id; the text that stands for it here can be neither.
+fn full(id: &str) -> &str {
+    if is_full_id(id) { id } else { "-" }
+}
+
+/// Whether a container can have this name.
+fn is_name(name: &str) -> bool {
+    let is_allowed = |c: char| c.is_ascii_alphanumeric() || ['_', '.', '-'].contains(&c);
+    !name.is_empty() && name.chars().all(is_allowed)
+}
+
+/// The public port that the engine refuses to publish since it has allocated it already:
+/// `Bind for 0.0.0.0:80 failed: port is already allocated`.
+fn allocated_port(cause: &str) -> Option<u16> {
+    let (before, _) = cause.split_once(" failed: port is already allocated")?;
+    before.rsplit(':').next()?.parse().ok()
+}
+
+fn body(spec: &Spec, added: &BTreeMap<String, String>) -> ContainerCreateBody {
     let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
     for port in &spec.ports {
         bindings
@@ -245,15 +306,15 @@ fn body(spec: &Spec, labels: &BTreeMap<String, String>) -> ContainerCreateBody {
     }
     let keys: Vec<String> = spec.keys().into_iter().collect();
     let mut all_labels: HashMap<String, String> = spec.labels.clone().into_iter().collect();
-    all_labels.extend(labels.clone());
-    all_labels.insert(LABEL_SPEC.to_owned(), spec.digest());
-    all_labels.insert(LABEL_KEYS.to_owned(), keys.join(","));
+    all_labels.extend(added.clone());
+    all_labels.insert(labels::SPEC.to_owned(), spec.digest());
+    all_labels.insert(labels::KEYS.to_owned(), keys.join(","));
     if !spec.masked.is_empty() {
         let masked: Vec<&str> = spec.masked.iter().map(String::as_str).collect();
-        all_labels.insert(LABEL_MASKED.to_owned(), masked.join(","));
+        all_labels.insert(labels::MASKED.to_owned(), masked.join(","));
     }
     ContainerCreateBody {
-        image: Some(spec.image.name().to_owned()),
+        image: Some(exact(spec.image.name()).into_owned()),
         cmd: spec.command.clone(),
         entrypoint: spec.entrypoint.clone(),
         env: Some(
@@ -304,6 +365,8 @@ pub(crate) fn as_made(spec: &Spec, labels: &BTreeMap<String, String>, ip: &str) 
     use bollard::models::{ContainerConfig, ContainerInspectResponse};
     use bollard::models::{ContainerState, ContainerStateStatusEnum};
     use bollard::models::{EndpointSettings, NetworkSettings};
+    use data_encoding::HEXLOWER;
+    use sha2::{Digest, Sha256};
 
     let made = body(spec, labels);
     let endpoint = EndpointSettings {
@@ -311,6 +374,7 @@ pub(crate) fn as_made(spec: &Spec, labels: &BTreeMap<String, String>, ip: &str) 
         ..EndpointSettings::default()
     };
     ContainerInspectResponse {
+        id: Some(HEXLOWER.encode(&Sha256::digest(&spec.name))),
         name: Some(format!("/{}", spec.name)),
         image: Some(format!("sha256:{}", spec.image.name())),
         state: Some(ContainerState {

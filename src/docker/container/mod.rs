@@ -2,6 +2,7 @@
 
 mod compare;
 mod decode;
+pub mod labels;
 mod lifecycle;
 mod observed;
 mod ready;
@@ -12,4 +13,5 @@ mod spec;
 pub(crate) use lifecycle::as_made;
 pub use observed::{Container, Listed, State};
 pub use ready::Ready;
+pub use replace::{Names as StepNames, Replacement};
 pub use spec::{Image, Pull, Restart, Spec, Volume};

@@ -21,9 +21,18 @@ pub enum State {
     Other,
 }
 
+impl State {
+    /// Whether the container has processes, running or paused, and so keeps its ports.
+    pub fn holds_processes(self) -> bool {
+        !matches!(self, State::Created | State::Exited)
+    }
+}
+
 /// A container in a list: what `docker.ps` shows.
 #[derive(Clone, Debug)]
 pub struct Listed {
+    /// Its full id.
+    pub id: String,
     /// Its name.
     pub name: String,
     /// Its address on the server; empty if it has none.
@@ -41,6 +50,8 @@ pub struct Listed {
 /// A container with all that can be compared.
 #[derive(Clone, Debug)]
 pub struct Container {
+    /// Its full id.
+    pub id: String,
     /// Its name.
     pub name: String,
     /// What it does.
@@ -105,6 +116,7 @@ impl From<ContainerSummary> for Listed {
         let networks = summary.network_settings.and_then(|n| n.networks);
         let names = summary.names.unwrap_or_default();
         Listed {
+            id: summary.id.unwrap_or_default(),
             name: name(names.first()),
             ip: networks
                 .unwrap_or_default()
@@ -133,6 +145,7 @@ impl From<ContainerInspectResponse> for Container {
         let networks = inspected.network_settings.and_then(|n| n.networks);
         let unsigned = |number: Option<i64>| u64::try_from(number.unwrap_or_default()).unwrap_or(0);
         Container {
+            id: inspected.id.unwrap_or_default(),
             name: name(inspected.name.as_ref()),
             state: match state.status.map(|status| status.to_string()).as_deref() {
                 Some("created") => State::Created,

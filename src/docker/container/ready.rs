@@ -111,15 +111,15 @@ impl Ready {
 }
 
 impl Engine {
-    /// Waits until a container is ready by its own check. `name` is what it is called meanwhile.
-    pub(super) async fn wait_until_ready(&self, spec: &Spec, name: &str) -> Result<(), Error> {
+    /// Waits until a container is ready by its spec's check.
+    pub(super) async fn wait_for_probe(&self, id: &str, spec: &Spec) -> Result<(), Error> {
         let limit = spec.ready.timeout;
         let end = Instant::now() + limit;
         let started = Instant::now();
         loop {
-            let status = self.status(name).await?;
+            let status = self.status(id).await?;
             if let Some(cause) = status.ended {
-                return self.not_ready(spec, name, cause).await;
+                return self.not_ready(spec, id, cause).await;
             }
             // No try takes longer than what is left, whatever it waits for.
             let left = end.saturating_duration_since(Instant::now()).max(RETRY);
@@ -128,7 +128,7 @@ impl Engine {
                     Some(HealthStatusEnum::HEALTHY) => true,
                     Some(HealthStatusEnum::UNHEALTHY) => {
                         let cause = "is unhealthy by its own check".to_owned();
-                        return self.not_ready(spec, name, cause).await;
+                        return self.not_ready(spec, id, cause).await;
                     }
                     Some(HealthStatusEnum::STARTING) => false,
                     _ => started.elapsed() >= SETTLE,
@@ -141,7 +141,7 @@ impl Engine {
                     .unwrap_or(None)
                     .is_some_and(|status| status < 400),
                 Probe::Exec(command) => {
-                    let exec = timeout(left, self.exec(name, command)).await;
+                    let exec = timeout(left, self.exec(id, command)).await;
                     exec.unwrap_or(Ok(false))?
                 }
             };
@@ -150,28 +150,28 @@ impl Engine {
             }
             if Instant::now() >= end {
                 let cause = format!("was not ready within {} s", limit.as_secs_f64());
-                return self.not_ready(spec, name, cause).await;
+                return self.not_ready(spec, id, cause).await;
             }
             sleep(RETRY).await;
         }
     }
 
-    async fn not_ready(&self, spec: &Spec, name: &str, cause: String) -> Result<(), Error> {
+    async fn not_ready(&self, spec: &Spec, id: &str, cause: String) -> Result<(), Error> {
         Err(Error::NotReady {
             host: self.host.clone(),
             name: spec.name.clone(),
             cause,
-            log: self.log_tail(name).await,
+            log: self.log_tail(id).await,
             now: String::new(),
         })
     }
 
-    async fn status(&self, name: &str) -> Result<Status, Error> {
+    async fn status(&self, id: &str) -> Result<Status, Error> {
         let inspected = self
             .docker
-            .inspect_container(name, None::<InspectContainerOptions>)
+            .inspect_container(id, None::<InspectContainerOptions>)
             .await
-            .map_err(|error| self.of(name, format!("inspecting `{name}`"), &error))?;
+            .map_err(|error| self.of(id, "inspecting", &error))?;
         let restarts = inspected.restart_count.unwrap_or_default();
         let state = inspected.state.clone().unwrap_or_default();
         let code = state.exit_code.unwrap_or_default();
@@ -207,12 +207,12 @@ impl Engine {
     }
 
     /// Whether a command in a container ends with status 0.
-    async fn exec(&self, name: &str, command: &[String]) -> Result<bool, Error> {
-        let fail = |error| self.error(format!("running a command in `{name}`"), &error);
+    async fn exec(&self, id: &str, command: &[String]) -> Result<bool, Error> {
+        let fail = |error| self.of(id, "running a command in", &error);
         let exec = self
             .docker
             .create_exec(
-                name,
+                id,
                 ExecConfig {
                     cmd: Some(command.to_vec()),
                     attach_stdout: Some(true),

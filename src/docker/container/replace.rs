@@ -1,98 +1,310 @@
-//! Bringing a container about: made beside what is there, and given its name when it is ready.
+//! Replaces a container: create, start, wait until ready, swap names, roll back on failure.
 //!
-//! Names are all there is to tell how far a run came that died. `NAME.new` was not ready yet,
-//! `NAME.old` comes back if the new one does not become ready, `NAME.failed` did not. So a
-//! container that has its name was ready once, and the next run goes on from where the last one
-//! was.
+//! A container gets its final name `NAME` once it was ready, so a container with that name was
+//! ready once. The names on the way record how far a run came that was killed:
+//!
+//! - `NAME.new`: created, perhaps started, never seen ready.
+//! - `NAME.old`: has served, and serves again if its successor fails or once it is restarted.
+//! - `NAME.failed`: did not become ready. It is kept, stopped, for inspection.
+//!
+//! Labels decide whether a container under such a name is a step of this protocol: it carries the
+//! same owner and [`labels::NAME`] = `NAME`, or one that does names its id in
+//! [`labels::REPLACES`]. Any other container is left alone, and is an error if its name is needed.
+//!
+//! Everything is addressed by full id. The labels are read again before each destructive step.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
-use crate::docker::{Engine, Error, Progress, Spec, State, Volume};
+use super::labels;
+use crate::{
+    core::owner::Owner,
+    docker::{Container, Containers, Error, Progress, Spec, State, Volume},
+};
 
 const WAITING: &str = "waiting until it is ready";
 
-/// The names of a container on its way.
-struct Names {
-    new: String,
-    old: String,
-    failed: String,
+/// The names that a container may have, given its final one.
+pub struct Names {
+    /// Before it was ready.
+    pub new: String,
+    /// While its successor starts, or while it is restarted.
+    pub old: String,
+    /// After it failed to become ready.
+    pub failed: String,
 }
 
 impl Names {
-    fn of(name: &str) -> Self {
+    /// The names of the steps towards `name`.
+    pub fn of(name: &str) -> Self {
         let [new, old, failed] =
             [".new", ".old", ".failed"].map(|ending| format!("{name}{ending}"));
         Names { new, old, failed }
     }
 }
 
-impl Engine {
-    /// Brings a container about, in the place of one of the same name if there is one, and waits
-    /// until it is ready. `labels` come on top of the spec's own.
+/// Everything that is done to bring one container to its spec.
+#[derive(Clone, Copy)]
+pub struct Replacement<'a> {
+    /// The engine.
+    pub engine: &'a dyn Containers,
+    /// The container's spec, with its final name.
+    pub spec: &'a Spec,
+    /// The owner of the container.
+    pub owner: &'a Owner,
+    /// The full id of a container of another owner, or of none, that the user takes over.
+    pub adopt: Option<&'a str>,
+}
+
+/// The containers that have one of the names of the protocol, at one moment.
+struct Steps {
+    current: Option<Container>,
+    new: Option<Container>,
+    old: Option<Container>,
+    failed: Option<Container>,
+    /// The ids of adopted containers that one of our own replaces.
+    replaced: BTreeSet<String>,
+}
+
+impl Replacement<'_> {
+    /// Creates the container and waits until it is ready. If an earlier run was killed while it
+    /// replaced the container, the one it replaced is replaced now. Returns the container.
     ///
-    /// If it does not become ready it is kept as `NAME.failed` for inspection, stopped, and the
-    /// old one comes back.
-    pub async fn bring_up(
-        &self,
-        spec: &Spec,
-        labels: &BTreeMap<String, String>,
-        progress: Progress<'_>,
-    ) -> Result<(), Error> {
-        let names = Names::of(&spec.name);
-        self.remove(&names.new).await?;
-        self.settle(&spec.name).await?;
-        let old = self.inspect(&spec.name).await?;
-        // What the image declares and nobody named would be lost with the old one.
-        let anonymous = old.as_ref().map(|old| old.anonymous.as_slice());
-        let kept: Vec<Volume> = anonymous
-            .unwrap_or_default()
-            .iter()
-            .filter(|volume| spec.volumes.iter().all(|v| v.container != volume.container))
-            .cloned()
-            .collect();
-        self.create_as(&names.new, spec, labels, &kept).await?;
-        if old.is_some() {
-            self.remove(&names.old).await?;
-            self.stop(&spec.name).await?;
-            self.rename(&spec.name, &names.old).await?;
+    /// # Errors
+    /// [`Error::NameTaken`] if the name is in use.
+    pub async fn create(&self, progress: Progress<'_>) -> Result<Container, Error> {
+        let steps = self.look().await?;
+        if let Some(current) = &steps.current {
+            return Err(self.name_taken(current));
         }
-        self.finish(spec, progress).await
+        self.discard(&steps, steps.new.as_ref()).await?;
+        if let Some(old) = &steps.old {
+            return self.replace_by_new(&steps, old, progress).await;
+        }
+        let id = self.create_new(&steps, None).await?;
+        self.start_new(&steps, &id, None, progress).await
     }
 
-    /// Goes on where an earlier run stopped waiting for a container to become ready.
-    pub async fn finish(&self, spec: &Spec, progress: Progress<'_>) -> Result<(), Error> {
-        let names = Names::of(&spec.name);
-        let started = async {
-            self.start(&names.new).await?;
-            progress(WAITING.to_owned());
-            self.wait_until_ready(spec, &names.new).await
-        };
-        match started.await {
-            Ok(()) => {
-                self.rename(&names.new, &spec.name).await?;
-                self.remove(&names.failed).await?;
-                self.remove(&names.old).await
+    /// Replaces the container `old_id`: creates the new one beside it, stops it, starts the new
+    /// one and waits until that is ready. Returns the new container.
+    ///
+    /// If the new container fails, it is kept as `NAME.failed` and the old one comes back.
+    pub async fn replace(&self, old_id: &str, progress: Progress<'_>) -> Result<Container, Error> {
+        let steps = self.look().await?;
+        let old = self.owned(&steps, old_id).await?;
+        self.free_name(&steps, &old)?;
+        self.discard(&steps, steps.new.as_ref()).await?;
+        // The name was given to a container that was ready: one before it is obsolete.
+        self.discard(
+            &steps,
+            steps.old.as_ref().filter(|stale| stale.id != old.id),
+        )
+        .await?;
+        self.replace_by_new(&steps, &old, progress).await
+    }
+
+    /// Creates the container, or replaces the one that has its name. Returns the container.
+    pub async fn create_or_replace(&self, progress: Progress<'_>) -> Result<Container, Error> {
+        match self.engine.find(&self.spec.name).await? {
+            Some(current) => self.replace(&current.id, progress).await,
+            None => self.create(progress).await,
+        }
+    }
+
+    /// Continues a creation or replacement that was interrupted after `new_id` was created as
+    /// `NAME.new`. Returns the container.
+    pub async fn finish(&self, new_id: &str, progress: Progress<'_>) -> Result<Container, Error> {
+        let steps = self.look().await?;
+        self.owned(&steps, new_id).await?;
+        match &steps.current {
+            Some(current) if current.id == new_id => Ok(current.clone()),
+            Some(current) => {
+                self.discard(&steps, steps.old.as_ref()).await?;
+                let old = self.set_aside(&steps, &current.id, progress).await?;
+                self.start_new(&steps, new_id, Some(&old), progress).await
             }
-            Err(error) => match self.step_back(&spec.name).await {
-                Ok(done) => Err(match error {
-                    Error::NotReady {
-                        host,
-                        name,
-                        cause,
-                        log,
-                        ..
-                    } => Error::NotReady {
-                        host,
-                        name,
-                        cause,
-                        log,
-                        now: done,
-                    },
-                    other => other,
-                }),
+            None => {
+                self.start_new(&steps, new_id, steps.old.as_ref(), progress)
+                    .await
+            }
+        }
+    }
+
+    /// Starts a container that does not run and waits until it is ready. It is `NAME.old` until
+    /// then, and keeps everything that it has written. Returns the container.
+    pub async fn restart(&self, id: &str, progress: Progress<'_>) -> Result<Container, Error> {
+        let steps = self.look().await?;
+        let names = self.names();
+        let found = self.owned(&steps, id).await?;
+        self.free_name(&steps, &found)?;
+        self.discard(&steps, steps.new.as_ref()).await?;
+        self.engine.update(id, self.spec).await?;
+        if found.name != names.old {
+            self.discard(&steps, steps.old.as_ref()).await?;
+            self.engine.rename(id, &names.old).await?;
+        }
+        let started = self.start(id, progress).await;
+        if started.is_err() {
+            self.engine.stop(id).await?;
+        }
+        self.engine.rename(id, &self.spec.name).await?;
+        started?;
+        self.inspect(id).await
+    }
+
+    /// Sets what can change while the container runs, and removes what an interrupted replacement
+    /// left behind.
+    pub async fn update(&self, id: &str) -> Result<Container, Error> {
+        let steps = self.look().await?;
+        let found = self.owned(&steps, id).await?;
+        self.free_name(&steps, &found)?;
+        self.engine.update(id, self.spec).await?;
+        self.discard(&steps, steps.new.as_ref()).await?;
+        self.discard(&steps, steps.old.as_ref().filter(|stale| stale.id != id))
+            .await?;
+        self.inspect(id).await
+    }
+
+    /// Reads what has one of our names. A stranger under one of them is an error.
+    async fn look(&self) -> Result<Steps, Error> {
+        let names = self.names();
+        let (current, new, old, failed) = tokio::try_join!(
+            self.engine.find(&self.spec.name),
+            self.engine.find(&names.new),
+            self.engine.find(&names.old),
+            self.engine.find(&names.failed),
+        )?;
+        let replaced = [&current, &new, &failed]
+            .into_iter()
+            .flatten()
+            .filter(|container| self.is_step(container))
+            .filter_map(|container| container.labels.get(labels::REPLACES).cloned())
+            .collect();
+        let steps = Steps {
+            current,
+            new,
+            old,
+            failed,
+            replaced,
+        };
+        for step in [&steps.new, &steps.old, &steps.failed] {
+            if let Some(step) = step.as_ref().filter(|step| {
+                !self.is_step(step) && !steps.replaced.contains(&step.id) && !self.is_adopted(step)
+            }) {
+                return Err(Error::InTheWay {
+                    host: self.engine.host().to_owned(),
+                    name: step.name.clone(),
+                    wanted: self.spec.name.clone(),
+                    owner: step.ownership(),
+                });
+            }
+        }
+        Ok(steps)
+    }
+
+    /// Reads a container again, and checks that it is ours or was adopted.
+    async fn owned(&self, steps: &Steps, id: &str) -> Result<Container, Error> {
+        let found = self.inspect(id).await?;
+        let is_ours = found.ownership().is(self.owner);
+        if is_ours || self.is_adopted(&found) || steps.replaced.contains(id) {
+            return Ok(found);
+        }
+        Err(Error::NotOwned {
+            host: self.engine.host().to_owned(),
+            owner: found.ownership(),
+            name: found.name,
+        })
+    }
+
+    /// Fails if a container other than `found` has the final name.
+    fn free_name(&self, steps: &Steps, found: &Container) -> Result<(), Error> {
+        match &steps.current {
+            Some(current) if current.id != found.id => Err(self.name_taken(current)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a container of an earlier step, if there is one.
+    async fn discard(&self, steps: &Steps, step: Option<&Container>) -> Result<(), Error> {
+        match step {
+            Some(step) => match self.owned(steps, &step.id).await {
+                Ok(_) => self.engine.remove(&step.id).await,
+                Err(Error::NoContainer { .. }) => Ok(()),
+                Err(error) => Err(error),
+            },
+            None => Ok(()),
+        }
+    }
+
+    async fn replace_by_new(
+        &self,
+        steps: &Steps,
+        old: &Container,
+        progress: Progress<'_>,
+    ) -> Result<Container, Error> {
+        let new = self.create_new(steps, Some(old)).await?;
+        let old = self.set_aside(steps, &old.id, progress).await?;
+        self.start_new(steps, &new, Some(&old), progress).await
+    }
+
+    /// Creates `NAME.new` and returns its id. Anonymous volumes of the old container go with it:
+    /// they would be lost with the old container.
+    async fn create_new(&self, steps: &Steps, old: Option<&Container>) -> Result<String, Error> {
+        let mut labels = labels::of(self.owner, &self.spec.name);
+        let mut kept: Vec<Volume> = Vec::new();
+        if let Some(old) = old {
+            let is_ours = self.is_step(old) && !steps.replaced.contains(&old.id);
+            if !is_ours {
+                labels.insert(labels::REPLACES.to_owned(), old.id.clone());
+            }
+            let named = |path: &str| self.spec.volumes.iter().any(|v| v.container == path);
+            let anonymous = old.anonymous.iter();
+            kept.extend(anonymous.filter(|v| !named(&v.container)).cloned());
+        }
+        let name = self.names().new;
+        self.engine.create(&name, self.spec, &labels, &kept).await
+    }
+
+    /// Stops the container that is replaced and renames it to `NAME.old`. Returns it as it was.
+    async fn set_aside(
+        &self,
+        steps: &Steps,
+        id: &str,
+        progress: Progress<'_>,
+    ) -> Result<Container, Error> {
+        let names = self.names();
+        let old = self.owned(steps, id).await?;
+        if old.state.holds_processes() {
+            progress("stopping the previous container".to_owned());
+            self.engine.stop(id).await?;
+        }
+        if old.name != names.old {
+            self.engine.rename(id, &names.old).await?;
+        }
+        Ok(old)
+    }
+
+    /// Starts `NAME.new`, and gives it its name once it is ready. Else the old container comes
+    /// back.
+    async fn start_new(
+        &self,
+        steps: &Steps,
+        id: &str,
+        old: Option<&Container>,
+        progress: Progress<'_>,
+    ) -> Result<Container, Error> {
+        match self.start(id, progress).await {
+            Ok(()) => {
+                self.engine.rename(id, &self.spec.name).await?;
+                self.discard(steps, steps.failed.as_ref()).await?;
+                // The new container is named: what it replaces may have been adopted.
+                self.discard(steps, old).await?;
+                self.inspect(id).await
+            }
+            Err(error) => match self.roll_back(steps, id, old).await {
+                Ok(done) => Err(error.now(done)),
                 Err(back) => Err(Error::NotRestored {
-                    host: self.host.clone(),
-                    name: spec.name.clone(),
+                    host: self.engine.host().to_owned(),
+                    name: self.spec.name.clone(),
                     error: Box::new(error),
                     back: Box::new(back),
                 }),
@@ -100,59 +312,110 @@ impl Engine {
         }
     }
 
-    /// Starts a container that was stopped, and waits until it is ready. It does not have its
-    /// name until then.
-    pub async fn start_again(&self, spec: &Spec, progress: Progress<'_>) -> Result<(), Error> {
-        let names = Names::of(&spec.name);
-        self.remove(&names.new).await?;
-        self.settle(&spec.name).await?;
-        self.update(spec).await?;
-        self.rename(&spec.name, &names.new).await?;
-        let started = async {
-            self.start(&names.new).await?;
-            progress(WAITING.to_owned());
-            self.wait_until_ready(spec, &names.new).await
-        };
-        let started = started.await;
-        if started.is_err() {
-            // What it has written stays its own: it is tried again, not made anew.
-            self.stop(&names.new).await?;
-        }
-        self.rename(&names.new, &spec.name).await?;
-        started
-    }
-
-    /// Gives the container before back its name, where a run died between two names.
-    async fn settle(&self, name: &str) -> Result<(), Error> {
-        let old = Names::of(name).old;
-        if self.inspect(name).await?.is_none() && self.inspect(&old).await?.is_some() {
-            self.rename(&old, name).await?;
-        }
-        Ok(())
-    }
-
-    /// Puts a container aside that did not become ready, and lets the one before come back. Says
-    /// what was done.
-    async fn step_back(&self, name: &str) -> Result<String, Error> {
-        let names = Names::of(name);
-        let mut done = format!("it is stopped, and kept as `{}`", names.failed);
-        match self.inspect(&names.new).await? {
-            // It never ran: there is nothing to look at.
-            Some(new) if new.state == State::Created => self.remove(&names.new).await?,
-            Some(_) => {
-                self.remove(&names.failed).await?;
-                self.stop(&names.new).await?;
-                // Or the engine would start it beside the old one, the next time it starts itself.
-                self.never_restart(&names.new).await?;
-                self.rename(&names.new, &names.failed).await?;
+    /// Keeps a container that did not become ready as `NAME.failed`, and lets the old one come
+    /// back. Returns what was done, as a sentence.
+    async fn roll_back(
+        &self,
+        steps: &Steps,
+        new_id: &str,
+        old: Option<&Container>,
+    ) -> Result<String, Error> {
+        let names = self.names();
+        let mut done = Vec::new();
+        match self.engine.inspect(new_id).await? {
+            // It never ran: there is nothing to inspect.
+            Some(new) if new.state == State::Created => self.engine.remove(new_id).await?,
+            Some(new) => {
+                self.discard(steps, steps.failed.as_ref()).await?;
+                if new.state.holds_processes() {
+                    self.engine.stop(new_id).await?;
+                }
+                // Or the engine would start it beside the old one when the engine itself starts.
+                self.engine.disable_restart(new_id).await?;
+                self.engine.rename(new_id, &names.failed).await?;
+                done.push(format!("it is stopped, and kept as `{}`", names.failed));
             }
             None => {}
         }
-        if self.inspect(&names.old).await?.is_some() {
-            self.settle(name).await?;
-            self.start(name).await?;
-            done.push_str("; the one before runs again");
+        if let Some(old) = old {
+            self.owned(steps, &old.id).await?;
+            self.engine.rename(&old.id, &self.spec.name).await?;
+            // One that did not run before is left as it was. An earlier run stopped `NAME.old`.
+            let was_set_aside = old.name != self.spec.name && old.state == State::Exited;
+            if old.state.holds_processes() || was_set_aside {
+                if let Err(error) = self.engine.start(&old.id).await {
+                    return Err(self.explain_port(&old.id, error).await);
+                }
+                done.push("the previous container runs again".to_owned());
+            }
         }
-        Ok(done)
+        Ok(done.join("; "))
+    }
+
+    /// Starts a container and waits until it is ready.
+    async fn start(&self, id: &str, progress: Progress<'_>) -> Result<(), Error> {
+        if let Err(error) = self.engine.start(id).await {
+            return Err(self.explain_port(id, error).await);
+        }
+        progress(WAITING.to_owned());
+        self.engine.wait_until_ready(id, self.spec).await
+    }
+
+    /// Finds out who holds a port that the engine refuses to publish. Docker 26.1.5 keeps the port
+    /// of a container that died while it started, until the engine is restarted.
+    async fn explain_port(&self, id: &str, error: Error) -> Error {
+        let Error::PortAllocated { host, port, .. } = &error else {
+            return error;
+        };
+        let Ok(snapshot) = self.engine.snapshot().await else {
+            return error;
+        };
+        let holder = snapshot.containers.into_iter().find(|container| {
+            container.id != id
+                && container.state.holds_processes()
+                && container.ports.iter().any(|held| held.public == *port)
+        });
+        match holder {
+            Some(holder) => Error::PortTaken {
+                host: host.clone(),
+                name: self.spec.name.clone(),
+                port: *port,
+                holder: holder.name,
+            },
+            None => Error::PortReserved {
+                host: host.clone(),
+                port: *port,
+            },
+        }
+    }
+
+    async fn inspect(&self, id: &str) -> Result<Container, Error> {
+        let found = self.engine.inspect(id).await?;
+        found.ok_or_else(|| Error::NoContainer {
+            host: self.engine.host().to_owned(),
+            name: self.spec.name.clone(),
+        })
+    }
+
+    /// Whether a container was created by this protocol for this owner and name.
+    fn is_step(&self, container: &Container) -> bool {
+        container.ownership().is(self.owner)
+            && container.labels.get(labels::NAME) == Some(&self.spec.name)
+    }
+
+    fn is_adopted(&self, container: &Container) -> bool {
+        self.adopt == Some(container.id.as_str())
+    }
+
+    fn name_taken(&self, current: &Container) -> Error {
+        Error::NameTaken {
+            host: self.engine.host().to_owned(),
+            name: self.spec.name.clone(),
+            owner: current.ownership(),
+        }
+    }
+
+    fn names(&self) -> Names {
+        Names::of(&self.spec.name)
     }
 }

@@ -16,14 +16,6 @@ use crate::docker::{Port, Ready};
 /// what they are, never made anew because hitc changed.
 const DIGEST_VERSION: &str = "v1";
 
-/// The label with the digest of the spec that a container was made from.
-pub(super) const LABEL_SPEC: &str = "hitc.spec";
-/// The label with the names of the fields that the spec set.
-pub(super) const LABEL_KEYS: &str = "hitc.keys";
-
-/// The label with the names of the fields whose values are not shown.
-pub(super) const LABEL_MASKED: &str = "hitc.masked";
-
 /// Where a container's image comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Image {

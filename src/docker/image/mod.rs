@@ -2,6 +2,7 @@
 
 mod archive;
 mod context;
+pub(super) mod reference;
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -24,7 +25,10 @@ use tokio_util::io::{ReaderStream, SyncIoBridge};
 
 pub use context::Context;
 
-use self::archive::Selection;
+use self::{
+    archive::Selection,
+    reference::{exact, is_short_id, names, split_tag},
+};
 use super::{
     Engine, Error, Image, Pull, Spec,
     engine::{cause, is_missing},
@@ -85,7 +89,8 @@ impl Engine {
     /// Pulls an image from its registry.
     pub async fn pull(&self, image: &str, progress: Progress<'_>) -> Result<(), Error> {
         progress(format!("pulling {image}"));
-        let (name, tag) = split_tag(image);
+        let exact = exact(image);
+        let (name, tag) = split_tag(&exact);
         let options = CreateImageOptionsBuilder::new()
             .from_image(name)
             .tag(tag)
@@ -169,7 +174,7 @@ impl Engine {
 
     /// Sees to it that a server's engine has the image of a container: pulls it, or builds it on
     /// this machine and sends it.
-    pub async fn provide_image(&self, spec: &Spec, progress: Progress<'_>) -> Result<(), Error> {
+    pub(super) async fn provide(&self, spec: &Spec, progress: Progress<'_>) -> Result<(), Error> {
         let image = spec.image.name();
         let _one = self.images.lock().await;
         if self.has_image(image).await? {
@@ -224,13 +229,22 @@ impl Engine {
         sent
     }
 
-    /// An image's id and the digests of its layers; none if the engine does not have it.
+    /// An image's id and the digests of its layers; none if the engine has no image of exactly
+    /// this name, digest or full id.
     async fn layers(&self, image: &str) -> Result<Option<Layers>, Error> {
-        match self.docker.inspect_image(image).await {
-            Ok(found) => Ok(Some(Layers {
-                id: found.id.unwrap_or_default(),
-                layers: found.root_fs.and_then(|fs| fs.layers).unwrap_or_default(),
-            })),
+        if is_short_id(image) {
+            return Ok(None);
+        }
+        match self.docker.inspect_image(&exact(image)).await {
+            Ok(found) => {
+                let id = found.id.unwrap_or_default();
+                let tags = found.repo_tags.unwrap_or_default();
+                let digests = found.repo_digests.unwrap_or_default();
+                Ok(names(image, &id, &tags, &digests).then(|| Layers {
+                    id,
+                    layers: found.root_fs.and_then(|fs| fs.layers).unwrap_or_default(),
+                }))
+            }
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(self.error(format!("inspecting image `{image}`"), &error)),
         }
@@ -262,7 +276,7 @@ impl Engine {
         };
         let file = tempfile::tempfile().map_err(disk)?;
         let mut writer = tokio::fs::File::from_std(file);
-        let mut chunks = self.docker.export_image(image);
+        let mut chunks = self.docker.export_image(&exact(image));
         while let Some(chunk) = chunks.next().await {
             let chunk =
                 chunk.map_err(|error| self.error(format!("reading image `{image}`"), &error))?;
@@ -318,29 +332,4 @@ async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work)
         .await
         .map_err(io::Error::other)?
-}
-
-/// Splits `registry:5000/name:tag`; without a tag it is `latest`, a digest stays with the name.
-fn split_tag(image: &str) -> (&str, &str) {
-    if image.contains('@') {
-        return (image, "");
-    }
-    match image.rsplit_once(':') {
-        Some((name, tag)) if !tag.contains('/') => (name, tag),
-        _ => (image, "latest"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tags() {
-        assert_eq!(split_tag("a"), ("a", "latest"));
-        assert_eq!(split_tag("a:1"), ("a", "1"));
-        assert_eq!(split_tag("r:5000/a"), ("r:5000/a", "latest"));
-        assert_eq!(split_tag("r:5000/a:1"), ("r:5000/a", "1"));
-        assert_eq!(split_tag("a@sha256:0"), ("a@sha256:0", ""));
-    }
 }

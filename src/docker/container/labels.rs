@@ -1,0 +1,82 @@
+//! The labels that hitc puts on containers, and what they say about a container's owner.
+
+use std::collections::BTreeMap;
+
+use super::Container;
+use crate::core::owner::{Owner, Ownership};
+
+/// The id of the project that a container belongs to.
+pub const PROJECT: &str = "hitc.project";
+/// The manifest that a container belongs to. Absent if a task created the container.
+pub const MANIFEST: &str = "hitc.manifest";
+/// The name that a container has once it is ready. A replacement gives it others on the way.
+pub const NAME: &str = "hitc.name";
+/// The full id of an adopted container that this one replaces.
+pub const REPLACES: &str = "hitc.replaces";
+/// The digest of the spec that a container was created from.
+pub const SPEC: &str = "hitc.spec";
+/// The names of the options that the spec set.
+pub const KEYS: &str = "hitc.keys";
+/// The names of the options whose values are not shown.
+pub const MASKED: &str = "hitc.masked";
+
+/// The labels of a container of this owner, whose final name is `name`.
+pub fn of(owner: &Owner, name: &str) -> BTreeMap<String, String> {
+    let mut labels = BTreeMap::from([
+        (PROJECT.to_owned(), owner.project.clone()),
+        (NAME.to_owned(), name.to_owned()),
+    ]);
+    if let Some(manifest) = &owner.manifest {
+        labels.insert(MANIFEST.to_owned(), manifest.clone());
+    }
+    labels
+}
+
+/// Reads the owner from the labels of a container, network or volume.
+pub fn ownership(labels: &BTreeMap<String, String>) -> Ownership {
+    let manifest = labels.get(MANIFEST).cloned();
+    match labels.get(PROJECT) {
+        Some(project) => Ownership::Owner(Owner {
+            project: project.clone(),
+            manifest,
+        }),
+        None if manifest.is_some() || labels.contains_key(SPEC) => Ownership::Legacy(manifest),
+        None => Ownership::Foreign,
+    }
+}
+
+impl Container {
+    /// The owner that the container's labels name.
+    pub fn ownership(&self) -> Ownership {
+        ownership(&self.labels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners() {
+        let owner = |manifest: Option<&str>| Owner {
+            project: "p".to_owned(),
+            manifest: manifest.map(str::to_owned),
+        };
+        let read = |pairs: &[(&str, &str)]| {
+            let pairs = pairs
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+            ownership(&pairs.collect())
+        };
+        for manifest in [None, Some("shop")] {
+            let owner = owner(manifest);
+            assert!(ownership(&of(&owner, "web")).is(&owner));
+        }
+        assert_eq!(read(&[("a", "b")]), Ownership::Foreign);
+        assert_eq!(read(&[(SPEC, "v1:0")]), Ownership::Legacy(None));
+        assert_eq!(
+            read(&[(SPEC, "v1:0"), (MANIFEST, "shop")]),
+            Ownership::Legacy(Some("shop".to_owned()))
+        );
+    }
+}
