@@ -35,7 +35,7 @@ pub(super) fn to_value(value: &Dynamic) -> Value {
     } else if let Some(map) = value.read_lock::<Map>() {
         Data::Map(map.iter().map(entry).collect())
     } else {
-        Data::Text(secret::text_of(value).unwrap_or_else(|| value.to_string()))
+        Data::Argument(secret::text_of(value).unwrap_or_else(|| value.to_string()))
     };
     Value { data, span: None }
 }

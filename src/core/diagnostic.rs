@@ -5,8 +5,6 @@
 
 use std::{fmt, ops::Range, sync::Arc};
 
-use crate::core::value::Invalid;
-
 /// What kind of failure it was; it decides the exit status (design §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -199,13 +197,6 @@ impl Diagnostic {
             self.host = Some(host.to_owned());
         }
         self
-    }
-}
-
-impl From<Invalid> for Diagnostic {
-    /// Without the place: whoever knows the text adds it.
-    fn from(invalid: Invalid) -> Self {
-        Diagnostic::new(Kind::Usage, invalid.message).help(invalid.help)
     }
 }
 

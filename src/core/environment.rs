@@ -41,3 +41,8 @@ pub fn get(name: &str) -> Option<String> {
     let from_file = || FROM_FILE.get()?.get(name).cloned();
     env::var(name).ok().or_else(from_file)
 }
+
+/// Whether a variable is set to bytes that are not UTF-8, which [`get`] does not return.
+pub fn is_not_utf8(name: &str) -> bool {
+    matches!(env::var(name), Err(env::VarError::NotUnicode(_)))
+}

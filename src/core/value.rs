@@ -1,40 +1,55 @@
-//! Data as a user wrote it, in a manifest, a script or on the command line, and its decoding.
+//! Options as a user writes them, and their decoding.
 //!
 //! The same options are written in YAML (`ports: [80]`), in Rhai (`#{ ports: [80] }`) and on the
-//! command line (`ports=80,81`), so all three become a [`Value`] and are decoded here, once, with
-//! the same errors. Values from a manifest know where they stand.
+//! command line (`ports=80,81`). All three become a [`Value`] and are decoded here, with the same
+//! errors. A value from a manifest keeps its span.
 
 use std::{fmt, ops::Range};
 
-use crate::core::diagnostic::{did_you_mean, nearest};
+use crate::core::diagnostic::{Diagnostic, Kind, did_you_mean, nearest};
 
-/// Byte range in the text that the value was read from.
+/// A byte range in the text that the value was read from.
 pub type Span = Range<usize>;
 
-/// One value, with the place where it was written if that is known.
+/// One value, with its span if it was read from a text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Value {
-    /// What it holds.
+    /// The content.
     pub data: Data,
-    /// Where it stands, for values from a manifest.
+    /// The span in the manifest. `None` for values from scripts, the command line and JSON.
     pub span: Option<Span>,
 }
 
-/// What a [`Value`] holds.
+/// The content of a [`Value`].
 #[derive(Clone, Debug, PartialEq)]
 pub enum Data {
     /// Nothing, or `~`.
     Null,
     /// `true` or `false`.
     Bool(bool),
-    /// A number, as it was written: `1.10` stays `1.10`.
+    /// A number as it was written: `1.10` stays `1.10`.
     Number(String),
-    /// Any other scalar.
+    /// Any other scalar. It is one item, whatever commas it contains.
     Text(String),
+    /// Text from the command line or a script, which have no other way to write some lists and
+    /// maps: where a list is expected, `80,81` is two items; where a map is expected, `A=1,B=2`
+    /// is two entries.
+    Argument(String),
     /// A sequence.
     List(Vec<Value>),
-    /// A mapping, in the order it was written.
+    /// A mapping, in the order in which it was written.
     Map(Vec<Entry>),
+    /// The value of a variable that stands for a list or a map, and the text that replaces the
+    /// variable where text is expected.
+    Expanded {
+        /// The value as text: items separated by commas, or JSON.
+        text: String,
+        /// The value itself: a list or a map.
+        data: Box<Data>,
+    },
+    /// Text with variables whose values are not known yet, as it was written. Its kind can be
+    /// checked, its content cannot.
+    Unknown(String),
 }
 
 /// One key of a mapping and its value.
@@ -42,34 +57,46 @@ pub enum Data {
 pub struct Entry {
     /// The key as text; `22` and `"22"` are the same key.
     pub key: String,
-    /// Where the key stands.
+    /// The span of the key.
     pub key_span: Option<Span>,
     /// The value.
     pub value: Value,
 }
 
-/// A value that is not what it should be.
+/// An error in a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalid {
-    /// What was wrong, the thing first.
+    /// What is wrong, the subject first.
     pub message: String,
-    /// Where, if the value knows.
+    /// The span of the value or key, if it has one.
     pub span: Option<Span>,
     /// What to do.
     pub help: Option<String>,
+    /// Whether the error is about the content of a [`Data::Unknown`] value. A check that runs
+    /// before variables are known ignores it.
+    pub is_about_unknown: bool,
 }
 
 impl Invalid {
-    /// An error about `value`.
+    /// An error in the content of `value`.
     pub fn new(value: &Value, message: impl Into<String>) -> Self {
         Invalid {
-            message: message.into(),
-            span: value.span.clone(),
-            help: None,
+            is_about_unknown: matches!(value.data, Data::Unknown(_)),
+            ..Invalid::at(value.span.clone(), message)
         }
     }
 
-    /// Says what to do.
+    /// An error at a span, such as that of a key.
+    pub fn at(span: Option<Span>, message: impl Into<String>) -> Self {
+        Invalid {
+            message: message.into(),
+            span,
+            help: None,
+            is_about_unknown: false,
+        }
+    }
+
+    /// Says what to do. `None` changes nothing.
     #[must_use]
     pub fn help(mut self, help: impl Into<Option<String>>) -> Self {
         self.help = help.into().or(self.help);
@@ -85,40 +112,43 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
+impl From<Invalid> for Diagnostic {
+    /// Without an excerpt: only the caller knows the text that the span belongs to.
+    fn from(invalid: Invalid) -> Self {
+        Diagnostic::new(Kind::Usage, invalid.message).help(invalid.help)
+    }
+}
+
 impl Value {
-    /// Text that was not read from a manifest.
+    /// A value without a span.
+    pub fn new(data: Data) -> Self {
+        Value { data, span: None }
+    }
+
+    /// Text from the command line or a script.
     pub fn text(text: impl Into<String>) -> Self {
-        Value {
-            data: Data::Text(text.into()),
-            span: None,
-        }
+        Value::new(Data::Argument(text.into()))
     }
 
     /// An empty mapping.
     pub fn empty_map() -> Self {
-        Value {
-            data: Data::Map(Vec::new()),
-            span: None,
-        }
+        Value::new(Data::Map(Vec::new()))
     }
 
-    /// What kind of value it is, for messages.
+    /// The kind of the value, for messages.
     pub fn kind(&self) -> &'static str {
-        match self.data {
-            Data::Null => "nothing",
-            Data::Bool(_) => "true or false",
-            Data::Number(_) => "a number",
-            Data::Text(_) => "text",
-            Data::List(_) => "a list",
-            Data::Map(_) => "a map",
-        }
+        self.data.kind()
     }
 
-    /// The scalar as text: text, numbers and booleans as they were written.
+    /// The scalar as text; numbers and booleans as they were written.
     pub fn scalar(&self) -> Option<String> {
         match &self.data {
             Data::Bool(b) => Some(b.to_string()),
-            Data::Number(s) | Data::Text(s) => Some(s.clone()),
+            Data::Number(s)
+            | Data::Text(s)
+            | Data::Argument(s)
+            | Data::Unknown(s)
+            | Data::Expanded { text: s, .. } => Some(s.clone()),
             Data::Null | Data::List(_) | Data::Map(_) => None,
         }
     }
@@ -128,8 +158,11 @@ impl Value {
         self.scalar().ok_or_else(|| self.wrong(what, "text"))
     }
 
-    /// As a whole number within `range`.
+    /// As a whole number within `range`. An unknown value is the lowest.
     pub fn to_integer(&self, what: &str, range: Range<i64>) -> Result<i64, Invalid> {
+        if let Data::Unknown(_) = self.data {
+            return Ok(range.start);
+        }
         let wrong = || self.wrong(what, "a whole number");
         let number: i64 = self
             .scalar()
@@ -150,8 +183,11 @@ impl Value {
         }
     }
 
-    /// As `true` or `false`.
+    /// As `true` or `false`. An unknown value is `false`.
     pub fn to_bool(&self, what: &str) -> Result<bool, Invalid> {
+        if let Data::Unknown(_) = self.data {
+            return Ok(false);
+        }
         match self.scalar().as_deref() {
             Some("true") => Ok(true),
             Some("false") => Ok(false),
@@ -159,24 +195,27 @@ impl Value {
         }
     }
 
-    /// As a list. A scalar is a list of one, or of what its commas separate if it was not
-    /// written in a manifest (the command line has no lists of its own).
+    /// As a list. A scalar is a list of one item; an argument is the items that its commas
+    /// separate.
     pub fn to_list(&self, what: &str) -> Result<Vec<Value>, Invalid> {
         match &self.data {
             Data::List(items) => Ok(items.clone()),
             Data::Null => Ok(Vec::new()),
-            Data::Text(text) if self.span.is_none() => Ok(split(text).map(Value::text).collect()),
-            Data::Text(_) | Data::Number(_) | Data::Bool(_) => Ok(vec![self.clone()]),
+            Data::Argument(text) => Ok(split(text).map(Value::text).collect()),
+            Data::Text(_) | Data::Number(_) | Data::Bool(_) | Data::Unknown(_) => {
+                Ok(vec![self.clone()])
+            }
+            Data::Expanded { data, .. } => self.with(data).to_list(what),
             Data::Map(_) => Err(self.wrong(what, "a list")),
         }
     }
 
-    /// As a mapping. Outside a manifest, text such as `A=1,B=2` is one too.
+    /// As a mapping. An argument such as `A=1,B=2` is one too.
     pub fn to_map(&self, what: &str) -> Result<Vec<Entry>, Invalid> {
         match &self.data {
             Data::Map(entries) => Ok(entries.clone()),
             Data::Null => Ok(Vec::new()),
-            Data::Text(text) if self.span.is_none() => split(text)
+            Data::Argument(text) => split(text)
                 .map(|pair| match pair.split_once('=') {
                     Some((key, value)) => Ok(Entry {
                         key: key.to_owned(),
@@ -187,13 +226,14 @@ impl Value {
                         .help(format!("write {what}=KEY=VALUE,KEY=VALUE"))),
                 })
                 .collect(),
-            Data::Text(_) | Data::Number(_) | Data::Bool(_) | Data::List(_) => {
+            Data::Expanded { data, .. } => self.with(data).to_map(what),
+            Data::Text(_) | Data::Number(_) | Data::Bool(_) | Data::List(_) | Data::Unknown(_) => {
                 Err(self.wrong(what, "a map"))
             }
         }
     }
 
-    /// As JSON, for values that are passed on as such.
+    /// As JSON.
     pub fn to_json(&self) -> serde_json::Value {
         match &self.data {
             Data::Null => serde_json::Value::Null,
@@ -201,27 +241,66 @@ impl Value {
             Data::Number(text) => {
                 serde_json::from_str(text).unwrap_or_else(|_| text.clone().into())
             }
-            Data::Text(text) => text.clone().into(),
+            Data::Text(text) | Data::Argument(text) | Data::Unknown(text) => text.clone().into(),
             Data::List(items) => items.iter().map(Value::to_json).collect(),
             Data::Map(entries) => entries
                 .iter()
                 .map(|entry| (entry.key.clone(), entry.value.to_json()))
                 .collect::<serde_json::Map<_, _>>()
                 .into(),
+            Data::Expanded { data, .. } => self.with(data).to_json(),
         }
     }
 
+    /// Other content at the same span.
+    fn with(&self, data: &Data) -> Value {
+        Value {
+            data: data.clone(),
+            span: self.span.clone(),
+        }
+    }
+
+    /// An error about the kind of the value.
     fn wrong(&self, what: &str, wanted: &str) -> Invalid {
         let got = match self.scalar() {
-            Some(text) => format!("`{text}`"),
+            Some(text) => format!("`{}`", shorten(&text)),
             None => self.kind().to_owned(),
         };
-        Invalid::new(self, format!("{what} must be {wanted}, not {got}"))
+        Invalid::at(
+            self.span.clone(),
+            format!("{what} must be {wanted}, not {got}"),
+        )
     }
 }
 
-/// What the commas of a text separate. A comma within quotes is part of its value; the quotes are
-/// not: `a,"b,c"` is `a` and `b,c`.
+impl Data {
+    /// The kind, for messages.
+    fn kind(&self) -> &'static str {
+        match self {
+            Data::Null => "nothing",
+            Data::Bool(_) => "true or false",
+            Data::Number(_) => "a number",
+            Data::Text(_) | Data::Argument(_) | Data::Unknown(_) => "text",
+            Data::List(_) => "a list",
+            Data::Map(_) => "a map",
+            Data::Expanded { data, .. } => data.kind(),
+        }
+    }
+}
+
+/// The most characters of a value that a message repeats.
+const SHOWN: usize = 80;
+
+/// The beginning of a text that is too long for a message.
+pub fn shorten(text: &str) -> String {
+    match text.char_indices().nth(SHOWN) {
+        Some((at, _)) => format!("{}…", &text[..at]),
+        None => text.to_owned(),
+    }
+}
+
+/// Splits a text at its commas. A comma within quotes is part of its item, and the quotes are
+/// removed: `a,"b,c"` is `a` and `b,c`.
 pub fn split(text: &str) -> impl Iterator<Item = String> {
     let (mut parts, mut part, mut quoted) = (Vec::new(), String::new(), false);
     for c in text.chars() {
@@ -236,7 +315,7 @@ pub fn split(text: &str) -> impl Iterator<Item = String> {
     trimmed.filter(|part| !part.is_empty())
 }
 
-/// Reads a mapping key by key; a key that nobody asked for is an error that names the nearest.
+/// Decodes a mapping key by key. A key that was not taken is an error that names the nearest one.
 pub struct Fields<'a> {
     what: &'a str,
     span: Option<Span>,
@@ -245,7 +324,7 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
-    /// Starts reading `value`, which errors call `what` (``container `web` ``).
+    /// Starts decoding `value`. Errors call it `what`, for example ``container `web` ``.
     pub fn new(value: &Value, what: &'a str) -> Result<Self, Invalid> {
         Ok(Fields {
             what,
@@ -255,7 +334,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// Takes the value of a key, if it is there.
+    /// Takes the value of a key. `None` if the mapping does not have it.
     pub fn take(&mut self, key: &'static str) -> Option<Value> {
         self.known.push(key);
         let at = self.entries.iter().position(|entry| entry.key == key)?;
@@ -271,41 +350,38 @@ impl<'a> Fields<'a> {
         self.take(key).map(|value| decode(&value, key)).transpose()
     }
 
-    /// Takes the value of a key that must be there.
+    /// Takes the value of a required key.
     pub fn require(&mut self, key: &'static str) -> Result<Value, Invalid> {
         if let Some(value) = self.take(key) {
             return Ok(value);
         }
         let misspelt = self.nearest(key);
-        Err(Invalid {
-            message: format!("{}: `{key}` is missing", self.what),
-            span: misspelt.map_or(&self.span, |entry| &entry.key_span).clone(),
-            help: misspelt.map(|entry| format!("is `{}` meant to be `{key}`?", entry.key)),
-        })
+        let span = misspelt.map_or(&self.span, |entry| &entry.key_span).clone();
+        let message = format!("{}: `{key}` is missing", self.what);
+        Err(Invalid::at(span, message)
+            .help(misspelt.map(|entry| format!("is `{}` meant to be `{key}`?", entry.key))))
     }
 
-    /// A key that was not taken and is probably meant to be this one.
+    /// The first key that was not taken and is probably a misspelling of this one.
     pub fn nearest(&self, key: &str) -> Option<&Entry> {
         let near = |entry: &&Entry| nearest(&entry.key, [key]).is_some();
         self.entries.iter().find(near)
     }
 
-    /// Everything that was not taken: for maps whose further keys belong to somebody else.
+    /// The entries that were not taken. For maps whose other keys another decoder takes.
     pub fn rest(self) -> Vec<Entry> {
         self.entries
     }
 
-    /// Ends reading: what is left is unknown.
+    /// Ends decoding. A key that was not taken is an error.
     pub fn finish(self) -> Result<(), Invalid> {
         let Some(entry) = self.entries.first() else {
             return Ok(());
         };
-        let suggestion = did_you_mean(&entry.key, self.known.iter().copied());
-        Err(Invalid {
-            message: format!("{}: there is no `{}`", self.what, entry.key),
-            span: entry.key_span.clone(),
-            help: suggestion.or_else(|| Some(format!("there is {}", self.known.join(", ")))),
-        })
+        let message = format!("{}: unknown option `{}`", self.what, shorten(&entry.key));
+        let near = did_you_mean(&entry.key, self.known.iter().copied());
+        let known = || format!("the options are {}", self.known.join(", "));
+        Err(Invalid::at(entry.key_span.clone(), message).help(near.unwrap_or_else(known)))
     }
 }
 
@@ -334,20 +410,54 @@ mod tests {
         let mut fields = Fields::new(&value, "container").unwrap();
         assert_eq!(fields.take("image"), None);
         let error = fields.finish().unwrap_err();
-        assert_eq!(error.message, "container: there is no `imgae`");
+        assert_eq!(error.message, "container: unknown option `imgae`");
         assert_eq!(error.help.as_deref(), Some("did you mean `image`?"));
     }
 
     #[test]
     fn numbers_keep_their_text() {
-        let value = Value {
-            data: Data::Number("1.10".to_owned()),
-            span: None,
-        };
+        let value = Value::new(Data::Number("1.10".to_owned()));
         assert_eq!(value.to_text("x").unwrap(), "1.10");
         assert_eq!(
             value.to_integer("x", 0..10).unwrap_err().message,
             "x must be a whole number, not `1.10`"
         );
+    }
+
+    #[test]
+    fn only_arguments_are_split() {
+        let text = Value::new(Data::Text("a,b".to_owned()));
+        assert_eq!(text.to_list("x").unwrap().len(), 1);
+        assert!(text.to_map("x").is_err());
+    }
+
+    #[test]
+    fn an_expanded_variable_is_a_list_or_text() {
+        let items = ["a", "b"].map(|item| Value::new(Data::Text(item.to_owned())));
+        let value = Value::new(Data::Expanded {
+            text: "a,b".to_owned(),
+            data: Box::new(Data::List(items.to_vec())),
+        });
+        assert_eq!(value.to_list("x").unwrap(), items);
+        assert_eq!(value.to_text("x").unwrap(), "a,b");
+        assert_eq!(value.to_json(), serde_json::json!(["a", "b"]));
+        assert_eq!(
+            value.to_map("x").unwrap_err().message,
+            "x must be a map, not a list"
+        );
+    }
+
+    #[test]
+    fn an_unknown_value_has_a_kind_and_no_content() {
+        let value = Value::new(Data::Unknown("${db.size}".to_owned()));
+        assert_eq!(value.to_integer("x", 1..9), Ok(1));
+        assert!(!value.to_map("x").unwrap_err().is_about_unknown);
+        assert!(Invalid::new(&value, "invalid size").is_about_unknown);
+    }
+
+    #[test]
+    fn long_values_are_shortened() {
+        let error = Value::text("x".repeat(5_000_000)).to_bool("protect");
+        assert!(error.unwrap_err().message.len() < 200);
     }
 }

@@ -10,8 +10,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use super::{
     Action, Graph, Manifest, Observed, Plan, Request, ServerState, Thing,
-    facts::Facts,
-    manifest::variable::Variable,
+    manifest::{Facts, Variable},
     reconcile::{Differences, decide_container, decide_server, decode},
     server_step::ServerStep,
 };

@@ -13,7 +13,7 @@ use petgraph::{
 
 use super::{
     Manifest,
-    manifest::{tree::Tree, variable::Variable},
+    manifest::{Awaited, Tree},
 };
 use crate::core::{
     diagnostic::{Diagnostic, Kind},
@@ -114,24 +114,21 @@ impl Graph {
 /// The things that a value's variables wait for. A name waits for nothing.
 fn needs(manifest: &Manifest, host: &str, tree: &Tree) -> Vec<(Thing, Option<Span>)> {
     let mut needs = Vec::new();
-    for one in tree.uses(&manifest.source.text) {
-        match one.variable {
-            Variable::Host(field) if field != "name" => {
-                needs.push((Thing::Server(host.to_owned()), one.span));
+    for one in tree.uses() {
+        let span = one.span.cloned();
+        match one.variable.awaits(host) {
+            Awaited::Nothing => {}
+            Awaited::Server(server) => needs.push((Thing::Server(server.to_owned()), span)),
+            Awaited::Container(server, container) => {
+                let thing = Thing::Container(server.to_owned(), container.to_owned());
+                needs.push((thing, span));
             }
-            Variable::Server(server, field) if field != "name" => {
-                needs.push((Thing::Server(server), one.span));
-            }
-            Variable::Container(server, container, field) if field != "name" => {
-                needs.push((Thing::Container(server, container), one.span));
-            }
-            Variable::InternalIps | Variable::Servers => {
+            Awaited::AllServers => {
                 let servers = manifest.servers.iter();
                 needs.extend(
-                    servers.map(|server| (Thing::Server(server.name.clone()), one.span.clone())),
+                    servers.map(|server| (Thing::Server(server.name.clone()), span.clone())),
                 );
             }
-            _ => {}
         }
     }
     needs

@@ -6,7 +6,6 @@
 
 mod apply;
 mod down;
-mod facts;
 mod graph;
 mod manifest;
 mod observe;
@@ -19,7 +18,7 @@ mod up;
 
 pub use down::down;
 pub use graph::{Graph, Thing};
-pub use manifest::{Container, Manifest, Server, find, load, parse_yaml};
+pub use manifest::{Manifest, Server, find, load, parse_yaml};
 pub use observe::{EngineState, Observed, ServerState, observe};
 pub use plan::{Action, Plan, Step};
 pub use reconcile::{Request, reconcile};

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     Action, EngineState, Graph, Manifest, Observed, Plan, Server, ServerState, Step, Thing,
-    facts::Facts, manifest::Container, plan::Extra,
+    manifest::{Container, Facts, Variable},
+    plan::Extra,
 };
 use crate::{
     core::{
@@ -14,7 +15,6 @@ use crate::{
         value::{Invalid, Value},
     },
     docker::{self, Spec, State, labels},
-    ensemble::manifest::variable::Variable,
     provider::{Node, NodeState, ServerChange},
 };
 
@@ -77,7 +77,7 @@ impl Request {
             .filter(|name| manifest.server(name).is_none());
         unknown
             .map(|name| {
-                let message = format!("replace: there is no server `{name}` in the manifest");
+                let message = format!("replace: server `{name}` not found in the manifest");
                 let known = manifest.servers.iter().map(|server| server.name.as_str());
                 Diagnostic::new(Kind::Usage, message).help(did_you_mean(name, known))
             })
@@ -257,10 +257,7 @@ pub(super) fn decode(
                 None => error.into(),
             }
         })?;
-    // What comes from the environment may be a secret.
-    let from_outside =
-        |variable: &Variable| matches!(variable, Variable::Env(_) | Variable::Secret(_));
-    spec.masked = container.body.fields_with(from_outside);
+    spec.masked = container.body.fields_with(Variable::is_confidential);
     Ok(spec)
 }
 

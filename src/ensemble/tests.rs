@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use super::{
     Action, EngineState, Graph, Manifest, Observed, Request, ServerState, Thing,
-    facts::Facts,
+    manifest::Facts,
     reconcile::{decode, reconcile},
 };
 use crate::{

@@ -88,11 +88,7 @@ pub enum Error {
 impl Error {
     /// What the user asked for is not allowed, and what to do.
     pub fn invalid(message: impl Into<String>, help: Option<String>) -> Self {
-        Error::Invalid(Invalid {
-            message: message.into(),
-            span: None,
-            help,
-        })
+        Error::Invalid(Invalid::at(None, message).help(help))
     }
 
     /// There is no such thing: the help names the nearest that there is, or says what it is told

@@ -158,11 +158,9 @@ impl Script {
         } in options.to_map(&self.name)?
         {
             let Some(default) = merged.get(key.as_str()).cloned() else {
-                return Err(Invalid {
-                    message: format!("provider `{}`: there is no `{key}`", self.name),
-                    span: key_span,
-                    help: did_you_mean(&key, merged.keys().map(rhai::Identifier::as_str)),
-                });
+                let message = format!("provider `{}`: unknown option `{key}`", self.name);
+                let near = did_you_mean(&key, merged.keys().map(rhai::Identifier::as_str));
+                return Err(Invalid::at(key_span, message).help(near));
             };
             // Each is of the kind that its default is of.
             let value = if default.is_bool() {

@@ -3,6 +3,11 @@
 
 use crate::support::{Project, Run};
 
+/// Checks a manifest, which contacts nothing.
+fn check(manifest: &str) -> Run {
+    Project::new().file("it.yml", manifest).run(&["check"])
+}
+
 fn plan(manifest: &str) -> Run {
     Project::new()
         .file("it.yml", manifest)
@@ -38,7 +43,7 @@ fn an_unknown_key() {
     plan("web:\n  provider: local\n  contaners: {}\n").fails(
         2,
         "\
-error: server `web`: there is no `contaners`
+error: server `web`: unknown option `contaners`
  --> it.yml:3:3
   |
 3 |   contaners: {}
@@ -50,7 +55,7 @@ error: server `web`: there is no `contaners`
     plan("web:\n  provider: local\n  containers:\n    app: {image: x, prots: [80]}\n").fails(
         2,
         "\
-error: container `app`: there is no `prots`
+error: container `app`: unknown option `prots`
  --> it.yml:4:21
   |
 4 |     app: {image: x, prots: [80]}
@@ -84,7 +89,7 @@ error: server `web`: `firewall` does not work yet
 3 |   firewall: {22: \"*\"}
   |             ^
   |
-  = help: leave it out; this version of hitc cannot do it
+  = help: leave it out; this version of hitc does not have it
 ",
     );
 }
@@ -100,7 +105,7 @@ fn a_reference_to_what_is_not_there() {
     plan(&manifest("x ${wbe.ip}")).fails(
         2,
         "\
-error: `${wbe.ip}`: there is no server `wbe`
+error: `${wbe.ip}`: server `wbe` not found
  --> it.yml:6:27
   |
 6 |       environment: {A: \"x ${wbe.ip}\"}
@@ -112,7 +117,7 @@ error: `${wbe.ip}`: there is no server `wbe`
     plan(&manifest("${web.containers.ap.ip}")).fails(
         2,
         "\
-error: `${web.containers.ap.ip}`: there is no container `ap`
+error: `${web.containers.ap.ip}`: container `ap` not found
  --> it.yml:6:25
   |
 6 |       environment: {A: \"${web.containers.ap.ip}\"}
@@ -124,13 +129,13 @@ error: `${web.containers.ap.ip}`: there is no container `ap`
     plan(&manifest("${web.address}")).fails(
         2,
         "\
-error: `${web.address}`: there is no field `address`
+error: `${web.address}`: unknown field `address`
  --> it.yml:6:25
   |
 6 |       environment: {A: \"${web.address}\"}
   |                         ^^^^^^^^^^^^^^
   |
-  = help: there is name, ip, internal_ip, id, size, image
+  = help: the fields are name, ip, internal_ip, id, size, image
 ",
     );
     plan(&manifest("${env.HITC_TEST_NOT_SET}")).fails(
@@ -184,7 +189,7 @@ fn a_template_that_is_missing() {
     plan("web:\n  template: bsae\ntemplates:\n  base: {provider: local}\n").fails(
         2,
         "\
-error: there is no template `bsae`
+error: template `bsae` not found
  --> it.yml:2:13
   |
 2 |   template: bsae
@@ -196,7 +201,7 @@ error: there is no template `bsae`
     plan("web:\n  template: t1\ntemplates:\n  t1: {template: t2}\n  t2: {template: t1}\n").fails(
         2,
         "\
-error: templates use each other: t1 → t2 → t1
+error: templates form a cycle: t1 → t2 → t1
  --> it.yml:5:18
   |
 5 |   t2: {template: t1}
@@ -227,13 +232,13 @@ fn a_name_that_variables_use() {
     plan("host: {provider: local}\n").fails(
         2,
         "\
-error: `host` is no name for a server
+error: invalid name `host` for a server
  --> it.yml:1:1
   |
 1 | host: {provider: local}
   | ^^^^
   |
-  = help: `${host.…}` is something else in variables
+  = help: in variables `${host.…}` means something else
 ",
     );
 }
@@ -247,7 +252,7 @@ fn a_port_that_is_published_twice() {
     assert_eq!(run.status, 2, "{run}");
     assert_eq!(
         run.errors(),
-        ["error: container `two`: the public port 80 is that of `one` already"]
+        ["error: container `two`: public port 80 is already that of `one`"]
     );
     let copies = plan(
         "web:\n  provider: local\n  containers:\n    app: {image: x, count: 2, ports: [80]}\n",
@@ -260,11 +265,157 @@ fn a_manifest_that_is_not_there() {
     let project = Project::new().file("production.yml", "");
     project.run(&["run", "ensemble.plan", "prodution"]).fails(
         3,
-        "error: there is no manifest `prodution`\nhelp: did you mean `production`?\n",
+        "error: manifest `prodution` not found\nhelp: did you mean `production`?\n",
     );
     project
         .run(&["run", "ensemble.plan", "staging"])
-        .fails(3, "error: there is no manifest `staging`\n");
+        .fails(3, "error: manifest `staging` not found\n");
+}
+
+#[test]
+fn a_value_with_a_variable_is_checked_by_its_kind() {
+    let options = |size: &str| {
+        check(&format!(
+            "db: {{provider: local, size: 1x512m}}\nweb: {{provider: local, size: {size}}}\n"
+        ))
+    };
+    options("\"${db.size}\"").ok();
+    options("\"2x${db.size}\"").ok();
+    let app = |fields: &str| {
+        check(&format!(
+            "web:\n  provider: local\n  containers:\n    app: {{image: x, {fields}}}\n"
+        ))
+    };
+    app("max_memory: \"${web.size}\", cpus: \"${web.size}\", ports: [\"80:${web.size}\"]").ok();
+    app("environment: {ALL: $internal_ips, JSON: {all: $servers}}").ok();
+    app("image: \"${web.ip}:5000/x\"");
+    // Errors in other values are found all the same.
+    let run = app("max_memory: \"${web.size}\", environment: \"${web.ip}\"");
+    assert_eq!(
+        run.errors(),
+        ["error: environment must be a map, not `${web.ip}`"]
+    );
+    let run = app("max_memory: \"${web.size}\", prots: [80]");
+    assert_eq!(
+        run.errors(),
+        ["error: container `app`: unknown option `prots`"]
+    );
+}
+
+#[test]
+fn keys_that_take_no_variables() {
+    check("web: {provider: local, count: \"${env.N}\"}\n").fails(
+        1,
+        "\
+error: count cannot contain variables
+ --> it.yml:1:31
+  |
+1 | web: {provider: local, count: \"${env.N}\"}
+  |                               ^^^^^^^^^^
+  |
+  = help: it is needed before any variable is known: write the value
+",
+    );
+    for line in [
+        "web: {provider: \"${env.N}\", containers: {}}",
+        "web: {provider: local, template: \"${env.N}\"}",
+        "web: {provider: local, containers: {app: {image: x, count: $servers}}}",
+    ] {
+        let run = check(line);
+        assert!(
+            run.errors()[0].ends_with(" cannot contain variables"),
+            "{run}"
+        );
+    }
+}
+
+#[test]
+fn an_item_of_a_list() {
+    let manifest = |reference: &str| {
+        check(&format!(
+            "web:\n  provider: local\n  containers:\n    app: {{image: x, ports: [80]}}\n    \
+             bb: {{image: x, environment: {{P: \"{reference}\"}}}}\n"
+        ))
+    };
+    manifest("${host.containers.app.ports[0]}").ok();
+    manifest("${web.containers.app.ports[1]}").fails(
+        1,
+        "\
+error: `${web.containers.app.ports[1]}`: index 1 is out of range: container `app` has 1 port
+ --> it.yml:5:39
+  |
+5 |     bb: {image: x, environment: {P: \"${web.containers.app.ports[1]}\"}}
+  |                                      ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+  |
+  = help: the first one has the index 0
+",
+    );
+    let run = manifest("${web.containers.app.ip[0]}");
+    assert_eq!(
+        run.errors(),
+        ["error: invalid variable `${web.containers.app.ip[0]}`"]
+    );
+}
+
+/// The names that the task `create` refuses, too.
+#[test]
+fn invalid_names() {
+    let run = check(
+        "\"../x\": {provider: local}\n\"::1\": {provider: local}\nhost:22:33: {containers: {}}\n\
+         a.b: {provider: local}\n10.0.0.256: {containers: {}}\n\"a\\n- b\": {provider: local}\n",
+    );
+    assert_eq!(
+        run.errors(),
+        [
+            "error: invalid name `../x` for a server",
+            "error: invalid name `::1` for a server of `local`",
+            "error: invalid name `host:22:33` for a server",
+            "error: invalid name `a.b` for a server of `local`",
+            "error: invalid name `10.0.0.256` for a server",
+            "error: invalid name `a\\n- b` for a server",
+        ]
+    );
+    check("10.0.0.1: {containers: {}}\n\"root@web.example.com:22\": {containers: {}}\n").ok();
+}
+
+#[test]
+fn labels_of_hitc() {
+    let run =
+        check("web: {provider: local, containers: {app: {image: x, labels: {hitc.project: a}}}}\n");
+    assert_eq!(run.errors(), ["error: labels: `hitc.project` is reserved"]);
+}
+
+#[test]
+fn a_template_for_all_containers() {
+    check(
+        "web:\n  provider: local\n  containers:\n    template: app\n    one:\n    \
+         two: {ports: [80]}\ntemplates:\n  app: {image: x}\n",
+    )
+    .ok();
+}
+
+#[test]
+fn protect_is_an_option_of_the_provider() {
+    check("web: {provider: local, protect: true}\n").ok();
+    let run = check("web: {provider: local, protect: 5}\n");
+    assert_eq!(
+        run.errors(),
+        ["error: protect must be true or false, not `5`"]
+    );
+}
+
+#[test]
+fn files_that_are_not_manifests() {
+    let project = Project::new().file("folder/x.txt", "");
+    std::os::unix::fs::symlink("nowhere", project.path().join("link.yml")).unwrap();
+    let plan = |name: &str| project.run(&["run", "ensemble.plan", name]);
+    plan("folder").fails(2, "error: manifest `folder`: is a directory\n");
+    plan("link").fails(2, "error: manifest `link.yml`: broken symbolic link\n");
+}
+
+#[test]
+fn a_byte_order_mark_is_ignored() {
+    check("\u{feff}web: {provider: local}\n").ok();
 }
 
 #[test]

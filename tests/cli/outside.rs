@@ -68,7 +68,7 @@ fn options_of_a_request_are_checked() {
         .fails(
             2,
             "\
-error: http::request: there is no `haeders`
+error: http::request: unknown option `haeders`
  --> hitcfile.rhai:3:7
   |
 3 | http::request(\"GET\", \"http://127.0.0.1:9\", #{ haeders: #{} });

@@ -184,7 +184,7 @@ fn a_wrong_setting() {
     run("config(#{ forsk: 3 });\n", &["run", "nodes"]).fails(
         2,
         "\
-error: config: there is no `forsk`
+error: config: unknown option `forsk`
  --> hitcfile.rhai:1:1
   |
 1 | config(#{ forsk: 3 });
@@ -326,7 +326,7 @@ fn options_of_functions_are_checked() {
     assert_eq!(
         first("#{ image: \"app\", prots: [80] }"),
         (
-            "error: container `app`: there is no `prots`".to_owned(),
+            "error: container `app`: unknown option `prots`".to_owned(),
             Some("= help: did you mean `ports`?".to_owned())
         )
     );

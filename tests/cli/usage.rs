@@ -168,7 +168,7 @@ fn arguments_that_do_not_fit() {
         .run(&["run", "create", "name=web", "sze=1x1g"])
         .fails(
             2,
-            "error: provider `local`: there is no `sze`\nhelp: did you mean `size`?\n",
+            "error: provider `local`: unknown option `sze`\nhelp: did you mean `size`?\n",
         );
     project
         .run(&["run", "create", "name=web", "provider=ec3"])

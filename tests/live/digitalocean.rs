@@ -172,7 +172,7 @@ fn what_cannot_be_is_said() {
         ),
         (
             vec!["name=x", "regoin=ams3"],
-            "error: provider `digitalocean`: there is no `regoin`\nhelp: did you mean `region`?\n",
+            "error: provider `digitalocean`: unknown option `regoin`\nhelp: did you mean `region`?\n",
         ),
         (
             vec!["name=x", "size=s-1vcpu-1bg"],

@@ -300,7 +300,7 @@ fn what_cannot_be_is_said() {
         ),
         (
             &["siez=x"],
-            "provider `ec2`: there is no `siez`",
+            "provider `ec2`: unknown option `siez`",
             "did you mean `size`?",
         ),
     ] {

@@ -97,7 +97,7 @@ fn what_cannot_be_is_said() {
         ),
         (
             "szie=cx23",
-            "provider `hetzner`: there is no `szie`",
+            "provider `hetzner`: unknown option `szie`",
             "did you mean `size`?",
         ),
     ] {

@@ -142,11 +142,8 @@ fn string_map(value: &Value, what: &str) -> Result<BTreeMap<String, String>, Inv
         .into_iter()
         .map(|entry| {
             if entry.key.is_empty() || entry.key.contains(['=', '\0']) {
-                return Err(Invalid {
-                    message: format!("{what}: `{}` is no name", entry.key),
-                    span: entry.key_span,
-                    help: None,
-                });
+                let message = format!("{what}: invalid name `{}`", entry.key);
+                return Err(Invalid::at(entry.key_span, message));
             }
             let text = match &entry.value.data {
                 Data::Null => String::new(),
@@ -336,7 +333,7 @@ mod tests {
         );
         assert_eq!(
             error(&[("image", "a"), ("port", "80")]),
-            "container `x`: there is no `port`"
+            "container `x`: unknown option `port`"
         );
         assert_eq!(
             error(&[("image", "a"), ("files", "x=y")]),

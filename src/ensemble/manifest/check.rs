@@ -1,142 +1,170 @@
-//! What can be wrong with a manifest that could be read: references to what is not there, values
+//! The checks of a manifest that could be read: references, environment variables, and values
 //! that do not fit their keys.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use crate::{
-    core::{diagnostic::did_you_mean, environment, value::Invalid},
+    core::{
+        diagnostic::{did_you_mean, plural},
+        environment as process,
+        value::{Data, Entry, Invalid, Value, shorten},
+    },
     docker::{Protocol, Spec},
-    ensemble::{
-        Manifest, Server,
+    ensemble::manifest::{
+        Container, Manifest, Server,
         facts::Facts,
-        manifest::{
-            tree::Use,
-            variable::{CONTAINER_FIELDS, SERVER_FIELDS, Variable},
-        },
+        template::list,
+        tree::{Tree, Use},
+        variable::Variable,
     },
     inventory::Providers,
 };
 
 /// Keys of a server that are not its provider's.
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 6] = [
     "template",
     "provider",
     "count",
     "containers",
     "firewall",
     "docker_mount",
-    "protect",
 ];
+/// The labels with this prefix are hitc's own.
+const OWN_LABELS: &str = "hitc.";
 
-/// Does everything that variables refer to exist?
-pub(in crate::ensemble) fn references(manifest: &Manifest) -> Vec<Invalid> {
-    let mut errors = Vec::new();
-    for server in &manifest.servers {
+/// The trees of a manifest with the server that they stand under. Copies share their trees, and
+/// only the first one is returned.
+fn trees(manifest: &Manifest) -> impl Iterator<Item = (&Server, &Arc<Tree>)> {
+    let mut seen = HashSet::new();
+    let all = manifest.servers.iter().flat_map(|server| {
         let bodies = server.containers.iter().map(|container| &container.body);
-        for tree in [&server.options].into_iter().chain(bodies) {
-            let uses = tree.uses(&manifest.source.text);
-            errors.extend(uses.iter().filter_map(|one| reference(manifest, one).err()));
+        let trees = [&server.options].into_iter().chain(bodies);
+        trees.map(move |tree| (server, tree))
+    });
+    all.filter(move |(_, tree)| seen.insert(Arc::as_ptr(tree)))
+}
+
+/// The environment variables that a manifest uses. The ones that are not set are errors.
+pub(super) fn environment(manifest: &Manifest) -> (BTreeMap<String, String>, Vec<Invalid>) {
+    let (mut found, mut errors) = (BTreeMap::new(), Vec::new());
+    for (_, tree) in trees(manifest) {
+        for one in tree.uses() {
+            let Variable::Env(name) = one.variable else {
+                continue;
+            };
+            if found.contains_key(name) {
+                continue;
+            }
+            if let Some(value) = process::get(name) {
+                found.insert(name.clone(), value);
+                continue;
+            }
+            let cause = if process::is_not_utf8(name) {
+                "not valid UTF-8"
+            } else {
+                "not set"
+            };
+            let message = format!("environment variable `{}` is {cause}", shorten(name));
+            errors.push(Invalid::at(one.span.cloned(), message));
         }
     }
-    // What a count repeats is wrong once.
-    errors.dedup();
+    (found, errors)
+}
+
+/// The references to servers and containers that are not in the manifest.
+pub(super) fn references(manifest: &Manifest) -> Vec<Invalid> {
+    let mut errors = Vec::new();
+    for (server, tree) in trees(manifest) {
+        let uses = tree.uses();
+        let wrong = uses
+            .iter()
+            .filter_map(|one| reference(manifest, server, one).err());
+        errors.extend(wrong);
+    }
     errors
 }
 
-fn reference(manifest: &Manifest, one: &Use) -> Result<(), Invalid> {
-    let invalid = |message: String, help: Option<String>| Invalid {
-        message,
-        span: one.span.clone(),
-        help,
+fn reference(manifest: &Manifest, host: &Server, one: &Use<'_>) -> Result<(), Invalid> {
+    let invalid = |message: String| {
+        let variable = shorten(&one.variable.to_string());
+        Invalid::at(one.span.cloned(), format!("`{variable}`: {message}"))
     };
-    let missing = |what: &str, name: &str, known: &[&str]| {
-        let help = did_you_mean(name, known.iter().copied())
-            .or_else(|| (!known.is_empty()).then(|| format!("there is {}", known.join(", "))));
-        invalid(
-            format!("`{}`: there is no {what} `{name}`", one.variable),
-            help,
-        )
+    let not_found = |what: &str, name: &str, known: &[&str]| {
+        let near = did_you_mean(name, known.iter().copied());
+        let help = near.or_else(|| {
+            let some = !known.is_empty();
+            some.then(|| format!("the {what}s are {}", list(known)))
+        });
+        invalid(format!("{what} `{}` not found", shorten(name))).help(help)
     };
     let server = |name: &str| {
         manifest.server(name).ok_or_else(|| {
             let known: Vec<&str> = manifest.servers.iter().map(|s| s.name.as_str()).collect();
-            missing("server", name, &known)
+            not_found("server", name, &known)
         })
     };
-    let field = |field: &str, known: &[&str]| {
-        if known.contains(&field) {
-            Ok(())
-        } else {
-            Err(missing("field", field, known))
-        }
-    };
-    match &one.variable {
-        Variable::Host(name) => field(name, &SERVER_FIELDS),
-        Variable::Server(name, of) => server(name).and_then(|_| field(of, &SERVER_FIELDS)),
-        Variable::Container(of_server, name, of) => {
-            let containers = &server(of_server)?.containers;
-            if !containers.iter().any(|container| container.name == *name) {
-                let known: Vec<&str> = containers.iter().map(|c| c.name.as_str()).collect();
-                return Err(missing("container", name, &known));
+    match one.variable {
+        Variable::Server(of, _) => server(of.name(&host.name)).map(drop),
+        Variable::Container(of, name, field, index) => {
+            let server = server(of.name(&host.name))?;
+            let container = server.container(name).ok_or_else(|| {
+                let known = server.containers.iter().map(|c| c.name.as_str());
+                not_found("container", name, &known.collect::<Vec<_>>())
+            })?;
+            let items = match container.body.field(field) {
+                Some(tree) => tree.items(),
+                None => Some(0),
+            };
+            match (index, items) {
+                (Some(index), Some(items)) if *index >= items => {
+                    let has = plural(items, field.trim_end_matches('s'));
+                    let message =
+                        format!("index {index} is out of range: container `{name}` has {has}");
+                    Err(invalid(message).help("the first one has the index 0".to_owned()))
+                }
+                _ => Ok(()),
             }
-            field(of, &CONTAINER_FIELDS)
         }
-        Variable::Env(name) if environment::get(name).is_none() => {
-            let message = format!("environment variable `{name}` is not set");
-            Err(invalid(message, None))
-        }
-        Variable::Secret(_) => Err(invalid(
-            format!("`{}`: secrets do not work yet", one.variable),
-            Some("write ${env.NAME} and set it in the environment".to_owned()),
-        )),
+        Variable::Secret(_) => Err(invalid("secrets do not work yet".to_owned())
+            .help("write ${env.NAME} and set it in the environment".to_owned())),
         Variable::Env(_) | Variable::InternalIps | Variable::Servers => Ok(()),
     }
 }
 
-/// Is every value of a kind that its key takes? What variables stand for is not known yet;
-/// something of the right kind takes their place.
-pub(in crate::ensemble) fn values(manifest: &Manifest, providers: &Providers) -> Vec<Invalid> {
+/// The values that do not fit their keys. Of a value that contains a variable which is not known
+/// yet, only the kind is checked.
+pub(super) fn values(manifest: &Manifest, providers: &Providers) -> Vec<Invalid> {
     let facts = Facts::of(manifest);
     let mut errors = Vec::new();
+    let mut seen = HashSet::new();
     for server in &manifest.servers {
-        let sample = |variable: &Variable| {
-            let known = facts.value(&server.name, variable);
-            Some(known.unwrap_or_else(|| sample(variable).to_owned()))
-        };
-        let provider = providers.get(&server.provider);
-        if let (Ok(provider), Ok(options)) = (provider, server.options.resolve(&sample)) {
-            let invalid = provider.validate(&options).err();
-            errors.extend(invalid.map(|error| meant_for_server(manifest, server, error)));
+        if !seen.insert(Arc::as_ptr(&server.options)) {
+            continue;
         }
-        let mut taken: BTreeMap<(u16, Protocol), &str> = BTreeMap::new();
+        let known = |variable: &Variable| facts.value(&server.name, variable);
+        if let Ok(provider) = providers.get(&server.provider) {
+            let options = server.options.resolve_known(&known);
+            let checked = check_known(options, |options| provider.validate(options));
+            if let Err(error) = checked {
+                errors.push(suggest_own_key(manifest, server, error));
+            }
+        }
+        let mut ports = PublicPorts::default();
         for container in &server.containers {
             let what = format!("container `{}`", container.name);
-            let Ok(body) = container.body.resolve(&sample) else {
-                continue;
-            };
-            let spec = match Spec::decode(&container.name, &body, &manifest.folder, &what) {
-                Ok(spec) => spec,
-                Err(error) => {
-                    errors.push(error);
-                    continue;
-                }
-            };
-            // A port that a variable stands for is not known yet.
-            if container.body.fields_with(|_| true).contains("ports") {
-                continue;
-            }
-            for port in &spec.ports {
-                let key = (port.public, port.protocol);
-                if let Some(other) = taken.insert(key, &container.name) {
-                    errors.push(Invalid {
-                        message: format!(
-                            "{what}: the public port {} is that of `{other}` already",
-                            port.public
-                        ),
-                        span: container.span.clone(),
-                        help: Some("a port of a server is published once".to_owned()),
-                    });
-                }
+            let body = container.body.resolve_known(&known);
+            let checked = check_known(body, |body| {
+                let spec = Spec::decode(&container.name, body, &manifest.folder, &what)?;
+                own_labels(body)?;
+                Ok(spec)
+            });
+            match checked {
+                Ok(Some(spec)) => errors.extend(ports.add(container, &spec)),
+                Ok(None) => {}
+                Err(error) => errors.push(error),
             }
         }
     }
@@ -144,24 +172,102 @@ pub(in crate::ensemble) fn values(manifest: &Manifest, providers: &Providers) ->
     errors
 }
 
-/// Something of the kind that a variable stands for.
-fn sample(variable: &Variable) -> &'static str {
-    match variable {
-        Variable::Container(_, _, field) if field == "ports" => "80:80",
-        Variable::Servers => "[]",
-        // An address that is nobody's (RFC 5737).
-        _ => "192.0.2.1",
+/// Checks a map whose values may be unknown. A key with an error about an unknown value is left
+/// out, and the others are checked again. Returns `None` if that makes a check impossible.
+fn check_known<T>(
+    mut map: Value,
+    check: impl Fn(&Value) -> Result<T, Invalid>,
+) -> Result<Option<T>, Invalid> {
+    loop {
+        let error = match check(&map) {
+            Ok(checked) => return Ok(Some(checked)),
+            Err(error) if error.is_about_unknown => error,
+            Err(error) => return Err(error),
+        };
+        let Data::Map(entries) = &mut map.data else {
+            return Ok(None);
+        };
+        let has_error = |entry: &Entry| match (&entry.value.span, &error.span) {
+            (Some(whole), Some(part)) => whole == part || contains(&entry.value, part),
+            _ => false,
+        };
+        let Some(at) = entries.iter().position(has_error) else {
+            return Ok(None);
+        };
+        let removed = entries.remove(at);
+        // A container without an image is another error.
+        if ["image", "build"].contains(&removed.key.as_str()) {
+            return Ok(None);
+        }
     }
 }
 
-/// A key that a provider does not know may be a misspelt one of the server's own.
-fn meant_for_server(manifest: &Manifest, server: &Server, mut error: Invalid) -> Invalid {
+/// Whether a value or an item of it has this span.
+fn contains(value: &Value, span: &std::ops::Range<usize>) -> bool {
+    value.span.as_ref() == Some(span)
+        || match &value.data {
+            Data::List(items) => items.iter().any(|item| contains(item, span)),
+            Data::Map(entries) => entries.iter().any(|entry| contains(&entry.value, span)),
+            _ => false,
+        }
+}
+
+/// Refuses labels that hitc sets itself.
+fn own_labels(body: &Value) -> Result<(), Invalid> {
+    let Data::Map(fields) = &body.data else {
+        return Ok(());
+    };
+    let Some(labels) = fields.iter().find(|entry| entry.key == "labels") else {
+        return Ok(());
+    };
+    let labels = labels.value.to_map("labels")?;
+    match labels
+        .iter()
+        .find(|label| label.key.starts_with(OWN_LABELS))
+    {
+        Some(label) => {
+            let message = format!("labels: `{}` is reserved", shorten(&label.key));
+            Err(Invalid::at(label.key_span.clone(), message).help(format!(
+                "labels that begin with `{OWN_LABELS}` are set by hitc"
+            )))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The public ports of a server, with the containers that publish them.
+#[derive(Default)]
+struct PublicPorts<'a>(BTreeMap<(u16, Protocol), &'a str>);
+
+impl<'a> PublicPorts<'a> {
+    /// Adds the ports of a container. The ones that another container publishes are errors.
+    fn add(&mut self, container: &'a Container, spec: &Spec) -> Vec<Invalid> {
+        let mut errors = Vec::new();
+        for port in &spec.ports {
+            let key = (port.public, port.protocol);
+            if let Some(other) = self.0.insert(key, &container.name) {
+                let message = format!(
+                    "container `{}`: public port {} is already that of `{other}`",
+                    container.name, port.public
+                );
+                errors.push(
+                    Invalid::at(container.span.clone(), message)
+                        .help("publish each port of a server once".to_owned()),
+                );
+            }
+        }
+        errors
+    }
+}
+
+/// A key that the provider does not know may be a misspelling of one of the server's own.
+fn suggest_own_key(manifest: &Manifest, server: &Server, mut error: Invalid) -> Invalid {
     let span = error.span.clone();
     let key = span.and_then(|span| manifest.source.text.get(span));
     if let Some(key) = key
         && let Some(help) = did_you_mean(key, KEYS)
     {
-        error.message = format!("server `{}`: there is no `{key}`", server.name);
+        error.message = format!("server `{}`: unknown option `{key}`", server.name);
         error.help = Some(help);
     }
     error

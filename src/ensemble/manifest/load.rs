@@ -1,23 +1,25 @@
-//! Reading a manifest: templates, counts, variables, and everything that can be wrong with it.
+//! Loading a manifest: templates, counts and variables, with all errors and not just the first.
 //!
-//! Nothing is contacted. All errors are found, not just the first.
+//! Nothing is contacted. Everything that a plan needs from this machine is read here.
 
 use std::{
-    fs, io,
+    collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use crate::{
     core::{
-        diagnostic::{Diagnostic, Failure, Kind, Source, did_you_mean, plain},
-        value::{Data, Entry, Fields, Invalid, Span, Value},
+        diagnostic::{Diagnostic, Failure, Kind, Source},
+        value::{Data, Entry, Fields, Invalid, Span, Value, shorten},
     },
     ensemble::{
-        Container, Graph, Manifest, Server,
+        Graph,
         manifest::{
-            check,
-            template::{expand, templates},
+            Container, Manifest, Server, check,
+            file::{find, identity, read_text},
+            name::{CONTAINER_RULE, is_address, is_container_name, is_reserved},
+            template::{TEMPLATE, Templates, literal, merge},
             tree::Tree,
             yaml,
         },
@@ -27,73 +29,28 @@ use crate::{
     provider::{MOST, NAME_RULE, is_name, numbered},
 };
 
-/// The endings of manifests, which may be left out.
-const ENDINGS: [&str; 2] = ["yml", "yaml"];
-/// The key of the templates, which is no server.
+/// The key of the templates, which is not a server.
 const TEMPLATES: &str = "templates";
+/// The provider of servers that are known by their address.
+const UNMANAGED: &str = "unmanaged";
 /// Keys of a server that the manifest reference has and that do not work yet.
-const NOT_YET: [&str; 3] = ["firewall", "docker_mount", "protect"];
-/// What variables call something else: `${host.ip}` is no server's.
-const RESERVED: [&str; 3] = ["host", "env", "secret"];
+const NOT_YET: [&str; 2] = ["firewall", "docker_mount"];
 
-/// Reads the manifest at `path`, whose ending may be left out, of the project in `root`.
+/// Loads the manifest at `path`, whose extension may be left out, of the project in `root`.
 pub fn load(path: &Path, root: &Path, providers: &Providers) -> Result<Manifest, Failure> {
     let path = find(path)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let id = identity(&path, root).unwrap_or_else(|| name.clone().into_owned());
-    let text = fs::read_to_string(&path).map_err(|error| {
-        let cause = match error.kind() {
-            io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
-            _ => plain(error),
-        };
-        let message = format!("manifest `{}`: {cause}", path.display());
-        Diagnostic::new(Kind::Usage, message)
-    })?;
+    if id.contains(char::is_control) {
+        let message = format!("manifest {id:?}: control characters in its name");
+        return Err(Diagnostic::new(Kind::Usage, message).into());
+    }
+    let text = read_text(&path)?;
     let source = Source::new(Project::display(&path), text);
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
     let mut manifest = read(&name, source, folder, providers)?;
     manifest.id = id;
     Ok(manifest)
-}
-
-/// The path of a manifest within its project, without its ending; none outside of it.
-fn identity(path: &Path, root: &Path) -> Option<String> {
-    let path = path.canonicalize().ok()?.with_extension("");
-    let within = path.strip_prefix(root.canonicalize().ok()?).ok()?;
-    Some(within.to_string_lossy().into_owned())
-}
-
-/// The file of a manifest, whose ending may be left out.
-pub fn find(path: &Path) -> Result<PathBuf, Diagnostic> {
-    let with_endings = ENDINGS.iter().map(|ending| {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".");
-        name.push(ending);
-        PathBuf::from(name)
-    });
-    let candidates = [path.to_owned()].into_iter().chain(with_endings);
-    if let Some(found) = candidates.into_iter().find(|path| path.is_file()) {
-        return Ok(found);
-    }
-    let message = format!("there is no manifest `{}`", path.display());
-    Err(Diagnostic::new(Kind::NotFound, message).help(near(path)))
-}
-
-/// A manifest in the same folder whose name is near.
-fn near(path: &Path) -> Option<String> {
-    let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    let names: Vec<String> = fs::read_dir(folder.unwrap_or(Path::new(".")))
-        .ok()?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.extension()
-                .is_some_and(|e| ENDINGS.iter().any(|known| e == *known))
-        })
-        .flat_map(|path| [path.file_name(), path.file_stem()].map(|n| n.map(ToOwned::to_owned)))
-        .filter_map(|name| name?.into_string().ok())
-        .collect();
-    let wanted = path.file_name()?.to_str()?;
-    did_you_mean(wanted, names.iter().map(String::as_str))
 }
 
 /// Reads a manifest from its text.
@@ -106,19 +63,16 @@ pub(in crate::ensemble) fn read(
     let document = yaml::parse(&source)?;
     let mut loader = Loader {
         providers,
-        manifest: Manifest {
-            name: name.to_owned(),
-            id: name.to_owned(),
-            source,
-            folder,
-            servers: Vec::new(),
-        },
-        templates: Vec::new(),
+        manifest: Manifest::new(name, source, folder),
+        templates: Templates::default(),
         errors: Vec::new(),
     };
-    loader.document(&document);
-    // What could not be read cannot be referred to, which is no error of its own.
+    loader.document(document);
+    // A server with an error is not in the manifest; references to it are no further errors.
     if loader.errors.is_empty() {
+        let (environment, errors) = check::environment(&loader.manifest);
+        loader.manifest.environment = Arc::new(environment);
+        loader.note_all(errors);
         loader.note_all(check::references(&loader.manifest));
     }
     loader.note_all(check::values(&loader.manifest, providers));
@@ -142,12 +96,12 @@ pub(in crate::ensemble) fn read(
 struct Loader<'a> {
     providers: &'a Providers,
     manifest: Manifest,
-    templates: Vec<Entry>,
+    templates: Templates,
     errors: Vec<Diagnostic>,
 }
 
 impl Loader<'_> {
-    /// Notes an error and goes on.
+    /// Records an error and goes on.
     fn note<T>(&mut self, result: Result<T, Invalid>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
@@ -167,7 +121,7 @@ impl Loader<'_> {
 
     fn wrong(&mut self, diagnostic: Diagnostic, span: Option<Span>) {
         let source = &self.manifest.source;
-        // A map has no extent of its own: its first word will do.
+        // The span of a map is empty: its first word is shown.
         let span = span.map(|span| {
             if span.is_empty() {
                 source.word_at(span.start)
@@ -181,14 +135,17 @@ impl Loader<'_> {
         });
     }
 
-    fn document(&mut self, document: &Value) {
-        let Some(entries) = self.note(document.to_map("a manifest")) else {
-            return;
+    fn document(&mut self, document: Value) {
+        let entries = match document.data {
+            Data::Map(entries) => entries,
+            _ => match self.note(document.to_map("a manifest")) {
+                Some(entries) => entries,
+                None => return,
+            },
         };
-        let found = entries.iter().find(|entry| entry.key == TEMPLATES);
-        match templates(found.map(|entry| &entry.value)) {
-            Ok(templates) => self.templates = templates,
-            Err(error) => self.wrong(error, found.and_then(|entry| entry.value.span.clone())),
+        if let Some(entry) = entries.iter().find(|entry| entry.key == TEMPLATES) {
+            let templates = self.note(Templates::read(&entry.value));
+            self.templates = templates.unwrap_or_default();
         }
         for entry in entries.iter().filter(|entry| entry.key != TEMPLATES) {
             self.server(entry);
@@ -197,18 +154,18 @@ impl Loader<'_> {
 
     fn server(&mut self, entry: &Entry) {
         let name = &entry.key;
-        let by_address = self.providers.by_address(name).is_some();
+        if is_reserved(name) {
+            let help = format!("in variables `${{{name}.…}}` means something else");
+            self.bad_name("server", &help, entry);
+            return;
+        }
+        let by_address = is_address(name) && self.providers.by_address(name).is_some();
         if !by_address && !is_name(name) {
             self.bad_name("server", NAME_RULE, entry);
             return;
         }
-        if RESERVED.contains(&name.as_str()) {
-            let help = format!("`${{{name}.…}}` is something else in variables");
-            self.bad_name("server", &help, entry);
-            return;
-        }
         let what = format!("server `{name}`");
-        let Some(value) = self.note(expand(&entry.value, &self.templates)) else {
+        let Some(value) = self.note(self.templates.expand(&entry.value)) else {
             return;
         };
         let Some(mut fields) = self.note(Fields::new(&value, &what)) else {
@@ -216,40 +173,41 @@ impl Loader<'_> {
         };
         for key in NOT_YET {
             if let Some(value) = fields.take(key) {
-                let error = Invalid {
-                    message: format!("{what}: `{key}` does not work yet"),
-                    span: value.span,
-                    help: Some("leave it out; this version of hitc cannot do it".to_owned()),
-                };
+                let error = Invalid::at(value.span, format!("{what}: `{key}` does not work yet"))
+                    .help("leave it out; this version of hitc does not have it".to_owned());
                 self.note::<()>(Err(error));
             }
         }
-        let count = fields.decode("count", |value, what| value.to_integer(what, 1..MOST + 1));
+        let count = fields.decode("count", |value, what| {
+            literal(value, what)?.to_integer(what, 1..MOST + 1)
+        });
         if by_address && let Ok(Some(_)) = count {
-            let error = Invalid {
-                message: format!("{what}: an address is one server, and cannot have a `count`"),
-                span: entry.key_span.clone(),
-                help: None,
-            };
-            self.note::<()>(Err(error));
+            let message = format!("{what}: `count` is not possible: an address is one server");
+            self.note::<()>(Err(Invalid::at(entry.key_span.clone(), message)));
         }
         let containers = fields.take("containers");
         let provider = match fields.take("provider") {
             Some(provider) => self.provider(&provider),
-            None if by_address => Some("unmanaged".to_owned()),
+            None if by_address => Some(UNMANAGED.to_owned()),
             None => {
-                let mut error = Invalid {
-                    message: format!("{what}: `provider` is missing"),
-                    span: entry.key_span.clone(),
-                    help: Some(format!("there is {}", self.providers.names().join(", "))),
+                let near = fields.nearest("provider");
+                let span = near.map_or(&entry.key_span, |near| &near.key_span);
+                let help = match near {
+                    Some(near) => format!("is `{}` meant to be `provider`?", near.key),
+                    None => format!("the providers are {}", self.providers.names().join(", ")),
                 };
-                if let Some(near) = fields.nearest("provider") {
-                    error.span.clone_from(&near.key_span);
-                    error.help = Some(format!("is `{}` meant to be `provider`?", near.key));
-                }
+                let message = format!("{what}: `provider` is missing");
+                let error = Invalid::at(span.clone(), message).help(help);
                 self.note(Err(error))
             }
         };
+        if by_address && let Some(provider) = provider.as_ref().filter(|name| *name != UNMANAGED) {
+            let help = format!("{NAME_RULE}; an address needs no provider");
+            let message = format!("invalid name `{name}` for a server of `{provider}`");
+            let error = Invalid::at(entry.key_span.clone(), message).help(help);
+            self.note::<()>(Err(error));
+            return;
+        }
         let options = Value {
             data: Data::Map(fields.rest()),
             span: value.span.clone(),
@@ -261,23 +219,31 @@ impl Loader<'_> {
         else {
             return;
         };
+        let options = Arc::new(options);
+        let index = containers.iter().enumerate();
+        let index: HashMap<String, usize> = index
+            .map(|(index, container)| (container.name.clone(), index))
+            .collect();
+        let index = Arc::new(index);
         for name in numbered(name, count.unwrap_or(1)) {
-            if self.manifest.server(&name).is_some() {
-                self.twice("server", &name, entry);
-                return;
-            }
-            self.manifest.servers.push(Server {
-                name,
+            let added = self.manifest.add(Server {
+                name: name.clone(),
                 provider: provider.clone(),
                 options: options.clone(),
                 containers: containers.clone(),
+                index: index.clone(),
                 span: entry.key_span.clone(),
             });
+            if !added {
+                self.twice("server", &name, entry);
+                return;
+            }
         }
     }
 
     fn provider(&mut self, value: &Value) -> Option<String> {
-        let name = self.note(value.to_text("provider"))?;
+        let name = literal(value, "provider").and_then(|value| value.to_text("provider"));
+        let name = self.note(name)?;
         match self.providers.get(&name) {
             Ok(_) => Some(name),
             Err(error) => {
@@ -295,9 +261,19 @@ impl Loader<'_> {
         let Some(entries) = self.note(value.to_map(&format!("{server}: `containers`"))) else {
             return containers;
         };
-        for entry in &entries {
-            for container in self.container(entry) {
-                if containers.iter().any(|other| other.name == container.name) {
+        // A template beside the containers is merged under each of them.
+        let common = entries.iter().find(|entry| entry.key == TEMPLATE);
+        let common = common.map(|entry| {
+            let reference = Data::Map(vec![entry.clone()]);
+            self.templates.expand(&Value::new(reference))
+        });
+        let Some(common) = self.note(common.transpose()) else {
+            return containers;
+        };
+        let mut names = HashSet::new();
+        for entry in entries.iter().filter(|entry| entry.key != TEMPLATE) {
+            for container in self.container(entry, common.as_ref()) {
+                if !names.insert(container.name.clone()) {
                     self.twice("container", &container.name, entry);
                     break;
                 }
@@ -307,59 +283,45 @@ impl Loader<'_> {
         containers
     }
 
-    fn container(&mut self, entry: &Entry) -> Vec<Container> {
+    /// The copies of a container. `common` is merged under it.
+    fn container(&mut self, entry: &Entry, common: Option<&Value>) -> Vec<Container> {
         let name = &entry.key;
         if !is_container_name(name) {
-            let rule = "use letters, digits, dashes and underscores, two at least";
-            self.bad_name("container", rule, entry);
+            self.bad_name("container", CONTAINER_RULE, entry);
             return Vec::new();
         }
-        let Some(value) = self.note(expand(&entry.value, &self.templates)) else {
+        let Some(mut value) = self.note(self.templates.expand(&entry.value)) else {
             return Vec::new();
         };
+        if let Some(common) = common {
+            if let Data::Null = value.data {
+                value.data = Data::Map(Vec::new());
+            }
+            value = merge(value, common.clone());
+        }
         let what = format!("container `{name}`");
-        let Some(mut entries) = self.note(value.to_map(&what)) else {
-            return Vec::new();
+        let span = value.span.clone();
+        let entries = match value.data {
+            Data::Map(entries) => Some(entries),
+            _ => self.note(value.to_map(&what)),
         };
-        let mut count = 1;
-        if let Some(at) = entries.iter().position(|entry| entry.key == "count") {
-            let given = entries.remove(at).value.to_integer("count", 1..MOST + 1);
-            count = self.note(given).unwrap_or(1);
-        }
-        for entry in &mut entries {
-            if ["command", "entrypoint"].contains(&entry.key.as_str())
-                && let Data::Text(line) = &entry.value.data
-            {
-                // Into words before variables take their place: a value is part of one word,
-                // whatever is in it.
-                let words = shlex::split(line).ok_or_else(|| {
-                    let message = format!("{}: a quote is not closed", entry.key);
-                    Invalid::new(&entry.value, message)
-                });
-                if let Some(words) = self.note(words) {
-                    let word = |text| Value {
-                        data: Data::Text(text),
-                        span: entry.value.span.clone(),
-                    };
-                    entry.value.data = Data::List(words.into_iter().map(word).collect());
-                }
+        let mut fields = Vec::new();
+        let mut count = Some(1);
+        for entry in entries.unwrap_or_default() {
+            if entry.key == "count" {
+                let given = literal(&entry.value, "count")
+                    .and_then(|value| value.to_integer("count", 1..MOST + 1));
+                count = self.note(given);
+                continue;
             }
-            if entry.key == "environment" {
-                let expanded = expand(&entry.value, &self.templates);
-                if let Some(value) = self.note(expanded) {
-                    entry.value = value;
-                }
-            }
+            let tree = self.field(&entry);
+            let Some(tree) = self.note(tree) else {
+                return Vec::new();
+            };
+            fields.push((entry.key, entry.key_span, tree));
         }
-        let value = Value {
-            data: Data::Map(entries),
-            span: value.span,
-        };
-        let body = Tree::read(&value, &self.manifest.source.text);
-        let Some(body) = self.note(body) else {
-            return Vec::new();
-        };
-        numbered(name, count)
+        let body = Arc::new(Tree::map(fields, span));
+        numbered(name, count.unwrap_or(1))
             .into_iter()
             .map(|name| Container {
                 name,
@@ -369,26 +331,27 @@ impl Loader<'_> {
             .collect()
     }
 
-    fn bad_name(&mut self, what: &str, help: &str, entry: &Entry) {
-        let message = format!("`{}` is no name for a {what}", entry.key);
-        let diagnostic = Diagnostic::new(Kind::Usage, message).help(help.to_owned());
-        self.wrong(diagnostic, entry.key_span.clone());
+    /// The value of one key of a container.
+    fn field(&self, entry: &Entry) -> Result<Tree, Invalid> {
+        let text = &self.manifest.source.text;
+        match entry.key.as_str() {
+            key @ ("command" | "entrypoint") => Tree::read_words(&entry.value, text, key),
+            "environment" => Tree::read(&self.templates.expand(&entry.value)?, text),
+            _ => Tree::read(&entry.value, text),
+        }
+    }
+
+    fn bad_name(&mut self, what: &str, rule: &str, entry: &Entry) {
+        let name = shorten(&entry.key);
+        let message = format!("invalid name `{name}` for a {what}");
+        let error = Invalid::at(entry.key_span.clone(), message).help(rule.to_owned());
+        self.note::<()>(Err(error));
     }
 
     fn twice(&mut self, what: &str, name: &str, entry: &Entry) {
-        let message = format!("there is a second {what} `{name}`");
-        let diagnostic = Diagnostic::new(Kind::Usage, message)
+        let message = format!("{what} `{name}` already exists");
+        let error = Invalid::at(entry.key_span.clone(), message)
             .help("counts number the names: NAME, NAME-1, NAME-2".to_owned());
-        self.wrong(diagnostic, entry.key_span.clone());
+        self.note::<()>(Err(error));
     }
-}
-
-/// Letters, digits, dashes and underscores, beginning with a letter or digit. The engine wants two
-/// at least; endings with a dot are ours.
-fn is_container_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && (2..=50).contains(&name.len())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
 }

@@ -1,38 +1,52 @@
-//! A manifest: which servers and containers there should be.
+//! A manifest: the servers and containers that there should be.
 
 mod check;
+mod facts;
+mod file;
 mod load;
-pub(super) mod template;
-pub(super) mod tree;
-pub(super) mod variable;
+mod name;
+mod template;
+mod tree;
+mod variable;
 mod yaml;
 
+pub(super) use facts::Facts;
+pub use file::find;
+pub use load::load;
 #[cfg(test)]
 pub(super) use load::read;
-pub use load::{find, load};
+pub(super) use tree::Tree;
+pub(super) use variable::{Awaited, Variable};
 pub use yaml::parse as parse_yaml;
 
-use std::{path::PathBuf, sync::Arc};
-
-use crate::{
-    core::{diagnostic::Source, value::Span},
-    ensemble::manifest::tree::Tree,
+use std::{
+    collections::{BTreeMap, HashMap, hash_map},
+    path::PathBuf,
+    sync::Arc,
 };
 
-/// A manifest, loaded and understood. Counts and templates are worked out; variables are not.
+use crate::core::{diagnostic::Source, value::Span};
+
+/// A manifest with its templates and counts expanded, and its variables unresolved.
+///
+/// Everything that it needs from this machine was read when it was loaded.
 #[derive(Clone, Debug)]
 pub struct Manifest {
-    /// Its name: that of the file, without its ending.
+    /// The name of its file, without the extension.
     pub name: String,
-    /// What it makes is labelled with this: the path within the project, without the ending. Two
-    /// manifests of one name in different folders have nothing to do with each other.
+    /// The path within the project, without the extension. Resources are labelled with it, so
+    /// that manifests of one name in different folders do not share resources.
     pub id: String,
     /// Its text.
     pub source: Arc<Source>,
-    /// Where relative paths in it begin.
+    /// The folder that relative paths in it start from.
     pub folder: PathBuf,
     /// Its servers, in the order in which they are written.
     pub servers: Vec<Server>,
+    /// The index of each server, by name.
+    index: HashMap<String, usize>,
+    /// The environment variables that it uses.
+    environment: Arc<BTreeMap<String, String>>,
 }
 
 /// A server of a manifest.
@@ -40,13 +54,15 @@ pub struct Manifest {
 pub struct Server {
     /// Its name.
     pub name: String,
-    /// Where it comes from.
+    /// The name of its provider.
     pub provider: String,
     /// The provider's options.
-    pub(in crate::ensemble) options: Tree,
-    /// Its containers.
+    pub(in crate::ensemble) options: Arc<Tree>,
+    /// Its containers, in the order in which they are written.
     pub containers: Vec<Container>,
-    /// Where it is written.
+    /// The index of each container, by name.
+    index: Arc<HashMap<String, usize>>,
+    /// The span of its key.
     pub(in crate::ensemble) span: Option<Span>,
 }
 
@@ -55,23 +71,52 @@ pub struct Server {
 pub struct Container {
     /// Its name.
     pub name: String,
-    /// What it should be.
-    pub(in crate::ensemble) body: Tree,
-    /// Where it is written.
+    /// Its options. Copies share them.
+    pub(in crate::ensemble) body: Arc<Tree>,
+    /// The span of its key.
     pub(in crate::ensemble) span: Option<Span>,
 }
 
 impl Manifest {
-    /// A server by name.
-    pub fn server(&self, name: &str) -> Option<&Server> {
-        self.servers.iter().find(|server| server.name == name)
+    /// A manifest without servers.
+    fn new(name: &str, source: Arc<Source>, folder: PathBuf) -> Self {
+        Manifest {
+            name: name.to_owned(),
+            id: name.to_owned(),
+            source,
+            folder,
+            servers: Vec::new(),
+            index: HashMap::new(),
+            environment: Arc::default(),
+        }
     }
 
-    /// A container by the names of its server and its own.
+    /// Adds a server. Returns whether its name was free.
+    fn add(&mut self, server: Server) -> bool {
+        match self.index.entry(server.name.clone()) {
+            hash_map::Entry::Occupied(_) => false,
+            hash_map::Entry::Vacant(entry) => {
+                entry.insert(self.servers.len());
+                self.servers.push(server);
+                true
+            }
+        }
+    }
+
+    /// A server by name.
+    pub fn server(&self, name: &str) -> Option<&Server> {
+        self.servers.get(*self.index.get(name)?)
+    }
+
+    /// A container, by the names of its server and its own.
     pub fn container(&self, server: &str, name: &str) -> Option<&Container> {
-        self.server(server)?
-            .containers
-            .iter()
-            .find(|container| container.name == name)
+        self.server(server)?.container(name)
+    }
+}
+
+impl Server {
+    /// A container by name.
+    pub fn container(&self, name: &str) -> Option<&Container> {
+        self.containers.get(*self.index.get(name)?)
     }
 }

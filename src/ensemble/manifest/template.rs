@@ -1,81 +1,86 @@
-//! Templates: maps that are laid under others.
+//! Templates: maps that are merged under others.
 
 use crate::core::{
-    diagnostic::{Diagnostic, did_you_mean},
-    value::{Data, Entry, Invalid, Value},
+    diagnostic::did_you_mean,
+    value::{Data, Entry, Invalid, Value, shorten},
 };
 
 /// The key that names a template.
-const TEMPLATE: &str = "template";
+pub(super) const TEMPLATE: &str = "template";
 
-/// Lays under a map the template that its `template` key names, with whatever that one names. What
-/// the map says itself wins, key by key; maps in maps are merged in the same way.
-pub(in crate::ensemble) fn expand(value: &Value, templates: &[Entry]) -> Result<Value, Invalid> {
-    merge_template(value, templates, &mut Vec::new())
-}
+/// The templates of a manifest.
+#[derive(Default)]
+pub(super) struct Templates(Vec<Entry>);
 
-fn merge_template(
-    value: &Value,
-    templates: &[Entry],
-    path: &mut Vec<String>,
-) -> Result<Value, Invalid> {
-    let Data::Map(entries) = &value.data else {
-        return Ok(value.clone());
-    };
-    let Some(at) = entries.iter().position(|entry| entry.key == TEMPLATE) else {
-        return Ok(value.clone());
-    };
-    let reference = &entries[at].value;
-    let name = reference.to_text(TEMPLATE)?;
-    let Some(template) = templates.iter().find(|entry| entry.key == name) else {
-        let known: Vec<&str> = templates.iter().map(|entry| entry.key.as_str()).collect();
-        let help =
-            did_you_mean(&name, known.iter().copied()).unwrap_or_else(|| match known.as_slice() {
+impl Templates {
+    /// The templates under a manifest's key `templates`.
+    pub fn read(value: &Value) -> Result<Self, Invalid> {
+        Ok(Templates(value.to_map("templates")?))
+    }
+
+    /// Merges under a map the template that its key `template` names, with the templates that
+    /// that one uses. The map's own keys win, one by one; maps in maps are merged in the same way.
+    /// Any other value is returned as it is.
+    pub fn expand(&self, value: &Value) -> Result<Value, Invalid> {
+        self.merge_under(value, &mut Vec::new())
+    }
+
+    fn merge_under(&self, value: &Value, path: &mut Vec<String>) -> Result<Value, Invalid> {
+        let Data::Map(entries) = &value.data else {
+            return Ok(value.clone());
+        };
+        let Some(at) = entries.iter().position(|entry| entry.key == TEMPLATE) else {
+            return Ok(value.clone());
+        };
+        let under = self.find(&entries[at].value, path)?;
+        let mut own = entries.clone();
+        own.remove(at);
+        let over = Value {
+            data: Data::Map(own),
+            span: value.span.clone(),
+        };
+        Ok(merge(over, under))
+    }
+
+    /// The template that a value names, expanded. `path` has the templates that led here.
+    fn find(&self, reference: &Value, path: &mut Vec<String>) -> Result<Value, Invalid> {
+        let name = literal(reference, TEMPLATE)?.to_text(TEMPLATE)?;
+        let Some(template) = self.0.iter().find(|entry| entry.key == name) else {
+            let known: Vec<&str> = self.0.iter().map(|entry| entry.key.as_str()).collect();
+            let near = did_you_mean(&name, known.iter().copied());
+            let help = near.unwrap_or_else(|| match known.as_slice() {
                 [] => "write it under `templates`".to_owned(),
-                known => format!("there is {}", known.join(", ")),
+                known => format!("the templates are {}", list(known)),
             });
-        return Err(Invalid::new(reference, format!("there is no template `{name}`")).help(help));
-    };
-    if path.contains(&name) {
+            let message = format!("template `{}` not found", shorten(&name));
+            return Err(Invalid::new(reference, message).help(help));
+        };
+        if path.contains(&name) {
+            path.push(name);
+            let message = format!("templates form a cycle: {}", path.join(" → "));
+            return Err(Invalid::new(reference, message));
+        }
+        if !matches!(template.value.data, Data::Map(_)) {
+            // For the error; a template without content is an empty map.
+            template.value.to_map(&format!("template `{name}`"))?;
+        }
         path.push(name);
-        let message = format!("templates use each other: {}", path.join(" → "));
-        return Err(Invalid::new(reference, message));
+        self.merge_under(&template.value, path)
     }
-    path.push(name.clone());
-    if !matches!(template.value.data, Data::Map(_)) {
-        return Err(template
-            .value
-            .to_map(&format!("template `{name}`"))
-            .err()
-            .unwrap_or_else(|| {
-                Invalid::new(&template.value, format!("template `{name}` is not a map"))
-            }));
-    }
-    let under = merge_template(&template.value, templates, path)?;
-    let mut own = entries.clone();
-    own.remove(at);
-    let over = Value {
-        data: Data::Map(own),
-        span: value.span.clone(),
-    };
-    Ok(merge(over, under))
 }
 
-/// Lays one value under another.
-fn merge(over: Value, under: Value) -> Value {
+/// Merges one value under another.
+pub(super) fn merge(over: Value, under: Value) -> Value {
     match (over.data, under.data) {
         (Data::Map(mut entries), Data::Map(below)) => {
             for entry in below {
-                let Some(at) = entries.iter().position(|own| own.key == entry.key) else {
-                    entries.push(entry);
-                    continue;
-                };
-                let own = entries.remove(at);
-                let merged = Entry {
-                    value: merge(own.value, entry.value),
-                    ..own
-                };
-                entries.insert(at, merged);
+                match entries.iter_mut().find(|own| own.key == entry.key) {
+                    Some(own) => {
+                        let value = std::mem::replace(&mut own.value, Value::new(Data::Null));
+                        own.value = merge(value, entry.value);
+                    }
+                    None => entries.push(entry),
+                }
             }
             Value {
                 data: Data::Map(entries),
@@ -89,10 +94,31 @@ fn merge(over: Value, under: Value) -> Value {
     }
 }
 
-/// The templates of a manifest.
-pub(in crate::ensemble) fn templates(value: Option<&Value>) -> Result<Vec<Entry>, Diagnostic> {
-    match value {
-        Some(value) => Ok(value.to_map("templates")?),
-        None => Ok(Vec::new()),
+/// Refuses variables where a value is needed before any variable is known.
+pub(super) fn literal<'a>(value: &'a Value, what: &str) -> Result<&'a Value, Invalid> {
+    let is_variable = match &value.data {
+        Data::Text(text) => ["${", "$internal_ips", "$servers"]
+            .iter()
+            .any(|form| text.contains(form)),
+        _ => false,
+    };
+    if is_variable {
+        let message = format!("{what} cannot contain variables");
+        return Err(Invalid::new(value, message)
+            .help("it is needed before any variable is known: write the value".to_owned()));
+    }
+    Ok(value)
+}
+
+/// The most names that an error lists.
+const LISTED: usize = 10;
+
+/// Names for an error: all of them, or the first ones if there are many.
+pub(super) fn list(names: &[&str]) -> String {
+    match names.get(..LISTED) {
+        Some(first) if names.len() > LISTED => {
+            format!("{}, … ({} in all)", first.join(", "), names.len())
+        }
+        _ => names.join(", "),
     }
 }

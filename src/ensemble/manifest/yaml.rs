@@ -1,4 +1,4 @@
-//! From the text of a manifest to values that know where they stand.
+//! Parses YAML into values with spans.
 
 use std::{fmt, ops::Range, sync::Arc};
 
@@ -7,17 +7,12 @@ use serde_saphyr::{Location, Spanned};
 
 use crate::core::{
     diagnostic::{Diagnostic, Kind, Source},
-    value::{Data, Entry, Value},
+    value::{Data, Entry, Value, shorten},
 };
 
 /// Parses a YAML document. An empty one is an empty map.
 pub fn parse(source: &Arc<Source>) -> Result<Value, Diagnostic> {
-    let options = serde_saphyr::options! {
-        // `yes`, `no`, `on` and `off` are text: the country is no boolean.
-        strict_booleans: true,
-        with_snippet: false,
-    };
-    let parsed: Spanned<Raw> = serde_saphyr::from_str_with_options(&source.text, options)
+    let parsed: Spanned<Raw> = serde_saphyr::from_str_with_options(&source.text, options(source))
         .map_err(|error| explain(source, &error))?;
     let value = convert(parsed, &source.text);
     Ok(match value.data {
@@ -26,19 +21,43 @@ pub fn parse(source: &Arc<Source>) -> Result<Value, Diagnostic> {
     })
 }
 
+/// The options of the parser. Its limits protect from documents that are small and become large;
+/// they grow with the document, so that a large one is not refused.
+fn options(source: &Source) -> serde_saphyr::Options {
+    let bytes = source.text.len();
+    let defaults = serde_saphyr::Budget::default();
+    serde_saphyr::options! {
+        // `yes`, `no`, `on` and `off` are text: `no` is also a country.
+        strict_booleans: true,
+        // Numbers are kept as they are written, also ones that no float can hold.
+        non_finite_float_policy: serde_saphyr::NonFiniteFloatPolicy::PassThrough,
+        with_snippet: false,
+        alias_limits: serde_saphyr::alias_limits! {
+            max_total_replayed_events: (2 * bytes).max(1_000_000),
+        },
+        budget: serde_saphyr::budget! {
+            // A node takes a byte at least, and two events.
+            max_nodes: defaults.max_nodes.max(bytes + 16),
+            max_events: defaults.max_events.max(4 * bytes),
+            max_aliases: defaults.max_aliases.max(bytes),
+            max_anchors: defaults.max_anchors.max(bytes),
+            max_merge_keys: defaults.max_merge_keys.max(bytes),
+            max_recorded_anchor_events: defaults.max_recorded_anchor_events.max(4 * bytes),
+            max_recorded_anchor_bytes: defaults.max_recorded_anchor_bytes.max(4 * bytes),
+            max_total_scalar_bytes: defaults.max_total_scalar_bytes.max(4 * bytes),
+            // Many servers may use one anchor.
+            enforce_alias_anchor_ratio: false,
+            max_depth: DEPTH,
+        },
+    }
+}
+
+/// Levels of nesting. A manifest has about eight.
+const DEPTH: usize = 64;
+
 fn explain(source: &Arc<Source>, error: &serde_saphyr::Error) -> Diagnostic {
-    let text = error.to_string();
-    // The place is shown as an excerpt, and the library's options are not the user's.
-    let text = text.split(" at line ").next().unwrap_or(&text);
-    let text = text
-        .split(", set DuplicateKeyPolicy")
-        .next()
-        .unwrap_or(text);
-    let text = match text.split_once("; use from_str_multiple") {
-        Some((text, _)) => text,
-        None => text,
-    };
-    let diagnostic = Diagnostic::new(Kind::Usage, text.to_owned());
+    let (message, help) = describe(error);
+    let diagnostic = Diagnostic::new(Kind::Usage, message).help(help.map(str::to_owned));
     match error.location() {
         Some(location) if location.line() > 0 => {
             let line = usize::try_from(location.line()).unwrap_or(usize::MAX);
@@ -50,7 +69,68 @@ fn explain(source: &Arc<Source>, error: &serde_saphyr::Error) -> Diagnostic {
     }
 }
 
-/// A value as the deserializer gives it.
+/// An error of the parser in our words: the message, and what to do.
+fn describe(error: &serde_saphyr::Error) -> (String, Option<&'static str>) {
+    use serde_saphyr::{Error, budget::BudgetBreach};
+    const ALIASES: &str = "use aliases (`*name`) less, or templates instead";
+    let own = |message: &str, help| (message.to_owned(), help);
+    match error {
+        Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => describe(error),
+        Error::Budget { breach, .. } => match breach {
+            BudgetBreach::Depth { .. } => {
+                (format!("nested too deeply: more than {DEPTH} levels"), None)
+            }
+            BudgetBreach::SequenceUnbalanced => own("unbalanced brackets", None),
+            _ => own(
+                "the document is too large once its aliases are expanded",
+                Some(ALIASES),
+            ),
+        },
+        Error::AliasReplayLimitExceeded { .. }
+        | Error::AliasExpansionLimitExceeded { .. }
+        | Error::AliasReplayCounterOverflow { .. } => own(
+            "the document is too large once its aliases are expanded",
+            Some(ALIASES),
+        ),
+        Error::AliasReplayStackDepthExceeded { .. } => {
+            own("aliases are nested too deeply", Some(ALIASES))
+        }
+        Error::RecursiveReferencesRequireWeakTypes { .. } => {
+            own("alias refers to the value that contains it", None)
+        }
+        Error::UnknownAnchor { .. } => own(
+            "unknown anchor",
+            Some("define it before with `&NAME`; text that begins with `*` needs quotes"),
+        ),
+        Error::NullIntoString { .. } => own("a key must be text, not nothing", None),
+        Error::MultipleDocuments { .. } => own(
+            "more than one YAML document",
+            Some("write one manifest in each file"),
+        ),
+        Error::DuplicateMappingKey { key, .. } => match key {
+            Some(key) => (format!("duplicate key `{}`", shorten(key)), None),
+            None => own("duplicate key", None),
+        },
+        Error::MergeValueNotMapOrSeqOfMaps { .. } => {
+            own("`<<` must be a map or a list of maps", None)
+        }
+        Error::InvalidBinaryBase64 { .. } => own("invalid base64 after `!!binary`", None),
+        Error::BinaryNotUtf8 { .. } => own("the value of `!!binary` is not valid UTF-8", None),
+        Error::TaggedScalarCannotDeserializeIntoString { .. } => {
+            own("this tag is not possible here", None)
+        }
+        Error::Eof { .. } => own("unexpected end of the document", None),
+        Error::InvalidScalar { .. } => own("the value does not match its tag", None),
+        other => {
+            // The text of the scanner. The place is shown as an excerpt.
+            let text = other.to_string();
+            let text = text.split(" at line ").next().unwrap_or(&text);
+            (text.to_owned(), None)
+        }
+    }
+}
+
+/// A value as the parser returns it. The text of scalars is read by span.
 enum Raw {
     Null,
     Bool,
@@ -185,6 +265,7 @@ mod tests {
                 let entries: Vec<String> = entries.iter().map(entry).collect();
                 format!("{{{}}}", entries.join(", "))
             }
+            other => format!("{other:?}"),
         }
     }
 
@@ -201,7 +282,30 @@ mod tests {
     }
 
     #[test]
-    fn places_are_bytes() {
+    fn numbers_are_kept_as_they_are_written() {
+        let value = parse(&Source::new("x", "a: .inf\nb: 1e999\nc: .nan\n")).unwrap();
+        assert_eq!(
+            show(&value),
+            "{a: number .inf, b: number 1e999, c: number .nan}"
+        );
+    }
+
+    #[test]
+    fn many_servers_may_share_an_anchor() {
+        let mut text = "a: &a {provider: local}\n".to_owned();
+        (0..3000).for_each(|n| text.push_str(&format!("s{n}: *a\n")));
+        assert!(parse(&Source::new("x", text)).is_ok());
+    }
+
+    #[test]
+    fn large_documents_are_read() {
+        let mut text = String::new();
+        (0..60_000).for_each(|n| text.push_str(&format!("s{n}: [1, 2, 3, 4]\n")));
+        assert!(parse(&Source::new("x", text)).is_ok());
+    }
+
+    #[test]
+    fn spans_are_in_bytes() {
         let text = "é: ü\nb: c\n";
         let value = parse(&Source::new("x", text)).unwrap();
         let entries = value.to_map("x").unwrap();
@@ -210,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn errors_are_in_our_words() {
         let error = |text: &str| {
             let error = parse(&Source::new("x", text)).err().unwrap();
             let start = error.excerpts[0].span.start;
@@ -221,10 +325,25 @@ mod tests {
             error("a: b: c"),
             "mapping values are not allowed in this context @4"
         );
-        assert_eq!(error("a: 1\na: 2"), "duplicate mapping key: a @5");
+        assert_eq!(error("a: 1\na: 2"), "duplicate key `a` @5");
+        assert_eq!(error("x: 1\n---\ny: 2"), "more than one YAML document @9");
+        assert_eq!(error("a: *x"), "unknown anchor @3");
         assert_eq!(
-            error("x: 1\n---\ny: 2"),
-            "multiple YAML documents detected @9"
+            error("a: &x [*x]"),
+            "alias refers to the value that contains it @7"
+        );
+        assert_eq!(error("a: {~: 1}"), "a key must be text, not nothing @4");
+        assert_eq!(
+            error(&format!("a: {}{}", "[".repeat(100), "]".repeat(100))),
+            "nested too deeply: more than 64 levels @66"
+        );
+        let bomb = "a: &a [x,x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]\n\
+                    c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c]\n\
+                    e: &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d]\nf: [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]\n";
+        assert!(
+            error(bomb).starts_with("the document is too large once"),
+            "{}",
+            error(bomb)
         );
     }
 }

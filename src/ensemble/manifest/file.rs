@@ -1,0 +1,99 @@
+//! The file of a manifest: finding it, reading it, and what it is called in its project.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+use crate::core::{
+    diagnostic::{Diagnostic, Kind, did_you_mean, plain},
+    units::human_bytes,
+};
+
+/// The extensions of manifests, which may be left out.
+const EXTENSIONS: [&str; 2] = ["yml", "yaml"];
+/// The largest file that is read. Larger ones are not manifests.
+const LARGEST: u64 = 256 << 20;
+
+/// Finds the file of a manifest, whose extension may be left out.
+pub fn find(path: &Path) -> Result<PathBuf, Diagnostic> {
+    let with_extensions = EXTENSIONS.iter().map(|extension| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".");
+        name.push(extension);
+        PathBuf::from(name)
+    });
+    let candidates = || [path.to_owned()].into_iter().chain(with_extensions.clone());
+    if let Some(found) = candidates().find(|path| path.is_file()) {
+        return Ok(found);
+    }
+    // A folder beside `production.yml` does not hide it, but alone it deserves a message.
+    let unusable = candidates().find_map(|path| Some((unusable(&path)?, path)));
+    if let Some((cause, path)) = unusable {
+        let message = format!("manifest `{}`: {cause}", path.display());
+        return Err(Diagnostic::new(Kind::Usage, message));
+    }
+    let message = format!("manifest `{}` not found", path.display());
+    Err(Diagnostic::new(Kind::NotFound, message).help(near(path)))
+}
+
+/// Why a path that exists cannot be read as a manifest.
+fn unusable(path: &Path) -> Option<&'static str> {
+    let link = fs::symlink_metadata(path).ok()?;
+    match fs::metadata(path) {
+        Ok(target) if target.is_dir() => Some("is a directory"),
+        Ok(_) => Some("is not a regular file"),
+        Err(_) if link.is_symlink() => Some("broken symbolic link"),
+        Err(_) => None,
+    }
+}
+
+/// A manifest in the same folder whose name is near.
+fn near(path: &Path) -> Option<String> {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let names: Vec<String> = fs::read_dir(folder.unwrap_or(Path::new(".")))
+        .ok()?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            let extension = path.extension().unwrap_or_default();
+            EXTENSIONS.iter().any(|known| extension == *known) && path.is_file()
+        })
+        .flat_map(|path| [path.file_name(), path.file_stem()].map(|n| n.map(ToOwned::to_owned)))
+        .filter_map(|name| name?.into_string().ok())
+        .collect();
+    let wanted = path.file_name()?.to_str()?;
+    did_you_mean(wanted, names.iter().map(String::as_str))
+}
+
+/// Reads the text of a manifest, without a byte order mark.
+pub(super) fn read_text(path: &Path) -> Result<String, Diagnostic> {
+    let fail = |cause: String| {
+        let message = format!("manifest `{}`: {cause}", path.display());
+        Diagnostic::new(Kind::Usage, message)
+    };
+    let mut text = String::new();
+    let file = File::open(path).map_err(|error| fail(plain(error)))?;
+    let read = file.take(LARGEST + 1).read_to_string(&mut text);
+    match read {
+        Ok(_) if text.len() as u64 > LARGEST => {
+            return Err(fail(format!("larger than {}", human_bytes(LARGEST))));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            return Err(fail("not valid UTF-8".to_owned()));
+        }
+        Err(error) => return Err(fail(plain(error))),
+    }
+    match text.strip_prefix('\u{feff}') {
+        Some(rest) => Ok(rest.to_owned()),
+        None => Ok(text),
+    }
+}
+
+/// The path of a manifest within its project, without its extension. `None` outside of it.
+pub(super) fn identity(path: &Path, root: &Path) -> Option<String> {
+    let path = path.canonicalize().ok()?.with_extension("");
+    let within = path.strip_prefix(root.canonicalize().ok()?).ok()?;
+    Some(within.to_string_lossy().into_owned())
+}
