@@ -210,6 +210,14 @@ impl Value {
         }
     }
 
+    /// As a mapping, without a copy if it is one.
+    pub fn into_map(self, what: &str) -> Result<Vec<Entry>, Invalid> {
+        match self.data {
+            Data::Map(entries) => Ok(entries),
+            _ => self.to_map(what),
+        }
+    }
+
     /// As a mapping. An argument such as `A=1,B=2` is one too.
     pub fn to_map(&self, what: &str) -> Result<Vec<Entry>, Invalid> {
         match &self.data {
@@ -326,12 +334,17 @@ pub struct Fields<'a> {
 impl<'a> Fields<'a> {
     /// Starts decoding `value`. Errors call it `what`, for example ``container `web` ``.
     pub fn new(value: &Value, what: &'a str) -> Result<Self, Invalid> {
-        Ok(Fields {
+        Ok(Fields::of(value.to_map(what)?, value.span.clone(), what))
+    }
+
+    /// Starts decoding the entries of a mapping with the span `span`.
+    pub fn of(entries: Vec<Entry>, span: Option<Span>, what: &'a str) -> Self {
+        Fields {
             what,
-            span: value.span.clone(),
-            entries: value.to_map(what)?,
+            span,
+            entries,
             known: Vec::new(),
-        })
+        }
     }
 
     /// Takes the value of a key. `None` if the mapping does not have it.

@@ -136,23 +136,21 @@ impl Loader<'_> {
     }
 
     fn document(&mut self, document: Value) {
-        let entries = match document.data {
-            Data::Map(entries) => entries,
-            _ => match self.note(document.to_map("a manifest")) {
-                Some(entries) => entries,
-                None => return,
-            },
+        let Some(mut entries) = self.note(document.into_map("a manifest")) else {
+            return;
         };
-        if let Some(entry) = entries.iter().find(|entry| entry.key == TEMPLATES) {
-            let templates = self.note(Templates::read(&entry.value));
+        if let Some(at) = entries.iter().position(|entry| entry.key == TEMPLATES) {
+            let templates = self.note(Templates::read(entries.remove(at).value));
             self.templates = templates.unwrap_or_default();
         }
-        for entry in entries.iter().filter(|entry| entry.key != TEMPLATES) {
+        for entry in entries {
             self.server(entry);
         }
     }
 
-    fn server(&mut self, entry: &Entry) {
+    fn server(&mut self, mut entry: Entry) {
+        let value = std::mem::replace(&mut entry.value, Value::new(Data::Null));
+        let entry = &entry;
         let name = &entry.key;
         if is_reserved(name) {
             let help = format!("in variables `${{{name}.…}}` means something else");
@@ -165,12 +163,14 @@ impl Loader<'_> {
             return;
         }
         let what = format!("server `{name}`");
-        let Some(value) = self.note(self.templates.expand(&entry.value)) else {
+        let Some(value) = self.note(self.templates.expand(value)) else {
             return;
         };
-        let Some(mut fields) = self.note(Fields::new(&value, &what)) else {
+        let span = value.span.clone();
+        let Some(entries) = self.note(value.into_map(&what)) else {
             return;
         };
+        let mut fields = Fields::of(entries, span.clone(), &what);
         for key in NOT_YET {
             if let Some(value) = fields.take(key) {
                 let error = Invalid::at(value.span, format!("{what}: `{key}` does not work yet"))
@@ -210,11 +210,11 @@ impl Loader<'_> {
         }
         let options = Value {
             data: Data::Map(fields.rest()),
-            span: value.span.clone(),
+            span,
         };
         let options = Tree::read(&options, &self.manifest.source.text);
         let options = self.note(options);
-        let containers = self.containers(&what, containers.as_ref());
+        let containers = self.containers(&what, containers);
         let (Some(count), Some(provider), Some(options)) = (self.note(count), provider, options)
         else {
             return;
@@ -253,28 +253,30 @@ impl Loader<'_> {
         }
     }
 
-    fn containers(&mut self, server: &str, value: Option<&Value>) -> Vec<Container> {
+    fn containers(&mut self, server: &str, value: Option<Value>) -> Vec<Container> {
         let mut containers: Vec<Container> = Vec::new();
         let Some(value) = value else {
             return containers;
         };
-        let Some(entries) = self.note(value.to_map(&format!("{server}: `containers`"))) else {
+        let what = format!("{server}: `containers`");
+        let Some(mut entries) = self.note(value.into_map(&what)) else {
             return containers;
         };
         // A template beside the containers is merged under each of them.
-        let common = entries.iter().find(|entry| entry.key == TEMPLATE);
-        let common = common.map(|entry| {
-            let reference = Data::Map(vec![entry.clone()]);
-            self.templates.expand(&Value::new(reference))
+        let common = entries.iter().position(|entry| entry.key == TEMPLATE);
+        let common = common.map(|at| {
+            let reference = Data::Map(vec![entries.remove(at)]);
+            self.templates.expand(Value::new(reference))
         });
         let Some(common) = self.note(common.transpose()) else {
             return containers;
         };
         let mut names = HashSet::new();
-        for entry in entries.iter().filter(|entry| entry.key != TEMPLATE) {
-            for container in self.container(entry, common.as_ref()) {
+        for mut entry in entries {
+            let value = std::mem::replace(&mut entry.value, Value::new(Data::Null));
+            for container in self.container(&entry, value, common.as_ref()) {
                 if !names.insert(container.name.clone()) {
-                    self.twice("container", &container.name, entry);
+                    self.twice("container", &container.name, &entry);
                     break;
                 }
                 containers.push(container);
@@ -283,14 +285,14 @@ impl Loader<'_> {
         containers
     }
 
-    /// The copies of a container. `common` is merged under it.
-    fn container(&mut self, entry: &Entry, common: Option<&Value>) -> Vec<Container> {
+    /// The copies of a container. `common` is merged under its value.
+    fn container(&mut self, entry: &Entry, value: Value, common: Option<&Value>) -> Vec<Container> {
         let name = &entry.key;
         if !is_container_name(name) {
             self.bad_name("container", CONTAINER_RULE, entry);
             return Vec::new();
         }
-        let Some(mut value) = self.note(self.templates.expand(&entry.value)) else {
+        let Some(mut value) = self.note(self.templates.expand(value)) else {
             return Vec::new();
         };
         if let Some(common) = common {
@@ -301,20 +303,20 @@ impl Loader<'_> {
         }
         let what = format!("container `{name}`");
         let span = value.span.clone();
-        let entries = match value.data {
-            Data::Map(entries) => Some(entries),
-            _ => self.note(value.to_map(&what)),
+        let Some(entries) = self.note(value.into_map(&what)) else {
+            return Vec::new();
         };
         let mut fields = Vec::new();
         let mut count = Some(1);
-        for entry in entries.unwrap_or_default() {
+        for mut entry in entries {
             if entry.key == "count" {
                 let given = literal(&entry.value, "count")
                     .and_then(|value| value.to_integer("count", 1..MOST + 1));
                 count = self.note(given);
                 continue;
             }
-            let tree = self.field(&entry);
+            let value = std::mem::replace(&mut entry.value, Value::new(Data::Null));
+            let tree = self.field(&entry.key, value);
             let Some(tree) = self.note(tree) else {
                 return Vec::new();
             };
@@ -332,12 +334,12 @@ impl Loader<'_> {
     }
 
     /// The value of one key of a container.
-    fn field(&self, entry: &Entry) -> Result<Tree, Invalid> {
+    fn field(&self, key: &str, value: Value) -> Result<Tree, Invalid> {
         let text = &self.manifest.source.text;
-        match entry.key.as_str() {
-            key @ ("command" | "entrypoint") => Tree::read_words(&entry.value, text, key),
-            "environment" => Tree::read(&self.templates.expand(&entry.value)?, text),
-            _ => Tree::read(&entry.value, text),
+        match key {
+            "command" | "entrypoint" => Tree::read_words(&value, text, key),
+            "environment" => Tree::read(&self.templates.expand(value)?, text),
+            _ => Tree::read(&value, text),
         }
     }
 

@@ -14,32 +14,27 @@ pub(super) struct Templates(Vec<Entry>);
 
 impl Templates {
     /// The templates under a manifest's key `templates`.
-    pub fn read(value: &Value) -> Result<Self, Invalid> {
-        Ok(Templates(value.to_map("templates")?))
+    pub fn read(value: Value) -> Result<Self, Invalid> {
+        Ok(Templates(value.into_map("templates")?))
     }
 
     /// Merges under a map the template that its key `template` names, with the templates that
     /// that one uses. The map's own keys win, one by one; maps in maps are merged in the same way.
     /// Any other value is returned as it is.
-    pub fn expand(&self, value: &Value) -> Result<Value, Invalid> {
+    pub fn expand(&self, value: Value) -> Result<Value, Invalid> {
         self.merge_under(value, &mut Vec::new())
     }
 
-    fn merge_under(&self, value: &Value, path: &mut Vec<String>) -> Result<Value, Invalid> {
-        let Data::Map(entries) = &value.data else {
-            return Ok(value.clone());
+    fn merge_under(&self, mut value: Value, path: &mut Vec<String>) -> Result<Value, Invalid> {
+        let Data::Map(entries) = &mut value.data else {
+            return Ok(value);
         };
         let Some(at) = entries.iter().position(|entry| entry.key == TEMPLATE) else {
-            return Ok(value.clone());
+            return Ok(value);
         };
-        let under = self.find(&entries[at].value, path)?;
-        let mut own = entries.clone();
-        own.remove(at);
-        let over = Value {
-            data: Data::Map(own),
-            span: value.span.clone(),
-        };
-        Ok(merge(over, under))
+        let reference = entries.remove(at).value;
+        let under = self.find(&reference, path)?;
+        Ok(merge(value, under))
     }
 
     /// The template that a value names, expanded. `path` has the templates that led here.
@@ -65,7 +60,7 @@ impl Templates {
             template.value.to_map(&format!("template `{name}`"))?;
         }
         path.push(name);
-        self.merge_under(&template.value, path)
+        self.merge_under(template.value.clone(), path)
     }
 }
 
