@@ -34,7 +34,10 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "note(text: string)",
         "Says something beside the data: it goes to standard error.",
         |call: &Call, text: ImmutableString| {
-            call.session.events.note(text.as_str());
+            // The script's line breaks are meant; a note is one line.
+            for line in text.lines() {
+                call.session.events.note(line);
+            }
             Ok(())
         },
     );

@@ -1,7 +1,7 @@
-//! `hitc completions SHELL`, and the answers to what shells ask then.
+//! The subcommand `hitc completions`, and the completions themselves.
 //!
-//! The shell runs hitc for each question; nothing is contacted for the answer. Hosts are those
-//! that were seen the last time servers were listed.
+//! The shell runs hitc for every completion. No provider or server is contacted: host names are those
+//! of the last listing.
 
 use std::ffi::{OsStr, OsString};
 
@@ -25,7 +25,7 @@ use crate::{
     script::{Task, Type},
 };
 
-/// The variable by which a shell asks.
+/// The environment variable with which a shell requests completions.
 const VARIABLE: &str = "COMPLETE";
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -39,7 +39,7 @@ enum Shell {
 
 #[derive(Args)]
 pub(super) struct Completions {
-    /// The shell; `source <(hitc completions bash)` in its start-up file
+    /// The shell. For bash, add `source <(hitc completions bash)` to ~/.bashrc
     shell: Shell,
 }
 
@@ -51,7 +51,7 @@ impl Completions {
         let fail = |cause: String| Diagnostic::new(Kind::Failed, format!("completions: {cause}"));
         let shell: &dyn EnvCompleter = shells
             .completer(name)
-            .ok_or_else(|| fail(format!("`{name}` is not known")))?;
+            .ok_or_else(|| fail(format!("unknown shell `{name}`")))?;
         let mut script = Vec::new();
         shell
             .write_registration(VARIABLE, "hitc", "hitc", "hitc", &mut script)
@@ -62,19 +62,20 @@ impl Completions {
     }
 }
 
-/// Answers a shell, if it is one that asks.
+/// Prints completions if a shell requested them. Returns whether it did.
 pub(super) fn answer(arguments: &[OsString]) -> bool {
     if std::env::var_os(VARIABLE).is_none() {
         return false;
     }
-    // Nobody reads what went wrong.
+    // The shell shows no errors.
     CompleteEnv::with_factory(command)
         .var(VARIABLE)
         .try_complete(arguments.to_vec(), None)
         .unwrap_or(true)
 }
 
-/// The command line, with the tasks beside the subcommands: `hitc TASK` is `hitc run TASK`.
+/// Returns the command line with tasks as further subcommands, because `hitc TASK` is
+/// `hitc run TASK`.
 fn command() -> Command {
     let known = Cli::command();
     let names: Vec<String> = known
@@ -105,14 +106,14 @@ fn tasks() -> Vec<std::sync::Arc<Task>> {
     tasks.filter(|task| !task.hidden).collect()
 }
 
-/// What can follow `hitc run`: tasks, and the parameters of the one that is there.
+/// Completes the words after `hitc run`: a task, then its parameters.
 pub(super) fn words(current: &OsStr) -> Vec<CompletionCandidate> {
     let Some(current) = current.to_str() else {
         return Vec::new();
     };
     let tasks = tasks();
     let before = before();
-    // After `:::` another task begins.
+    // `:::` separates tasks.
     let last = before
         .rsplit(|word| word == ":::")
         .next()
@@ -158,11 +159,11 @@ fn candidate(value: &str, help: &str) -> CompletionCandidate {
     CompletionCandidate::new(value).help(Some(help.to_owned().into()))
 }
 
-/// The words of the user's line before the one that is completed.
+/// Returns the words of the command line before the completed one.
 fn before() -> Vec<String> {
     let words = std::env::args().skip_while(|word| word != "--").skip(2);
     let mut words: Vec<String> = words.collect();
-    // Shells that complete in the middle of a line say where.
+    // Some shells tell the position of the completed word, which may be in the middle of the line.
     let index = std::env::var("_CLAP_COMPLETE_INDEX")
         .ok()
         .and_then(|text| text.parse().ok());
@@ -173,19 +174,19 @@ fn before() -> Vec<String> {
     words
 }
 
-/// Names of servers that were seen last.
+/// Completes names of servers, from the last listing.
 pub(super) fn hosts(current: &OsStr) -> Vec<CompletionCandidate> {
     listed(current, str::to_owned)
 }
 
-/// Their roles.
+/// Completes roles of servers, from the last listing.
 pub(super) fn roles(current: &OsStr) -> Vec<CompletionCandidate> {
     listed(current, |name| role(name).to_owned())
 }
 
 fn listed(current: &OsStr, of: impl Fn(&str) -> String) -> Vec<CompletionCandidate> {
     let current = current.to_str().unwrap_or_default();
-    // Several are separated by commas; the last one is completed.
+    // Names are separated by commas; complete the last one.
     let (before, last) = match current.rfind(',') {
         Some(at) => current.split_at(at + 1),
         None => ("", current),

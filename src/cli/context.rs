@@ -52,7 +52,7 @@ impl Start {
             .enable_all()
             .build()
             .map_err(|error| Diagnostic::new(Kind::Failed, format!("internal error: {error}")))?;
-        terminal.end_with_reader(self.cancel.clone());
+        terminal.cancel_when_closed(self.cancel.clone());
         raise_file_limit();
         let endings = Terminations::default();
         watch_for_interrupts(

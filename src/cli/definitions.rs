@@ -1,4 +1,4 @@
-//! `hitc definitions DIR`.
+//! The subcommand `hitc definitions`: writes definition files for the Rhai language server.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ use crate::{
 
 #[derive(Args)]
 pub(super) struct Definitions {
-    /// The folder to write them into
+    /// The folder to write to
     folder: PathBuf,
 }
 
@@ -24,7 +24,7 @@ impl Definitions {
         write_definitions(&self.folder).map_err(|error| {
             Diagnostic::new(Kind::Failed, format!("`{folder}`: {}", plain(error)))
         })?;
-        events.note(format!("`{folder}` has the definitions for editors"));
+        events.note(format!("wrote the definitions for editors to `{folder}`"));
         Ok(())
     }
 }

@@ -1,4 +1,4 @@
-//! `hitc eject NAMESPACE`.
+//! The subcommand `hitc eject`: copies built-in tasks into the project.
 
 use std::fs;
 
@@ -15,7 +15,7 @@ use crate::{
 
 #[derive(Args)]
 pub(super) struct Eject {
-    /// The namespace: docker, ensemble, …; `tasks` is the top level
+    /// The namespace: docker, ensemble, …; `tasks` for the tasks without namespace
     namespace: String,
 }
 
@@ -27,9 +27,9 @@ impl Eject {
         let path = project.root.join(shown);
         let fail = |cause: String| Diagnostic::new(Kind::Failed, format!("`{shown}`: {cause}"));
         if path.exists() {
-            let error = Diagnostic::new(Kind::Usage, format!("`{shown}` is there already"));
+            let error = Diagnostic::new(Kind::Usage, format!("`{shown}` already exists"));
             return Err(error
-                .help("remove it to have the built-in tasks again".to_owned())
+                .help("remove the file to use the built-in tasks again".to_owned())
                 .into());
         }
         if let Some(folder) = path.parent() {
@@ -37,7 +37,7 @@ impl Eject {
         }
         fs::write(&path, script.text).map_err(|error| fail(plain(error)))?;
         events.note(format!(
-            "`{shown}` takes the place of the built-in tasks now"
+            "wrote `{shown}`, which replaces the built-in tasks"
         ));
         Ok(())
     }

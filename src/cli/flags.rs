@@ -1,4 +1,4 @@
-//! The flags that every way of running takes, and where else they can be set.
+//! The global flags, and their values in the environment and the hitcfile.
 
 use std::{path::PathBuf, str::FromStr, time::Duration};
 
@@ -16,14 +16,14 @@ use crate::{
     project::Project,
     script::Config,
     session::Settings,
-    ui::{Color, OutputStyle, Shown},
+    ui::{Color, OutputStyle, TerminalOptions},
 };
 
-/// What the names of our servers at the providers begin with, unless set otherwise.
+/// The default prefix of server names at the providers.
 const NAME_PREFIX: &str = "HITC-";
-/// The provider of servers that name none.
+/// The default provider of new servers.
 const PROVIDER: &str = "local";
-/// On how many hosts a task runs at once.
+/// The default number of hosts on which a task runs in parallel.
 const FORKS: usize = 32;
 
 const SELECTION: &str = "Selection";
@@ -39,100 +39,100 @@ enum When {
     Never,
 }
 
-/// How the output of several servers is shown.
+/// How to show the output of several servers.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Output {
-    /// As it comes, each line with its server
+    /// Immediately, each line prefixed with its server
     Prefix,
-    /// That of each server in one piece, when it has ended
+    /// One block per server, when it has finished
     Group,
-    /// That of servers that wrote the same once, at the end
+    /// One block for all servers with the same output, at the end
     Fold,
-    /// As it comes, byte by byte
+    /// Immediately and unchanged
     Raw,
-    /// Everything that happens, one JSON object a line
+    /// All events, one JSON object per line
     Json,
 }
 
 #[derive(Args, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub(super) struct Flags {
-    /// Run on these servers: names, addresses or globs [env: HITC_HOSTS]
+    /// Select servers by name, address or glob [env: HITC_HOSTS]
     #[arg(short = 'H', long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION, add = ArgValueCompleter::new(hosts))]
     hosts: Vec<String>,
-    /// Run on the servers with these roles: names without their number [env: HITC_ROLES]
+    /// Select servers by role: the name without its number [env: HITC_ROLES]
     #[arg(short = 'R', long, global = true, value_name = "ROLE", value_delimiter = ',', help_heading = SELECTION, add = ArgValueCompleter::new(roles))]
     roles: Vec<String>,
-    /// Run on all servers
+    /// Select all servers
     #[arg(long, global = true, help_heading = SELECTION)]
     all: bool,
-    /// Of these, only on those that are also named here: names, addresses, roles or globs
+    /// Keep only these of the selected servers: names, addresses, roles or globs
     #[arg(long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION, add = ArgValueCompleter::new(hosts))]
     limit: Vec<String>,
-    /// Run on the servers on which the last run did not go well, or that it did not get to
+    /// Select the servers on which the last run failed, and those that it skipped
     #[arg(long, global = true, help_heading = SELECTION, conflicts_with_all = ["hosts", "roles", "all"])]
     failed: bool,
-    /// But not on these: names, addresses, roles or globs [env: HITC_EXCLUDE]
+    /// Remove servers from the selection: names, addresses, roles or globs [env: HITC_EXCLUDE]
     #[arg(short = 'x', long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION, add = ArgValueCompleter::new(hosts))]
     exclude: Vec<String>,
 
-    /// Run on so many servers at once
-    #[arg(short = 'P', long, global = true, value_name = "N", env = "HITC_FORKS", value_parser = at_least_one::<usize>, help_heading = RUNNING)]
+    /// Maximum number of servers to run on in parallel [default: 32]
+    #[arg(short = 'P', long, global = true, value_name = "N", env = "HITC_FORKS", value_parser = positive::<usize>, help_heading = RUNNING)]
     forks: Option<usize>,
-    /// Run on one server after the other
+    /// Run on one server at a time
     #[arg(long, global = true, conflicts_with = "forks", help_heading = RUNNING)]
     serial: bool,
-    /// Run on so many servers, then on so many more: 1,25%,100%. The last one is used again; after a failure no more are begun, unless --max-fail says otherwise
+    /// Batch sizes, as counts or percentages of the selection (for example 1,25%,100%). The last one repeats. No batch starts after a failure, unless --max-fail allows it
     #[arg(long, global = true, value_name = "N|P%", value_delimiter = ',', env = "HITC_BATCH", value_parser = portion, help_heading = RUNNING)]
     batch: Vec<Portion>,
-    /// After a failure, begin no more
-    #[arg(long, global = true, env = "HITC_FAIL_FAST", value_parser = clap::builder::FalseyValueParser::new(), help_heading = RUNNING)]
+    /// Start no further server after the first failure
+    #[arg(long, global = true, env = "HITC_FAIL_FAST", value_parser = switch, help_heading = RUNNING)]
     fail_fast: bool,
-    /// Begin no more after more failures than this; a server that cannot be reached is one
+    /// Number or percentage of failures to tolerate before no further server is started. An unreachable server counts as a failure
     #[arg(long, global = true, value_name = "N|P%", env = "HITC_MAX_FAIL", value_parser = Portion::from_str, help_heading = RUNNING)]
     max_fail: Option<Portion>,
-    /// Give up on a command on a server that takes longer than so many seconds
-    #[arg(short = 't', long, global = true, value_name = "SECONDS", env = "HITC_TIMEOUT", value_parser = at_least_one::<u64>, help_heading = RUNNING)]
+    /// Timeout for each command on a server
+    #[arg(short = 't', long, global = true, value_name = "SECONDS", env = "HITC_TIMEOUT", value_parser = positive::<u64>, help_heading = RUNNING)]
     timeout: Option<u64>,
-    /// Change nothing, say what would be done
+    /// Show what would be done without doing it
     #[arg(short = 'n', long, global = true, help_heading = RUNNING)]
     dry_run: bool,
-    /// With --dry-run: exit status 5 if something would be done
+    /// With --dry-run, exit with status 5 if there are changes to make
     #[arg(long, global = true, requires = "dry_run", help_heading = RUNNING)]
     pub exit_code: bool,
     /// Answer every question with yes
-    #[arg(short = 'y', long, global = true, env = "HITC_YES", value_parser = clap::builder::FalseyValueParser::new(), help_heading = RUNNING)]
+    #[arg(short = 'y', long, global = true, env = "HITC_YES", value_parser = switch, help_heading = RUNNING)]
     pub yes: bool,
 
     /// Log in as this user
     #[arg(short = 'u', long, global = true, env = "HITC_USER", help_heading = CONNECTION)]
     user: Option<String>,
-    /// Log in with this private key
+    /// Log in with this private key file
     #[arg(short = 'i', long, global = true, value_name = "FILE", env = "HITC_IDENTITY", help_heading = CONNECTION)]
     identity: Option<PathBuf>,
-    /// Go through these servers: [USER@]HOST[:PORT], the first one first; `none` for none
+    /// Connect through jump hosts: [USER@]HOST[:PORT], separated by commas, the first hop first. `none` disables the ones in ~/.ssh/config
     #[arg(short = 'J', long, global = true, value_name = "HOST", env = "HITC_JUMP", help_heading = CONNECTION)]
     jump: Option<String>,
-    /// Ask for the password that sudo wants on the servers, once
+    /// Prompt once for the sudo password of the servers
     #[arg(short = 'K', long, global = true, help_heading = CONNECTION)]
     ask_sudo_pass: bool,
-    /// Let programs on the servers use your SSH agent
+    /// Forward the SSH agent to the servers
     #[arg(short = 'A', long, global = true, help_heading = CONNECTION)]
     forward_agent: bool,
-    /// The SSH port
+    /// SSH port
     #[arg(long, global = true, env = "HITC_PORT", help_heading = CONNECTION)]
     port: Option<u16>,
-    /// What the names of our servers at the providers begin with [default: HITC-]
+    /// Prefix of server names at the providers [default: HITC-]
     #[arg(long, global = true, value_name = "TEXT", env = "HITC_NAME_PREFIX", help_heading = CONNECTION)]
     name_prefix: Option<String>,
 
-    /// Show only data, output of commands and errors
+    /// Show only data, command output and errors
     #[arg(short, long, global = true, help_heading = OUTPUT)]
     pub quiet: bool,
-    /// Also say what was done on which server, and how long it took
+    /// Also show what was done on each server, and how long it took
     #[arg(short, long, global = true, conflicts_with = "quiet", help_heading = OUTPUT)]
     verbose: bool,
-    /// How the output of several servers is shown [default: prefix]
+    /// How to show the output of several servers [default: prefix]
     #[arg(short, long, global = true, value_enum, value_name = "FORM", env = "HITC_OUTPUT", help_heading = OUTPUT)]
     output: Option<Output>,
     /// When to use colours
@@ -142,22 +142,32 @@ pub(super) struct Flags {
 
 fn portion(text: &str) -> Result<Portion, String> {
     match text.parse()? {
-        Portion::Count(0) | Portion::Percent(0) => Err("at least one server".to_owned()),
+        Portion::Count(0) | Portion::Percent(0) => Err("must be at least 1".to_owned()),
         portion => Ok(portion),
     }
 }
 
-fn at_least_one<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
+fn positive<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String> {
     match text.parse::<T>() {
         Ok(number) if number >= T::from(1) => Ok(number),
-        _ => Err("a whole number from 1".to_owned()),
+        _ => Err("must be a whole number, at least 1".to_owned()),
+    }
+}
+
+/// Parses the environment variable of a flag. Anything but a clear yes or no is an error: a typo in
+/// `HITC_YES` must not confirm a question.
+fn switch(text: &str) -> Result<bool, String> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Ok(true),
+        "" | "0" | "false" | "no" | "off" => Ok(false),
+        _ => Err("must be true or false".to_owned()),
     }
 }
 
 impl Flags {
-    /// What the user wants to see.
-    pub fn shown(&self) -> Shown {
-        Shown {
+    /// Returns how the terminal shows events.
+    pub fn terminal_options(&self) -> TerminalOptions {
+        TerminalOptions {
             color: match self.color {
                 None | Some(When::Auto) => Color::Auto,
                 Some(When::Always) => Color::Always,
@@ -176,7 +186,7 @@ impl Flags {
         }
     }
 
-    /// What was selected by flag; where nothing was, in the environment.
+    /// Returns the selection: that of the flags or, if they select nothing, that of the environment.
     fn selection(&self) -> Selection {
         let list = |name: &str| -> Vec<String> {
             let text = std::env::var(name).unwrap_or_default();
@@ -186,7 +196,7 @@ impl Flags {
                 .filter(|word| !word.is_empty());
             words.map(str::to_owned).collect()
         };
-        // What is left out is left out, whoever selects the rest.
+        // HITC_EXCLUDE also applies to a selection by flags.
         let exclude = if self.exclude.is_empty() {
             list("HITC_EXCLUDE")
         } else {
@@ -207,7 +217,8 @@ impl Flags {
         }
     }
 
-    /// What counts: the flag, else the environment (which clap reads), else the hitcfile.
+    /// Returns the settings: a flag takes precedence over the environment (which clap reads), then
+    /// the hitcfile.
     pub fn settings(&self, config: Config) -> Settings {
         let timeout = self.timeout.or(config.timeout);
         Settings {
@@ -241,14 +252,14 @@ impl Flags {
         }
     }
 
-    /// The servers to run on, those of `--failed` too.
+    /// Returns the selection, with `--failed` resolved to the names of the last run.
     pub fn select(&self, project: &Project) -> Result<Selection, Diagnostic> {
         if !self.failed {
             return Ok(self.selection());
         }
         let hosts = project.failed_servers();
         if hosts.is_empty() {
-            let message = "the last run here failed on no server";
+            let message = "no failed servers in the last run of this project";
             return Err(Diagnostic::new(Kind::NotFound, message)
                 .help("select servers with --hosts, --roles or --all".to_owned()));
         }
@@ -258,12 +269,12 @@ impl Flags {
         })
     }
 
-    /// Asks for the password that sudo wants, if that was wished for.
+    /// Prompts for the sudo password, if `--ask-sudo-pass` is set.
     pub fn ask_sudo_password(&self, events: &Events) -> Result<Option<String>, Diagnostic> {
         if !self.ask_sudo_pass {
             return Ok(None);
         }
-        let password = events.prompt("Password for sudo: ", true)?;
+        let password = events.prompt("sudo password:", true)?;
         events.hide(&password);
         Ok(Some(password))
     }

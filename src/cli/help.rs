@@ -1,4 +1,4 @@
-//! `hitc help TASK`.
+//! The subcommand `hitc help`: documentation of tasks, script functions and subcommands.
 
 use clap::{Args, CommandFactory};
 
@@ -7,13 +7,14 @@ use crate::{
     core::{
         diagnostic::{Diagnostic, Failure, Kind},
         event::{Event, Events},
+        text::escape_controls_in_lines,
     },
-    script::{Place, Task},
+    script::{Param, Place, Task, Type},
 };
 
 #[derive(Args)]
 pub(super) struct Help {
-    /// The task, or a function of scripts such as ssh::run; without one, help on hitc itself
+    /// A task, a subcommand, or a script function such as ssh::run; without it, shows the help of hitc
     task: Option<String>,
 }
 
@@ -24,26 +25,29 @@ impl Help {
             events.emit(Event::Data(help.to_string()));
             return Ok(());
         };
-        // As on the command line, a subcommand comes before a task of that name.
+        // As on the command line, a subcommand takes precedence over a task of the same name.
         let mut command = Cli::command();
         command.build();
         let text = match command.find_subcommand_mut(&name) {
             Some(subcommand) => subcommand.render_long_help().to_string(),
             None => explain(&name, events)?,
         };
+        // The comments may stand in a script of a project that the user only looks at.
+        let text = escape_controls_in_lines(&text).into_owned();
         events.emit(Event::Data(text));
         Ok(())
     }
 }
 
-/// A task, or a function or a namespace of functions. Of one name, the task is meant.
+/// Documents a task, a script function, or a namespace of functions. A task takes precedence over a
+/// namespace of the same name.
 fn explain(name: &str, events: &Events) -> Result<String, Failure> {
     let mut scripts = Start::new(events)?.scripts;
     if name.contains("::") || name.starts_with("std/") {
         if let Some(text) = scripts.explain(name)? {
             return Ok(text);
         }
-        let message = format!("there is no function `{name}`");
+        let message = format!("function `{name}` not found");
         let help = scripts.near_function(name)?;
         return Err(Diagnostic::new(Kind::NotFound, message).help(help).into());
     }
@@ -52,7 +56,7 @@ fn explain(name: &str, events: &Events) -> Result<String, Failure> {
             let mut text = describe(&task);
             if scripts.explain(name)?.is_some() {
                 text.push_str(&format!(
-                    "\n`hitc help {name}::` explains the functions of scripts.\n"
+                    "\nSee also `hitc help {name}::` for the script functions.\n"
                 ));
             }
             Ok(text)
@@ -61,6 +65,7 @@ fn explain(name: &str, events: &Events) -> Result<String, Failure> {
     }
 }
 
+/// Formats the documentation of a task.
 fn describe(task: &Task) -> String {
     let mut text = format!("{}\n", task.full_name());
     let mut paragraph = |title: &str, body: &str| {
@@ -70,7 +75,7 @@ fn describe(task: &Task) -> String {
         text.push('\n');
         if !title.is_empty() {
             text.push_str(title);
-            text.push('\n');
+            text.push_str(":\n");
         }
         for line in body.lines() {
             if !title.is_empty() && !line.is_empty() {
@@ -86,7 +91,7 @@ fn describe(task: &Task) -> String {
     paragraph("Parameters", &params(task));
     paragraph("Runs", &runs(task));
     paragraph("Asks", task.confirm.as_deref().unwrap_or_default());
-    paragraph("Also called", &task.aliases.join(", "));
+    paragraph("Aliases", &task.aliases.join(", "));
     paragraph("Examples", &task.examples.join("\n"));
     text
 }
@@ -101,7 +106,7 @@ fn usage(task: &Task) -> String {
         let name = param.name.to_uppercase();
         words.push(match (&param.default, param.kind) {
             (Some(default), _) => format!("[{}={}]", param.name, default.text),
-            (None, crate::script::Type::Map) => "[NAME=VALUE]...".to_owned(),
+            (None, Type::Map) => "[NAME=VALUE]...".to_owned(),
             (None, _) => name,
         });
     }
@@ -115,7 +120,7 @@ fn params(task: &Task) -> String {
         .map(|param| param.name.chars().count())
         .max()
         .unwrap_or(0);
-    let line = |param: &crate::script::Param| {
+    let line = |param: &Param| {
         let default = match &param.default {
             Some(default) => format!(" [default: {}]", default.text),
             None => String::new(),
@@ -126,20 +131,21 @@ fn params(task: &Task) -> String {
     task.params.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
+/// Says where and how often a task runs.
 fn runs(task: &Task) -> String {
     let mut text = match task.place {
-        Place::Here => "once, on this machine".to_owned(),
+        Place::Here => "once, on the local machine".to_owned(),
         Place::AllHosts => "once, with all selected servers".to_owned(),
-        Place::EachHost if task.serial => "on one selected server after the other".to_owned(),
-        Place::EachHost => "on all selected servers at once".to_owned(),
+        Place::EachHost if task.serial => "on the selected servers, one at a time".to_owned(),
+        Place::EachHost => "on the selected servers, in parallel".to_owned(),
     };
     if task.place != Place::Here {
         match &task.role {
             Some(role) => {
-                text.push_str("; if none is selected, on the role ");
+                text.push_str("; by default on the role ");
                 text.push_str(role);
             }
-            None if task.readonly => text.push_str("; on all servers if none is selected"),
+            None if task.readonly => text.push_str("; by default on all servers"),
             None => {}
         }
     }

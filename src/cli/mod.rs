@@ -88,7 +88,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let terminal = Arc::new(Terminal::new(flags.shown()));
+    let terminal = Arc::new(Terminal::new(flags.terminal_options()));
     let events = Events::new(terminal.clone());
     let done = |result: Result<(), Failure>| result.map(|()| ExitCode::SUCCESS);
     let result = match command {

@@ -1,4 +1,4 @@
-//! `hitc source TASK`.
+//! The subcommand `hitc source`: prints the script of a task.
 
 use clap::Args;
 use clap_complete::engine::ArgValueCompleter;
@@ -7,6 +7,7 @@ use super::{completions::words, start::Start};
 use crate::core::{
     diagnostic::Failure,
     event::{Event, Events},
+    text::escape_controls_in_lines,
 };
 
 #[derive(Args)]
@@ -22,6 +23,8 @@ impl Source {
         let task = start.scripts.find(&self.task)?;
         let (name, line) = (&task.source.name, task.lines.start);
         let text = format!("// {name}, line {line}\n{}\n", task.text());
+        // The script may be that of a project that the user only looks at.
+        let text = escape_controls_in_lines(&text).into_owned();
         events.emit(Event::Data(text));
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! `hitc tasks`.
+//! The subcommand `hitc tasks`: lists tasks.
 
 use std::sync::Arc;
 
@@ -10,18 +10,19 @@ use crate::{
     core::{
         diagnostic::{Diagnostic, Failure, Kind},
         event::{Event, Events},
+        text::escape_controls,
     },
     script::Task,
 };
 
 #[derive(Args)]
 pub(super) struct Tasks {
-    /// Only tasks whose name contains this
+    /// List only tasks whose name contains this text
     pattern: Option<String>,
-    /// By name, instead of in the order in which they are written
+    /// Sort by name instead of by the order in the scripts
     #[arg(long)]
     sort: bool,
-    /// As JSON, with everything that is known
+    /// Print JSON with all details
     #[arg(long)]
     json: bool,
 }
@@ -40,7 +41,7 @@ impl Tasks {
             tasks.sort_by_key(|task| task.full_name());
         }
         if tasks.is_empty() && !pattern.is_empty() {
-            let message = format!("there is no task with `{pattern}` in its name");
+            let message = format!("no task name contains `{pattern}`");
             return Err(Diagnostic::new(Kind::NotFound, message).into());
         }
         let text = if self.json {
@@ -54,7 +55,7 @@ impl Tasks {
     }
 }
 
-/// One line a task; grouped, with an empty line between namespaces.
+/// Formats one line per task. With `grouped`, an empty line separates namespaces.
 fn list(tasks: &[Arc<Task>], grouped: bool) -> String {
     let width = tasks
         .iter()
@@ -70,12 +71,13 @@ fn list(tasks: &[Arc<Task>], grouped: bool) -> String {
         }
         group = this;
         let line = format!("{:width$}  {}", task.full_name(), task.summary);
-        text.push_str(line.trim_end());
+        text.push_str(&escape_controls(line.trim_end()));
         text.push('\n');
     }
     text
 }
 
+/// Returns all details of a task as JSON.
 fn describe(task: &Task) -> serde_json::Value {
     let params: Vec<_> = task
         .params

@@ -1,8 +1,8 @@
-//! Ctrl-C, in two stages.
+//! Cancellation by Ctrl-C, in two stages.
 //!
-//! Where several things go on at once (hosts, the things of a manifest), the first Ctrl-C stops
-//! what has not begun and lets the rest end; the second ends everything. Where there is only one
-//! thing, the first one ends it.
+//! While several jobs run in parallel (hosts, resources of a manifest), the first Ctrl-C starts no
+//! further job and waits for the running ones; the second cancels everything. With a single job,
+//! the first Ctrl-C cancels it.
 
 use std::sync::{
     Arc,
@@ -11,7 +11,7 @@ use std::sync::{
 
 use tokio_util::sync::CancellationToken;
 
-/// Whether the user wants it to end. Cheap to clone.
+/// The cancellation state of a run. Clones are cheap and share the state.
 #[derive(Clone, Debug, Default)]
 pub struct Cancel {
     stop: CancellationToken,
@@ -20,7 +20,7 @@ pub struct Cancel {
 }
 
 impl Cancel {
-    /// Ctrl-C was pressed. Returns whether what runs is waited for.
+    /// Handles a Ctrl-C. Returns true if running jobs are waited for, false if they are cancelled.
     pub fn interrupt(&self) -> bool {
         let waits = self.scopes.load(Ordering::SeqCst) > 0 && !self.stop.is_cancelled();
         self.stop.cancel();
@@ -30,35 +30,36 @@ impl Cancel {
         waits
     }
 
-    /// Ends everything at once.
-    pub fn end(&self) {
+    /// Cancels everything immediately.
+    pub fn kill(&self) {
         self.stop.cancel();
         self.kill.cancel();
     }
 
-    /// Nothing new should begin.
+    /// Whether no further job may start.
     pub fn is_stopping(&self) -> bool {
         self.stop.is_cancelled()
     }
 
-    /// Everything should end now.
+    /// Whether running jobs must stop immediately.
     pub fn is_killed(&self) -> bool {
         self.kill.is_cancelled()
     }
 
-    /// Resolves when everything should end now.
+    /// Resolves when running jobs must stop immediately.
     pub async fn killed(&self) {
         self.kill.cancelled().await;
     }
 
-    /// While the guard lives, several things go on that a first Ctrl-C waits for.
+    /// Marks a section with parallel jobs: until the guard is dropped, the first Ctrl-C waits for
+    /// them.
     pub fn scope(&self) -> Scope {
         self.scopes.fetch_add(1, Ordering::SeqCst);
         Scope(self.clone())
     }
 }
 
-/// See [`Cancel::scope`].
+/// The guard of a section with parallel jobs; see [`Cancel::scope`].
 #[derive(Debug)]
 pub struct Scope(Cancel);
 
@@ -73,14 +74,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn alone_the_first_one_ends_it() {
+    fn the_first_interrupt_cancels_a_single_job() {
         let cancel = Cancel::default();
         assert!(!cancel.interrupt());
         assert!(cancel.is_killed());
     }
 
     #[test]
-    fn among_several_the_second_one_does() {
+    fn the_second_interrupt_cancels_parallel_jobs() {
         let cancel = Cancel::default();
         let _scope = cancel.scope();
         assert!(cancel.interrupt());

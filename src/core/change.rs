@@ -1,4 +1,4 @@
-//! A field that differs between what is and what should be.
+//! A field that differs between the observed and the wanted state of a resource.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 pub struct Change {
     /// The field's name, as in the manifest.
     pub field: String,
-    /// The present value; none if the field is not set.
+    /// The observed value; none if the field is not set.
     pub old: Option<String>,
     /// The wanted value; none if the field is to be removed.
     pub new: Option<String>,
 }
 
 impl Change {
-    /// A changed field.
+    /// Creates a changed field.
     pub fn new(field: impl Into<String>, old: Option<String>, new: Option<String>) -> Self {
         Change {
             field: field.into(),

@@ -1,15 +1,15 @@
-//! Environment variables: those of the process, and below them the lines of the project's `.env`.
+//! Environment variables: those of the process, which take precedence, and the project's `.env`.
 
 use std::{collections::HashMap, env, fs, path::Path, sync::OnceLock};
 
 use crate::core::diagnostic::{Diagnostic, Kind};
 
-/// The name of the file.
+/// The name of the file in the project's folder.
 const FILE: &str = ".env";
 
 static FROM_FILE: OnceLock<HashMap<String, String>> = OnceLock::new();
 
-/// Reads the `.env` of a project's folder, if there is one. The process has one project.
+/// Loads the `.env` of a project's folder, if it exists. A process has one project.
 pub fn load(root: &Path) -> Result<(), Diagnostic> {
     let path = root.join(FILE);
     if !path.is_file() {
@@ -18,25 +18,25 @@ pub fn load(root: &Path) -> Result<(), Diagnostic> {
     let wrong = |error: dotenvy::Error| {
         let message = match error {
             dotenvy::Error::LineParse(part, _) => {
-                // Which line, and not what it says: it may be a secret.
+                // Name the line without its content, which may be a secret.
                 let text = fs::read_to_string(&path).unwrap_or_default();
                 let at = text.lines().position(|line| line.contains(&part));
                 let line = at.map_or(String::new(), |at| format!(", line {}", at + 1));
-                format!("`{FILE}`{line}: this is not understood")
+                format!("`{FILE}`{line}: invalid syntax")
             }
             other => format!("`{FILE}`: {other}"),
         };
         Diagnostic::new(Kind::Usage, message)
-            .help("write NAME=VALUE, with quotes around a value that has spaces".to_owned())
+            .help("write NAME=VALUE, with quotes around a value that contains spaces".to_owned())
     };
     let lines = dotenvy::from_path_iter(&path).map_err(wrong)?;
     let read: HashMap<String, String> = lines.collect::<Result<_, _>>().map_err(wrong)?;
-    // A second project cannot come.
+    // Fails only on a second call, which does not happen.
     let _ = FROM_FILE.set(read);
     Ok(())
 }
 
-/// The value of a variable, if it is set.
+/// Returns the value of a variable, if it is set and UTF-8.
 pub fn get(name: &str) -> Option<String> {
     let from_file = || FROM_FILE.get()?.get(name).cloned();
     env::var(name).ok().or_else(from_file)

@@ -1,7 +1,7 @@
-//! What the layers tell the user: the only way to reach the screen.
+//! Events: everything that hitc shows to the user.
 //!
-//! A layer emits [`Event`]s through [`Events`]; `ui/` decides what they look like. Questions go
-//! the same way, so that one place knows whether anybody is there to answer.
+//! A layer emits [`Event`]s through [`Events`]; `ui/` formats and prints them. Questions take the
+//! same way, because only `ui/` knows whether a user can answer.
 
 use std::{
     fmt,
@@ -16,7 +16,7 @@ use crate::core::{
     table::Table,
 };
 
-/// Which stream of a command a line came from.
+/// The output stream of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -25,139 +25,152 @@ pub enum Stream {
     Stderr,
 }
 
-/// How a host ended a task, or how a thing of a manifest was brought about.
+/// The result of a task on a host, or of the operations on a resource of a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It went well.
+    /// It succeeded.
     Ok,
-    /// It went well, and something was changed.
+    /// It succeeded and changed something.
     Changed,
     /// It failed.
     Failed,
     /// The host could not be reached.
     Unreachable,
-    /// It was not begun.
+    /// It was not started.
     Skipped,
 }
 
-/// One line of the table at the end.
+/// One row of the summary table.
 #[derive(Clone, Debug)]
 pub struct RecapLine {
-    /// The host or thing.
+    /// The host or resource.
     pub name: String,
-    /// How it ended.
+    /// The result.
     pub outcome: Outcome,
-    /// How long it took, in seconds.
+    /// The duration in seconds.
     pub seconds: f64,
-    /// What went wrong, if something did.
+    /// The error, if it failed.
     pub failure: Option<Diagnostic>,
 }
 
+impl Outcome {
+    /// The word in the summary table and in JSON.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Changed => "changed",
+            Outcome::Failed => "failed",
+            Outcome::Unreachable => "unreachable",
+            Outcome::Skipped => "skipped",
+        }
+    }
+}
+
 impl RecapLine {
-    /// Whether it went well.
+    /// Whether it succeeded.
     pub fn is_ok(&self) -> bool {
         matches!(self.outcome, Outcome::Ok | Outcome::Changed)
     }
 }
 
-/// Something the user may want to know.
+/// Something to show to the user.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// Data that the user asked for, with its line ends. Goes to standard output.
+    /// Data that the user asked for, including line ends. Written to standard output unchanged.
     Data(String),
-    /// A table that the user asked for. Goes to standard output.
+    /// A table that the user asked for. Written to standard output.
     Table(Table),
-    /// What a command wrote, a line at a time. Goes to the same stream of ours.
+    /// One line of a command's output. Written to the same stream of hitc.
     Output {
-        /// The host that ran the command; none if this machine did.
+        /// The host that ran the command; none for the local machine.
         host: Option<String>,
-        /// Where the command wrote it.
+        /// The stream to which the command wrote it.
         stream: Stream,
-        /// The bytes of a line, with its end if it has one.
+        /// The bytes, including the line end if there is one.
         line: Vec<u8>,
     },
-    /// A task begins that runs on so many hosts; none if it runs on this machine.
+    /// A task starts on this number of hosts; 0 if it runs on the local machine.
     Hosts(usize),
-    /// A task begins on this host, or a command that is run on many.
+    /// The task or command starts on this host.
     Begun(String),
-    /// It has ended there.
+    /// The task or command ended on this host.
     Ended(String),
-    /// What a dry run did not do.
+    /// An action that a dry run skipped, as an infinitive: "write `/etc/motd` on web".
     WouldDo(String),
-    /// What comes next.
+    /// A heading for what follows.
     Heading(String),
-    /// Something worth a line.
+    /// One line of information.
     Note(String),
-    /// Something for those who want to know more (`-v`).
+    /// One line of detail, shown with `-v`.
     Detail(String),
-    /// Something the user should look at.
+    /// One line about a problem that is not an error.
     Warning(String),
     /// The plan of an ensemble, as text.
     Plan(String),
-    /// Something begins that takes a while.
+    /// An activity starts that may take a while.
     Started {
-        /// Tells concurrent activities apart.
+        /// Identifies the activity in the events that follow.
         id: u64,
-        /// What it is about: a server, a container.
+        /// Its subject: a server or a container, for example.
         thing: String,
-        /// What is being done.
+        /// What happens: "waiting for SSH".
         what: String,
     },
-    /// An activity does something else now.
+    /// An activity reached its next step.
     Progress {
         /// As in [`Event::Started`].
         id: u64,
-        /// What is being done now.
+        /// What happens now.
         what: String,
     },
-    /// How far an activity is: worth a look where it can be written over, and not a line.
+    /// The progress of an activity. Shown only on a terminal, where it can be overwritten.
     Tick {
         /// As in [`Event::Started`].
         id: u64,
-        /// How far it is.
+        /// The progress: "12 of 40 MiB".
         what: String,
     },
-    /// An activity is over.
+    /// An activity ended.
     Finished {
         /// As in [`Event::Started`].
         id: u64,
-        /// How it ended; none if that is reported elsewhere.
+        /// The result; none if it is reported elsewhere.
         what: Option<String>,
     },
     /// An error.
     Failure(Diagnostic),
-    /// The table at the end of what several hosts or things took part in.
+    /// The summary table of a run on several hosts or resources.
     Recap {
-        /// What each line is about: `host`, `thing`.
+        /// The title of the first column: `host`, for example.
         noun: &'static str,
-        /// The lines.
+        /// The rows.
         lines: Vec<RecapLine>,
     },
 }
 
-/// The side that shows events and asks questions; `ui/` has the terminal, tests have their own.
+/// Shows events and asks questions. `ui/` implements it for the terminal, tests for themselves.
 pub trait Interface: Send + Sync {
     /// Shows an event.
     fn show(&self, event: Event);
 
-    /// Asks a question. With `typed`, only that word is a yes.
+    /// Asks a yes/no question. With `typed`, only typing that word counts as yes.
     ///
-    /// Fails if nobody can answer: a prompt is refused, never waited for.
+    /// Fails immediately if there is no terminal.
     fn confirm(&self, question: &str, typed: Option<&str>) -> Result<bool, Diagnostic>;
 
-    /// Asks for a text. A `hidden` one is not shown while it is typed.
+    /// Asks for a text. With `hidden`, typed characters are not shown.
     ///
-    /// Fails if nobody can answer.
+    /// Fails immediately if there is no terminal.
     fn prompt(&self, question: &str, hidden: bool) -> Result<String, Diagnostic>;
 
-    /// From now on, a text is shown as `***` wherever it turns up.
+    /// Replaces a secret by `***` in everything that is shown from now on.
     fn hide(&self, secret: &str);
 }
 
-/// Nobody listens, and nobody answers.
-struct Nobody;
+/// Discards events and refuses questions.
+struct Silent;
 
-impl Interface for Nobody {
+impl Interface for Silent {
     fn show(&self, _: Event) {}
 
     fn confirm(&self, question: &str, _: Option<&str>) -> Result<bool, Diagnostic> {
@@ -165,14 +178,14 @@ impl Interface for Nobody {
     }
 
     fn prompt(&self, question: &str, _: bool) -> Result<String, Diagnostic> {
-        let message = format!("nobody is there to answer: {question}");
+        let message = format!("no terminal to answer: {question}");
         Err(Diagnostic::new(Kind::Usage, message))
     }
 
     fn hide(&self, _: &str) {}
 }
 
-/// A handle on the user, to be cloned at will.
+/// A handle for showing events and asking questions. Clones are cheap and share the interface.
 #[derive(Clone)]
 pub struct Events {
     interface: Arc<dyn Interface>,
@@ -186,7 +199,7 @@ impl fmt::Debug for Events {
 }
 
 impl Events {
-    /// Sends everything to this interface.
+    /// Creates a handle for an interface.
     pub fn new(interface: Arc<dyn Interface>) -> Self {
         Events {
             interface,
@@ -194,9 +207,9 @@ impl Events {
         }
     }
 
-    /// Sends everything nowhere, and lets nobody answer.
+    /// Creates a handle that discards events and refuses questions.
     pub fn silent() -> Self {
-        Events::new(Arc::new(Nobody))
+        Events::new(Arc::new(Silent))
     }
 
     /// Shows an event.
@@ -204,22 +217,22 @@ impl Events {
         self.interface.show(event);
     }
 
-    /// Says something worth a line.
+    /// Shows one line of information.
     pub fn note(&self, text: impl Into<String>) {
         self.emit(Event::Note(text.into()));
     }
 
-    /// Says something to those who want to know more.
+    /// Shows one line of detail, if the user asked for details with `-v`.
     pub fn detail(&self, text: impl Into<String>) {
         self.emit(Event::Detail(text.into()));
     }
 
-    /// Says something that the user should look at.
+    /// Shows a warning.
     pub fn warn(&self, text: impl Into<String>) {
         self.emit(Event::Warning(text.into()));
     }
 
-    /// Says that something begins that takes a while.
+    /// Starts an activity about `thing`. It ends when the returned guard is dropped.
     pub fn start(&self, thing: impl Into<String>, what: impl Into<String>) -> Activity {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         self.emit(Event::Started {
@@ -239,30 +252,27 @@ impl Events {
         self.interface.prompt(question, hidden)
     }
 
-    /// From now on, a text is shown as `***` wherever it turns up.
+    /// Replaces a secret by `***` in everything that is shown from now on.
     pub fn hide(&self, secret: &str) {
         self.interface.hide(secret);
     }
 
-    /// Asks; an answer other than yes is an error, so that nothing goes on after it.
+    /// Asks a yes/no question. Any answer other than yes is an error, which stops the caller.
     pub fn confirm(&self, question: &str, typed: Option<&str>) -> Result<(), Diagnostic> {
         if self.interface.confirm(question, typed)? {
             Ok(())
         } else {
-            Err(Diagnostic::new(
-                Kind::Failed,
-                "not confirmed; nothing was done",
-            ))
+            Err(Diagnostic::new(Kind::Failed, "not confirmed"))
         }
     }
 }
 
-/// How many bytes of a line are shown as one; what is longer is broken.
-const LONGEST: usize = 64 * 1024;
+/// The longest line, in bytes. A longer one is split, so that memory stays bounded.
+const MAX_LINE: usize = 64 * 1024;
 
-/// Turns what a command writes into [`Event::Output`], a line at a time.
+/// Splits a command's output into lines and emits each as [`Event::Output`].
 ///
-/// What is left without a line end is shown when it is dropped.
+/// Dropping it emits the rest of the output that has no line end.
 pub struct Lines<'a> {
     events: &'a Events,
     host: Option<&'a str>,
@@ -270,7 +280,7 @@ pub struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    /// Lines of a command on this host, or on this machine.
+    /// Creates a splitter for a command on this host, or on the local machine.
     pub fn new(events: &'a Events, host: Option<&'a str>) -> Self {
         Lines {
             events,
@@ -279,12 +289,12 @@ impl<'a> Lines<'a> {
         }
     }
 
-    /// Takes what the command wrote.
+    /// Adds output of the command.
     pub fn push(&mut self, stream: Stream, bytes: &[u8]) {
         let rest = &mut self.rest[stream as usize];
         for part in bytes.split_inclusive(|byte| *byte == b'\n') {
             rest.extend_from_slice(part);
-            if part.ends_with(b"\n") || rest.len() >= LONGEST {
+            if part.ends_with(b"\n") || rest.len() >= MAX_LINE {
                 let line = std::mem::take(rest);
                 self.events.emit(output(self.host, stream, line));
             }
@@ -311,7 +321,7 @@ fn output(host: Option<&str>, stream: Stream, line: Vec<u8>) -> Event {
     }
 }
 
-/// Something that goes on. Dropped, it disappears from the screen.
+/// A running activity. Dropping it removes it from the screen.
 #[derive(Debug)]
 pub struct Activity {
     events: Events,
@@ -320,7 +330,7 @@ pub struct Activity {
 }
 
 impl Activity {
-    /// Says what is being done now.
+    /// Shows the next step.
     pub fn update(&self, what: impl Into<String>) {
         self.events.emit(Event::Progress {
             id: self.id,
@@ -328,7 +338,7 @@ impl Activity {
         });
     }
 
-    /// Says how far it is, as often as one likes.
+    /// Shows the progress. May be called often.
     pub fn tick(&self, what: impl Into<String>) {
         self.events.emit(Event::Tick {
             id: self.id,
@@ -336,7 +346,7 @@ impl Activity {
         });
     }
 
-    /// Ends with a line about how it went.
+    /// Ends the activity and shows its result.
     pub fn done(mut self, what: impl Into<String>) {
         self.open = false;
         self.events.emit(Event::Finished {

@@ -1,4 +1,4 @@
-//! What every layer speaks in: errors, values, events, tables, units, cancellation, processes.
+//! Types that every layer uses: errors, values, events, tables, units, cancellation, processes.
 
 pub mod cancel;
 pub mod change;
@@ -8,5 +8,6 @@ pub mod event;
 pub mod owner;
 pub mod process;
 pub mod table;
+pub mod text;
 pub mod units;
 pub mod value;

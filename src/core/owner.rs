@@ -1,4 +1,4 @@
-//! Who a resource belongs to: the project and the manifest that it was made for.
+//! The owner of a resource: the project and the manifest for which it was created.
 
 use std::fmt;
 
@@ -9,30 +9,31 @@ use serde::{Deserialize, Serialize};
 pub struct Owner {
     /// The project's id: random, written once into the project and committed.
     pub project: String,
-    /// The manifest's path within the project, without its ending. None for what a task made.
+    /// The manifest's path within the project, without extension. None if a task created the
+    /// resource.
     pub manifest: Option<String>,
 }
 
-/// What the tags or labels of a resource say about its owner.
+/// The owner of a resource, as its tags or labels name it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ownership {
-    /// hitc made it for this owner.
+    /// hitc created it for this owner.
     Owner(Owner),
-    /// A version of hitc without project ids made it; perhaps for a manifest of this name.
+    /// A version of hitc without project ids created it, for the named manifest if there is one.
     Legacy(Option<String>),
-    /// hitc did not make it.
+    /// hitc did not create it.
     #[default]
     Foreign,
 }
 
 impl Ownership {
-    /// Whether it belongs to exactly this project and manifest.
+    /// Whether the resource belongs to exactly this project and manifest.
     pub fn is(&self, owner: &Owner) -> bool {
         matches!(self, Ownership::Owner(found) if found == owner)
     }
 
-    /// Whether it belongs to a project, whatever the manifest.
+    /// Whether the resource belongs to this project, for any manifest or none.
     pub fn is_of_project(&self, project: &str) -> bool {
         matches!(self, Ownership::Owner(found) if found.project == project)
     }

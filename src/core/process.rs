@@ -1,4 +1,4 @@
-//! Running programs on this machine, and what comes of a program anywhere.
+//! Runs programs on the local machine; exit status and output of a program on any machine.
 
 use std::{
     fmt, fs, io,
@@ -16,9 +16,9 @@ use crate::core::event::Stream;
 /// How a program ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// With an exit status.
+    /// It exited with this status.
     Code(u32),
-    /// By a signal: its name without `SIG`, or its number.
+    /// A signal ended it: the name without `SIG`, or the number.
     Signal(String),
 }
 
@@ -31,39 +31,40 @@ impl fmt::Display for Exit {
     }
 }
 
-/// What is kept of what a program writes.
+/// How much of a program's output is kept in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Keep {
-    /// Everything, for whoever wants to work with it; more than [`MOST`] is an error.
+    /// All of it, for callers that process it. More than [`MAX_OUTPUT`] is an error.
     #[default]
     All,
-    /// The end, for an error message: the program may write for ever.
+    /// The last part, for error messages. The program may write without limit.
     End,
 }
 
-/// How many bytes of a stream are kept at most.
-const MOST: usize = 64 * 1024 * 1024;
-/// How many bytes are kept of the end.
-const END: usize = 64 * 1024;
+/// The largest output of one stream that is kept, in bytes.
+const MAX_OUTPUT: usize = 64 * 1024 * 1024;
+/// The size of the last part that is kept, in bytes.
+const TAIL: usize = 64 * 1024;
 
-/// A program wrote more than can be kept.
+/// A program wrote more than [`MAX_OUTPUT`].
 #[derive(Clone, Copy, Debug, thiserror::Error)]
-#[error("it wrote more than {} MiB, which is more than a script can hold", MOST / 1024 / 1024)]
+#[error("output larger than {} MiB", MAX_OUTPUT / 1024 / 1024)]
 pub struct TooMuch;
 
 impl TooMuch {
-    /// What to do.
-    pub const HELP: &str = "let it write into a file, or show it with `stream` instead of `run`";
+    /// The advice to show with the error.
+    pub const HELP: &str =
+        "redirect the output to a file, or use `stream`, which shows it, instead of `run`";
 }
 
 impl Keep {
-    /// Adds to what is kept of a stream.
+    /// Appends to the kept output of a stream.
     pub fn push(self, kept: &mut Vec<u8>, bytes: &[u8]) -> Result<(), TooMuch> {
         kept.extend_from_slice(bytes);
         match self {
-            Keep::All if kept.len() > MOST => Err(TooMuch),
-            Keep::End if kept.len() > 2 * END => {
-                kept.drain(..kept.len() - END);
+            Keep::All if kept.len() > MAX_OUTPUT => Err(TooMuch),
+            Keep::End if kept.len() > 2 * TAIL => {
+                kept.drain(..kept.len() - TAIL);
                 Ok(())
             }
             Keep::All | Keep::End => Ok(()),
@@ -71,36 +72,36 @@ impl Keep {
     }
 }
 
-/// What came of a program.
+/// Exit status, output and duration of a program.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// How it ended.
     pub exit: Exit,
-    /// What was kept of its standard output.
+    /// The kept part of its standard output.
     pub stdout: Vec<u8>,
-    /// What was kept of its standard error.
+    /// The kept part of its standard error.
     pub stderr: Vec<u8>,
-    /// How long it took, the way there and back included.
+    /// The duration, including the network round trip for a remote program.
     pub elapsed: Duration,
 }
 
 impl Output {
-    /// Whether it ended with status 0.
+    /// Whether the exit status is 0.
     pub fn ok(&self) -> bool {
         self.exit == Exit::Code(0)
     }
 
-    /// Standard output as text, without the last line end.
+    /// Returns standard output as text, without trailing line ends.
     pub fn text(&self) -> String {
         text(&self.stdout)
     }
 
-    /// Standard error as text, without the last line end.
+    /// Returns standard error as text, without trailing line ends.
     pub fn error_text(&self) -> String {
         text(&self.stderr)
     }
 
-    /// The last lines of what it complained about, for an error.
+    /// Returns the last lines of standard error, for an error message.
     pub fn tail(&self, lines: usize) -> String {
         let text = self.error_text();
         let all: Vec<&str> = text.lines().collect();
@@ -114,23 +115,23 @@ fn text(bytes: &[u8]) -> String {
         .to_owned()
 }
 
-/// A program to run on this machine.
+/// A program to run on the local machine.
 #[derive(Clone, Debug, Default)]
 pub struct Program {
     /// The program and its arguments.
     pub argv: Vec<String>,
-    /// What it reads from its standard input.
+    /// Its standard input.
     pub stdin: Bytes,
-    /// Where it runs, if not here.
+    /// Its working directory, if other than that of hitc.
     pub folder: Option<PathBuf>,
-    /// Environment variables on top of ours.
+    /// Environment variables to set in addition to those of hitc.
     pub environment: Vec<(String, String)>,
-    /// What is kept of its output.
+    /// How much of its output is kept.
     pub keep: Keep,
 }
 
 impl Program {
-    /// A program without input.
+    /// Creates a program with empty standard input.
     pub fn new<T: Into<String>>(argv: impl IntoIterator<Item = T>) -> Self {
         Program {
             argv: argv.into_iter().map(Into::into).collect(),
@@ -138,7 +139,8 @@ impl Program {
         }
     }
 
-    /// The same as root: with sudo, unless we are root. sudo that wants a password fails.
+    /// Runs the program as root: prepends `sudo -n` unless hitc runs as root. Fails when it runs if
+    /// sudo needs a password.
     #[must_use]
     pub fn as_root(mut self) -> Self {
         if !is_root() {
@@ -151,14 +153,14 @@ impl Program {
         self
     }
 
-    /// Runs it to its end; `on_output` is given what it writes as it comes. If the future is
-    /// dropped the program is killed.
+    /// Runs the program and waits until it ends. `on_output` receives its output as it arrives.
+    /// Dropping the future kills the program.
     pub async fn run(&self, on_output: impl Fn(Stream, &[u8])) -> io::Result<Output> {
         let started = Instant::now();
         let (name, arguments) = self
             .argv
             .split_first()
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "there is no program"))?;
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "empty command"))?;
         let mut command = tokio::process::Command::new(name);
         command
             .args(arguments)
@@ -176,13 +178,13 @@ impl Program {
         let stdin = child.stdin.take();
         let feed = async {
             if let Some(mut stdin) = stdin {
-                // A program that does not read its input ends all the same.
+                // A program may end without reading its input.
                 let _ = stdin.write_all(&self.stdin).await;
             }
             Ok(())
         };
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        // Dropped with the rest when the program writes too much, and so killed.
+        // If the program writes too much, try_join drops `child`, which kills it.
         let ((), stdout, stderr, status) = tokio::try_join!(
             feed,
             drain(stdout, self.keep, |bytes| on_output(Stream::Stdout, bytes)),
@@ -223,7 +225,7 @@ async fn drain(
     }
 }
 
-/// Whether we may do everything on this machine. Linux only; elsewhere no.
+/// Whether hitc runs as root. Always false on systems without `/proc`.
 pub fn is_root() -> bool {
     fs::metadata("/proc/self").is_ok_and(|metadata| metadata.uid() == 0)
 }
@@ -245,7 +247,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_program_that_is_not_there() {
+    async fn a_missing_program() {
         let error = Program::new(["hitc-no-such"]).run(|_, _| ()).await;
         let error = error.unwrap_err().to_string();
         assert!(error.starts_with("`hitc-no-such`: No such file"), "{error}");

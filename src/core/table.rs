@@ -1,18 +1,22 @@
-//! Rows under named columns: the data that `nodes` and `docker.ps` print.
+//! Tables of text with named columns, such as `nodes` and `docker.ps` print.
+//!
+//! Cells come from clouds and servers, so that control characters in them are escaped.
 
 use std::fmt;
+
+use crate::core::text::escape_controls;
 
 /// A table of text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Table {
     /// Column titles.
     pub columns: Vec<String>,
-    /// One cell a column in each row.
+    /// The rows: one cell per column.
     pub rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    /// Adds a column before the others, with the same text in every row.
+    /// Inserts a first column with the same text in every row.
     #[must_use]
     pub fn with_first(mut self, column: &str, text: &str) -> Self {
         self.columns.insert(0, column.to_owned());
@@ -24,13 +28,15 @@ impl Table {
 }
 
 impl fmt::Display for Table {
-    /// Aligned columns, two spaces between them, no lines.
+    /// Writes aligned columns, separated by two spaces, without borders.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = comfy_table::Table::new();
         table
             .load_style(comfy_table::presets::NOTHING)
-            .set_header(&self.columns)
-            .add_rows(&self.rows);
+            .set_header(self.columns.iter().map(|title| escape_controls(title)));
+        for row in &self.rows {
+            table.add_row(row.iter().map(|cell| escape_controls(cell)));
+        }
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
         }
@@ -55,5 +61,14 @@ mod tests {
             table.with_first("host", "a").to_string(),
             "host  name       ip\na     web        10.0.0.1\na     db-primär"
         );
+    }
+
+    #[test]
+    fn a_cell_cannot_forge_a_row() {
+        let table = Table {
+            columns: vec!["name".to_owned()],
+            rows: vec![vec!["web\n- w9\u{1b}[31m".to_owned()]],
+        };
+        assert_eq!(table.to_string(), "name\nweb\\n- w9\\x1b[31m");
     }
 }

@@ -1,13 +1,13 @@
-//! Sizes, numbers of processors and times, as users write them.
+//! Parsing and formatting of sizes, CPU counts and durations.
 
 use std::time::Duration;
 
 use crate::core::value::{Invalid, Value};
 
-/// A year. Who writes more means something else, and clocks end.
+/// The longest accepted duration: one year. A longer one is a mistake, and `Instant` overflows.
 const LONGEST: Duration = Duration::from_hours(365 * 24);
 
-/// A time such as `30s`, `5m` or, in seconds, `30`.
+/// Parses a duration such as `500ms`, `30s`, `5m` or `2h`; a plain number is in seconds.
 pub fn duration(value: &Value, what: &str) -> Result<Duration, Invalid> {
     let text = value.to_text(what)?;
     let (number, unit) = match text.find(|c: char| c.is_ascii_alphabetic()) {
@@ -25,12 +25,12 @@ pub fn duration(value: &Value, what: &str) -> Result<Duration, Invalid> {
         .ok()
         .filter(|time| *time <= LONGEST)
         .ok_or_else(|| {
-            Invalid::new(value, format!("{what}: `{text}` is no time"))
+            Invalid::new(value, format!("{what}: invalid duration `{text}`"))
                 .help("write 30s or 5m".to_owned())
         })
 }
 
-/// A size such as `512m`, `2g` or, in bytes, `1024`.
+/// Parses a size such as `512m` or `2g` in powers of 1024; a plain number is in bytes.
 pub fn parse_bytes(text: &str) -> Option<u64> {
     let text = text.trim().to_ascii_lowercase();
     let text = text.strip_suffix('b').unwrap_or(&text);
@@ -44,7 +44,7 @@ pub fn parse_bytes(text: &str) -> Option<u64> {
     number.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
-/// The size in the largest unit that divides it: `512m`.
+/// Formats a size in the largest unit that divides it, as [`parse_bytes`] reads it: `512m`.
 pub fn format_bytes(bytes: u64) -> String {
     for (shift, unit) in [(40, "t"), (30, "g"), (20, "m"), (10, "k")] {
         if bytes != 0 && bytes.is_multiple_of(1 << shift) {
@@ -54,7 +54,7 @@ pub fn format_bytes(bytes: u64) -> String {
     bytes.to_string()
 }
 
-/// A number of bytes for people: `12.3 MiB`.
+/// Formats a number of bytes for display: `12.3 MiB`.
 pub fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["KiB", "MiB", "GiB", "TiB", "PiB"];
     if bytes < 1024 {
@@ -70,7 +70,7 @@ pub fn human_bytes(bytes: u64) -> String {
     format!("{number:.1} {}", UNITS[unit])
 }
 
-/// A number of processors such as `2` or `0.5`, in billionths.
+/// Parses a number of CPUs such as `2` or `0.5`. Returns billionths (nano CPUs).
 pub fn parse_cpus(text: &str) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     if fraction.len() > 9 || !fraction.chars().all(|c| c.is_ascii_digit()) {
@@ -82,7 +82,7 @@ pub fn parse_cpus(text: &str) -> Option<u64> {
     (nano > 0).then_some(nano)
 }
 
-/// Billionths of a processor as text: `0.5`.
+/// Formats nano CPUs as a number of CPUs: `0.5`.
 pub fn format_cpus(nano: u64) -> String {
     let (whole, fraction) = (nano / 1_000_000_000, nano % 1_000_000_000);
     let fraction = format!("{fraction:09}");
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_and_times() {
+    fn sizes_and_durations() {
         assert_eq!(parse_bytes("512m"), Some(512 << 20));
         assert_eq!(parse_bytes("2GB"), Some(2 << 30));
         assert_eq!(parse_bytes("1.5g"), None);

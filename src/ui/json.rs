@@ -1,4 +1,4 @@
-//! What happens, one JSON object a line, for programs.
+//! Events as JSON, one object a line, for programs.
 
 use serde_json::{Map, Value, json};
 
@@ -7,9 +7,7 @@ use crate::core::{
     event::{Event, Outcome, RecapLine, Stream},
 };
 
-use super::word;
-
-/// The line of an event; none for what only a person wants to see.
+/// Formats an event as a line of JSON. None for events that are only for people.
 pub(super) fn line(event: &Event) -> Option<String> {
     let object = match event {
         Event::Data(text) => json!({"event": "data", "text": text}),
@@ -62,7 +60,7 @@ pub(super) fn line(event: &Event) -> Option<String> {
 }
 
 fn recap(noun: &str, line: &RecapLine) -> Value {
-    let mut object = json!({noun: line.name, "result": word(line.outcome)});
+    let mut object = json!({noun: line.name, "result": line.outcome.name()});
     if line.outcome != Outcome::Skipped {
         object["seconds"] = ((line.seconds * 1000.0).round() / 1000.0).into();
     }

@@ -1,9 +1,12 @@
-//! The terminal: everything that is shown, and every question.
+//! The terminal: prints events and asks questions.
 //!
-//! Data goes to standard output, everything else to standard error.
+//! Data goes to standard output, everything else to standard error. Control characters in texts
+//! from servers, clouds, manifests and files are escaped, except in the output of a single host, in
+//! `-o raw`, and in what a script prints.
 
+mod color;
 mod json;
-mod line;
+mod line_reader;
 mod output;
 mod progress;
 mod prompt;
@@ -11,6 +14,7 @@ mod report;
 mod secrets;
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     env,
     io::{self, IsTerminal, Write},
@@ -21,9 +25,10 @@ use std::{
 };
 
 use anstyle::{AnsiColor, Style};
-pub use line::LineReader;
+pub use color::Color;
+pub use line_reader::LineReader;
 pub use output::OutputStyle;
-use output::{Held, Piece, heading};
+use output::{Block, HeldOutput, heading};
 pub use progress::Progress;
 pub use report::render;
 use secrets::Secrets;
@@ -33,30 +38,19 @@ use crate::core::{
     diagnostic::{Diagnostic, plain, plural},
     event::{Event, Interface, Outcome, RecapLine, Stream},
     table::Table,
+    text::{escape_controls, escape_controls_in_lines},
 };
 
-/// When to use colours.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Color {
-    /// On a terminal, and as the environment says.
-    #[default]
-    Auto,
-    /// Always.
-    Always,
-    /// Never.
-    Never,
-}
-
-/// What the user wants to see.
+/// How the terminal shows events.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Shown {
+pub struct TerminalOptions {
     /// When to use colours.
     pub color: Color,
-    /// Only data, output of commands and errors.
+    /// Shows only data, output of commands, and errors.
     pub quiet: bool,
-    /// Also what was done on which host, and how long it took.
+    /// Shows details: what was done on which host, and for how long.
     pub verbose: bool,
-    /// Every question is answered with yes.
+    /// Answers every question with yes.
     pub yes: bool,
     /// How the output of several hosts is shown.
     pub style: OutputStyle,
@@ -64,61 +58,64 @@ pub struct Shown {
 
 /// The user's terminal.
 pub struct Terminal {
-    shown: Shown,
-    color: bool,
-    held: Held,
+    options: TerminalOptions,
+    has_color: bool,
+    held: HeldOutput,
     progress: Progress,
-    /// Those on which something runs.
-    hosts: Mutex<BTreeSet<String>>,
-    /// Whether lines of commands carry their host.
-    prefix: AtomicBool,
+    /// The hosts on which a task or command is running.
+    running_hosts: Mutex<BTreeSet<String>>,
+    /// Whether the current task runs on exactly one host, so that output needs no prefix.
+    is_on_one_host: AtomicBool,
     run: OnceLock<Cancel>,
-    lost: AtomicBool,
+    has_lost_data: AtomicBool,
     secrets: Secrets,
 }
 
 impl Terminal {
-    /// A terminal that shows what it is told to.
-    pub fn new(shown: Shown) -> Self {
-        let terminal = io::stderr().is_terminal();
-        let ci = env::var_os("CI").is_some();
+    /// Creates a terminal on standard output and standard error.
+    pub fn new(options: TerminalOptions) -> Self {
+        let is_terminal = io::stderr().is_terminal();
+        let is_ci = env::var_os("CI").is_some();
         Terminal {
-            color: wants_color(shown.color, terminal),
-            shown,
-            held: Held::default(),
-            progress: Progress::new(terminal && !ci && !shown.quiet),
-            hosts: Mutex::default(),
-            prefix: AtomicBool::new(true),
+            has_color: options.color.is_used(is_terminal),
+            held: HeldOutput::default(),
+            progress: Progress::new(is_terminal && !is_ci && !options.quiet),
+            options,
+            running_hosts: Mutex::default(),
+            is_on_one_host: AtomicBool::new(false),
             run: OnceLock::new(),
-            lost: AtomicBool::new(false),
+            has_lost_data: AtomicBool::new(false),
             secrets: Secrets::default(),
         }
     }
 
-    /// Ends this run when nobody reads the output any more: `hitc exec … | head`.
-    pub fn end_with_reader(&self, run: Cancel) {
-        // A terminal serves one run.
+    /// Cancels this run when standard output is closed: `hitc exec … | head`.
+    pub fn cancel_when_closed(&self, run: Cancel) {
+        // A terminal serves one run, so that the cell is empty.
         let _ = self.run.set(run);
     }
 
-    /// Whether what runs, runs on exactly one host.
+    /// Whether the current task runs on exactly one host.
     pub fn is_on_one_host(&self) -> bool {
-        !self.prefix.load(Ordering::Relaxed)
+        self.is_on_one_host.load(Ordering::Relaxed)
     }
 
-    /// The names of what goes on right now.
+    /// The names of the hosts and activities that are running, sorted.
     pub fn running(&self) -> Vec<String> {
         let mut running = self.progress.running();
-        running.extend(self.hosts().iter().cloned());
+        running.extend(self.running_hosts().iter().cloned());
         running.sort();
         running.dedup();
         running
     }
 
-    fn hosts(&self) -> MutexGuard<'_, BTreeSet<String>> {
-        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    fn running_hosts(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.running_hosts
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Writes to standard output.
     fn out(&self, text: impl AsRef<[u8]>) {
         let written = self.progress.suspend(|| {
             let mut stdout = io::stdout().lock();
@@ -126,20 +123,23 @@ impl Terminal {
             stdout.flush()
         });
         let Err(error) = written else { return };
-        // Where nobody reads any more, `hitc tasks | head`, nothing is lost.
-        if error.kind() != io::ErrorKind::BrokenPipe && !self.lost.swap(true, Ordering::Relaxed) {
+        // A reader that has read enough closes the pipe (`hitc tasks | head`): not an error.
+        if error.kind() != io::ErrorKind::BrokenPipe
+            && !self.has_lost_data.swap(true, Ordering::Relaxed)
+        {
             self.err(format!("error: standard output: {}\n", plain(error)));
         }
         if let Some(run) = self.run.get() {
-            run.end();
+            run.kill();
         }
     }
 
-    /// Whether data could not be written.
+    /// Whether data could not be written, for another reason than a closed pipe.
     pub fn has_lost_data(&self) -> bool {
-        self.lost.load(Ordering::Relaxed)
+        self.has_lost_data.load(Ordering::Relaxed)
     }
 
+    /// Writes to standard error.
     fn err(&self, text: impl AsRef<[u8]>) {
         self.progress.suspend(|| {
             let text = self.secrets.mask(text.as_ref());
@@ -148,85 +148,102 @@ impl Terminal {
     }
 
     fn note(&self, text: &str) {
-        if !self.shown.quiet {
+        if !self.options.quiet {
             self.err(format!("{text}\n"));
         }
     }
 
+    /// Masks secrets and escapes control characters: one line.
+    ///
+    /// Masking comes first, because a secret may contain control characters.
+    fn one_line(&self, text: String) -> String {
+        escape_controls(&self.secrets.masked(text)).into_owned()
+    }
+
     fn paint(&self, style: Style, text: &str) -> String {
-        if self.color {
+        if self.has_color {
             format!("{style}{text}{style:#}")
         } else {
             text.to_owned()
         }
     }
 
-    /// Of several hosts, each line is text and carries its host; of one, every byte is passed on.
-    fn line(&self, host: Option<&str>, stream: Stream, line: &[u8]) {
-        let many = self.prefix.load(Ordering::Relaxed);
-        let shown = match host {
-            Some(host)
-                if many && matches!(self.shown.style, OutputStyle::Group | OutputStyle::Fold) =>
-            {
-                if let Err(error) = self.held.push(host, stream, line) {
-                    self.err(format!("error: output of {host}: {}\n", plain(error)));
+    /// Shows a line of a command's output. With several hosts it is text with the host's name; with
+    /// one host, and with `-o raw`, bytes are passed through unchanged.
+    fn command_output(&self, host: Option<&str>, stream: Stream, line: &[u8]) {
+        let line = match (host, self.options.style) {
+            (
+                Some(host),
+                style @ (OutputStyle::Group | OutputStyle::Fold | OutputStyle::Prefix),
+            ) if !self.is_on_one_host() => {
+                let line = self.safe_line(line);
+                if style == OutputStyle::Prefix {
+                    let host = self.paint(
+                        color::of_host(host),
+                        &format!("[{}]", escape_controls(host)),
+                    );
+                    Cow::Owned(format!("{host} {line}\n").into_bytes())
+                } else {
+                    if let Err(error) = self.held.push(host, stream, line.as_bytes()) {
+                        let host = escape_controls(host);
+                        self.err(format!("error: output of {host}: {}\n", plain(error)));
+                    }
+                    return;
                 }
-                return;
             }
-            Some(host) if many && self.shown.style == OutputStyle::Prefix => {
-                let host = self.paint(color_of(host), &format!("[{host}]"));
-                let line = String::from_utf8_lossy(line);
-                &format!("{host} {}\n", line.trim_end_matches(['\n', '\r'])).into_bytes()
-            }
-            _ => line,
+            _ => Cow::Borrowed(line),
         };
         match stream {
-            Stream::Stdout => self.out(shown),
-            Stream::Stderr => self.err(shown),
+            Stream::Stdout => self.out(line),
+            Stream::Stderr => self.err(line),
         }
+    }
+
+    /// Returns a line of a command as text that cannot pass for another host's line.
+    fn safe_line(&self, line: &[u8]) -> String {
+        let line = self.secrets.mask(line);
+        let line = String::from_utf8_lossy(&line);
+        escape_controls_in_lines(line.trim_end_matches(['\n', '\r'])).into_owned()
     }
 
     /// Shows output that was held back.
-    fn pieces(&self, pieces: io::Result<impl IntoIterator<Item = Piece>>) {
-        match pieces {
-            Ok(pieces) => {
-                for piece in pieces {
-                    let title = self.paint(Style::new().bold(), &heading(&piece.hosts));
-                    self.out(format!("{title}\n"));
-                    let ends = piece
-                        .lines
-                        .last()
-                        .is_some_and(|(_, line)| line.ends_with(b"\n"));
-                    for (stream, line) in piece.lines {
-                        match stream {
-                            Stream::Stdout => self.out(line),
-                            Stream::Stderr => self.err(line),
-                        }
-                    }
-                    if !ends {
-                        self.out("\n");
-                    }
+    fn blocks(&self, blocks: io::Result<impl IntoIterator<Item = Block>>) {
+        let blocks = match blocks {
+            Ok(blocks) => blocks,
+            Err(error) => {
+                self.err(format!("error: held output: {}\n", plain(error)));
+                return;
+            }
+        };
+        for block in blocks {
+            let title = escape_controls(&heading(&block.hosts)).into_owned();
+            let title = self.paint(Style::new().bold(), &title);
+            self.out(format!("{title}\n"));
+            for (stream, mut line) in block.lines {
+                line.push(b'\n');
+                match stream {
+                    Stream::Stdout => self.out(line),
+                    Stream::Stderr => self.err(line),
                 }
             }
-            Err(error) => self.err(format!("error: held output: {}\n", plain(error))),
         }
     }
 
-    /// A host has ended.
-    fn ended(&self, host: &str) {
-        if self.shown.style == OutputStyle::Group {
-            self.pieces(self.held.take(host));
+    /// Shows the output of a host that ended, if output is grouped by host.
+    fn host_ended(&self, host: &str) {
+        if self.options.style == OutputStyle::Group {
+            self.blocks(self.held.take(host));
         }
     }
 
-    /// Shows what is still held back: a run is over.
+    /// Shows all output that is still held back, at the end of a run.
     pub fn flush(&self) {
-        self.pieces(self.held.fold());
+        self.blocks(self.held.fold());
     }
 
     fn plan(&self, text: &str) {
         let mut painted = String::new();
-        for line in text.lines() {
+        for line in escape_controls_in_lines(text).lines() {
             let style = match line.trim_start().chars().next() {
                 Some('+') => AnsiColor::Green.on_default(),
                 Some('~' | '!') => AnsiColor::Yellow.on_default(),
@@ -241,7 +258,7 @@ impl Terminal {
 
     fn recap(&self, noun: &str, results: &[RecapLine]) {
         let row = |result: &RecapLine| {
-            let outcome = word(result.outcome);
+            let outcome = result.outcome.name();
             let seconds = match result.outcome {
                 Outcome::Skipped => String::new(),
                 _ => format!("{:.1} s", result.seconds),
@@ -263,26 +280,26 @@ impl Terminal {
         let summary: Vec<String> = all
             .into_iter()
             .filter(|outcome| count(*outcome) > 0)
-            .map(|outcome| format!("{} {}", count(outcome), word(outcome)))
+            .map(|outcome| format!("{} {}", count(outcome), outcome.name()))
             .collect();
-        let hosts = plural(results.len(), noun);
-        self.note(&format!("\n{table}\n\n{hosts}: {}", summary.join(", ")));
+        let total = plural(results.len(), noun);
+        self.note(&format!("\n{table}\n\n{total}: {}", summary.join(", ")));
     }
 }
 
 impl Interface for Terminal {
     fn show(&self, event: Event) {
         match &event {
-            Event::Hosts(count) => self.prefix.store(*count != 1, Ordering::Relaxed),
+            Event::Hosts(count) => self.is_on_one_host.store(*count == 1, Ordering::Relaxed),
             Event::Begun(host) => {
-                self.hosts().insert(host.clone());
+                self.running_hosts().insert(host.clone());
             }
             Event::Ended(host) => {
-                self.hosts().remove(host);
+                self.running_hosts().remove(host);
             }
             _ => {}
         }
-        if self.shown.style == OutputStyle::Json
+        if self.options.style == OutputStyle::Json
             && let Some(line) = json::line(&event)
         {
             self.out(line);
@@ -291,43 +308,45 @@ impl Interface for Terminal {
         match event {
             Event::Data(text) => self.out(text),
             Event::Table(table) => self.out(format!("{table}\n")),
-            Event::Output { host, stream, line } => self.line(host.as_deref(), stream, &line),
+            Event::Output { host, stream, line } => {
+                self.command_output(host.as_deref(), stream, &line);
+            }
             Event::Hosts(_) | Event::Begun(_) => {}
-            Event::Ended(host) => self.ended(&host),
+            Event::Ended(host) => self.host_ended(&host),
             Event::WouldDo(what) => {
-                self.err(format!(
-                    "{} {what}\n",
-                    self.paint(Style::new().bold(), "would")
-                ));
+                let what = self.one_line(what);
+                let would = self.paint(Style::new().bold(), "would");
+                self.err(format!("{would} {what}\n"));
             }
             Event::Heading(text) => {
-                let heading = self.paint(Style::new().bold(), &text);
+                let heading = self.paint(Style::new().bold(), &self.one_line(text));
                 self.note(&format!("\n{heading}"));
             }
-            Event::Note(text) => self.note(&text),
+            Event::Note(text) => self.note(&self.one_line(text)),
             Event::Detail(text) => {
-                if self.shown.verbose {
-                    self.note(&text);
+                if self.options.verbose {
+                    self.note(&self.one_line(text));
                 }
             }
             Event::Warning(text) => {
                 let warning = self.paint(AnsiColor::Yellow.on_default().bold(), "warning:");
-                self.err(format!("{warning} {text}\n"));
+                self.err(format!("{warning} {}\n", self.one_line(text)));
             }
             Event::Plan(text) => self.plan(&text),
             Event::Started { id, thing, what } => {
-                if !self.shown.quiet {
-                    self.progress.start(id, &thing, &self.secrets.masked(what));
+                if !self.options.quiet {
+                    self.progress
+                        .start(id, &self.one_line(thing), &self.one_line(what));
                 }
             }
-            Event::Progress { id, what } => self.progress.update(id, &self.secrets.masked(what)),
-            Event::Tick { id, what } => self.progress.tick(id, &what),
+            Event::Progress { id, what } => self.progress.update(id, &self.one_line(what)),
+            Event::Tick { id, what } => self.progress.tick(id, &self.one_line(what)),
             Event::Finished { id, what } => {
-                let what = what.map(|what| self.secrets.masked(what));
+                let what = what.map(|what| self.one_line(what));
                 self.progress.finish(id, what.as_deref());
             }
             Event::Failure(diagnostic) => {
-                let report = render(&diagnostic, self.color);
+                let report = render(&diagnostic, self.has_color);
                 self.err(format!("{report}\n"));
             }
             Event::Recap { noun, lines } => {
@@ -338,52 +357,19 @@ impl Interface for Terminal {
     }
 
     fn confirm(&self, question: &str, typed: Option<&str>) -> Result<bool, Diagnostic> {
-        if self.shown.yes {
+        if self.options.yes {
             return Ok(true);
         }
-        self.progress.suspend(|| prompt::confirm(question, typed))
+        let question = self.one_line(question.to_owned());
+        self.progress.suspend(|| prompt::confirm(&question, typed))
     }
 
     fn prompt(&self, question: &str, hidden: bool) -> Result<String, Diagnostic> {
-        self.progress.suspend(|| prompt::text(question, hidden))
+        let question = self.one_line(question.to_owned());
+        self.progress.suspend(|| prompt::text(&question, hidden))
     }
 
     fn hide(&self, secret: &str) {
         self.secrets.add(secret);
     }
-}
-
-fn word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Ok => "ok",
-        Outcome::Changed => "changed",
-        Outcome::Failed => "failed",
-        Outcome::Unreachable => "unreachable",
-        Outcome::Skipped => "skipped",
-    }
-}
-
-/// `--color` beats `NO_COLOR`, which beats `FORCE_COLOR`, which beats what the terminal is.
-fn wants_color(color: Color, terminal: bool) -> bool {
-    let set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
-    match color {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto if set("NO_COLOR") => false,
-        Color::Auto => set("FORCE_COLOR") || terminal,
-    }
-}
-
-/// A colour for a host, always the same.
-fn color_of(host: &str) -> Style {
-    const COLORS: [AnsiColor; 6] = [
-        AnsiColor::Cyan,
-        AnsiColor::Green,
-        AnsiColor::Yellow,
-        AnsiColor::Magenta,
-        AnsiColor::Blue,
-        AnsiColor::BrightCyan,
-    ];
-    let sum: usize = host.bytes().map(usize::from).sum();
-    COLORS[sum % COLORS.len()].on_default()
 }

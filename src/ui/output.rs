@@ -1,4 +1,4 @@
-//! What commands on hosts write, in the form that the user wants.
+//! Output of commands that is held back and shown per host, or once for equal output.
 
 use std::{
     collections::BTreeMap,
@@ -14,96 +14,98 @@ use crate::core::event::Stream;
 /// How the output of several hosts is shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OutputStyle {
-    /// As it comes, each line with its host.
+    /// Immediately, each line prefixed with its host.
     #[default]
     Prefix,
-    /// That of each host in one piece, when it has ended.
+    /// One block per host, when the host ended.
     Group,
-    /// That of hosts that wrote the same once, at the end.
+    /// One block for all hosts with the same output, at the end.
     Fold,
-    /// As it comes, byte by byte.
+    /// Immediately and unchanged.
     Raw,
-    /// Everything that happens, one JSON object a line.
+    /// All events, one JSON object a line.
     Json,
 }
 
-/// How many bytes of a host's output wait in memory; more wait in a file.
-const MEMORY: usize = 256 * 1024;
+/// The part of a host's output that is held in memory, in bytes. A larger output goes to a file.
+const MAX_IN_MEMORY: usize = 256 * 1024;
 
-/// Output that is shown later.
+/// Output of commands that is shown later, by host.
 #[derive(Default)]
-pub(super) struct Held(Mutex<BTreeMap<String, Pieces>>);
+pub(super) struct HeldOutput(Mutex<BTreeMap<String, HostOutput>>);
 
-/// The lines of one host, in their order, and what they amount to.
-struct Pieces {
+/// The lines of one host in order, and their digest.
+struct HostOutput {
     file: SpooledTempFile,
     digest: Sha256,
 }
 
-/// What several hosts wrote alike.
-pub(super) struct Piece {
+/// Output that is shown under one heading.
+pub(super) struct Block {
+    /// The hosts that wrote it.
     pub hosts: Vec<String>,
+    /// The lines, without line ends.
     pub lines: Vec<(Stream, Vec<u8>)>,
 }
 
-impl Held {
-    /// Keeps a line of a host. Fails if there is no room on the disk.
+impl HeldOutput {
+    /// Appends a line of a host. Fails if the temporary file cannot be written.
     pub fn push(&self, host: &str, stream: Stream, line: &[u8]) -> std::io::Result<()> {
         let mut held = self.lock();
-        let pieces = held.entry(host.to_owned()).or_insert_with(|| Pieces {
-            file: SpooledTempFile::new(MEMORY),
+        let output = held.entry(host.to_owned()).or_insert_with(|| HostOutput {
+            file: SpooledTempFile::new(MAX_IN_MEMORY),
             digest: Sha256::new(),
         });
         let mut frame = vec![stream as u8];
         frame.extend((line.len() as u64).to_be_bytes());
         frame.extend(line);
-        pieces.digest.update(&frame);
-        pieces.file.write_all(&frame)
+        output.digest.update(&frame);
+        output.file.write_all(&frame)
     }
 
-    /// Gives back what a host wrote.
-    pub fn take(&self, host: &str) -> std::io::Result<Option<Piece>> {
-        let pieces = self.lock().remove(host);
-        pieces
-            .map(|pieces| {
-                Ok(Piece {
+    /// Removes and returns the output of a host.
+    pub fn take(&self, host: &str) -> std::io::Result<Option<Block>> {
+        let output = self.lock().remove(host);
+        output
+            .map(|output| {
+                Ok(Block {
                     hosts: vec![host.to_owned()],
-                    lines: pieces.lines()?,
+                    lines: output.lines()?,
                 })
             })
             .transpose()
     }
 
-    /// Gives back what all hosts wrote: of those that wrote the same, once. What most of them
-    /// wrote comes first.
-    pub fn fold(&self) -> std::io::Result<Vec<Piece>> {
+    /// Removes and returns all output: one block for hosts with the same output. The block with the
+    /// most hosts comes first.
+    pub fn fold(&self) -> std::io::Result<Vec<Block>> {
         let held = std::mem::take(&mut *self.lock());
-        let mut alike: BTreeMap<Vec<u8>, (Vec<String>, Pieces)> = BTreeMap::new();
-        for (host, pieces) in held {
-            let digest = pieces.digest.clone().finalize().to_vec();
-            let (hosts, _) = alike.entry(digest).or_insert_with(|| (Vec::new(), pieces));
+        let mut groups: BTreeMap<Vec<u8>, (Vec<String>, HostOutput)> = BTreeMap::new();
+        for (host, output) in held {
+            let digest = output.digest.clone().finalize().to_vec();
+            let (hosts, _) = groups.entry(digest).or_insert_with(|| (Vec::new(), output));
             hosts.push(host);
         }
-        let mut alike: Vec<_> = alike.into_values().collect();
-        alike.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-        alike
+        let mut groups: Vec<_> = groups.into_values().collect();
+        groups.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+        groups
             .into_iter()
-            .map(|(hosts, pieces)| {
-                Ok(Piece {
+            .map(|(hosts, output)| {
+                Ok(Block {
                     hosts,
-                    lines: pieces.lines()?,
+                    lines: output.lines()?,
                 })
             })
             .collect()
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Pieces>> {
-        // A thread that died with the lock held has left a sound map behind.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, HostOutput>> {
+        // The map is consistent even if a thread panicked while holding the lock.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pieces {
+impl HostOutput {
     fn lines(mut self) -> std::io::Result<Vec<(Stream, Vec<u8>)>> {
         self.file.seek(SeekFrom::Start(0))?;
         let mut lines = Vec::new();
@@ -124,7 +126,7 @@ impl Pieces {
     }
 }
 
-/// What stands over a piece.
+/// Returns the heading of a block.
 pub(super) fn heading(hosts: &[String]) -> String {
     match hosts {
         [host] => format!("{host}:"),
@@ -137,19 +139,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_that_wrote_the_same_are_one() {
-        let held = Held::default();
+    fn hosts_with_the_same_output_share_a_block() {
+        let held = HeldOutput::default();
         for host in ["b", "a", "c"] {
-            held.push(host, Stream::Stdout, b"same\n").unwrap();
+            held.push(host, Stream::Stdout, b"same").unwrap();
         }
         held.push("c", Stream::Stderr, b"more").unwrap();
         let folded = held.fold().unwrap();
-        let headings: Vec<String> = folded.iter().map(|piece| heading(&piece.hosts)).collect();
+        let headings: Vec<String> = folded.iter().map(|block| heading(&block.hosts)).collect();
         assert_eq!(headings, ["2 hosts: a, b", "c:"]);
         assert_eq!(
             folded[1].lines,
             [
-                (Stream::Stdout, b"same\n".to_vec()),
+                (Stream::Stdout, b"same".to_vec()),
                 (Stream::Stderr, b"more".to_vec())
             ]
         );

@@ -1,4 +1,4 @@
-//! What goes on: a spinner each on a terminal, plain lines elsewhere.
+//! Running activities: one spinner each on a terminal, lines elsewhere.
 
 use std::{
     collections::BTreeMap,
@@ -9,10 +9,10 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// How often the spinners turn.
+/// The interval between two frames of a spinner.
 const TICK: Duration = Duration::from_millis(100);
 
-/// All that goes on.
+/// The running activities.
 pub struct Progress {
     bars: Option<MultiProgress>,
     running: Mutex<BTreeMap<u64, Activity>>,
@@ -24,7 +24,7 @@ struct Activity {
 }
 
 impl Progress {
-    /// Spinners if `animated`, else a line for each step.
+    /// Creates the display: spinners if `animated`, else a line for each step.
     pub fn new(animated: bool) -> Self {
         let draw = || MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         Progress {
@@ -33,7 +33,7 @@ impl Progress {
         }
     }
 
-    /// Something begins.
+    /// Shows a new activity about `thing`.
     pub fn start(&self, id: u64, thing: &str, what: &str) {
         let bar = self.bars.as_ref().map(|bars| {
             let style = ProgressStyle::with_template("{spinner} {prefix}  {wide_msg} {elapsed}");
@@ -56,7 +56,7 @@ impl Progress {
         self.lock().insert(id, activity);
     }
 
-    /// It does something else now.
+    /// Shows the next step of an activity.
     pub fn update(&self, id: u64, what: &str) {
         let running = self.lock();
         let Some(activity) = running.get(&id) else {
@@ -68,7 +68,7 @@ impl Progress {
         }
     }
 
-    /// How far it is.
+    /// Shows the progress of an activity, on a spinner only.
     pub fn tick(&self, id: u64, what: &str) {
         if let Some(bar) = self
             .lock()
@@ -79,7 +79,7 @@ impl Progress {
         }
     }
 
-    /// It is over; `what` is said about it.
+    /// Removes an activity, and shows its result if there is one.
     pub fn finish(&self, id: u64, what: Option<&str>) {
         let Some(activity) = self.lock().remove(&id) else {
             return;
@@ -92,7 +92,7 @@ impl Progress {
         }
     }
 
-    /// The names of what goes on.
+    /// Returns the subjects of all running activities.
     pub fn running(&self) -> Vec<String> {
         let running = self.lock();
         running
@@ -101,7 +101,7 @@ impl Progress {
             .collect()
     }
 
-    /// Takes the spinners away while something is written.
+    /// Hides the spinners while `write` runs.
     pub fn suspend<T>(&self, write: impl FnOnce() -> T) -> T {
         match &self.bars {
             Some(bars) => bars.suspend(write),
@@ -115,6 +115,6 @@ impl Progress {
 }
 
 fn line(thing: &str, what: &str) {
-    // Standard error that is gone cannot be told so.
+    // There is no other place to report that standard error is closed.
     let _ = writeln!(io::stderr().lock(), "{thing}: {what}");
 }

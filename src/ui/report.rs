@@ -1,12 +1,22 @@
-//! What an error looks like. Every error is rendered here, and only here.
+//! Renders errors. All errors are rendered here.
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use crate::core::diagnostic::Diagnostic;
+use crate::core::{diagnostic::Diagnostic, text::escape_controls_in_lines};
 
-/// Renders an error: the message, the lines of the user's files with a caret, facts, what to do.
+/// Renders an error: the message, excerpts of the user's files with a caret, notes and help.
+///
+/// Control characters are escaped: the texts quote servers, clouds and files. Line ends are kept,
+/// because the renderer indents the lines that follow.
 pub fn render(diagnostic: &Diagnostic, color: bool) -> String {
-    let title = Level::ERROR.primary_title(&diagnostic.message);
+    let message = escape_controls_in_lines(&diagnostic.message);
+    let notes: Vec<_> = diagnostic
+        .notes
+        .iter()
+        .map(|note| escape_controls_in_lines(note))
+        .collect();
+    let help = diagnostic.help.as_deref().map(escape_controls_in_lines);
+    let title = Level::ERROR.primary_title(&*message);
     let mut group = Group::with_title(title);
     for excerpt in &diagnostic.excerpts {
         let end = excerpt.source.text.len();
@@ -26,28 +36,24 @@ pub fn render(diagnostic: &Diagnostic, color: bool) -> String {
         Renderer::plain()
     };
     if diagnostic.excerpts.is_empty() {
-        // Without lines of a file there is nothing to hang the facts under.
-        let notes = diagnostic
-            .notes
+        // Without an excerpt, notes and help have titles of their own.
+        let notes = notes
             .iter()
-            .map(|note| Level::NOTE.secondary_title(note));
-        let help = diagnostic
-            .help
-            .iter()
-            .map(|help| Level::HELP.secondary_title(help));
-        let facts = notes.chain(help).map(Group::with_title);
+            .map(|note| Level::NOTE.secondary_title(&**note));
+        let help = help.iter().map(|help| Level::HELP.secondary_title(&**help));
+        let titles = notes.chain(help).map(Group::with_title);
         let lines: Vec<String> = [group]
             .into_iter()
-            .chain(facts)
+            .chain(titles)
             .map(|group| renderer.render(&[group]))
             .collect();
         return lines.join("\n");
     }
-    for note in &diagnostic.notes {
-        group = group.element(Level::NOTE.message(note));
+    for note in &notes {
+        group = group.element(Level::NOTE.message(&**note));
     }
-    if let Some(help) = &diagnostic.help {
-        group = group.element(Level::HELP.message(help));
+    if let Some(help) = &help {
+        group = group.element(Level::HELP.message(&**help));
     }
     renderer.render(&[group])
 }
@@ -85,6 +91,17 @@ error: there is no `imgae`
         assert_eq!(
             render(&diagnostic, false),
             "error: host `web`: lost\nnote: last lines:\n      a\n      b\nhelp: look"
+        );
+    }
+
+    #[test]
+    fn a_note_cannot_forge_an_error() {
+        let diagnostic = Diagnostic::new(Kind::Failed, "web: \u{1b}[2Jlost")
+            .note("a\r\nerror: forged\u{1b}[31m")
+            .help("b\r".to_owned());
+        assert_eq!(
+            render(&diagnostic, false),
+            "error: web: \\x1b[2Jlost\nnote: a\\r\n      error: forged\\x1b[31m\nhelp: b\\r"
         );
     }
 

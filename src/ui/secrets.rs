@@ -1,48 +1,48 @@
-//! Texts that are never shown.
+//! Secrets that are masked in all output.
 
 use std::{
     borrow::Cow,
     sync::{PoisonError, RwLock},
 };
 
-/// What stands where a secret would.
-const HIDDEN: &[u8] = b"***";
+/// The replacement of a secret.
+const MASK: &[u8] = b"***";
 
-/// A shorter text turns up by chance everywhere.
-const SHORTEST: usize = 4;
+/// The shortest masked text, in bytes. A shorter one occurs by chance in other words.
+const MIN_LENGTH: usize = 4;
 
 /// The secrets of a run.
 #[derive(Default)]
 pub(super) struct Secrets(RwLock<Vec<Vec<u8>>>);
 
 impl Secrets {
-    /// Hides a text from now on; of a text of several lines, each line.
+    /// Masks a text from now on: each of its lines.
     pub fn add(&self, secret: &str) {
         let mut secrets = self.0.write().unwrap_or_else(PoisonError::into_inner);
         for line in secret.lines().map(str::trim) {
             let line = line.as_bytes();
-            if line.len() >= SHORTEST && !secrets.iter().any(|known| known == line) {
+            if line.len() >= MIN_LENGTH && !secrets.iter().any(|known| known == line) {
                 secrets.push(line.to_vec());
             }
         }
-        // One that contains another is hidden whole.
+        // The longest first: a secret that contains another one is masked as a whole.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
     }
 
-    /// What may be shown of some output.
+    /// Replaces all secrets in bytes.
     pub fn mask<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
         let secrets = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut text = Cow::Borrowed(text);
         for secret in secrets.iter() {
             while let Some(at) = find(&text, secret) {
                 text.to_mut()
-                    .splice(at..at + secret.len(), HIDDEN.iter().copied());
+                    .splice(at..at + secret.len(), MASK.iter().copied());
             }
         }
         text
     }
 
-    /// What may be shown of a text.
+    /// Replaces all secrets in a text.
     pub fn masked(&self, text: String) -> String {
         match self.mask(text.as_bytes()) {
             Cow::Borrowed(_) => text,
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hidden_wherever_they_are() {
+    fn secrets_are_masked_everywhere() {
         let secrets = Secrets::default();
         secrets.add("hunter2\nabc\n");
         secrets.add("hunter2-and-more");

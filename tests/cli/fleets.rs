@@ -1,10 +1,10 @@
-//! Going through many hosts, and what is shown of them; the hosts are played.
+//! Tasks on many hosts: batches, failures and forms of output. The hosts are simulated.
 
 use std::{io::Write, net::TcpListener, os::unix::fs::PermissionsExt, time::Duration};
 
 use crate::support::{Project, Run, far_hosts, played_hosts};
 
-/// A project with hosts that answer `played`, and one, `dead`, where nobody listens.
+/// Creates a project with hosts that answer `played`. A host named `dead` refuses connections.
 fn fleet(names: &[&str]) -> Project {
     let port = played_hosts();
     let project = Project::new();
@@ -24,7 +24,7 @@ fn fleet(names: &[&str]) -> Project {
     project
 }
 
-/// The words of the table at the end: each host, and how it went.
+/// Returns the rows of the summary table: host and result.
 fn recap(run: &Run) -> Vec<String> {
     let rows = run
         .stderr
@@ -79,7 +79,7 @@ fn forms_of_output() {
 }
 
 #[test]
-fn batches_stop_and_go_on_with_what_is_left() {
+fn batches_stop_at_a_failure_and_failed_resumes() {
     let it = fleet(&["a", "dead", "e", "f"]);
     let exec = |flags: &[&str]| it.run(&[&["exec"], flags, &["--", "true"]].concat());
     let all = exec(&["--all"]);
@@ -91,16 +91,16 @@ fn batches_stop_and_go_on_with_what_is_left() {
         ["a ok", "dead unreachable", "e skipped", "f skipped"]
     );
     assert!(batches.stderr.contains("--failed"), "{batches}");
-    // A dry run reaches nobody, and says nothing of who failed.
+    // A dry run contacts no host and does not change the list of failed hosts.
     let dry = exec(&["--all", "--dry-run"]);
     assert_eq!(dry.status, 0, "{dry}");
-    // The others than those that are ok.
+    // Selects the hosts whose result is not ok.
     let failed = exec(&["--failed", "-x", "dead"]);
     assert_eq!(failed.status, 0, "{failed}");
     assert_eq!(recap(&failed), ["e ok", "f ok"]);
     exec(&["--failed"]).fails(
         3,
-        "error: the last run here failed on no server\n\
+        "error: no failed servers in the last run of this project\n\
          help: select servers with --hosts, --roles or --all\n",
     );
     let some = exec(&["--all", "--batch", "1", "--max-fail", "25%"]);
@@ -114,10 +114,9 @@ fn batches_stop_and_go_on_with_what_is_left() {
     assert_eq!(limited.stdout, "played\n", "{limited}");
 }
 
-/// OpenSSH is asked once for all hosts of which its configuration says the same, also if it
-/// cannot say it.
+/// `ssh -G` runs once for all hosts with the same configuration, also if it fails.
 #[test]
-fn a_configuration_is_asked_once() {
+fn a_shared_configuration_is_read_once() {
     let it = fleet(&["a", "b", "c", "d"]);
     it.write(
         "bin/ssh",
@@ -154,7 +153,7 @@ fn a_configuration_is_asked_once() {
     assert_eq!(asked(&it), 1);
 }
 
-/// A host that is slow is waited for as long as something comes from there, but not without end.
+/// The connection timeout restarts with every answer of a slow host, up to a limit.
 #[test]
 fn a_slow_host() {
     let it = fleet(&[]);
@@ -181,7 +180,7 @@ fn a_slow_host() {
 }
 
 #[test]
-fn what_is_left_out_is_left_out() {
+fn exclusions_of_the_environment_apply_to_every_selection() {
     let it = fleet(&["a", "b"])
         .env("HITC_EXCLUDE", "b")
         .env("HITC_HOSTS", "a,b");
@@ -193,7 +192,7 @@ fn what_is_left_out_is_left_out() {
 }
 
 #[test]
-fn wrong_portions() {
+fn invalid_batch_sizes() {
     let it = Project::new();
     for (flag, value) in [("--batch", "0"), ("--batch", "1,x"), ("--max-fail", "101%")] {
         let run = it.run(&["exec", "--all", flag, value, "--", "true"]);

@@ -1,4 +1,4 @@
-//! What scripts get from outside: requests, the environment, what is typed.
+//! Input of scripts: HTTP requests, environment variables, prompts.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -8,7 +8,7 @@ use std::{
 
 use crate::support::Project;
 
-/// Answers one request, and gives it back.
+/// Answers one request. The thread returns the request.
 fn server(answer: &'static str) -> (String, JoinHandle<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/path", listener.local_addr().unwrap());
@@ -80,7 +80,7 @@ error: http::request: unknown option `haeders`
 }
 
 #[test]
-fn a_dry_run_sends_nothing_that_changes_something() {
+fn a_dry_run_sends_no_request_that_changes_something() {
     script("print(http::request(\"DELETE\", \"http://127.0.0.1:9/x\").ok);")
         .run(&["--dry-run", "a"])
         .is(0, "true\n", "would send DELETE http://127.0.0.1:9/x\n");
@@ -93,7 +93,7 @@ fn variables_from_a_file() {
             ".env",
             "# Comment\nA=from file\nexport B=\"also from file\"\n",
         );
-    project.run(&["a"]).is(2, "", "error: `.env`, line 2: this is not understood\nhelp: write NAME=VALUE, with quotes around a value that has spaces\n");
+    project.run(&["a"]).is(2, "", "error: `.env`, line 2: invalid syntax\nhelp: write NAME=VALUE, with quotes around a value that contains spaces\n");
     project.write(".env", "# Comment\nA=file\nexport B=\"also from file\"\n");
     project.run(&["a"]).is(0, "file\nalso from file\n***\n", "");
     project
@@ -113,7 +113,7 @@ fn progress_of_a_script() {
 }
 
 #[test]
-fn what_is_typed() {
+fn prompts() {
     let project = script(
         "let name = ui::prompt(\"Name?\"); let region = ui::prompt(\"Region?\", \"eu\");\n\
          let password = secret::prompt(\"Password?\");\n\
@@ -125,13 +125,13 @@ fn what_is_typed() {
     project.run(&["a"]).fails(
         2,
         "\
-error: there is no terminal to answer: Name?
+error: no terminal to answer: Name?
  --> hitcfile.rhai:3:16
   |
 3 | let name = ui::prompt(\"Name?\"); let region = ui::prompt(\"Region?\", \"eu\");
   |                ^^^^^^
   |
-  = help: give it as a parameter, or in the environment
+  = help: pass the value as a parameter or in the environment
 ",
     );
 }

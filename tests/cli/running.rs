@@ -17,8 +17,8 @@ fn a_question_without_a_terminal_is_refused() {
     );
     project.run(&["run", "a", "v1"]).fails(
         2,
-        "error: there is no terminal to answer: Deploy v1?\n\
-         help: answer yes beforehand with --yes\n",
+        "error: no terminal to answer: Deploy v1?\n\
+         help: use --yes to answer every question with yes\n",
     );
     project
         .run(&["run", "--yes", "a", "v1"])
@@ -35,8 +35,8 @@ fn questions_come_first() {
     );
     project.run(&["run", "a", ":::", "b"]).fails(
         2,
-        "error: there is no terminal to answer: Really?\n\
-         help: answer yes beforehand with --yes\n",
+        "error: no terminal to answer: Really?\n\
+         help: use --yes to answer every question with yes\n",
     );
 }
 
@@ -51,7 +51,7 @@ fn a_question_on_a_terminal() {
         let (status, shown) = project.run_on_terminal(&["run", task], typed);
         (status, shown.replace(typed, ""))
     };
-    let refused = "error: not confirmed; nothing was done\n";
+    let refused = "error: not confirmed\n";
     let (status, shown) = ask("a", "y\n");
     assert_eq!(status, 0, "{shown}");
     assert!(
@@ -69,7 +69,7 @@ fn a_question_on_a_terminal() {
 }
 
 #[test]
-fn a_dry_run_says_what_it_would_do() {
+fn a_dry_run_reports_skipped_actions() {
     let project = Project::new().file(
         "hitcfile.rhai",
         "/// A.\nfn a() { local::run(\"touch made\"); }\n/// B.\nfn b() { print(env::get(\"HOME\")) }\n",
@@ -98,7 +98,7 @@ fn a_dry_run_says_what_it_would_do() {
 
 #[test]
 fn settings_come_from_flags_then_the_environment_then_the_hitcfile() {
-    // The port shows in the error of a host on which nobody listens.
+    // The port shows in the error of a host that refuses connections.
     let hitcfile = "config(#{ port: 9 });\n/// A.\nfn a(host) { host.run(\"true\") }\n";
     let list = "127.0.0.1:8\n";
     let project = || {
@@ -131,7 +131,7 @@ fn data_that_cannot_be_written_is_an_error() {
     run.fails(1, "error: standard output: no space left on device\n");
 }
 
-/// A flag takes the place of what the environment selects; it does not add to it.
+/// A selection by flags replaces that of the environment.
 #[test]
 fn a_selection_in_the_environment() {
     let project = Project::new()
@@ -145,7 +145,7 @@ fn a_selection_in_the_environment() {
     assert_eq!(reached(&["exec", "-R", "web", "--", "true"]), [true, false]);
 }
 
-/// Leaving out nothing is not what was meant.
+/// An exclusion without any match is probably a typo.
 #[test]
 fn an_exclusion_that_matches_nothing() {
     let project = Project::new().file("unmanaged_servers.txt", "10.255.0.1 web\n");
@@ -158,7 +158,7 @@ fn an_exclusion_that_matches_nothing() {
 }
 
 #[test]
-fn a_list_of_servers_that_cannot_be_read_selects_none() {
+fn an_unreadable_list_of_servers_is_an_error() {
     let project = Project::new().file("unmanaged_servers.txt", "10.255.0.1 web too\n");
     let run = project.run(&["exec", "--all", "--", "true"]);
     assert_eq!(run.status, 2, "{run}");
@@ -185,7 +185,7 @@ fn a_selection_that_matches_nothing() {
 }
 
 #[test]
-fn a_list_that_is_wrong() {
+fn an_invalid_list_of_servers() {
     let project = Project::new().file("unmanaged_servers.txt", "web:x\n");
     let run = project.run(&["exec", "-H", "web", "--", "true"]);
     assert!(
@@ -214,8 +214,8 @@ error: host `127.0.0.1`: nothing listens on port 9 after 0 s
     );
 }
 
-/// Interrupts a script once it has said that it is ready, and returns its exit status and how long
-/// it took to end.
+/// Interrupts a script after it printed that it is ready. Returns its exit status and the time until
+/// it ended.
 fn interrupt(body: &str) -> (i32, Duration) {
     let hitcfile = format!("/// A.\nfn a() {{ print(\"ready\"); {body} }}\n");
     let project = Project::new().file("hitcfile.rhai", &hitcfile);
@@ -239,5 +239,58 @@ fn an_interrupt_ends_a_script() {
         let (status, took) = interrupt(body);
         assert_eq!(status, 130, "{body}");
         assert!(took < Duration::from_secs(5), "{body}: {took:?}");
+    }
+}
+
+/// A typo in the variable must not answer a question.
+#[test]
+fn an_unclear_yes_in_the_environment_is_an_error() {
+    for (variable, value) in [
+        ("HITC_YES", "nope"),
+        ("HITC_YES", "maybe"),
+        ("HITC_FAIL_FAST", "nope"),
+    ] {
+        let run = Project::new().env(variable, value).run(&["tasks"]);
+        assert_eq!(run.status, 2, "{run}");
+        assert!(run.stderr.contains("must be true or false"), "{run}");
+    }
+    let question = "/// A.\n/// @confirm \"Deploy?\"\nfn a() { print(\"deployed\") }\n";
+    let run = |value| {
+        Project::new()
+            .file("hitcfile.rhai", question)
+            .env("HITC_YES", value)
+            .run(&["a"])
+    };
+    run(" Yes").is(0, "deployed\n", "");
+    for no in ["", "0", " no", "off"] {
+        assert_eq!(run(no).status, 2, "{no}");
+    }
+}
+
+/// A value of a server, cloud or file cannot forge a line or control the terminal.
+#[test]
+fn control_characters_are_escaped() {
+    let project = Project::new()
+        .file("unmanaged_servers.txt", "10.255.0.1 a\n10.255.0.2 b\n")
+        .file(
+            "hitcfile.rhai",
+            "/// Red \u{1b}[31m.\nfn t(hosts) {\n    \
+             let value = \"web\\n- w9\\r[b] ok\\x1b[31m\";\n    \
+             ui::heading(value);\n    \
+             print(ui::table([\"name\"], [#{ name: value }]));\n    \
+             hosts.serial(|host| print(\"x\\r[c] ok\"));\n    \
+             throw value;\n}\n",
+        );
+    let run = project.run(&["--all", "t"]);
+    assert_eq!(
+        run.stdout,
+        "name\nweb\\n- w9\\r[b] ok\\x1b[31m\n[a] x\\r[c] ok\n[b] x\\r[c] ok\n"
+    );
+    let errors = "\nweb\\n- w9\\r[b] ok\\x1b[31m\n\
+                  error: web\n       - w9\\r[b] ok\\x1b[31m\n --> hitcfile.rhai:7:5\n";
+    assert!(run.stderr.starts_with(errors), "{run}");
+    for command in [&["tasks", "t"][..], &["help", "t"], &["source", "t"]] {
+        let shown = project.run(command).ok().stdout;
+        assert!(shown.contains("Red \\x1b[31m."), "{shown}");
     }
 }

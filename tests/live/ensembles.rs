@@ -129,9 +129,9 @@ fn the_seeds_longer_example() {
 it: looking at what is there
 - graphite
 - wordpress
-error: there is no terminal to answer: Take down `it`: remove 2 things, with all data? \
+error: no terminal to answer: Take down `it`: remove 2 things, with all data? \
 Type its name:
-help: answer yes beforehand with --yes
+help: use --yes to answer every question with yes
 ",
     );
     live.run(&["run", "--yes", "ensemble.down", "it"]).ok();

@@ -238,7 +238,7 @@ fn sudo_with_a_password() {
         let arguments = ["run", "-K", "-H", ip, "who"];
         let (_, shown) = it
             .live
-            .answer_on_terminal(&arguments, "Password for sudo", password);
+            .answer_on_terminal(&arguments, "sudo password", password);
         shown
     };
     let said = ask("sesame");

@@ -77,13 +77,13 @@ fn from_nothing_to_nothing() {
 
     live.run(&["run", "--all", "terminate"]).fails(
         2,
-        "error: there is no terminal to answer: Terminate 2 servers, with everything on them? \
-         shop web-1. Type their number:\nhelp: answer yes beforehand with --yes\n",
+        "error: no terminal to answer: Terminate 2 servers, with everything on them? \
+         shop web-1. Type their number:\nhelp: use --yes to answer every question with yes\n",
     );
     live.run(&["run", "-H", "shop", "terminate"]).fails(
         2,
-        "error: there is no terminal to answer: Terminate shop, with everything on it? \
-         Type its name:\nhelp: answer yes beforehand with --yes\n",
+        "error: no terminal to answer: Terminate shop, with everything on it? \
+         Type its name:\nhelp: use --yes to answer every question with yes\n",
     );
     live.run(&["run", "--yes", "--all", "terminate"]).ok();
     assert_eq!(live.run(&["nodes"]).ok().rows().len(), 0);

@@ -583,13 +583,13 @@ fn a_script_is_not_given_more_than_it_can_hold() {
     live.run(&["run", "create", "name=web"]).ok();
     live.run(&["run", "-H", "web", "long"]).fails(
         1,
-        "error: host `web`: `yes`: it wrote more than 64 MiB, which is more than a script can hold
+        "error: host `web`: `yes`: output larger than 64 MiB
  --> hitcfile.rhai:3:22
   |
 3 | fn long(host) { host.try_run(\"yes\"); }
   |                      ^^^^^^^
   |
-  = help: let it write into a file, or show it with `stream` instead of `run`
+  = help: redirect the output to a file, or use `stream`, which shows it, instead of `run`
 ",
     );
 }

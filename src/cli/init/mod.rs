@@ -1,16 +1,16 @@
-//! `hitc init`.
+//! The subcommand `hitc init`.
 
 use std::{fs, io::Write};
 
 use crate::{
     core::{
         diagnostic::{Diagnostic, Failure, Kind, plain},
-        event::Events,
+        event::{Event, Events},
     },
     project::HITCFILE,
 };
 
-/// What a project begins with.
+/// The files of a new project, and their content.
 const FILES: [(&str, &str); 3] = [
     (HITCFILE, include_str!("hitcfile.rhai")),
     ("servers.yml", include_str!("servers.yml")),
@@ -23,16 +23,16 @@ const FILES: [(&str, &str); 3] = [
 /// Runs the subcommand.
 pub(super) fn main(events: &Events) -> Result<(), Failure> {
     if fs::exists(HITCFILE).unwrap_or(false) {
-        let message = format!("there is a `{HITCFILE}` already");
+        let message = format!("`{HITCFILE}` already exists");
         return Err(Diagnostic::new(Kind::Usage, message)
-            .help("`hitc check` says whether it is right".to_owned())
+            .help("run `hitc check` to check it".to_owned())
             .into());
     }
     for (name, text) in FILES {
         let made = fs::File::create_new(name).and_then(|mut file| file.write_all(text.as_bytes()));
         match made {
             Ok(()) => events.note(format!("wrote `{name}`")),
-            // What is there is somebody's.
+            // Never overwrite the user's files.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 events.note(format!("kept `{name}`"));
             }
@@ -42,9 +42,14 @@ pub(super) fn main(events: &Events) -> Result<(), Failure> {
             }
         }
     }
-    events.note(
-        "\nNext:\n  hitc run local.setup             make this machine ready for local servers\n  \
-             hitc run create name=web count=2\n  hitc run -R web hello\n  hitc tasks",
-    );
+    events.emit(Event::Heading("Next:".to_owned()));
+    for step in [
+        "hitc run local.setup              prepare this machine for local servers",
+        "hitc run create name=web count=2  create two servers",
+        "hitc run -R web hello             run a task of hitcfile.rhai on them",
+        "hitc tasks                        list all tasks",
+    ] {
+        events.note(format!("  {step}"));
+    }
     Ok(())
 }

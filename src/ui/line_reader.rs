@@ -1,4 +1,4 @@
-//! Lines that are typed, with editing, history and completion.
+//! Reads typed lines, with editing, history and completion.
 
 use std::path::{Path, PathBuf};
 
@@ -7,21 +7,21 @@ use rustyline::{
     hint::Hinter, history::FileHistory, validate::Validator,
 };
 
-/// Reads lines until there are no more.
+/// Reads lines from the terminal or from standard input.
 pub struct LineReader {
-    editor: Editor<Words, FileHistory>,
+    editor: Editor<Completions, FileHistory>,
     history: PathBuf,
 }
 
-/// What can be completed.
-struct Words(Vec<String>);
+/// The words that Tab completes.
+struct Completions(Vec<String>);
 
 impl LineReader {
-    /// A reader that completes these words, and remembers lines in a file.
+    /// Creates a reader that completes these words and keeps its history in a file.
     pub fn new(history: &Path, words: Vec<String>) -> Result<Self, String> {
         let mut editor = Editor::new().map_err(|error| error.to_string())?;
-        editor.set_helper(Some(Words(words)));
-        // The first time there is none.
+        editor.set_helper(Some(Completions(words)));
+        // The file does not exist the first time.
         let _ = editor.load_history(history);
         Ok(LineReader {
             editor,
@@ -29,14 +29,14 @@ impl LineReader {
         })
     }
 
-    /// The next line; none at the end. Ctrl-C begins the line anew.
+    /// Reads the next line; none at the end of input. Ctrl-C discards the line.
     pub fn read(&mut self, prompt: &str) -> Option<String> {
         loop {
             match self.editor.readline(prompt) {
                 Ok(line) => {
                     let added = self.editor.add_history_entry(&line);
                     if added.is_ok_and(|added| added) {
-                        // A history that cannot be written is no reason to stop.
+                        // Reading works without a history.
                         let _ = self.editor.save_history(&self.history);
                     }
                     return Some(line);
@@ -48,7 +48,7 @@ impl LineReader {
     }
 }
 
-impl Completer for Words {
+impl Completer for Completions {
     type Candidate = String;
 
     fn complete(
@@ -66,10 +66,10 @@ impl Completer for Words {
     }
 }
 
-impl Hinter for Words {
+impl Hinter for Completions {
     type Hint = String;
 }
 
-impl Highlighter for Words {}
-impl Validator for Words {}
-impl Helper for Words {}
+impl Highlighter for Completions {}
+impl Validator for Completions {}
+impl Helper for Completions {}
