@@ -1,4 +1,4 @@
-//! From words on the command line to the arguments of a task.
+//! Binds words of the command line, or values of a script, to the parameters of a task.
 
 use rhai::{Dynamic, Map};
 
@@ -9,15 +9,20 @@ use super::{
 use crate::core::diagnostic::{Diagnostic, Kind, did_you_mean};
 
 /// The arguments of a task, without its hosts, in the order of its parameters.
+///
+/// Created by [`bind`] and [`bind_values`].
 #[derive(Clone, Debug)]
 pub struct Bound {
-    /// One value a parameter.
+    /// One value per parameter.
     pub values: Vec<Dynamic>,
 }
 
+/// Placed after a task, a flag of hitc would be taken for a parameter.
+const FLAGS_COME_FIRST: &str = "flags of hitc itself come before the task";
+
 /// Binds `VALUE`, `NAME=VALUE`, `--name VALUE` and `--flag` to the parameters of a task.
 ///
-/// Values without a name fill the parameters in order. Dashes in names are underscores.
+/// Values without a name fill the parameters in order. Dashes in names stand for underscores.
 pub fn bind(task: &Task, words: &[String]) -> Result<Bound, Diagnostic> {
     let mut values: Vec<Option<Dynamic>> = vec![None; task.params.len()];
     let mut options = Map::new();
@@ -33,7 +38,7 @@ pub fn bind(task: &Task, words: &[String]) -> Result<Bound, Diagnostic> {
                 .insert(name.as_str().into(), text.to_owned().into())
                 .is_some()
             {
-                return Err(twice(task, &name));
+                return Err(duplicate(task, &name));
             }
             return Ok(());
         };
@@ -46,7 +51,7 @@ pub fn bind(task: &Task, words: &[String]) -> Result<Bound, Diagnostic> {
             wrong(task, message)
         })?;
         match values[at].replace(value) {
-            Some(_) => Err(twice(task, &name)),
+            Some(_) => Err(duplicate(task, &name)),
             None => Ok(()),
         }
     };
@@ -58,27 +63,25 @@ pub fn bind(task: &Task, words: &[String]) -> Result<Bound, Diagnostic> {
                 set(name, "true")?;
             } else {
                 if position(task, &name.replace('-', "_")).is_none() && !task.takes_options() {
-                    return Err(
-                        unknown(task, name).note("flags of hitc itself come before the task")
-                    );
+                    return Err(unknown(task, name).note(FLAGS_COME_FIRST));
                 }
                 let text = words.next().ok_or_else(|| {
-                    let message = format!("{}: `--{name}` needs a value", task.full_name());
-                    wrong(task, message).note("flags of hitc itself come before the task")
+                    let message = format!("{}: missing value for `--{name}`", task.full_name());
+                    wrong(task, message).note(FLAGS_COME_FIRST)
                 })?;
                 set(name, text)?;
             }
         } else if let Some((name, text)) = word.split_once('=').filter(|(name, _)| is_name(name)) {
             set(name, text)?;
         } else if is_short_flag(word) {
-            let message = format!("{}: `{word}` is a flag, and no value", task.full_name());
+            let message = format!("{}: unexpected flag `{word}`", task.full_name());
             return Err(wrong(task, message)
-                .note("flags of hitc itself come before the task")
-                .help(format!("as a value, write `NAME={word}`")));
+                .note(FLAGS_COME_FIRST)
+                .help(format!("to pass it as a value, write `NAME={word}`")));
         } else {
             let param = task.params.get(next).filter(|param| param.name != OPTIONS);
             let Some(param) = param else {
-                let message = format!("{}: `{word}` is one value too many", task.full_name());
+                let message = format!("{}: unexpected argument `{word}`", task.full_name());
                 return Err(wrong(task, message));
             };
             set(&param.name.clone(), word)?;
@@ -93,8 +96,8 @@ pub fn bind(task: &Task, words: &[String]) -> Result<Bound, Diagnostic> {
             (Some(value), _) => Ok(value),
             (None, Some(default)) => Ok(default.value.clone()),
             (None, None) => {
-                let message = format!("{}: `{}` is missing", task.full_name(), param.name);
-                let hint = format!("write `{}=…`: {}", param.name, param.doc);
+                let message = format!("{}: missing parameter `{}`", task.full_name(), param.name);
+                let hint = format!("add `{}=…`: {}", param.name, param.doc);
                 let hint = hint.trim_end_matches([':', ' ']).to_owned();
                 Err(wrong(task, message).help(hint))
             }
@@ -105,12 +108,12 @@ pub fn bind(task: &Task, words: &[String]) -> Result<Bound, Diagnostic> {
     })
 }
 
-/// Binds values that a script gives to the parameters of a task.
+/// Binds values of a script to the parameters of a task.
 pub(super) fn bind_values(task: &Task, mut given: Map) -> Result<Bound, Diagnostic> {
     let mut values = Vec::new();
     for param in &task.params {
         if task.takes_options() && param.name == OPTIONS {
-            // What no other parameter took.
+            // The values that no other parameter took.
             values.push(Dynamic::from_map(std::mem::take(&mut given)));
             continue;
         }
@@ -125,7 +128,7 @@ pub(super) fn bind_values(task: &Task, mut given: Map) -> Result<Bound, Diagnost
             })?,
             (None, Some(default)) => default.value.clone(),
             (None, None) => {
-                let message = format!("{}: `{}` is missing", task.full_name(), param.name);
+                let message = format!("{}: missing parameter `{}`", task.full_name(), param.name);
                 return Err(wrong(task, message));
             }
         });
@@ -146,7 +149,7 @@ fn is_flag(task: &Task, name: &str) -> bool {
     position(task, &name.replace('-', "_")).is_some_and(|at| task.params[at].kind == Type::Bool)
 }
 
-/// `-R`, which somebody wrote behind the task. `-1` is a value.
+/// Whether a word is a flag such as `-R`, which belongs before the task. `-1` is a value.
 fn is_short_flag(word: &str) -> bool {
     let mut chars = word.chars();
     chars.next() == Some('-')
@@ -154,7 +157,7 @@ fn is_short_flag(word: &str) -> bool {
         && chars.next().is_none()
 }
 
-/// Whether the text before an `=` can be the name of a parameter; `a/b=c` is a value.
+/// Whether the text before an `=` can be a parameter's name. `a/b=c` is a value.
 fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && text
@@ -168,24 +171,24 @@ fn unknown(task: &Task, name: &str) -> Diagnostic {
         .iter()
         .map(|param| param.name.as_str())
         .collect();
-    let message = format!("{}: there is no parameter `{name}`", task.full_name());
+    let message = format!("{}: unknown parameter `{name}`", task.full_name());
     let help = did_you_mean(name, names.iter().copied()).unwrap_or_else(|| match names.len() {
-        0 => "it has none".to_owned(),
-        _ => format!("it has {}", names.join(", ")),
+        0 => "the task has no parameters".to_owned(),
+        _ => format!("the parameters are {}", names.join(", ")),
     });
     wrong(task, message).help(help)
 }
 
-fn twice(task: &Task, name: &str) -> Diagnostic {
+fn duplicate(task: &Task, name: &str) -> Diagnostic {
     wrong(
         task,
-        format!("{}: `{name}` is given twice", task.full_name()),
+        format!("{}: duplicate parameter `{name}`", task.full_name()),
     )
 }
 
 fn wrong(task: &Task, message: String) -> Diagnostic {
     Diagnostic::new(Kind::Usage, message).note(format!(
-        "`hitc help {}` says what it takes",
+        "see `hitc help {}` for its parameters",
         task.full_name()
     ))
 }
@@ -197,12 +200,13 @@ mod tests {
     use super::*;
     use crate::{
         core::diagnostic::Source,
-        script::task::{Which, tasks_of},
+        script::discover::{TaskFilter, discover_tasks},
     };
 
     fn task(text: &str) -> Task {
         let ast = rhai::Engine::new().compile(text).unwrap();
-        let (mut tasks, errors) = tasks_of(&ast, &Source::new("x", text), None, Which::All);
+        let (mut tasks, errors) =
+            discover_tasks(&ast, &Source::new("x", text), None, TaskFilter::All);
         assert_eq!(errors, []);
         tasks.remove(0)
     }
@@ -222,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn all_forms() {
+    fn arguments_can_be_written_in_several_forms() {
         let deploy = deploy();
         for words in [
             &["a", "2", "true"][..],
@@ -239,35 +243,38 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn errors_name_the_parameter() {
         let deploy = deploy();
         let error = |words: &[&str]| values(&deploy, words).unwrap_err();
         assert_eq!(
             error(&["imgae=a"]),
-            "deploy: there is no parameter `imgae`; did you mean `image`?"
+            "deploy: unknown parameter `imgae`; did you mean `image`?"
         );
         assert_eq!(
             error(&[]),
-            "deploy: `image` is missing; write `image=…`: the image"
+            "deploy: missing parameter `image`; add `image=…`: the image"
         );
         assert_eq!(
             error(&["a", "count=x"]),
             "deploy: `count` must be a whole number, not `x`; "
         );
-        assert_eq!(error(&["a", "image=b"]), "deploy: `image` is given twice; ");
+        assert_eq!(
+            error(&["a", "image=b"]),
+            "deploy: duplicate parameter `image`; "
+        );
         assert_eq!(
             error(&["a", "1", "true", "x"]),
-            "deploy: `x` is one value too many; "
+            "deploy: unexpected argument `x`; "
         );
-        assert_eq!(error(&["--count"]), "deploy: `--count` needs a value; ");
+        assert_eq!(error(&["--count"]), "deploy: missing value for `--count`; ");
         assert_eq!(
             error(&["a", "-R", "web"]),
-            "deploy: `-R` is a flag, and no value; as a value, write `NAME=-R`"
+            "deploy: unexpected flag `-R`; to pass it as a value, write `NAME=-R`"
         );
     }
 
     #[test]
-    fn options_take_the_rest() {
+    fn options_take_all_other_names() {
         let run =
             task("/// X.\n/// @param image\n/// @param options\nfn run(host, image, options) {}");
         assert_eq!(
@@ -277,7 +284,7 @@ mod tests {
         assert_eq!(values(&run, &["image=a"]).unwrap(), "[\"a\", #{}]");
         assert_eq!(
             values(&run, &["a", "b"]).unwrap_err(),
-            "run: `b` is one value too many; "
+            "run: unexpected argument `b`; "
         );
     }
 
@@ -285,7 +292,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn no_words_panic(words in proptest::collection::vec(".{0,12}", 0..6)) {
+        fn binding_never_panics(words in proptest::collection::vec(".{0,12}", 0..6)) {
             let _ = bind(&deploy(), &words);
         }
     }

@@ -1,13 +1,13 @@
-//! Everything that can be found wrong with a project's scripts without running them.
+//! Checks all scripts of a project without running them.
 
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
     Scripts,
     check::check,
+    discover::{TaskFilter, discover_tasks},
     engine,
     library::Library,
-    task::{Which, tasks_of},
     unit::Unit,
 };
 use crate::{
@@ -20,8 +20,8 @@ use crate::{
     project::{HITCFILE, Project},
 };
 
-/// Checks all scripts of a project, also those that nothing imports. Returns how many there are,
-/// and what is wrong with them.
+/// Checks all scripts of a project, including those that no script imports. Returns the number of
+/// scripts and the errors.
 pub fn audit(project: &Project, events: &Events) -> Result<(usize, Vec<Diagnostic>), Failure> {
     let files = project.files(&["rhai"]).map_err(|error| {
         Diagnostic::new(
@@ -33,13 +33,13 @@ pub fn audit(project: &Project, events: &Events) -> Result<(usize, Vec<Diagnosti
     let mut findings: Vec<Diagnostic> = Vec::new();
     let mut note = |failure: Failure| {
         for finding in failure.0 {
-            // What several scripts import is wrong once.
+            // Report an error in a script once, even if several scripts import it.
             if !findings.contains(&finding) {
                 findings.push(finding);
             }
         }
     };
-    // As a run begins: with the comments of tasks, and circles of imports.
+    // Load the scripts as a run does: finds wrong doc comments and cyclic imports.
     let loaded = Scripts::load(&Arc::new(Api::default()), project, events, &cancel);
     if let Err(failure) = loaded.and_then(|mut scripts| scripts.all().map(drop)) {
         note(failure);
@@ -51,7 +51,7 @@ pub fn audit(project: &Project, events: &Events) -> Result<(usize, Vec<Diagnosti
             note(failure);
         }
     }
-    // Comments of tasks, also where calls are wrong.
+    // Check doc comments of tasks also in scripts with other errors.
     let hitcfile = library.compiled(HITCFILE);
     let namespaces = hitcfile.as_ref().map(|unit| library.namespaces(unit));
     let tasks = namespaces
@@ -59,15 +59,15 @@ pub fn audit(project: &Project, events: &Events) -> Result<(usize, Vec<Diagnosti
         .into_iter()
         .map(|(name, _)| name);
     let imported = tasks.filter_map(|name| library.compiled(&name));
-    let imported = imported.map(|unit| (unit, Which::Documented));
-    for (unit, which) in imported.chain(hitcfile.map(|unit| (unit, Which::All))) {
-        let (_, errors) = tasks_of(&unit.ast, &unit.source, None, which);
+    let imported = imported.map(|unit| (unit, TaskFilter::Documented));
+    for (unit, filter) in imported.chain(hitcfile.map(|unit| (unit, TaskFilter::All))) {
+        let (_, errors) = discover_tasks(&unit.ast, &unit.source, None, filter);
         note(Failure(errors));
     }
     Ok((files.len(), findings))
 }
 
-/// What is wrong with the text of a task script that imports nothing.
+/// Returns the errors in the text of a task script that imports nothing.
 pub fn audit_text(text: &str) -> Vec<Diagnostic> {
     let library = Arc::new(Library::new("/nowhere".into()));
     let (events, cancel) = (Events::silent(), Cancel::default());
@@ -77,7 +77,7 @@ pub fn audit_text(text: &str) -> Vec<Diagnostic> {
         Err(error) => vec![error],
         Ok(unit) => {
             let mut findings = check(&unit, &HashMap::new(), || library.known(&engine));
-            findings.extend(tasks_of(&unit.ast, &unit.source, None, Which::All).1);
+            findings.extend(discover_tasks(&unit.ast, &unit.source, None, TaskFilter::All).1);
             findings
         }
     }
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(count, 1);
     }
 
-    /// Pieces of real scripts, and what is not usual in them.
+    /// Pieces of real scripts, and unusual characters.
     fn piece() -> impl Strategy<Value = String> {
         let texts = TASKS.iter().chain(&STDLIB).map(|(_, text)| *text);
         let mut pieces: Vec<String> = texts
@@ -143,7 +143,7 @@ mod tests {
             check(&pieces.concat());
         }
 
-        /// Real scripts from which something is missing.
+        /// Real scripts from which a part is removed.
         #[test]
         fn no_broken_script_panics(index in 0..TASKS.len(), start in 0_usize..4000, length in 0_usize..200) {
             let text = TASKS[index].1;

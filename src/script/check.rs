@@ -1,7 +1,7 @@
-//! Finding calls of functions that do not exist, before anything runs.
+//! Finds calls of functions that do not exist, before anything runs.
 //!
-//! Rhai looks functions up by the types of their arguments, at run time. Whether there is any
-//! function of a name with so many parameters is known before, and that is most of all mistakes.
+//! Rhai resolves a function by the types of its arguments at run time. Whether any function has the
+//! name and the number of parameters is known before, and catches most mistakes.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -14,7 +14,7 @@ use rhai::{ASTNode, Engine, Expr, FnAccess, FnCallExpr, Position};
 use super::unit::{Unit, span};
 use crate::core::diagnostic::{Diagnostic, Kind, did_you_mean, plural};
 
-/// Functions of the language itself, which take arguments as they like.
+/// Functions of the language itself, with any number of arguments.
 const LANGUAGE: [&str; 10] = [
     "Fn",
     "call",
@@ -28,18 +28,18 @@ const LANGUAGE: [&str; 10] = [
     "throw",
 ];
 
-/// By name: with how many parameters, and how each is written.
+/// The signatures of functions, by name and number of parameters.
 type Functions = BTreeMap<String, BTreeMap<usize, Vec<String>>>;
 
-/// All functions that the engine has.
+/// The functions that are registered with the engine.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct RegisteredFunctions {
     global: Functions,
     namespaces: HashMap<String, Functions>,
 }
 
-impl Known {
-    /// Asks the engine.
+impl RegisteredFunctions {
+    /// Collects them from the engine.
     pub fn of(engine: &Engine) -> Self {
         let all = engine.collect_fn_metadata(
             None,
@@ -55,7 +55,7 @@ impl Known {
             },
             true,
         );
-        let mut known = Known::default();
+        let mut known = RegisteredFunctions::default();
         for (namespace, name, count, signature, is_global) in all {
             let add = |functions: &mut Functions| {
                 let forms = functions.entry(name.clone()).or_default();
@@ -71,7 +71,7 @@ impl Known {
         known
     }
 
-    /// How the functions of a name are written, for a call that fits none of them.
+    /// Returns the signatures of all functions of a name, `NAMESPACE::NAME` or `NAME`.
     pub fn signatures(&self, name: &str) -> Vec<String> {
         let functions = match name.rsplit_once("::") {
             Some((namespace, _)) => self.namespaces.get(namespace),
@@ -87,7 +87,7 @@ impl Known {
             .collect()
     }
 
-    /// The names of the functions of a namespace, or of none.
+    /// Returns the names of the functions of a namespace; with `""`, of the global ones.
     pub fn names(&self, namespace: &str) -> impl Iterator<Item = &str> {
         let functions = match namespace {
             "" => Some(&self.global),
@@ -99,13 +99,14 @@ impl Known {
     }
 }
 
-/// Every call in a script that no function fits. `imports` are the scripts behind its aliases.
+/// Returns an error for every call in a script for which there is no function. `imports` has the
+/// imported scripts by alias.
 pub(super) fn check(
     unit: &Unit,
     imports: &HashMap<String, Arc<Unit>>,
-    known: impl FnOnce() -> Arc<Known>,
+    known: impl FnOnce() -> Arc<RegisteredFunctions>,
 ) -> Vec<Diagnostic> {
-    let own = functions_of(unit, true);
+    let own = signatures_of(unit, true);
     let mut calls = Vec::new();
     unit.ast.walk(&mut |path: &[ASTNode<'_>]| {
         if let Some(call) = path.last().and_then(Call::of)
@@ -117,22 +118,22 @@ pub(super) fn check(
         true
     });
     if calls.is_empty() {
-        // Asking the engine for all it has takes a millisecond; a script that calls only itself
-        // does without.
+        // Collecting the functions of the engine takes a millisecond. A script that calls only its own
+        // functions does not need it.
         return Vec::new();
     }
     let known = known();
     let imported: HashMap<&str, Functions> = imports
         .iter()
-        .map(|(alias, unit)| (alias.as_str(), functions_of(unit, false)))
+        .map(|(alias, unit)| (alias.as_str(), signatures_of(unit, false)))
         .collect();
-    let is_wrong_itself = |name: &str| {
+    let has_errors = |name: &str| {
         unit.imports.iter().any(|import| import.alias == name) && !imported.contains_key(name)
     };
     calls.retain(|call| {
         let functions = match call.namespace.as_str() {
-            // What it has is not known.
-            name if is_wrong_itself(name) => return false,
+            // The functions of a script with errors are unknown.
+            name if has_errors(name) => return false,
             "" => Some(&known.global),
             namespace => imported.get(namespace).or(known.namespaces.get(namespace)),
         };
@@ -145,10 +146,10 @@ pub(super) fn check(
         .collect()
 }
 
-fn functions_of(unit: &Unit, private: bool) -> Functions {
+fn signatures_of(unit: &Unit, with_private: bool) -> Functions {
     let mut functions = Functions::new();
     for function in unit.ast.iter_functions() {
-        if private || function.access == FnAccess::Public {
+        if with_private || function.access == FnAccess::Public {
             let signature = format!("{}({})", function.name, function.params.join(", "));
             let forms = functions.entry(function.name.to_owned()).or_default();
             forms
@@ -164,7 +165,7 @@ fn functions_of(unit: &Unit, private: bool) -> Functions {
 struct Call {
     namespace: String,
     name: String,
-    /// How many arguments; of a method call, the object included.
+    /// The number of arguments, including the object of a method call.
     count: usize,
     is_method: bool,
     position: Position,
@@ -178,7 +179,7 @@ impl Call {
             | ASTNode::Stmt(rhai::Stmt::FnCall(call, position)) => (call, false, *position),
             _ => return None,
         };
-        // `a + b` is a call too.
+        // Operators are calls too.
         if call.op_token.is_some() {
             return None;
         }
@@ -195,7 +196,7 @@ impl Call {
         let Some(forms) = functions.get(&self.name) else {
             return false;
         };
-        // A function of the script that is called as a method gets the object as `this`.
+        // A script function that is called as a method gets the object as `this`, not as an argument.
         forms.contains_key(&self.count) || (self.is_method && forms.contains_key(&(self.count - 1)))
     }
 
@@ -211,7 +212,7 @@ impl Call {
         unit: &Unit,
         own: &Functions,
         imported: &HashMap<&str, Functions>,
-        known: &Known,
+        known: &RegisteredFunctions,
     ) -> Diagnostic {
         let name = self.full_name();
         let sources: Vec<&Functions> = match self.namespace.as_str() {
@@ -234,16 +235,21 @@ impl Call {
                 .collect();
             let help = did_you_mean(&self.name, names.iter().copied()).or_else(|| {
                 let listed: Vec<&str> = names.into_iter().collect();
-                (!self.namespace.is_empty())
-                    .then(|| format!("`{}` has {}", self.namespace, listed.join(", ")))
+                (!self.namespace.is_empty()).then(|| {
+                    format!(
+                        "the functions of `{}` are {}",
+                        self.namespace,
+                        listed.join(", ")
+                    )
+                })
             });
-            (format!("there is no function `{name}`"), help)
+            (format!("function `{name}` not found"), help)
         } else {
             let count = self.count - usize::from(self.is_method);
             let forms: Vec<&str> = forms.into_iter().map(String::as_str).collect();
             (
                 format!("`{name}` does not take {}", plural(count, "argument")),
-                Some(format!("it is `{}`", forms.join("` or `"))),
+                Some(format!("the signature is `{}`", forms.join("` or `"))),
             )
         };
         Diagnostic::new(Kind::Usage, message)
@@ -251,7 +257,8 @@ impl Call {
             .help(help)
     }
 
-    /// The position of a call is that of its first word; the name may come after a namespace.
+    /// Returns the byte range of the name, including the namespace. The position of a call is that of
+    /// its first word.
     fn span(&self, unit: &Unit) -> Range<usize> {
         let at = span(&unit.source, self.position);
         let name = self.full_name();

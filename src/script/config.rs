@@ -1,4 +1,4 @@
-//! What a hitcfile sets with `config(#{…})`.
+//! The settings that a hitcfile makes with `config(#{…})`.
 
 use std::path::PathBuf;
 
@@ -11,31 +11,31 @@ use crate::{
     },
 };
 
-/// The settings of a hitcfile. Flags and the environment come before them.
+/// The settings of a hitcfile. Flags and the environment take precedence.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// As [`crate::session::Settings::name_prefix`].
+    /// See [`crate::session::Settings::name_prefix`].
     pub name_prefix: Option<String>,
-    /// As [`crate::session::Settings::provider`].
+    /// See [`crate::session::Settings::provider`].
     pub provider: Option<String>,
-    /// As [`crate::session::Settings::forks`].
+    /// See [`crate::session::Settings::forks`].
     pub forks: Option<usize>,
-    /// As [`crate::session::Settings::timeout`], in seconds.
+    /// See [`crate::session::Settings::timeout`], in seconds.
     pub timeout: Option<u64>,
-    /// As [`crate::session::Settings::user`].
+    /// See [`crate::session::Settings::user`].
     pub user: Option<String>,
-    /// As [`crate::session::Settings::identity`].
+    /// See [`crate::session::Settings::identity`].
     pub identity: Option<PathBuf>,
-    /// As [`crate::session::Settings::port`].
+    /// See [`crate::session::Settings::port`].
     pub port: Option<u16>,
-    /// As [`crate::session::Settings::jump`].
+    /// See [`crate::session::Settings::jump`].
     pub jump: Option<String>,
-    /// As [`crate::session::Settings::shell`].
+    /// See [`crate::session::Settings::shell`].
     pub shell: Option<String>,
 }
 
 impl Config {
-    /// What the hitcfile gave to its calls of `config`; later ones come on top of earlier ones.
+    /// Reads all calls of `config` in the hitcfile. A later call overrides an earlier one.
     pub(super) fn read(api: &Api, hitcfile: &std::sync::Arc<Source>) -> Result<Self, Diagnostic> {
         let mut config = Config::default();
         for (settings, position) in api.config() {

@@ -1,18 +1,18 @@
-//! Evaluating what is typed, a piece at a time.
+//! The interpreter of `hitc console`: evaluates one input at a time.
 
 use rhai::{AST, Dynamic, Engine, ParseErrorType, Scope};
 
-use super::{Scripts, error::explain, library::Library};
+use super::{Scripts, error::explain, library::Library, unit::explain_parse_error};
 use crate::{
     api::to_table,
     core::diagnostic::{Diagnostic, Failure, Kind, Source},
     fleet::threads::alone,
 };
 
-/// What a piece of text is called in errors.
+/// The name of the input in errors.
 const NAME: &str = "console";
 
-/// A place to try things: variables and functions stay from one piece to the next.
+/// An interpreter that keeps variables and functions between inputs.
 pub struct Console<'a> {
     engine: &'a Engine,
     library: &'a Library,
@@ -22,7 +22,7 @@ pub struct Console<'a> {
 }
 
 impl<'a> Console<'a> {
-    /// A console with the functions of the hitcfile and of its imports.
+    /// Creates an interpreter with the functions of the hitcfile and of its imports.
     pub fn new(scripts: &'a mut Scripts) -> Result<Self, Failure> {
         let words = scripts.share_functions()?;
         let (engine, library) = scripts.parts();
@@ -35,12 +35,12 @@ impl<'a> Console<'a> {
         })
     }
 
-    /// What there is to write: functions of all namespaces.
+    /// Returns the words to complete: the functions of all namespaces.
     pub fn words(&self) -> Vec<String> {
         self.words.clone()
     }
 
-    /// Whether a text is the beginning of something.
+    /// Whether more lines must follow, because a bracket or string is not closed.
     pub fn is_incomplete(&self, text: &str) -> bool {
         match self.engine.compile_with_scope(&self.scope, text) {
             Ok(_) => false,
@@ -58,13 +58,13 @@ impl<'a> Console<'a> {
         }
     }
 
-    /// Evaluates a text. What it gives is returned as it is shown; nothing if it gives nothing.
+    /// Evaluates an input. Returns its value as text; none if it has no value.
     pub fn eval(&mut self, text: &str) -> Result<Option<String>, Failure> {
         let source = Source::new(NAME, text);
         let mut ast = self
             .engine
             .compile_with_scope(&self.scope, text)
-            .map_err(|error| super::unit::explain(self.engine, &source, &error))?;
+            .map_err(|error| explain_parse_error(self.engine, &source, &error))?;
         ast.set_source(NAME);
         let whole = self.functions.merge(&ast);
         self.functions = self.functions.merge(&ast.clone_functions_only());

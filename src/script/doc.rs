@@ -1,8 +1,9 @@
-//! Doc comments of tasks, and whether they fit the signature.
+//! Reads the doc comment of a task and checks it against the function's signature.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use super::{
+    function::{CommentLine, Function},
     param::{Default, Param, Type},
     task::{OPTIONS, Place, Task},
 };
@@ -12,45 +13,28 @@ const TAGS: [&str; 8] = [
     "param", "readonly", "serial", "role", "confirm", "alias", "example", "hidden",
 ];
 
-/// One line of a doc comment.
-#[derive(Clone, Copy)]
-struct Line<'a> {
-    /// Counted from 1.
-    number: usize,
-    /// Without the slashes.
-    text: &'a str,
-}
-
-/// Reads what one function says about itself.
-pub(super) struct Reader<'a> {
-    /// The function's name.
-    pub name: &'a str,
-    /// The names of its parameters.
-    pub params: &'a [&'a str],
+/// Turns a function of a script into a task.
+pub(super) struct TaskReader<'a> {
+    /// The function.
+    pub function: &'a Function<'a>,
     /// The script.
     pub source: &'a Arc<Source>,
     /// The namespace of the script's tasks.
     pub namespace: Option<&'a str>,
 }
 
-impl<'a> Reader<'a> {
-    /// The task, or what is wrong with its comment.
+impl<'a> TaskReader<'a> {
+    /// Reads the task. Fails if the doc comment is wrong or does not fit the signature.
     pub fn read(&self) -> Result<Task, Diagnostic> {
-        let lines: Vec<&'a str> = self.source.text.lines().collect();
-        let at = lines
-            .iter()
-            .position(|line| self.is_definition(line))
-            .unwrap_or(0);
-        let docs = doc_lines(&lines, at);
-        let first = docs.first().map_or(at + 1, |line| line.number);
-        let (place, names) = match self.params.split_first() {
+        let function = self.function;
+        let (place, names) = match function.params.split_first() {
             Some((&"host", rest)) => (Place::EachHost, rest),
             Some((&"hosts", rest)) => (Place::AllHosts, rest),
-            _ => (Place::Here, self.params),
+            _ => (Place::Here, function.params.as_slice()),
         };
         let mut task = Task {
             namespace: self.namespace.map(str::to_owned),
-            name: self.name.to_owned(),
+            name: function.name.to_owned(),
             summary: String::new(),
             description: String::new(),
             params: Vec::new(),
@@ -63,37 +47,29 @@ impl<'a> Reader<'a> {
             examples: Vec::new(),
             hidden: false,
             source: self.source.clone(),
-            lines: first..end_of(&lines, at) + 1,
+            lines: function.start()..function.end + 1,
         };
-        let (prose, tags) = split_tags(&docs);
-        let mut prose = prose.into_iter();
+        let (prose, tags) = split_tags(&function.comment);
+        let mut prose = prose.into_iter().skip_while(|line| line.is_empty());
         task.summary.push_str(prose.next().unwrap_or_default());
         let rest: Vec<&str> = prose.collect();
         task.description.push_str(rest.join("\n").trim());
         for tag in tags {
             self.read_tag(&tag, names, &mut task)?;
         }
-        self.order_params(names, &mut task, at + 1)?;
+        self.order_params(names, &mut task)?;
         Ok(task)
-    }
-
-    fn is_definition(&self, line: &str) -> bool {
-        let line = line.trim_start();
-        line.strip_prefix("fn ")
-            .map(str::trim_start)
-            .and_then(|rest| rest.strip_prefix(self.name))
-            .is_some_and(|rest| rest.trim_start().starts_with('('))
     }
 
     fn read_tag(&self, tag: &Tag<'a>, names: &[&str], task: &mut Task) -> Result<(), Diagnostic> {
         let text = tag.text.join(" ");
         let text = text.trim();
-        let needed = |what: &str| {
+        let required = |what: &str| {
             if text.is_empty() {
                 return Err(self.wrong(
                     tag.line,
                     tag.name,
-                    format!("`@{}` needs {what}", tag.name),
+                    format!("`@{}`: missing {what}", tag.name),
                 ));
             }
             Ok(text.to_owned())
@@ -102,7 +78,7 @@ impl<'a> Reader<'a> {
             "param" => {
                 let param = self.read_param(tag, text, names)?;
                 if task.params.iter().any(|other| other.name == param.name) {
-                    let message = format!("`@param {}` stands here twice", param.name);
+                    let message = format!("duplicate `@param {}`", param.name);
                     return Err(self.wrong(tag.line, &param.name, message));
                 }
                 task.params.push(param);
@@ -110,35 +86,35 @@ impl<'a> Reader<'a> {
             "readonly" => task.readonly = true,
             "serial" => task.serial = true,
             "hidden" => task.hidden = true,
-            "role" => task.role = Some(needed("a role")?),
+            "role" => task.role = Some(required("role")?),
             "confirm" => {
-                let text = needed("a question")?;
+                let text = required("question")?;
                 task.confirm = Some(text.trim_matches('"').to_owned());
             }
-            "alias" => task.aliases.push(needed("a name")?),
-            "example" => task.examples.push(needed("a command line")?),
+            "alias" => task.aliases.push(required("name")?),
+            "example" => task.examples.push(required("command line")?),
             unknown => {
-                let message = format!("there is no tag `@{unknown}`");
+                let message = format!("unknown tag `@{unknown}`");
                 let help = did_you_mean(unknown, TAGS)
-                    .unwrap_or_else(|| format!("there is @{}", TAGS.join(", @")));
+                    .unwrap_or_else(|| format!("the tags are @{}", TAGS.join(", @")));
                 return Err(self.wrong(tag.line, unknown, message).help(help));
             }
         }
         Ok(())
     }
 
-    /// `NAME [= DEFAULT] TEXT`.
+    /// Reads `NAME [= DEFAULT] TEXT`.
     fn read_param(&self, tag: &Tag<'a>, text: &str, names: &[&str]) -> Result<Param, Diagnostic> {
         let end = text
             .find(|c: char| !(c.is_alphanumeric() || c == '_'))
             .unwrap_or(text.len());
         let (name, rest) = text.split_at(end);
         if name.is_empty() {
-            let message = "`@param` needs a name".to_owned();
+            let message = "`@param`: missing name".to_owned();
             return Err(self.wrong(tag.line, "param", message));
         }
         if !names.contains(&name) {
-            let message = format!("`{}` has no parameter `{name}`", self.name);
+            let message = format!("`{}` has no parameter `{name}`", self.function.name);
             return Err(self
                 .wrong(tag.line, name, message)
                 .help(did_you_mean(name, names.iter().copied())));
@@ -158,8 +134,8 @@ impl<'a> Reader<'a> {
             });
         };
         let (default, doc) = Default::parse(rest.trim_start()).map_err(|error| {
-            self.wrong(tag.line, name, format!("the default of `{name}`: {error}"))
-                .help("write text in quotes".to_owned())
+            self.wrong(tag.line, name, format!("default of `{name}`: {error}"))
+                .help("put text in quotes".to_owned())
         })?;
         Ok(Param {
             name: name.to_owned(),
@@ -169,16 +145,17 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Brings the documented parameters into the order of the signature. All must be there.
-    fn order_params(&self, names: &[&str], task: &mut Task, line: usize) -> Result<(), Diagnostic> {
+    /// Sorts the documented parameters by the signature. Fails if one is not documented.
+    fn order_params(&self, names: &[&str], task: &mut Task) -> Result<(), Diagnostic> {
         let mut documented = std::mem::take(&mut task.params);
         for name in names {
             let Some(at) = documented.iter().position(|param| param.name == *name) else {
                 let message = format!(
-                    "the parameter `{name}` of `{}` is not documented",
-                    self.name
+                    "undocumented parameter `{name}` of `{}`",
+                    self.function.name
                 );
-                let help = format!("write `/// @param {name} …` above the function");
+                let help = format!("add `/// @param {name} …` above the function");
+                let line = self.function.line;
                 return Err(self.wrong(line, name, message).help(help));
             };
             task.params.push(documented.remove(at));
@@ -186,19 +163,23 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// An error that points at a word of a line.
+    /// Creates an error that points at a word of a line.
     fn wrong(&self, line: usize, word: &str, message: String) -> Diagnostic {
+        Diagnostic::new(Kind::Usage, message).at(self.source, self.span_of(line, word))
+    }
+
+    /// Returns the byte range of a word in a line, or of the line if it does not contain the word.
+    pub fn span_of(&self, line: usize, word: &str) -> Range<usize> {
         let start = self.source.offset(line, 1);
         let text = self.source.text[start..].lines().next().unwrap_or_default();
-        let span = match find_word(text, word) {
+        match find_word(text, word) {
             Some(at) => start + at..start + at + word.len(),
             None => start..start + text.len(),
-        };
-        Diagnostic::new(Kind::Usage, message).at(self.source, span)
+        }
     }
 }
 
-/// Where a word stands in a line, not as part of another.
+/// Returns the byte offset of a word in a line. A part of a longer word does not count.
 fn find_word(line: &str, word: &str) -> Option<usize> {
     let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).map(|(at, _)| at).find(|at| {
@@ -208,53 +189,19 @@ fn find_word(line: &str, word: &str) -> Option<usize> {
     })
 }
 
-/// The `///` lines above a definition.
-fn doc_lines<'a>(lines: &[&'a str], definition: usize) -> Vec<Line<'a>> {
-    let mut docs: Vec<Line<'a>> = lines[..definition]
-        .iter()
-        .enumerate()
-        .rev()
-        .map_while(|(index, line)| {
-            let text = line.trim().strip_prefix("///")?;
-            Some(Line {
-                number: index + 1,
-                text: text.strip_prefix(' ').unwrap_or(text),
-            })
-        })
-        .collect();
-    docs.reverse();
-    docs
-}
-
-/// The last line of a function, counted from 1: the first one after its beginning that is a
-/// closing brace at the same indentation.
-fn end_of(lines: &[&str], definition: usize) -> usize {
-    let first = lines.get(definition).copied().unwrap_or_default();
-    if first.trim_end().ends_with('}') {
-        return definition + 1;
-    }
-    let indent = &first[..first.len() - first.trim_start().len()];
-    lines
-        .iter()
-        .enumerate()
-        .skip(definition + 1)
-        .find(|(_, line)| {
-            line.strip_prefix(indent)
-                .is_some_and(|rest| rest.starts_with('}'))
-        })
-        .map_or(lines.len(), |(index, _)| index + 1)
-}
-
+/// A tag of a doc comment: `@NAME TEXT`.
 struct Tag<'a> {
     name: &'a str,
+    /// The line in the script, counted from 1.
     line: usize,
+    /// The lines of its text.
     text: Vec<&'a str>,
 }
 
-/// Separates prose from tags. A tag goes on over indented lines.
-fn split_tags<'a>(docs: &[Line<'a>]) -> (Vec<&'a str>, Vec<Tag<'a>>) {
+/// Separates prose from tags. Indented lines continue a tag.
+fn split_tags<'a>(comment: &[CommentLine<'a>]) -> (Vec<&'a str>, Vec<Tag<'a>>) {
     let (mut prose, mut tags): (Vec<&str>, Vec<Tag>) = (Vec::new(), Vec::new());
-    for line in docs {
+    for line in comment {
         let trimmed = line.text.trim();
         if let Some(rest) = trimmed.strip_prefix('@') {
             let (name, text) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
@@ -275,20 +222,20 @@ fn split_tags<'a>(docs: &[Line<'a>]) -> (Vec<&'a str>, Vec<Tag<'a>>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::script::task::{Which, tasks_of};
+    use crate::script::discover::{TaskFilter, discover_tasks};
 
     fn read(text: &str) -> (Vec<Task>, Vec<Diagnostic>) {
         let ast = rhai::Engine::new().compile(text).unwrap();
-        tasks_of(
+        discover_tasks(
             &ast,
             &Source::new("hitcfile.rhai", text),
             Some("ns"),
-            Which::All,
+            TaskFilter::All,
         )
     }
 
     #[test]
-    fn a_full_comment() {
+    fn every_tag_is_read() {
         let text = r#"
 private fn helper() {}
 
@@ -340,7 +287,7 @@ fn deploy(hosts, tag, drain, options) {
     }
 
     #[test]
-    fn comment_and_signature_must_agree() {
+    fn the_comment_must_fit_the_signature() {
         let error = |text: &str| {
             let (_, errors) = read(text);
             let error = &errors[0];
@@ -355,20 +302,34 @@ fn deploy(hosts, tag, drain, options) {
         );
         assert_eq!(
             error("/// X.\nfn deploy(tag) {}"),
-            "the parameter `tag` of `deploy` is not documented | tag | \
-             write `/// @param tag …` above the function"
+            "undocumented parameter `tag` of `deploy` | tag | \
+             add `/// @param tag …` above the function"
         );
         assert_eq!(
             error("/// X.\n/// @readonyl\nfn deploy() {}"),
-            "there is no tag `@readonyl` | readonyl | did you mean `readonly`?"
+            "unknown tag `@readonyl` | readonyl | did you mean `readonly`?"
         );
         assert_eq!(
             error("/// @param tag = latest x\nfn deploy(tag) {}"),
-            "the default of `tag`: `latest` is no literal | tag | write text in quotes"
+            "default of `tag`: invalid literal `latest` | tag | put text in quotes"
         );
         assert_eq!(
             error("fn a() {}\nfn a(host) {}"),
-            "there are two tasks `a` |  | write `private fn` before the one that is not a task"
+            "duplicate task `a` | a | write `private fn` for the function that is not a task"
         );
+    }
+
+    /// The comment is that of the function with these parameters, not of the first one of the name.
+    #[test]
+    fn overloads_have_their_own_comments() {
+        let (tasks, errors) = read(
+            "/* fn a() {} */\n/// Not a task.\nprivate fn a(x) { x }\n/// A task.\nfn a() {\n}\n",
+        );
+        assert_eq!(errors, []);
+        let [task] = tasks.as_slice() else {
+            panic!("{tasks:?}")
+        };
+        assert_eq!(task.summary, "A task.");
+        assert_eq!(task.lines, 4..7);
     }
 }

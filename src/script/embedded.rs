@@ -1,8 +1,8 @@
-//! The scripts that ship inside the program.
+//! The scripts that are compiled into the program.
 
 use crate::core::diagnostic::{Diagnostic, Kind, did_you_mean};
 
-/// The built-in tasks: a namespace and its script. `tasks` is the top level.
+/// The scripts of the built-in tasks, by namespace. [`TOP`] has the tasks without namespace.
 pub(super) const TASKS: [(&str, &str); 6] = [
     ("tasks", include_str!("../../scripts/tasks.rhai")),
     ("docker", include_str!("../../scripts/docker.rhai")),
@@ -12,10 +12,10 @@ pub(super) const TASKS: [(&str, &str); 6] = [
     ("local", include_str!("../../scripts/local.rhai")),
 ];
 
-/// The namespace whose tasks have no namespace in their name.
+/// The script whose tasks have no namespace in their name.
 pub(super) const TOP: &str = "tasks";
 
-/// The modules that hitcfiles import: `import "std/retry" as retry;`.
+/// The standard library: modules for hitcfiles to import, `import "std/retry" as retry;`.
 pub(super) const STDLIB: [(&str, &str); 4] = [
     ("std/apt", include_str!("../../stdlib/apt.rhai")),
     ("std/bootstrap", include_str!("../../stdlib/bootstrap.rhai")),
@@ -23,33 +23,33 @@ pub(super) const STDLIB: [(&str, &str); 4] = [
     ("std/retry", include_str!("../../stdlib/retry.rhai")),
 ];
 
-/// The providers that are scripts.
+/// The providers that are written as scripts.
 pub(super) const PROVIDERS: [(&str, &str); 1] = [(
     "hetzner",
     include_str!("../../stdlib/providers/hetzner.rhai"),
 )];
 
-/// The file name under which such a provider is known: where it stands in the sources.
+/// Returns the name of a scripted provider's file: its path in the sources.
 pub(super) fn provider_file(name: &str) -> String {
     format!("stdlib/providers/{name}.rhai")
 }
 
 /// A built-in script.
 pub struct BuiltIn {
-    /// Where it is copied to in a project, and takes the place of the built-in one.
+    /// The file of a project that replaces it.
     pub ejected: String,
     /// Its text.
     pub text: &'static str,
 }
 
-/// The script of a built-in namespace.
+/// Returns the script of a built-in namespace.
 pub fn built_in(namespace: &str) -> Result<BuiltIn, Diagnostic> {
     let found = TASKS.iter().find(|(name, _)| *name == namespace);
     let Some((name, text)) = found else {
         let names = TASKS.map(|(name, _)| name);
-        let message = format!("there is no built-in namespace `{namespace}`");
+        let message = format!("built-in namespace `{namespace}` not found");
         let help = did_you_mean(namespace, names)
-            .unwrap_or_else(|| format!("there is {}", names.join(", ")));
+            .unwrap_or_else(|| format!("the namespaces are {}", names.join(", ")));
         return Err(Diagnostic::new(Kind::NotFound, message).help(help));
     };
     Ok(BuiltIn {
@@ -58,12 +58,12 @@ pub fn built_in(namespace: &str) -> Result<BuiltIn, Diagnostic> {
     })
 }
 
-/// The file of a project that takes the place of a built-in script.
+/// Returns the file of a project that replaces a built-in script.
 pub(super) fn ejected(namespace: &str) -> String {
     format!("hitc/{namespace}.rhai")
 }
 
-/// The file name under which a built-in task script is known: where it stands in the sources.
+/// Returns the name of a built-in script's file: its path in the sources.
 pub(super) fn file_name(namespace: &str) -> String {
     format!("scripts/{namespace}.rhai")
 }

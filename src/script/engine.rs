@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rhai::{Dynamic, Engine, OptimizationLevel};
 
-use super::library::{Library, Resolver};
+use super::{library::Library, module::Resolver};
 use crate::{
     api::{self, Api, current_host},
     core::{

@@ -1,5 +1,5 @@
-//! From the engine's errors to ours: the message, the place in the user's script, the calls that
-//! led there.
+//! Turns errors of the script engine into diagnostics: message, place in the user's script, call
+//! stack.
 
 use rhai::{EvalAltResult, Position};
 
@@ -9,20 +9,21 @@ use crate::{
     core::diagnostic::{Diagnostic, Failure, Kind, did_you_mean, plain},
 };
 
-/// A place in a script, and the function that was called there, if one was.
+/// A place in a script, with the name of the function that was called there, if there was a call.
 struct Place {
     file: String,
     position: Position,
     called: Option<String>,
 }
 
-/// Explains an error of the engine. `file` is the script whose top level was run, if one was.
+/// Turns an error of the engine into diagnostics. `file` is the script whose top level was running,
+/// if there is one.
 pub(super) fn explain(library: &Library, file: Option<&str>, error: &EvalAltResult) -> Failure {
     let (innermost, places) = unwind(file.unwrap_or_default(), error);
     if let EvalAltResult::ErrorRuntime(value, _) = innermost
         && let Some(thrown) = thrown_by(value)
     {
-        // Each closure has its own way to its error, from where it was called on.
+        // Each closure has a call stack of its own, which begins at the call of the closure.
         let file = places.first().map(|place| place.file.clone());
         let failures = thrown.iter().flat_map(|thrown| {
             let failure = explain(library, file.as_deref(), &thrown.error);
@@ -33,7 +34,7 @@ pub(super) fn explain(library: &Library, file: Option<&str>, error: &EvalAltResu
             failure.0.into_iter().map(of_host).collect::<Vec<_>>()
         });
         let mut failure = Failure(failures.collect());
-        // Where it was called, that says already.
+        // The closure's stack includes the innermost place.
         let outer = places.get(1..).unwrap_or_default();
         for diagnostic in &mut failure.0 {
             locate(library, diagnostic, outer);
@@ -54,12 +55,12 @@ pub(super) fn explain(library: &Library, file: Option<&str>, error: &EvalAltResu
     failure
 }
 
-/// The error itself, and the places from the innermost to the outermost.
+/// Returns the original error, and the call stack from the innermost to the outermost place.
 fn unwind<'a>(file: &str, error: &'a EvalAltResult) -> (&'a EvalAltResult, Vec<Place>) {
     let mut places = Vec::new();
     let mut file = file.to_owned();
     let mut current = error;
-    // The position of a call is in the file of the caller, the source is that of the function.
+    // `position` is in the file of the caller, `source` is the file of the called function.
     while let EvalAltResult::ErrorInFunctionCall(name, source, inner, position) = current {
         places.push(Place {
             file: std::mem::replace(&mut file, source.clone()),
@@ -73,19 +74,19 @@ fn unwind<'a>(file: &str, error: &'a EvalAltResult) -> (&'a EvalAltResult, Vec<P
         position: current.position(),
         called: None,
     });
-    // Without a file, the outermost is the call that we made ourselves.
+    // A place without a file is the call by hitc itself.
     places.retain(|place| !place.file.is_empty() && !place.position.is_none());
     places.reverse();
     (current, places)
 }
 
-/// Says where it happened: an excerpt of the innermost place in a script of the user's, and a
-/// note for each call that led there. The program's own scripts are not the user's business.
+/// Adds an excerpt of the innermost place in the user's scripts, and a note for each call that led
+/// there. Places in embedded scripts are left out: the user cannot change them.
 fn locate(library: &Library, diagnostic: &mut Diagnostic, places: &[Place]) {
-    let users = |place: &&Place| !Library::is_embedded(&place.file);
-    // What points into a manifest already says where it is wrong.
+    let is_users = |place: &&Place| !Library::is_embedded(&place.file);
+    // An error in a manifest has an excerpt of the manifest.
     let mut shown = !diagnostic.excerpts.is_empty();
-    for place in places.iter().filter(users) {
+    for place in places.iter().filter(is_users) {
         let Some(source) = library.source(&place.file) else {
             continue;
         };
@@ -99,7 +100,7 @@ fn locate(library: &Library, diagnostic: &mut Diagnostic, places: &[Place]) {
                 None => "called".to_owned(),
             };
             let note = format!("{called} at {file}:{line}:{column}");
-            // Recursion says the same again and again.
+            // Recursion would repeat the note.
             if diagnostic.notes.last() != Some(&note) {
                 diagnostic.notes.push(note);
             }
@@ -115,6 +116,7 @@ fn locate(library: &Library, diagnostic: &mut Diagnostic, places: &[Place]) {
     }
 }
 
+/// Describes an error without its place.
 fn describe(library: &Library, error: &EvalAltResult) -> Diagnostic {
     let diagnostic = |message: String| Diagnostic::new(Kind::Failed, message);
     match error {
@@ -127,22 +129,24 @@ fn describe(library: &Library, error: &EvalAltResult) -> Diagnostic {
                 .unwrap_or_default();
             if forms.is_empty() {
                 let names = known.map(|known| known.names("").collect::<Vec<_>>());
-                return diagnostic(format!("there is no function `{name}`"))
+                return diagnostic(format!("function `{name}` not found"))
                     .help(did_you_mean(name, names.unwrap_or_default()));
             }
-            diagnostic(format!("`{name}` does not take ({types})"))
-                .help(format!("it is `{}`", forms.join("` or `")))
+            diagnostic(format!(
+                "`{name}` does not take arguments of type ({types})"
+            ))
+            .help(format!("the signature is `{}`", forms.join("` or `")))
         }
         EvalAltResult::ErrorMismatchDataType(expected, actual, _) => {
-            diagnostic(format!("this must be {expected}, and is {actual}"))
+            diagnostic(format!("expected {expected}, got {actual}"))
         }
         EvalAltResult::ErrorStackOverflow(_) => {
             diagnostic("calls are nested too deeply".to_owned())
-                .help("does a function call itself without end?".to_owned())
+                .help("check for a function that calls itself without end".to_owned())
         }
         EvalAltResult::ErrorParsing(kind, _) => diagnostic(plain(kind)),
         other => {
-            // The message without the position, which is shown as an excerpt.
+            // Remove the position, which the excerpt shows.
             let text = other.to_string();
             let end = text.rfind(" (line ").unwrap_or(text.len());
             diagnostic(plain(&text[..end]))

@@ -1,42 +1,33 @@
-//! All scripts of a run, found, compiled once, and imported by each other.
+//! The scripts of a run: finds, compiles and checks each of them once.
 
 use std::{
-    cell::RefCell,
     collections::HashMap,
     fs, io,
     path::{Component, Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
 
-use rhai::{Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared};
+use rhai::{Engine, Module, Shared};
 
 use super::{
-    check::{Known, check},
+    check::{RegisteredFunctions, check},
     embedded::{PROVIDERS, STDLIB, TASKS, file_name, provider_file},
-    error::explain,
-    unit::Unit,
+    unit::{Unit, span},
 };
-use crate::{
-    api::throw,
-    core::diagnostic::{Diagnostic, Failure, Kind, Source, did_you_mean, plain},
-};
+use crate::core::diagnostic::{Diagnostic, Failure, Kind, Source, did_you_mean, plain};
 
-thread_local! {
-    /// The scripts that this thread is importing, outermost first.
-    static IMPORTING: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
-}
-
-/// The scripts of a project and of the program, by the name under which errors show them.
+/// The scripts of a project and the embedded ones, by the file name that errors show.
 pub(super) struct Library {
     root: PathBuf,
     units: Mutex<HashMap<String, Arc<Unit>>>,
+    /// The evaluated scripts; see `module.rs`.
     modules: Mutex<HashMap<String, Shared<Module>>>,
     failed: Mutex<HashMap<String, Failure>>,
-    known: OnceLock<Arc<Known>>,
+    known: OnceLock<Arc<RegisteredFunctions>>,
 }
 
 impl Library {
-    /// The scripts below a project's folder.
+    /// Creates a library of a project's folder.
     pub fn new(root: PathBuf) -> Self {
         Library {
             root,
@@ -47,7 +38,7 @@ impl Library {
         }
     }
 
-    /// A script by name, compiled and checked, with what it imports.
+    /// Returns a script, compiled and checked together with its imports.
     pub fn unit(&self, engine: &Engine, name: &str) -> Result<Arc<Unit>, Failure> {
         let failed = lock(&self.failed).get(name).cloned();
         if let Some(failure) = failed {
@@ -66,7 +57,7 @@ impl Library {
         unit
     }
 
-    /// Checks a script's calls, after its imports.
+    /// Checks a script's imports, then its calls.
     fn check(&self, engine: &Engine, unit: Arc<Unit>) -> Result<Arc<Unit>, Failure> {
         let name = &unit.source.name;
         self.units().insert(name.clone(), unit.clone());
@@ -75,7 +66,7 @@ impl Library {
             let imported = match self.locate(Some(name), &import.path) {
                 Ok(imported) => self.unit(engine, &imported),
                 Err(error) => {
-                    let span = super::unit::span(&unit.source, import.position);
+                    let span = span(&unit.source, import.position);
                     Err(error.at(&unit.source, span).into())
                 }
             };
@@ -92,30 +83,16 @@ impl Library {
         }
     }
 
-    /// A script by name, as a module: its top level is run once.
-    pub fn module(&self, engine: &Engine, name: &str) -> Result<Shared<Module>, Failure> {
-        if let Some(module) = self.modules().get(name) {
-            return Ok(module.clone());
-        }
-        let _importing = Importing::begin(name)?;
-        let unit = self.unit(engine, name)?;
-        let module = Module::eval_ast_as_new(Scope::new(), &unit.ast, engine)
-            .map_err(|error| explain(self, Some(name), &error))?;
-        let module: Shared<Module> = module.into();
-        self.modules().insert(name.to_owned(), module.clone());
-        Ok(module)
-    }
-
-    /// The name of the script that `path` means in an import of the script `from`.
+    /// Resolves the path of an import in the script `from` to a script's name.
     pub fn locate(&self, from: Option<&str>, path: &str) -> Result<String, Diagnostic> {
         if path.starts_with("std/") {
             let names = STDLIB.map(|(name, _)| name);
             if names.contains(&path) {
                 return Ok(format!("{path}.rhai"));
             }
-            let message = format!("there is no module `{path}`");
+            let message = format!("module `{path}` not found");
             let help = did_you_mean(path, names)
-                .unwrap_or_else(|| format!("there is {}", names.join(", ")));
+                .unwrap_or_else(|| format!("the modules are {}", names.join(", ")));
             return Err(Diagnostic::new(Kind::Usage, message).help(help));
         }
         let folder = from.and_then(|from| Path::new(from).parent());
@@ -123,12 +100,12 @@ impl Library {
         if self.root.join(&file).is_file() {
             return Ok(file);
         }
-        let message = format!("there is no script `{file}`");
+        let message = format!("script `{file}` not found");
         Err(Diagnostic::new(Kind::Usage, message).help(self.near(&file)))
     }
 
-    /// The scripts whose functions are tasks because the hitcfile imports them, and their
-    /// namespaces. Modules of the standard library are for calling, not for running.
+    /// Returns the scripts that the hitcfile imports, with their aliases: their functions are tasks in
+    /// a namespace. Functions of the standard library are not tasks.
     pub fn namespaces(&self, hitcfile: &Unit) -> Vec<(String, String)> {
         let imports = hitcfile.imports.iter();
         let located = imports.filter_map(|import| {
@@ -142,34 +119,36 @@ impl Library {
             .collect()
     }
 
-    /// Whether the project has a file of that name.
+    /// Whether the project has a script of this name.
     pub fn has(&self, name: &str) -> bool {
         self.root.join(name).is_file()
     }
 
-    /// A script that was compiled, whatever is wrong with its calls.
+    /// Returns a compiled script, even if its check failed.
     pub fn compiled(&self, name: &str) -> Option<Arc<Unit>> {
         self.units().get(name).cloned()
     }
 
-    /// The source of a script that was read.
+    /// Returns the source of a compiled script.
     pub fn source(&self, name: &str) -> Option<Arc<Source>> {
         self.compiled(name).map(|unit| unit.source.clone())
     }
 
-    /// Whether a script is part of the program and not the user's.
+    /// Whether a script is embedded in the program.
     pub fn is_embedded(name: &str) -> bool {
         embedded(name).is_some()
     }
 
-    /// All functions that the engine has.
-    pub fn known(&self, engine: &Engine) -> Arc<Known> {
-        let known = self.known.get_or_init(|| Arc::new(Known::of(engine)));
+    /// Returns the functions that are registered with the engine.
+    pub fn known(&self, engine: &Engine) -> Arc<RegisteredFunctions> {
+        let known = self
+            .known
+            .get_or_init(|| Arc::new(RegisteredFunctions::of(engine)));
         known.clone()
     }
 
-    /// The same, if they were asked for.
-    pub fn known_already(&self) -> Option<&Arc<Known>> {
+    /// Returns the functions that are registered with the engine, if they were collected before.
+    pub fn known_already(&self) -> Option<&Arc<RegisteredFunctions>> {
         self.known.get()
     }
 
@@ -179,14 +158,14 @@ impl Library {
         }
         fs::read_to_string(self.root.join(name)).map_err(|error| {
             let cause = match error.kind() {
-                io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+                io::ErrorKind::InvalidData => "not UTF-8 text".to_owned(),
                 _ => plain(error),
             };
             Diagnostic::new(Kind::Usage, format!("`{name}`: {cause}"))
         })
     }
 
-    /// A script in the same folder whose name is near.
+    /// Returns a suggestion: a script in the same folder with a similar name.
     fn near(&self, file: &str) -> Option<String> {
         let folder = Path::new(file).parent().unwrap_or(Path::new(""));
         let names: Vec<String> = fs::read_dir(self.root.join(folder))
@@ -203,12 +182,13 @@ impl Library {
         lock(&self.units)
     }
 
-    fn modules(&self) -> MutexGuard<'_, HashMap<String, Shared<Module>>> {
+    /// Returns the evaluated scripts, by name.
+    pub fn modules(&self) -> MutexGuard<'_, HashMap<String, Shared<Module>>> {
         lock(&self.modules)
     }
 }
 
-/// A thread that died with the lock held has left a sound map behind.
+/// Locks a map. It is consistent even if a thread panicked while holding the lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -230,7 +210,7 @@ fn embedded(name: &str) -> Option<&'static str> {
         .map(|(_, text)| text)
 }
 
-/// Takes `.` and `..` out of a path, without looking at the disk.
+/// Resolves `.` and `..` in a path without accessing the file system.
 fn normalize(path: &Path) -> String {
     let mut parts: Vec<String> = Vec::new();
     for component in path.components() {
@@ -243,48 +223,4 @@ fn normalize(path: &Path) -> String {
         }
     }
     parts.join("/")
-}
-
-/// Keeps the path of imports, in which no script may appear twice: the engine would not notice,
-/// and run out of stack.
-struct Importing;
-
-impl Importing {
-    fn begin(name: &str) -> Result<Self, Diagnostic> {
-        IMPORTING.with_borrow_mut(|names| {
-            if let Some(first) = names.iter().position(|other| other == name) {
-                let mut cycle = names[first..].to_vec();
-                cycle.push(name.to_owned());
-                let message = format!("scripts import each other: {}", cycle.join(" → "));
-                return Err(Diagnostic::new(Kind::Usage, message)
-                    .help("move what both need into a third script".to_owned()));
-            }
-            names.push(name.to_owned());
-            Ok(Importing)
-        })
-    }
-}
-
-impl Drop for Importing {
-    fn drop(&mut self) {
-        IMPORTING.with_borrow_mut(Vec::pop);
-    }
-}
-
-/// Gives the engine the modules of a library.
-pub(super) struct Resolver(pub Arc<Library>);
-
-impl ModuleResolver for Resolver {
-    fn resolve(
-        &self,
-        engine: &Engine,
-        source: Option<&str>,
-        path: &str,
-        position: Position,
-    ) -> Result<Shared<Module>, Box<EvalAltResult>> {
-        let located = self.0.locate(source, path).map_err(Failure::from);
-        located
-            .and_then(|name| self.0.module(engine, &name))
-            .map_err(|failure| throw(failure, position))
-    }
 }

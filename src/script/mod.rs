@@ -1,15 +1,18 @@
-//! The scripting host: the Rhai engine, scripts and their tasks, arguments, running.
+//! The script host: the Rhai engine, scripts, tasks, arguments and execution.
 
 mod args;
 mod audit;
 mod check;
 mod config;
 mod console;
+mod discover;
 mod doc;
 mod embedded;
 mod engine;
 mod error;
+mod function;
 mod library;
+mod module;
 mod param;
 mod provider;
 mod reference;

@@ -1,15 +1,15 @@
-//! One parameter of a task: its name, its default, and with that its type.
+//! Parameters of tasks: name, type and default.
 
 use rhai::{Array, Dynamic, Engine, Map};
 use serde::Serialize;
 
 use crate::core::value::split;
 
-/// What a parameter takes. The default's type is the parameter's.
+/// The type of a parameter: that of its default, or text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Type {
-    /// Text; also of parameters without a default.
+    /// Text.
     Text,
     /// A whole number.
     Int,
@@ -17,9 +17,9 @@ pub enum Type {
     Float,
     /// `true` or `false`.
     Bool,
-    /// Values with commas between them.
+    /// Values separated by commas.
     List,
-    /// `NAME=VALUE` pairs with commas between them.
+    /// `NAME=VALUE` pairs separated by commas.
     Map,
 }
 
@@ -28,26 +28,25 @@ pub enum Type {
 pub struct Param {
     /// Its name.
     pub name: String,
-    /// What the documentation says about it.
+    /// Its documentation.
     pub doc: String,
-    /// What it takes.
+    /// Its type.
     pub kind: Type,
-    /// Its default; without one it must be given.
+    /// Its default. Without one, the parameter is required.
     pub default: Option<Default>,
 }
 
-/// The default of a parameter, as it was written and as a value.
+/// The default of a parameter.
 #[derive(Clone, Debug)]
 pub struct Default {
-    /// As it was written.
+    /// The literal in the doc comment.
     pub text: String,
     /// Its value.
     pub value: Dynamic,
 }
 
 impl Param {
-    /// Takes a script's value, if it is of the parameter's type. The error says what it should be,
-    /// and gives the value back.
+    /// Checks the type of a script's value. The error has the expected type and the value.
     pub(super) fn accept(&self, value: Dynamic) -> Result<Dynamic, (&'static str, Dynamic)> {
         let (fits, wanted) = match self.kind {
             Type::Text => (true, "text"),
@@ -64,8 +63,7 @@ impl Param {
         }
     }
 
-    /// Converts text from the command line to the parameter's type. The error says what it
-    /// should be.
+    /// Converts text from the command line to the parameter's type. The error is the expected type.
     pub(super) fn convert(&self, text: &str) -> Result<Dynamic, &'static str> {
         match self.kind {
             Type::Text => Ok(text.to_owned().into()),
@@ -95,14 +93,13 @@ impl Param {
 }
 
 impl Default {
-    /// Reads a default from the beginning of a text, which is a Rhai literal, and returns what
-    /// follows it.
+    /// Parses a Rhai literal at the beginning of a text. Returns the default and the rest.
     pub(super) fn parse(text: &str) -> Result<(Self, &str), String> {
         let (literal, rest) = text.split_at(literal_end(text));
-        // An engine without any function: nothing but literals means something.
+        // An engine without functions and operators evaluates only literals.
         let value: Dynamic = Engine::new_raw()
             .eval_expression(literal)
-            .map_err(|_| format!("`{literal}` is no literal"))?;
+            .map_err(|_| format!("invalid literal `{literal}`"))?;
         let default = Default {
             text: literal.to_owned(),
             value,
@@ -110,7 +107,7 @@ impl Default {
         Ok((default, rest.trim()))
     }
 
-    /// The type of the value.
+    /// Returns the type of the value.
     pub(super) fn kind(&self) -> Type {
         if self.value.is_int() {
             Type::Int
@@ -128,8 +125,8 @@ impl Default {
     }
 }
 
-/// Where a literal at the beginning of a text ends: at the first white space that is not within
-/// quotes or brackets.
+/// Returns the end of a literal at the beginning of a text: the first white space outside of quotes
+/// and brackets.
 fn literal_end(text: &str) -> usize {
     let (mut depth, mut quoted, mut escaped) = (0_i32, false, false);
     for (at, c) in text.char_indices() {
@@ -167,13 +164,16 @@ mod tests {
         ] {
             assert_eq!(parse(text).unwrap(), (kind, "rest".to_owned()), "{text}");
         }
-        assert_eq!(parse("latest rest").unwrap_err(), "`latest` is no literal");
+        assert_eq!(
+            parse("latest rest").unwrap_err(),
+            "invalid literal `latest`"
+        );
         assert!(parse("\"open rest").is_err());
         assert!(parse("").is_err());
     }
 
     #[test]
-    fn conversion() {
+    fn text_is_converted_to_the_type() {
         let param = |default: &str| {
             let (default, _) = Default::parse(default).unwrap();
             Param {

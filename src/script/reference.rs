@@ -1,5 +1,7 @@
-//! What scripts can call, from the comments of the functions themselves: for `hitc help`, for the
-//! reference in `docs/`, for completion.
+//! The documentation of the functions that scripts can call.
+//!
+//! It is made from the comments of the functions, and shown by `hitc help`, the generated
+//! `docs/reference.md` and completion.
 
 use rhai::{AST, Engine, FnAccess};
 
@@ -8,7 +10,7 @@ use rhai::{AST, Engine, FnAccess};
 pub struct Namespace {
     /// `ssh`, or `std/retry`.
     pub name: String,
-    /// What it is for.
+    /// Its purpose.
     pub doc: String,
     /// Its functions, by name.
     pub functions: Vec<Function>,
@@ -19,16 +21,16 @@ pub struct Namespace {
 pub struct Function {
     /// Its name.
     pub name: String,
-    /// How it is written: `run(host: Host, command: string) -> string`.
+    /// Its signature: `run(host: Host, command: string) -> string`.
     pub signature: String,
-    /// What it does.
+    /// Its documentation.
     pub doc: String,
-    /// Whether it is also a method of its first parameter.
+    /// Whether it can be called as a method of its first parameter.
     pub is_method: bool,
 }
 
 impl Namespace {
-    /// How a function is called in full.
+    /// Returns the name of a function with its namespace.
     pub fn full_name(&self, function: &Function) -> String {
         match self.name.strip_prefix("std/") {
             Some(alias) => format!("{alias}::{}", function.name),
@@ -37,7 +39,7 @@ impl Namespace {
     }
 }
 
-/// The namespaces that the host registers, with what `docs` says they are for.
+/// Returns the namespaces that are written in Rust. `docs` has the purpose of each.
 pub(super) fn native(engine: &Engine, docs: Vec<(&'static str, String)>) -> Vec<Namespace> {
     let all = engine.collect_fn_metadata(
         None,
@@ -67,7 +69,7 @@ pub(super) fn native(engine: &Engine, docs: Vec<(&'static str, String)>) -> Vec<
     namespaces.collect()
 }
 
-/// A module written in Rhai.
+/// Returns a namespace that is written in Rhai.
 pub(super) fn scripted(name: &str, ast: &AST) -> Namespace {
     let mut functions: Vec<Function> = ast
         .iter_functions()
@@ -91,7 +93,7 @@ pub(super) fn scripted(name: &str, ast: &AST) -> Namespace {
     }
 }
 
-/// Comments without their slashes.
+/// Removes the slashes of comments.
 fn prose<'a>(comments: impl Iterator<Item = &'a str>) -> String {
     let lines = comments.flat_map(str::lines).map(|line| {
         let line = line.trim_start().trim_start_matches("///");
@@ -100,13 +102,13 @@ fn prose<'a>(comments: impl Iterator<Item = &'a str>) -> String {
     lines.collect::<Vec<_>>().join("\n").trim().to_owned()
 }
 
-/// The text of `hitc help` on a function, with all its forms, or on a namespace; none if there is
-/// neither.
+/// Returns the help text of a function with all its signatures, or of a namespace. None if the name is
+/// unknown.
 pub(super) fn explain(namespaces: &[Namespace], name: &str) -> Option<String> {
     let name = name.strip_suffix("::").unwrap_or(name);
-    let is_meant =
+    let has_name =
         |known: &&Namespace| known.name == name || known.name.strip_prefix("std/") == Some(name);
-    if let Some(namespace) = namespaces.iter().find(is_meant) {
+    if let Some(namespace) = namespaces.iter().find(has_name) {
         return Some(overview(namespace));
     }
     let mut text = String::new();
@@ -123,6 +125,7 @@ pub(super) fn explain(namespaces: &[Namespace], name: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// Lists the functions of a namespace.
 fn overview(namespace: &Namespace) -> String {
     let mut text = format!("{}\n\n{}\n\n", namespace.name, namespace.doc);
     for function in &namespace.functions {
@@ -132,6 +135,7 @@ fn overview(namespace: &Namespace) -> String {
     text
 }
 
+/// Documents a function.
 fn details(namespace: &Namespace, function: &Function) -> String {
     let prefix = namespace.full_name(function);
     let prefix = prefix.strip_suffix(&function.name).unwrap_or_default();
@@ -149,7 +153,7 @@ fn details(namespace: &Namespace, function: &Function) -> String {
     text
 }
 
-/// `host.run(command: string) -> string`.
+/// Returns the signature of a method: `host.run(command: string) -> string`.
 fn method(function: &Function) -> String {
     let (_, rest) = function.signature.split_once('(').unwrap_or_default();
     let (first, rest) = match rest.split_once(", ") {
@@ -169,9 +173,9 @@ mod tests {
     use super::*;
     use crate::script::Scripts;
 
-    /// The reference as a page.
+    /// Formats the reference as Markdown.
     fn markdown(namespaces: &[Namespace]) -> String {
-        let mut text = "# What scripts can call\n\nMade from the comments of the functions themselves; `hitc help NAME` shows the same. What is\nwritten `host.…` or `hosts.…` is a method of a server or of a list of servers.\n".to_owned();
+        let mut text = "# Reference of script functions\n\nGenerated from the comments of the functions; `hitc help NAME` shows the same. Functions written as\n`host.…` and `hosts.…` are methods of a server and of a list of servers.\n".to_owned();
         for namespace in namespaces {
             text.push_str(&format!("\n## `{}`\n\n{}\n", namespace.name, namespace.doc));
             for function in &namespace.functions {
@@ -188,7 +192,7 @@ mod tests {
         text
     }
 
-    /// With `BLESS` in the environment, the page is written instead.
+    /// `BLESS=1` writes the page instead of comparing it.
     #[test]
     fn the_page_is_up_to_date() {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/reference.md");
@@ -200,7 +204,7 @@ mod tests {
             let is_current = fs::read_to_string(page).unwrap() == text;
             assert!(
                 is_current,
-                "write it with BLESS=1 cargo test --lib reference"
+                "docs/reference.md is outdated: run BLESS=1 cargo test --lib reference"
             );
         }
     }
@@ -216,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn methods() {
+    fn signatures_of_methods() {
         let function = |signature: &str| Function {
             name: signature.split('(').next().unwrap().to_owned(),
             signature: signature.to_owned(),

@@ -1,4 +1,4 @@
-//! The scripts of a run and their tasks, found by name.
+//! The tasks of all scripts, by name.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -6,12 +6,13 @@ use rhai::{Dynamic, Engine, Scope};
 
 use super::{
     Config,
+    discover::{TaskFilter, discover_tasks},
     embedded::{STDLIB, TASKS, TOP, ejected, file_name},
     engine,
     error::explain,
     library::Library,
     reference::{Namespace, explain as explain_function, native, scripted},
-    task::{Task, Which, tasks_of},
+    task::Task,
 };
 use crate::{
     api::{self, Api},
@@ -23,7 +24,7 @@ use crate::{
     project::{HITCFILE, Project},
 };
 
-/// All scripts. Built-in ones are compiled when one of their tasks is asked for.
+/// The scripts of a run. Built-in scripts are compiled when one of their tasks is looked up.
 pub struct Scripts {
     engine: Engine,
     library: Arc<Library>,
@@ -31,7 +32,7 @@ pub struct Scripts {
     built_in: Vec<&'static str>,
 }
 
-/// Writes files that tell editors what there is to call.
+/// Writes definition files, which tell the Rhai language server the functions of hitc.
 pub fn write_definitions(folder: &Path) -> io::Result<()> {
     let library = Arc::new(Library::new(folder.to_owned()));
     let (events, cancel) = (Events::silent(), Cancel::default());
@@ -40,15 +41,14 @@ pub fn write_definitions(folder: &Path) -> io::Result<()> {
     engine.definitions().write_to_dir(folder)
 }
 
-/// A task, and the name of the module whose function it is.
+/// A task, and the engine's name of its module.
 struct Entry {
     task: Arc<Task>,
     module: String,
 }
 
 impl Scripts {
-    /// Reads the hitcfile of a project, if there is one, with what it imports. Nothing of it is
-    /// run but its top level.
+    /// Loads the hitcfile of a project, if there is one, and its imports. Runs only their top level.
     pub fn load(
         api: &Arc<Api>,
         project: &Project,
@@ -63,16 +63,16 @@ impl Scripts {
             built_in: Vec::new(),
         };
         if project.hitcfile.is_some() {
-            scripts.add(HITCFILE, None, Which::All)?;
+            scripts.add(HITCFILE, None, TaskFilter::All)?;
             let unit = scripts.library.unit(&scripts.engine, HITCFILE)?;
             for (name, alias) in scripts.library.namespaces(&unit) {
-                scripts.add(&name, Some(&alias), Which::Documented)?;
+                scripts.add(&name, Some(&alias), TaskFilter::Documented)?;
             }
         }
         Ok(scripts)
     }
 
-    /// Without a hitcfile: only what is built in.
+    /// Loads the built-in scripts only.
     #[cfg(test)]
     pub fn without_project() -> Result<Self, Failure> {
         let api = Arc::new(Api::default());
@@ -86,7 +86,8 @@ impl Scripts {
         Scripts::load(&api, &project, &events, &Cancel::default())
     }
 
-    /// Everything that scripts can call: the namespaces of the host, and the standard library.
+    /// Returns the documentation of the functions that scripts can call: the registered namespaces and
+    /// the standard library.
     pub fn reference(&self) -> Result<Vec<Namespace>, Failure> {
         let mut namespaces = native(&self.engine, api::docs());
         for (name, _) in STDLIB {
@@ -96,12 +97,12 @@ impl Scripts {
         Ok(namespaces)
     }
 
-    /// What there is to know of a function or a namespace; none if there is none of that name.
+    /// Returns the help text of a function or namespace; none if the name is unknown.
     pub fn explain(&self, name: &str) -> Result<Option<String>, Failure> {
         Ok(explain_function(&self.reference()?, name))
     }
 
-    /// The full name of a function that is near.
+    /// Returns a suggestion: the full name of a function with a similar name.
     pub fn near_function(&self, name: &str) -> Result<Option<String>, Failure> {
         let all = self.reference()?;
         let names = all.iter().flat_map(|namespace| {
@@ -112,8 +113,8 @@ impl Scripts {
         Ok(did_you_mean(name, names.iter().map(String::as_str)))
     }
 
-    /// Lets a console call the functions of the hitcfile and of its imports, and gives the names
-    /// of all functions.
+    /// Registers the functions of the hitcfile and of its imports for the console. Returns the names of
+    /// all functions.
     pub(super) fn share_functions(&mut self) -> Result<Vec<String>, Failure> {
         let namespaces = self.reference()?;
         let mut words: Vec<String> = namespaces
@@ -135,12 +136,12 @@ impl Scripts {
         Ok(words)
     }
 
-    /// The engine, and the scripts it knows.
+    /// Returns the engine and its scripts.
     pub(super) fn parts(&self) -> (&Engine, &Library) {
         (&self.engine, &self.library)
     }
 
-    /// A task by the name on the command line. Dashes are underscores.
+    /// Finds a task by its name on the command line, in which dashes stand for underscores.
     pub fn find(&mut self, name: &str) -> Result<Arc<Task>, Failure> {
         let wanted = name.replace('-', "_");
         if let Some(task) = self.lookup(&wanted) {
@@ -158,15 +159,15 @@ impl Scripts {
         let all = self.all()?;
         let names: Vec<String> = all.iter().map(|task| task.full_name()).collect();
         let help = did_you_mean(&wanted, names.iter().map(String::as_str))
-            .unwrap_or_else(|| "`hitc tasks` lists the tasks there are".to_owned());
+            .unwrap_or_else(|| "run `hitc tasks` for a list of the tasks".to_owned());
         Err(
-            Diagnostic::new(Kind::NotFound, format!("there is no task `{name}`"))
+            Diagnostic::new(Kind::NotFound, format!("task `{name}` not found"))
                 .help(help)
                 .into(),
         )
     }
 
-    /// All tasks: first the user's, in the order of the hitcfile, then the built-in ones.
+    /// Returns all tasks: those of the hitcfile in its order, of its imports, then the built-in ones.
     pub fn all(&mut self) -> Result<Vec<Arc<Task>>, Failure> {
         for (namespace, _) in TASKS {
             self.load_built_in(namespace)?;
@@ -178,31 +179,35 @@ impl Scripts {
             .collect())
     }
 
-    /// The tests in these files: their functions without parameters.
+    /// Returns the tests in these files: their functions without parameters.
     pub fn tests(&mut self, files: &[String]) -> Result<Vec<Arc<Task>>, Failure> {
         let first = self.entries.len();
         for file in files {
             let name = Path::new(file).file_stem().unwrap_or_default();
-            self.add(file, Some(&name.to_string_lossy()), Which::Plain)?;
+            self.add(
+                file,
+                Some(&name.to_string_lossy()),
+                TaskFilter::WithoutParameters,
+            )?;
         }
         let tests = self.entries[first..].iter().map(|entry| entry.task.clone());
         Ok(tests.collect())
     }
 
-    /// Calls a task's function, on the thread of the caller.
+    /// Calls a task's function on the current thread.
     pub(super) fn call(&self, task: &Task, arguments: Vec<Dynamic>) -> Result<Dynamic, Failure> {
         let entry = self
             .entries
             .iter()
             .find(|entry| entry.task.full_name() == task.full_name())
-            .ok_or_else(|| Diagnostic::new(Kind::NotFound, "the task is gone"))?;
+            .ok_or_else(|| Diagnostic::new(Kind::NotFound, "task not loaded"))?;
         let mut scope = Scope::new();
         let mut names = Vec::new();
         for (index, argument) in arguments.into_iter().enumerate() {
             names.push(format!("a{index}"));
             scope.push_dynamic(format!("a{index}"), argument);
         }
-        // The engine calls functions of a module by script only.
+        // The engine has no API to call a function of a module; evaluate a call expression.
         let call = format!("{}::{}({})", entry.module, task.name, names.join(", "));
         let ast = self
             .engine
@@ -213,7 +218,7 @@ impl Scripts {
             .map_err(|error| explain(&self.library, None, &error))
     }
 
-    /// What the hitcfile set with `config`.
+    /// Returns the settings that the hitcfile makes with `config`.
     pub fn config(&self, api: &Api) -> Result<Config, Diagnostic> {
         match self.library.source(HITCFILE) {
             Some(hitcfile) => Config::read(api, &hitcfile),
@@ -244,15 +249,21 @@ impl Scripts {
         let shown = (namespace != TOP).then_some(namespace);
         let own = ejected(namespace);
         if self.library.has(&own) {
-            return self.add(&own, shown, Which::All);
+            return self.add(&own, shown, TaskFilter::All);
         }
-        self.add(&file_name(namespace), shown, Which::All)
+        self.add(&file_name(namespace), shown, TaskFilter::All)
     }
 
-    /// Adds the tasks of a script. A task that is there already stays: the user's come first.
-    fn add(&mut self, file: &str, namespace: Option<&str>, which: Which) -> Result<(), Failure> {
+    /// Adds the tasks of a script, except those whose names are taken: tasks of the user replace
+    /// built-in ones.
+    fn add(
+        &mut self,
+        file: &str,
+        namespace: Option<&str>,
+        filter: TaskFilter,
+    ) -> Result<(), Failure> {
         let unit = self.library.unit(&self.engine, file)?;
-        let (tasks, errors) = tasks_of(&unit.ast, &unit.source, namespace, which);
+        let (tasks, errors) = discover_tasks(&unit.ast, &unit.source, namespace, filter);
         if !errors.is_empty() {
             return Err(Failure(errors));
         }

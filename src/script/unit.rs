@@ -1,4 +1,4 @@
-//! One script, read and compiled.
+//! A compiled script and its imports.
 
 use std::sync::Arc;
 
@@ -20,21 +20,21 @@ pub(super) struct Unit {
 pub(super) struct Import {
     pub path: String,
     pub alias: String,
-    /// Where the path stands.
+    /// The position of the path.
     pub position: Position,
 }
 
 impl Unit {
     /// Compiles a script.
     pub fn compile(engine: &Engine, source: Arc<Source>) -> Result<Self, Diagnostic> {
-        // The engine knows no `#!` line; as a comment it keeps the line numbers.
+        // Rhai has no `#!` line. Turn it into a comment, which keeps the line numbers.
         let text = match source.text.strip_prefix("#!") {
             Some(rest) => &format!("//{rest}"),
             None => &source.text,
         };
         let mut ast = engine
             .compile(text)
-            .map_err(|error| explain(engine, &source, &error))?;
+            .map_err(|error| explain_parse_error(engine, &source, &error))?;
         ast.set_source(source.name.as_str());
         let mut imports = Vec::new();
         ast.walk(&mut |path: &[ASTNode<'_>]| {
@@ -57,14 +57,19 @@ impl Unit {
     }
 }
 
-/// The byte range of the word at a position of a source.
+/// Returns the byte range of the word at a position of a source.
 pub(super) fn span(source: &Source, position: Position) -> std::ops::Range<usize> {
     let line = position.line().unwrap_or(usize::MAX);
     let offset = source.offset(line, position.position().unwrap_or(1));
     source.word_at(offset)
 }
 
-pub(super) fn explain(engine: &Engine, source: &Arc<Source>, error: &ParseError) -> Diagnostic {
+/// Turns an error of the parser into a diagnostic.
+pub(super) fn explain_parse_error(
+    engine: &Engine,
+    source: &Arc<Source>,
+    error: &ParseError,
+) -> Diagnostic {
     let kind = error.err_type();
     let mut help = None;
     let message = match kind {
@@ -73,20 +78,20 @@ pub(super) fn explain(engine: &Engine, source: &Arc<Source>, error: &ParseError)
                 "declare it with `let {name} = …`, or write `global::{name}` for a constant of \
                  the file"
             ));
-            format!("there is no variable `{name}`")
+            format!("undefined variable `{name}`")
         }
         ParseErrorType::ModuleUndefined(name) => {
             help = did_you_mean(name, namespaces(engine).iter().map(String::as_str))
                 .or_else(|| Some(format!("import it: `import \"…\" as {name};`")));
-            format!("there is no namespace `{name}`")
+            format!("unknown namespace `{name}`")
         }
         ParseErrorType::WrongDocComment => {
-            help = Some("write `//` for a comment on anything else".to_owned());
-            "a `///` comment must stand right above a function".to_owned()
+            help = Some("use `//` for other comments".to_owned());
+            "misplaced `///` comment: no function follows".to_owned()
         }
         other => plain(other),
     };
-    // Some errors are at the end of the text and have no position.
+    // Errors at the end of the text have no position.
     let span = match error.position() {
         position if position.is_none() => source.text.len()..source.text.len(),
         position => span(source, position),
@@ -96,7 +101,7 @@ pub(super) fn explain(engine: &Engine, source: &Arc<Source>, error: &ParseError)
         .help(help)
 }
 
-/// The names of all namespaces that the engine knows.
+/// Returns the names of all namespaces that are registered with the engine.
 fn namespaces(engine: &Engine) -> Vec<String> {
     let mut names = engine.collect_fn_metadata(
         None,

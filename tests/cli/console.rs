@@ -1,4 +1,4 @@
-//! The prompt, and what shells are told to complete.
+//! `hitc console`, and shell completion.
 
 use crate::support::Project;
 
@@ -12,26 +12,23 @@ fn project() -> Project {
 }
 
 #[test]
-fn what_is_typed_is_evaluated() {
+fn input_is_evaluated() {
     let typed = "let x = 20;\ntwice(x, false) + 2\nfn f(a) {\n  a + 1\n}\nf(x)\ndb::backup()\n\
                  json::write([x])\n";
     let run = project().run_with_input(&["console"], typed);
     run.is(0, "42\n21\n\"saved\"\n\"[20]\"\n", "");
 }
 
-/// A mistake ends nothing.
+/// The console continues after an error.
 #[test]
-fn a_mistake_is_shown() {
+fn an_error_is_shown() {
     let run = project().run_with_input(&["console"], "let x = 1;\ny\nthrow \"no\";\nx\n");
     assert_eq!(run.status, 0, "{run}");
     assert_eq!(run.stdout, "1\n");
-    assert_eq!(
-        run.errors(),
-        ["error: there is no variable `y`", "error: no"]
-    );
+    assert_eq!(run.errors(), ["error: undefined variable `y`", "error: no"]);
 }
 
-/// What a shell would offer for the last of these words.
+/// Returns the completions of the last word.
 fn complete(project: Project, words: &[&str]) -> Vec<String> {
     let index = (words.len() - 1).to_string();
     let project = project
@@ -73,14 +70,14 @@ fn tasks_and_their_parameters() {
     );
 }
 
-/// A hitcfile that is wrong offers nothing, and complains nowhere.
+/// With an invalid hitcfile, only subcommands are completed, and no error is shown.
 #[test]
 fn a_broken_project_offers_its_subcommands() {
     let broken = Project::new().file("hitcfile.rhai", "fn (");
     assert_eq!(complete(broken, &["hitc", "exe"]), ["exec"]);
 }
 
-/// Hosts are those that were seen last: nothing is contacted.
+/// Hosts come from the last listing: no provider is contacted.
 #[test]
 fn hosts_and_roles() {
     let project = project().file(
@@ -93,7 +90,7 @@ fn hosts_and_roles() {
     assert_eq!(hosts, ["db,web", "db,web-1"]);
 }
 
-/// Each shell asks in its own way.
+/// Each shell passes the command line in its own way.
 #[test]
 fn every_shell_is_answered() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

@@ -1,9 +1,9 @@
-//! Beginning, checking and changing a project.
+//! Creating and checking a project, replacing built-in scripts, help.
 
 use crate::support::Project;
 
 #[test]
-fn a_project_begins_and_passes_its_check() {
+fn a_new_project_passes_its_check() {
     let project = Project::new();
     project.run(&["init"]).ok();
     project
@@ -13,11 +13,11 @@ fn a_project_begins_and_passes_its_check() {
     assert!(tasks.stdout.starts_with("hello "), "{tasks}");
     project.run(&["init"]).fails(
         2,
-        "error: there is a `hitcfile.rhai` already\nhelp: `hitc check` says whether it is right\n",
+        "error: `hitcfile.rhai` already exists\nhelp: run `hitc check` to check it\n",
     );
 }
 
-/// Every mistake, in scripts that are imported and not, in comments and in manifests.
+/// All errors are found: in imported and other scripts, in comments and in manifests.
 #[test]
 fn check_finds_everything() {
     let project = Project::new()
@@ -55,7 +55,7 @@ fn a_built_in_script_can_be_replaced() {
     let project = Project::new();
     project.run(&["eject", "local"]).fails(
         0,
-        "`hitc/local.rhai` takes the place of the built-in tasks now\n",
+        "wrote `hitc/local.rhai`, which replaces the built-in tasks\n",
     );
     project.write(
         "hitc/local.rhai",
@@ -64,12 +64,12 @@ fn a_built_in_script_can_be_replaced() {
     project.run(&["run", "local.setup"]).is(0, "mine\n", "");
     project.run(&["eject", "local"]).fails(
         2,
-        "error: `hitc/local.rhai` is there already\n\
-         help: remove it to have the built-in tasks again\n",
+        "error: `hitc/local.rhai` already exists\n\
+         help: remove the file to use the built-in tasks again\n",
     );
     project.run(&["eject", "loca"]).fails(
         3,
-        "error: there is no built-in namespace `loca`\nhelp: did you mean `local`?\n",
+        "error: built-in namespace `loca` not found\nhelp: did you mean `local`?\n",
     );
 }
 
@@ -97,7 +97,7 @@ fn help_on_functions() {
     let both = project.run(&["help", "ssh"]).ok();
     assert!(
         both.stdout
-            .ends_with("`hitc help ssh::` explains the functions of scripts.\n"),
+            .ends_with("See also `hitc help ssh::` for the script functions.\n"),
         "{both}"
     );
     let namespace = project.run(&["help", "json"]).ok();
@@ -107,7 +107,7 @@ fn help_on_functions() {
     );
     project.run(&["help", "ssh::rnu"]).fails(
         3,
-        "error: there is no function `ssh::rnu`\nhelp: did you mean `ssh::run`?\n",
+        "error: function `ssh::rnu` not found\nhelp: did you mean `ssh::run`?\n",
     );
 }
 
@@ -116,7 +116,7 @@ fn definitions_for_editors() {
     let project = Project::new();
     project
         .run(&["definitions", "editor"])
-        .fails(0, "`editor` has the definitions for editors\n");
+        .fails(0, "wrote the definitions for editors to `editor`\n");
     let ssh = std::fs::read_to_string(project.root().join("editor/ssh.d.rhai")).unwrap();
     assert!(
         ssh.contains("fn run(host: Host, command: string) -> string;"),

@@ -1,10 +1,10 @@
-//! What the README shows of scripts works as it stands there.
+//! The scripts in the README work.
 
 use std::fs;
 
 use crate::support::{Project, sources};
 
-/// The blocks of the README in a language.
+/// Returns the code blocks of the README in a language.
 fn blocks(language: &str) -> Vec<String> {
     let readme = fs::read_to_string(sources().join("README.md")).unwrap();
     let begin = format!("```{language}\n");
@@ -15,7 +15,7 @@ fn blocks(language: &str) -> Vec<String> {
 }
 
 #[test]
-fn its_scripts_pass_their_check_and_their_test() {
+fn scripts_pass_their_check_and_their_test() {
     let scripts = blocks("rhai");
     let (tests, tasks): (Vec<_>, Vec<_>) =
         scripts.iter().partition(|script| script.contains("test::"));

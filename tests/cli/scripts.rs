@@ -1,4 +1,4 @@
-//! Scripts that are wrong, and how that is said.
+//! Errors in scripts, and how they are reported.
 
 use crate::support::{Project, Run};
 
@@ -27,7 +27,7 @@ fn an_unknown_function() {
     run("/// A.\nfn a() { docker::rnu(1) }\n", &["run", "a"]).fails(
         2,
         "\
-error: there is no function `docker::rnu`
+error: function `docker::rnu` not found
  --> hitcfile.rhai:2:18
   |
 2 | fn a() { docker::rnu(1) }
@@ -43,7 +43,7 @@ error: there is no function `docker::rnu`
     .fails(
         2,
         "\
-error: there is no function `helo`
+error: function `helo` not found
  --> hitcfile.rhai:2:10
   |
 2 | fn a() { helo() }
@@ -54,9 +54,9 @@ error: there is no function `helo`
     );
 }
 
-/// What is wrong in an imported script is said there, whether it is called or not.
+/// An error in an imported script points into that script, even if the function is not called.
 #[test]
-fn in_an_imported_script() {
+fn an_error_in_an_imported_script() {
     for body in ["no_such(1)", "let x = ;"] {
         let project = Project::new()
             .file(
@@ -75,14 +75,14 @@ fn in_an_imported_script() {
 }
 
 #[test]
-fn all_of_them_not_just_the_first() {
+fn all_errors_are_reported() {
     let run = run("/// A.\nfn a() { one(); [1].two() }\n", &["tasks"]);
     assert_eq!(run.status, 2);
     assert_eq!(
         run.errors(),
         [
-            "error: there is no function `one`",
-            "error: there is no function `two`"
+            "error: function `one` not found",
+            "error: function `two` not found"
         ]
     );
 }
@@ -98,7 +98,7 @@ error: `ui::note` does not take 2 arguments
 2 | fn a() { ui::note(\"a\", \"b\") }
   |              ^^^^
   |
-  = help: it is `note(text: string)`
+  = help: the signature is `note(text: string)`
 ",
     );
 }
@@ -108,13 +108,13 @@ fn a_wrong_type_of_argument() {
     run("/// A.\nfn a() { ui::note(1) }\n", &["run", "a"]).fails(
         1,
         "\
-error: `ui::note` does not take (i64)
+error: `ui::note` does not take arguments of type (i64)
  --> hitcfile.rhai:2:14
   |
 2 | fn a() { ui::note(1) }
   |              ^^^^
   |
-  = help: it is `note(text: string)`
+  = help: the signature is `note(text: string)`
 ",
     );
 }
@@ -124,7 +124,7 @@ fn an_unknown_variable_or_namespace() {
     run("/// A.\nfn a() { foo }\n", &["run", "a"]).fails(
         2,
         "\
-error: there is no variable `foo`
+error: undefined variable `foo`
  --> hitcfile.rhai:2:10
   |
 2 | fn a() { foo }
@@ -136,7 +136,7 @@ error: there is no variable `foo`
     run("/// A.\nfn a() { dokcer::ps() }\n", &["run", "a"]).fails(
         2,
         "\
-error: there is no namespace `dokcer`
+error: unknown namespace `dokcer`
  --> hitcfile.rhai:2:10
   |
 2 | fn a() { dokcer::ps() }
@@ -148,7 +148,7 @@ error: there is no namespace `dokcer`
 }
 
 #[test]
-fn a_comment_that_does_not_fit() {
+fn a_doc_comment_that_does_not_fit_the_signature() {
     run(
         "/// A.\n/// @param naem  the name\nfn a(name) {}\n",
         &["tasks"],
@@ -168,13 +168,13 @@ error: `a` has no parameter `naem`
     run("/// A constant.\nconst X = 1;\n", &["tasks"]).fails(
         2,
         "\
-error: a `///` comment must stand right above a function
+error: misplaced `///` comment: no function follows
  --> hitcfile.rhai:1:1
   |
 1 | /// A constant.
   | ^
   |
-  = help: write `//` for a comment on anything else
+  = help: use `//` for other comments
 ",
     );
 }
@@ -196,7 +196,7 @@ error: config: unknown option `forsk`
 }
 
 #[test]
-fn doing_something_while_being_loaded() {
+fn a_command_at_the_top_level() {
     run("local::run(\"touch /tmp/hitc-was-here\");\n", &["tasks"]).fails(
         2,
         "\
@@ -232,7 +232,7 @@ error: `echo out; echo complaint >&2; exit 3` ended with exit status 3
     );
 }
 
-/// The whole text of each, with the place in the user's script.
+/// Compares the whole text of each error.
 #[test]
 fn errors_of_the_language() {
     for (body, message, column, width) in [
@@ -251,7 +251,7 @@ fn errors_of_the_language() {
         ("1 / 0", "division by zero: 1 / 0", 12, 1),
         (
             "let x = \"text\"; if x { }",
-            "this must be bool, and is string",
+            "expected bool, got string",
             29,
             1,
         ),
@@ -269,7 +269,7 @@ fn errors_of_the_language() {
 }
 
 #[test]
-fn the_chain_of_calls_across_files() {
+fn the_call_stack_across_files() {
     Project::new()
         .file(
             "hitcfile.rhai",
@@ -361,7 +361,7 @@ error: no
 fn endless_recursion_is_an_error() {
     run("/// A.\nfn a() { a() }\n", &["run", "a"]).fails(
         1,
-        "error: calls are nested too deeply\nhelp: does a function call itself without end?\n",
+        "error: calls are nested too deeply\nhelp: check for a function that calls itself without end\n",
     );
 }
 
@@ -389,7 +389,7 @@ fn imports() {
         .fails(
             2,
             "\
-error: scripts import each other: lib/x.rhai → lib/y.rhai → lib/x.rhai
+error: cyclic imports: lib/x.rhai → lib/y.rhai → lib/x.rhai
  --> lib/y.rhai:1:8
   |
 1 | import \"x\" as x;
@@ -397,7 +397,7 @@ error: scripts import each other: lib/x.rhai → lib/y.rhai → lib/x.rhai
   |
   = note: called at lib/x.rhai:1:8
   = note: called at hitcfile.rhai:1:8
-  = help: move what both need into a third script
+  = help: move what both scripts need to a third script
 ",
         );
     project("/// F.\nfn f() { throw \"deep\" }\n")
@@ -420,7 +420,7 @@ error: deep
         .fails(
             2,
             "\
-error: there is no script `lib/z.rhai`
+error: script `lib/z.rhai` not found
  --> hitcfile.rhai:1:8
   |
 1 | import \"lib/z\" as z;
@@ -430,7 +430,7 @@ error: there is no script `lib/z.rhai`
     run("import \"std/rerty\" as retry;\n", &["tasks"]).fails(
         2,
         "\
-error: there is no module `std/rerty`
+error: module `std/rerty` not found
  --> hitcfile.rhai:1:8
   |
 1 | import \"std/rerty\" as retry;
@@ -442,8 +442,8 @@ error: there is no module `std/rerty`
 }
 
 #[test]
-fn the_users_functions_are_not_the_librarys() {
-    // `nodes` of the built-in script calls `provider::nodes`, never a `nodes` of the user's.
+fn a_users_function_does_not_replace_one_of_a_built_in_script() {
+    // `nodes` of the built-in script calls `provider::nodes`, never the user's `nodes`.
     let text = "/// Mine.\nfn nodes() { print(\"mine\") }\nfn fail() { throw \"hijacked\" }\n\
                 /// @param x y\nfn table(x) { throw \"hijacked\" }\n";
     run(text, &["run", "nodes"]).is(0, "mine\n", "");

@@ -1,4 +1,4 @@
-//! The modules of the standard library, on played hosts.
+//! The modules of the standard library, on mock hosts.
 
 use crate::support::Project;
 
@@ -25,7 +25,7 @@ fn only_what_is_missing() {
 }
 fn a_name_is_no_shell() {
     let message = test::fails(|| it::install(test::host("web"), ["x; reboot"]));
-    test::equal(message, "apt: `x; reboot` is no name of a package");
+    test::equal(message, "apt: invalid package name `x; reboot`");
     test::equal(test::log(), []);
 }
 "#,

@@ -1,4 +1,4 @@
-//! Tasks that run tasks.
+//! Tasks that run other tasks.
 
 use crate::support::Project;
 
@@ -37,7 +37,7 @@ fn a_task_keeps_its_role() {
 }
 
 #[test]
-fn a_task_keeps_to_one_host_after_the_other() {
+fn a_serial_task_stays_serial() {
     let run = project("task::run(\"db.slow\");").run(&["a"]);
     assert_eq!(
         run.stdout, "[db] begin\n[db] end\n[db-1] begin\n[db-1] end\n",
@@ -46,7 +46,7 @@ fn a_task_keeps_to_one_host_after_the_other() {
 }
 
 #[test]
-fn on_the_hosts_that_are_given() {
+fn a_task_runs_on_the_given_hosts() {
     project("")
         .file("hitcfile.rhai", "import \"tasks/db\" as db;\n/// H.\nfn h(hosts) { print(task::run(\"db.backup\", hosts, #{})); }\n")
         .run(&["-H", "web", "h"])
@@ -59,9 +59,9 @@ fn a_question_is_asked() {
     let refused = project.run(&["a"]);
     assert_eq!(refused.status, 2, "{refused}");
     assert!(
-        refused.stderr.starts_with(
-            "error: there is no terminal to answer: Drop all?\n --> hitcfile.rhai:3:16"
-        ),
+        refused
+            .stderr
+            .starts_with("error: no terminal to answer: Drop all?\n --> hitcfile.rhai:3:16"),
         "{refused}"
     );
     project.run(&["--yes", "a"]).is(0, "dropped 1 all\n", "");
@@ -76,7 +76,7 @@ fn values_are_checked() {
     let is = |text: &str| Some(format!("error: {text}"));
     assert_eq!(
         says("task::run(\"db.drop\");"),
-        is("db.drop: `what` is missing")
+        is("db.drop: missing parameter `what`")
     );
     assert_eq!(
         says("task::run(\"db.drop\", #{ what: \"x\", count: \"y\" });"),
@@ -84,10 +84,10 @@ fn values_are_checked() {
     );
     assert_eq!(
         says("task::run(\"db.drop\", #{ what: \"x\", wat: 1 });"),
-        is("db.drop: there is no parameter `wat`")
+        is("db.drop: unknown parameter `wat`")
     );
     assert_eq!(
         says("task::run(\"db.dorp\");"),
-        is("there is no task `db.dorp`")
+        is("task `db.dorp` not found")
     );
 }

@@ -1,9 +1,9 @@
-//! The command line itself: what there is, and what is not.
+//! The command line: help, lists, arguments and usage errors.
 
 use crate::support::Project;
 
 #[test]
-fn without_arguments_it_says_what_it_can_do() {
+fn without_arguments_it_prints_help() {
     let run = Project::new().run(&[]).ok();
     assert!(run.stdout.starts_with(
         "Servers at any cloud, the containers on them, and the tasks you run there\n\n\
@@ -54,7 +54,7 @@ fn tasks_lists_the_users_and_the_built_in_ones() {
         .is(0, "db.backup  Back it up.\n", "");
     project
         .run(&["tasks", "nothing"])
-        .fails(3, "error: there is no task with `nothing` in its name\n");
+        .fails(3, "error: no task name contains `nothing`\n");
 }
 
 #[test]
@@ -91,16 +91,16 @@ fn help_for_a_task() {
 
 End a container and remove it.
 
-Usage
+Usage:
   hitc run [-H NAME | -R ROLE | --all] docker.kill NAME
 
-Parameters
+Parameters:
   name  the container's name
 
-Runs
-  on all selected servers at once
+Runs:
+  on the selected servers, in parallel
 
-Examples
+Examples:
   hitc run -R web docker.kill nginx
 ",
         "",
@@ -134,9 +134,9 @@ fn ps(host) {
 }
 
 #[test]
-fn a_task_that_is_not_there() {
+fn an_unknown_task() {
     let project = Project::new();
-    let expected = "error: there is no task `nodse`\nhelp: did you mean `nodes`?\n";
+    let expected = "error: task `nodse` not found\nhelp: did you mean `nodes`?\n";
     project.run(&["run", "nodse"]).fails(3, expected);
     project.run(&["nodse"]).fails(3, expected);
     project.run(&["help", "nodse"]).fails(3, expected);
@@ -144,7 +144,7 @@ fn a_task_that_is_not_there() {
 }
 
 #[test]
-fn a_task_that_needs_servers_wants_them_selected() {
+fn a_task_on_servers_needs_a_selection() {
     let expected = "error: `terminate` runs on servers, and none is selected\n\
                     help: select with --hosts NAME or --roles ROLE, or all with --all\n";
     Project::new().run(&["run", "terminate"]).fails(2, expected);
@@ -154,7 +154,7 @@ fn a_task_that_needs_servers_wants_them_selected() {
 }
 
 #[test]
-fn arguments_that_do_not_fit() {
+fn invalid_arguments() {
     let project = Project::new();
     project.run(&["run", "create"]).fails(
         2,
@@ -186,21 +186,21 @@ fn arguments_that_do_not_fit() {
     );
     project.run(&["run", "--all", "docker.kill"]).fails(
         2,
-        "error: docker.kill: `name` is missing\n\
-         note: `hitc help docker.kill` says what it takes\n\
-         help: write `name=…`: the container's name\n",
+        "error: docker.kill: missing parameter `name`\n\
+         note: see `hitc help docker.kill` for its parameters\n\
+         help: add `name=…`: the container's name\n",
     );
     project.run(&["run", "ensemble.up", "x", "--yes"]).fails(
         2,
-        "error: ensemble.up: there is no parameter `yes`\n\
-         note: `hitc help ensemble.up` says what it takes\n\
+        "error: ensemble.up: unknown parameter `yes`\n\
+         note: see `hitc help ensemble.up` for its parameters\n\
          note: flags of hitc itself come before the task\n\
-         help: it has manifest, prune, replace\n",
+         help: the parameters are manifest, prune, replace\n",
     );
 }
 
 #[test]
-fn nothing_runs_unless_all_of_it_is_understood() {
+fn nothing_runs_if_any_task_is_unknown() {
     let project = Project::new().file("hitcfile.rhai", "/// A.\nfn a() { print(\"ran\") }\n");
     project
         .run(&["run", "a", ":::", "a"])

@@ -1,4 +1,4 @@
-//! `hitc test`: the tests of a user's own scripts; and dry runs, which are played alike.
+//! `hitc test`, and dry runs, which use the same mock hosts.
 
 use crate::support::Project;
 
@@ -18,7 +18,7 @@ fn deploy(hosts, tag) {
 "#;
 
 #[test]
-fn hosts_are_played() {
+fn tests_run_on_mock_hosts() {
     let project = Project::new().file("hitcfile.rhai", HITCFILE).file(
         "tests/deploy.rhai",
         r#"
@@ -58,7 +58,7 @@ private fn helper() {}
 }
 
 #[test]
-fn a_test_that_fails_says_what_was_different() {
+fn a_failed_test_shows_the_difference() {
     let project = Project::new().file(
         "tests/it.rhai",
         "fn sums() {\n    test::equal(1 + 1, 3);\n}\nfn fine() {}\n",
@@ -88,7 +88,7 @@ error: 1 test failed
 }
 
 #[test]
-fn a_played_host_is_for_tests_only() {
+fn mock_hosts_exist_in_tests_only() {
     let run = Project::new()
         .file("hitcfile.rhai", "/// A.\nfn a() { test::host(\"web\") }\n")
         .run(&["a"]);
@@ -96,9 +96,9 @@ fn a_played_host_is_for_tests_only() {
     assert!(run.stderr.contains("error: this is for tests"), "{run}");
 }
 
-/// A dry run goes on with what it does not know, and says so.
+/// A dry run assumes that unknown commands succeed, and lists them.
 #[test]
-fn a_dry_run_goes_on() {
+fn a_dry_run_continues_after_unknown_commands() {
     let project = Project::new()
         .file("hitcfile.rhai", HITCFILE)
         .file("unmanaged_servers.txt", "10.255.0.1 web\n");
@@ -116,7 +116,7 @@ what /etc/motd says now on web; `git tag deployed`
     );
 }
 
-/// What changes nothing is run, also in a dry run.
+/// A dry run runs the commands of read-only tasks.
 #[test]
 fn a_readonly_task_runs_its_commands() {
     let project = Project::new().file(
