@@ -299,12 +299,20 @@ impl Data {
 /// The most characters of a value that a message repeats.
 const SHOWN: usize = 80;
 
-/// The beginning of a text that is too long for a message.
+/// A text for a message: its beginning if it is long, and with control characters escaped, so
+/// that it stays on its line.
 pub fn shorten(text: &str) -> String {
-    match text.char_indices().nth(SHOWN) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
+    let mut shown = String::new();
+    for c in text.chars().take(SHOWN) {
+        match c {
+            c if c.is_control() => shown.extend(c.escape_default()),
+            c => shown.push(c),
+        }
     }
+    if text.chars().nth(SHOWN).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 /// Splits a text at its commas. A comma within quotes is part of its item, and the quotes are
@@ -472,5 +480,6 @@ mod tests {
     fn long_values_are_shortened() {
         let error = Value::text("x".repeat(5_000_000)).to_bool("protect");
         assert!(error.unwrap_err().message.len() < 200);
+        assert_eq!(shorten("a\n- b\u{1b}"), "a\\n- b\\u{1b}");
     }
 }

@@ -362,7 +362,7 @@ error: `${web.containers.app.ports[1]}`: index 1 is out of range: container `app
 fn invalid_names() {
     let run = check(
         "\"../x\": {provider: local}\n\"::1\": {provider: local}\nhost:22:33: {containers: {}}\n\
-         a.b: {provider: local}\n10.0.0.256: {containers: {}}\n",
+         a.b: {provider: local}\n10.0.0.256: {containers: {}}\n\"a\\n- b\": {provider: local}\n",
     );
     assert_eq!(
         run.errors(),
@@ -372,6 +372,7 @@ fn invalid_names() {
             "error: invalid name `host:22:33` for a server",
             "error: invalid name `a.b` for a server of `local`",
             "error: invalid name `10.0.0.256` for a server",
+            "error: invalid name `a\\n- b` for a server",
         ]
     );
     check("10.0.0.1: {containers: {}}\n\"root@web.example.com:22\": {containers: {}}\n").ok();

@@ -212,7 +212,7 @@ impl Loader<'_> {
             data: Data::Map(fields.rest()),
             span,
         };
-        let options = Tree::read(&options, &self.manifest.source.text);
+        let options = Tree::read(options, &self.manifest.source.text);
         let options = self.note(options);
         let containers = self.containers(&what, containers);
         let (Some(count), Some(provider), Some(options)) = (self.note(count), provider, options)
@@ -337,9 +337,9 @@ impl Loader<'_> {
     fn field(&self, key: &str, value: Value) -> Result<Tree, Invalid> {
         let text = &self.manifest.source.text;
         match key {
-            "command" | "entrypoint" => Tree::read_words(&value, text, key),
-            "environment" => Tree::read(&self.templates.expand(value)?, text),
-            _ => Tree::read(&value, text),
+            "command" | "entrypoint" => Tree::read_words(value, text, key),
+            "environment" => Tree::read(self.templates.expand(value)?, text),
+            _ => Tree::read(value, text),
         }
     }
 

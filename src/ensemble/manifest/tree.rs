@@ -54,44 +54,44 @@ const MARK_END: char = '\u{2}';
 
 impl Tree {
     /// Finds the variables in a value. `source` is the text of the manifest.
-    pub fn read(value: &Value, source: &str) -> Result<Self, Invalid> {
-        let node = match &value.data {
-            Data::Text(text) => text_node(read_parts(text, value, source)?),
+    pub fn read(value: Value, source: &str) -> Result<Self, Invalid> {
+        let span = value.span;
+        let node = match value.data {
+            Data::Text(text) if text.contains('$') => {
+                text_node(read_parts(&text, span.as_ref(), source)?)
+            }
             Data::List(items) => Node::List(
                 items
-                    .iter()
+                    .into_iter()
                     .map(|item| Tree::read(item, source))
                     .collect::<Result<_, _>>()?,
             ),
             Data::Map(entries) => Node::Map(
                 entries
-                    .iter()
+                    .into_iter()
                     .map(|entry| {
-                        let tree = Tree::read(&entry.value, source)?;
-                        Ok((entry.key.clone(), entry.key_span.clone(), tree))
+                        let tree = Tree::read(entry.value, source)?;
+                        Ok((entry.key, entry.key_span, tree))
                     })
                     .collect::<Result<_, Invalid>>()?,
             ),
-            scalar => Node::Scalar(scalar.clone()),
+            scalar => Node::Scalar(scalar),
         };
-        Ok(Tree {
-            node,
-            span: value.span.clone(),
-        })
+        Ok(Tree { node, span })
     }
 
     /// Finds the variables in a command line and splits it into words, as a shell does. The value
     /// of a variable stays within one word, whatever it contains. A value that is not text is read
     /// as [`Tree::read`] does.
-    pub fn read_words(value: &Value, source: &str, what: &str) -> Result<Self, Invalid> {
+    pub fn read_words(value: Value, source: &str, what: &str) -> Result<Self, Invalid> {
         let Data::Text(text) = &value.data else {
             return Tree::read(value, source);
         };
         if text.contains([MARK, MARK_END]) {
             let message = format!("{what}: invalid control character");
-            return Err(Invalid::new(value, message));
+            return Err(Invalid::new(&value, message));
         }
-        let parts = read_parts(text, value, source)?;
+        let parts = read_parts(text, value.span.as_ref(), source)?;
         let marked: String = parts
             .iter()
             .enumerate()
@@ -101,7 +101,7 @@ impl Tree {
             })
             .collect();
         let words = shlex::split(&marked)
-            .ok_or_else(|| Invalid::new(value, format!("{what}: unclosed quote")))?;
+            .ok_or_else(|| Invalid::new(&value, format!("{what}: unclosed quote")))?;
         let word = |word: String| Tree {
             node: text_node(unmark(&word, &parts)),
             span: value.span.clone(),
@@ -253,14 +253,11 @@ impl Tree {
 }
 
 /// Parses a text of the manifest. The spans of its variables and of errors are those of the file.
-fn read_parts(text: &str, value: &Value, source: &str) -> Result<Vec<Part>, Invalid> {
-    let place = |range: Range<usize>| {
-        let span = value.span.as_ref()?;
-        locate(source, span, text, range)
-    };
+fn read_parts(text: &str, span: Option<&Span>, source: &str) -> Result<Vec<Part>, Invalid> {
+    let place = |range: Range<usize>| locate(source, span?, text, range);
     let segments = parse(text).map_err(|mut error| {
         let range = error.span.take();
-        error.span = range.and_then(place).or_else(|| value.span.clone());
+        error.span = range.and_then(place).or_else(|| span.cloned());
         error
     })?;
     let part = |segment| match segment {
@@ -417,12 +414,7 @@ impl TryFrom<Json> for Tree {
             Json::Null => scalar(Data::Null),
             Json::Bool(b) => scalar(Data::Bool(b)),
             Json::Number(number) => scalar(Data::Number(number.to_string())),
-            Json::String(text) => {
-                Tree::read(&Value::new(Data::Text(text)), "").map_err(|error| Invalid {
-                    span: None,
-                    ..error
-                })?
-            }
+            Json::String(text) => Tree::read(Value::new(Data::Text(text)), "")?,
             Json::Array(items) => Tree {
                 node: Node::List(
                     items
@@ -461,7 +453,7 @@ mod tests {
             span: Some(span.clone()),
             ..text(scalar)
         };
-        let tree = Tree::read(&value, source).unwrap();
+        let tree = Tree::read(value, source).unwrap();
         let uses = tree.uses();
         let exact = uses.iter().map(|one| {
             let found = one.span.filter(|found| **found != span);
@@ -504,7 +496,7 @@ mod tests {
     #[test]
     fn a_lone_variable_keeps_its_kind() {
         let resolve = |scalar: &str| {
-            let tree = Tree::read(&text(scalar), "").unwrap();
+            let tree = Tree::read(text(scalar), "").unwrap();
             tree.resolve(&known)
         };
         let list = resolve("$internal_ips").unwrap();
@@ -521,11 +513,11 @@ mod tests {
     #[test]
     fn words_keep_values_whole() {
         let line = "sh -c \"echo ${env.A} $$X\" '${env.B}'${env.C}";
-        let tree = Tree::read_words(&text(line), "", "command").unwrap();
+        let tree = Tree::read_words(text(line), "", "command").unwrap();
         let words = tree.resolve(&known).unwrap().to_list("command").unwrap();
         let words: Vec<String> = words.iter().filter_map(Value::scalar).collect();
         assert_eq!(words, ["sh", "-c", "echo A $HOME $X", "B $HOMEC $HOME"]);
-        let error = Tree::read_words(&text("sh 'x"), "", "command").unwrap_err();
+        let error = Tree::read_words(text("sh 'x"), "", "command").unwrap_err();
         assert_eq!(error.message, "command: unclosed quote");
     }
 
@@ -561,7 +553,7 @@ mod tests {
         /// What is written into a plan is read back as it was.
         #[test]
         fn json_and_back(value in values()) {
-            if let Ok(tree) = Tree::read(&value, "") {
+            if let Ok(tree) = Tree::read(value, "") {
                 let json = serde_json::to_string(&tree).unwrap();
                 prop_assert_eq!(serde_json::from_str::<Tree>(&json).unwrap(), tree);
             }

@@ -14,7 +14,8 @@ use crate::core::{
 pub fn parse(source: &Arc<Source>) -> Result<Value, Diagnostic> {
     let parsed: Spanned<Raw> = serde_saphyr::from_str_with_options(&source.text, options(source))
         .map_err(|error| explain(source, &error))?;
-    let value = convert(parsed, &source.text);
+    let mut value = value(parsed);
+    spell_numbers(&mut value, &source.text);
     Ok(match value.data {
         Data::Null => Value::empty_map(),
         _ => value,
@@ -130,40 +131,59 @@ fn describe(error: &serde_saphyr::Error) -> (String, Option<&'static str>) {
     }
 }
 
-/// A value as the parser returns it. The text of scalars is read by span.
+/// The content of a node, without its span.
 enum Raw {
     Null,
-    Bool,
+    Bool(bool),
+    /// The parser passes the number; what is kept is its spelling, see [`spell_numbers`].
     Number,
     Text(String),
-    List(Vec<Spanned<Raw>>),
-    Map(Vec<(Spanned<String>, Spanned<Raw>)>),
+    List(Vec<Value>),
+    Map(Vec<Entry>),
 }
 
-fn convert(raw: Spanned<Raw>, text: &str) -> Value {
-    let span = range(&raw.referenced);
-    let written = || {
-        let range = range(&raw.defined);
-        text.get(range).unwrap_or_default().to_owned()
-    };
-    let data = match raw.value {
+/// A value with the span of the node. Nodes become values one by one, because the parser's spans
+/// are large.
+fn value(node: Spanned<Raw>) -> Value {
+    let span = range(&node.referenced);
+    let data = match node.value {
         Raw::Null => Data::Null,
-        Raw::Bool => Data::Bool(written().eq_ignore_ascii_case("true")),
-        Raw::Number => Data::Number(written()),
-        Raw::Text(text) => Data::Text(text),
-        Raw::List(items) => Data::List(items.into_iter().map(|item| convert(item, text)).collect()),
-        Raw::Map(entries) => {
-            let entry = |(key, value): (Spanned<String>, _)| Entry {
-                key_span: Some(range(&key.referenced)),
-                key: key.value,
-                value: convert(value, text),
-            };
-            Data::Map(entries.into_iter().map(entry).collect())
+        Raw::Bool(b) => Data::Bool(b),
+        Raw::Number => {
+            let defined = range(&node.defined);
+            // Behind an alias the number is spelt elsewhere.
+            let is_alias = defined != span;
+            let place = is_alias.then(|| format!("{} {}", defined.start, defined.end));
+            Data::Number(place.unwrap_or_default())
         }
+        Raw::Text(text) => Data::Text(text),
+        Raw::List(items) => Data::List(items),
+        Raw::Map(entries) => Data::Map(entries),
     };
     Value {
         data,
         span: Some(span),
+    }
+}
+
+/// Replaces the places that [`value`] left in numbers by their spelling in the text.
+fn spell_numbers(value: &mut Value, text: &str) {
+    match &mut value.data {
+        Data::Number(place) => {
+            let range = match place.split_once(' ') {
+                Some((start, end)) => start.parse().ok().zip(end.parse().ok()),
+                None => value.span.as_ref().map(|span| (span.start, span.end)),
+            };
+            let spelling = range.and_then(|(start, end): (usize, usize)| text.get(start..end));
+            spelling.unwrap_or_default().clone_into(place);
+        }
+        Data::List(items) => items.iter_mut().for_each(|item| spell_numbers(item, text)),
+        Data::Map(entries) => {
+            for entry in entries {
+                spell_numbers(&mut entry.value, text);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -201,8 +221,8 @@ impl<'de> Visitor<'de> for RawVisitor {
         Raw::deserialize(deserializer)
     }
 
-    fn visit_bool<E>(self, _: bool) -> Result<Raw, E> {
-        Ok(Raw::Bool)
+    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
+        Ok(Raw::Bool(value))
     }
 
     fn visit_i64<E>(self, _: i64) -> Result<Raw, E> {
@@ -232,15 +252,19 @@ impl<'de> Visitor<'de> for RawVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
         let mut items = Vec::new();
         while let Some(item) = access.next_element()? {
-            items.push(item);
+            items.push(value(item));
         }
         Ok(Raw::List(items))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Raw, A::Error> {
         let mut entries = Vec::new();
-        while let Some(entry) = access.next_entry()? {
-            entries.push(entry);
+        while let Some((key, node)) = access.next_entry::<Spanned<String>, Spanned<Raw>>()? {
+            entries.push(Entry {
+                key_span: Some(range(&key.referenced)),
+                key: key.value,
+                value: value(node),
+            });
         }
         Ok(Raw::Map(entries))
     }
@@ -272,12 +296,13 @@ mod tests {
     #[test]
     fn scalars_stay_as_they_were_written() {
         let text = "a: 1.10\nb: yes\nc: true\nd: ~\n22: \"*\"\nf: [80, 80:8080]\n\
-                    base: &x {k: 007}\nalias: *x\n";
+                    base: &x {k: 007}\nalias: *x\nport: &p 0080\nsame: *p\n";
         let value = parse(&Source::new("x", text)).unwrap();
         assert_eq!(
             show(&value),
             "{a: number 1.10, b: \"yes\", c: bool true, d: ~, 22: \"*\", \
-             f: [number 80, \"80:8080\"], base: {k: number 007}, alias: {k: number 007}}"
+             f: [number 80, \"80:8080\"], base: {k: number 007}, alias: {k: number 007}, \
+             port: number 0080, same: number 0080}"
         );
     }
 
