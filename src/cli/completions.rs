@@ -20,6 +20,7 @@ use crate::{
     core::{
         diagnostic::{Diagnostic, Failure, Kind, plain},
         event::{Event, Events},
+        text::escape_controls,
     },
     provider::role,
     script::{Task, Type},
@@ -156,7 +157,7 @@ fn parameters(task: &Task, given: &[String]) -> Vec<CompletionCandidate> {
 }
 
 fn candidate(value: &str, help: &str) -> CompletionCandidate {
-    CompletionCandidate::new(value).help(Some(help.to_owned().into()))
+    CompletionCandidate::new(value).help(Some(escape_controls(help).into_owned().into()))
 }
 
 /// Returns the words of the command line before the completed one.

@@ -40,9 +40,17 @@ pub fn audit(project: &Project, events: &Events) -> Result<(usize, Vec<Diagnosti
         }
     };
     // Load the scripts as a run does: finds wrong doc comments and cyclic imports.
-    let loaded = Scripts::load(&Arc::new(Api::default()), project, events, &cancel);
-    if let Err(failure) = loaded.and_then(|mut scripts| scripts.all().map(drop)) {
-        note(failure);
+    let api = Arc::new(Api::default());
+    match Scripts::load(&api, project, events, &cancel) {
+        Ok(mut scripts) => {
+            if let Err(failure) = scripts.all() {
+                note(failure);
+            }
+            if let Err(error) = scripts.config(&api) {
+                note(error.into());
+            }
+        }
+        Err(failure) => note(failure),
     }
     let library = Arc::new(Library::new(project.root.clone()));
     let engine = engine::new(&Arc::new(Api::default()), &library, events, &cancel);

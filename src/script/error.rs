@@ -6,11 +6,12 @@ use rhai::{EvalAltResult, Position};
 use super::{library::Library, unit::span};
 use crate::{
     api::{failure_of, message, thrown_by},
-    core::diagnostic::{Diagnostic, Failure, Kind, did_you_mean, plain},
+    core::diagnostic::{Diagnostic, Excerpt, Failure, Kind, did_you_mean, plain},
 };
 
-/// A place in a script, with the name of the function that was called there, if there was a call.
-struct Place {
+/// A frame of the call stack: a place in a script, and the function that was called there, if there
+/// was a call.
+struct Frame {
     file: String,
     position: Position,
     called: Option<String>,
@@ -19,12 +20,12 @@ struct Place {
 /// Turns an error of the engine into diagnostics. `file` is the script whose top level was running,
 /// if there is one.
 pub(super) fn explain(library: &Library, file: Option<&str>, error: &EvalAltResult) -> Failure {
-    let (innermost, places) = unwind(file.unwrap_or_default(), error);
+    let (innermost, frames) = unwind(file.unwrap_or_default(), error);
     if let EvalAltResult::ErrorRuntime(value, _) = innermost
         && let Some(thrown) = thrown_by(value)
     {
         // Each closure has a call stack of its own, which begins at the call of the closure.
-        let file = places.first().map(|place| place.file.clone());
+        let file = frames.first().map(|frame| frame.file.clone());
         let failures = thrown.iter().flat_map(|thrown| {
             let failure = explain(library, file.as_deref(), &thrown.error);
             let of_host = |error: Diagnostic| match &thrown.host {
@@ -34,8 +35,8 @@ pub(super) fn explain(library: &Library, file: Option<&str>, error: &EvalAltResu
             failure.0.into_iter().map(of_host).collect::<Vec<_>>()
         });
         let mut failure = Failure(failures.collect());
-        // The closure's stack includes the innermost place.
-        let outer = places.get(1..).unwrap_or_default();
+        // The closure's stack includes the innermost frame.
+        let outer = frames.get(1..).unwrap_or_default();
         for diagnostic in &mut failure.0 {
             locate(library, diagnostic, outer);
         }
@@ -50,51 +51,51 @@ pub(super) fn explain(library: &Library, file: Option<&str>, error: &EvalAltResu
         other => describe(library, other).into(),
     };
     for diagnostic in &mut failure.0 {
-        locate(library, diagnostic, &places);
+        locate(library, diagnostic, &frames);
     }
     failure
 }
 
-/// Returns the original error, and the call stack from the innermost to the outermost place.
-fn unwind<'a>(file: &str, error: &'a EvalAltResult) -> (&'a EvalAltResult, Vec<Place>) {
-    let mut places = Vec::new();
+/// Returns the original error, and the call stack from the innermost to the outermost frame.
+fn unwind<'a>(file: &str, error: &'a EvalAltResult) -> (&'a EvalAltResult, Vec<Frame>) {
+    let mut frames = Vec::new();
     let mut file = file.to_owned();
     let mut current = error;
     // `position` is in the file of the caller, `source` is the file of the called function.
     while let EvalAltResult::ErrorInFunctionCall(name, source, inner, position) = current {
-        places.push(Place {
+        frames.push(Frame {
             file: std::mem::replace(&mut file, source.clone()),
             position: *position,
             called: Some(name.clone()),
         });
         current = inner;
     }
-    places.push(Place {
+    frames.push(Frame {
         file,
         position: current.position(),
         called: None,
     });
-    // A place without a file is the call by hitc itself.
-    places.retain(|place| !place.file.is_empty() && !place.position.is_none());
-    places.reverse();
-    (current, places)
+    // A frame without a file is the call by hitc itself.
+    frames.retain(|frame| !frame.file.is_empty() && !frame.position.is_none());
+    frames.reverse();
+    (current, frames)
 }
 
 /// Adds an excerpt of the innermost place in the user's scripts, and a note for each call that led
 /// there. Places in embedded scripts are left out: the user cannot change them.
-fn locate(library: &Library, diagnostic: &mut Diagnostic, places: &[Place]) {
-    let is_users = |place: &&Place| !Library::is_embedded(&place.file);
+fn locate(library: &Library, diagnostic: &mut Diagnostic, frames: &[Frame]) {
+    let is_users = |frame: &&Frame| !Library::is_embedded(&frame.file);
     // An error in a manifest has an excerpt of the manifest.
     let mut shown = !diagnostic.excerpts.is_empty();
-    for place in places.iter().filter(is_users) {
-        let Some(source) = library.source(&place.file) else {
+    for frame in frames.iter().filter(is_users) {
+        let Some(source) = library.source(&frame.file) else {
             continue;
         };
         if shown {
-            let Place { file, position, .. } = place;
+            let Frame { file, position, .. } = frame;
             let line = position.line().unwrap_or_default();
             let column = position.position().unwrap_or_default();
-            let called = match &place.called {
+            let called = match &frame.called {
                 Some(name) if name.starts_with("anon$") => "in a closure called".to_owned(),
                 Some(name) => format!("in `{name}`, called"),
                 None => "called".to_owned(),
@@ -105,8 +106,8 @@ fn locate(library: &Library, diagnostic: &mut Diagnostic, places: &[Place]) {
                 diagnostic.notes.push(note);
             }
         } else {
-            let span = span(&source, place.position);
-            diagnostic.excerpts.push(crate::core::diagnostic::Excerpt {
+            let span = span(&source, frame.position);
+            diagnostic.excerpts.push(Excerpt {
                 source,
                 span,
                 label: String::new(),
@@ -116,7 +117,7 @@ fn locate(library: &Library, diagnostic: &mut Diagnostic, places: &[Place]) {
     }
 }
 
-/// Describes an error without its place.
+/// Describes an error without its frame.
 fn describe(library: &Library, error: &EvalAltResult) -> Diagnostic {
     let diagnostic = |message: String| Diagnostic::new(Kind::Failed, message);
     match error {

@@ -156,12 +156,17 @@ impl Library {
         if let Some(text) = embedded(name) {
             return Ok(text.to_owned());
         }
-        fs::read_to_string(self.root.join(name)).map_err(|error| {
+        let text = fs::read_to_string(self.root.join(name)).map_err(|error| {
             let cause = match error.kind() {
                 io::ErrorKind::InvalidData => "not UTF-8 text".to_owned(),
                 _ => plain(error),
             };
             Diagnostic::new(Kind::Usage, format!("`{name}`: {cause}"))
+        })?;
+        // Some editors begin a file with a byte order mark, which Rhai does not accept.
+        Ok(match text.strip_prefix('\u{feff}') {
+            Some(rest) => rest.to_owned(),
+            None => text,
         })
     }
 

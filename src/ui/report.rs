@@ -66,12 +66,12 @@ mod tests {
     #[test]
     fn everything_is_shown() {
         let source = Source::new("hello.yml", "web:\n  imgae: x\n");
-        let diagnostic = Diagnostic::new(Kind::Usage, "there is no `imgae`")
+        let diagnostic = Diagnostic::new(Kind::Usage, "unknown key `imgae`")
             .at(&source, 7..12)
             .note("a fact\nover two lines")
             .help("did you mean `image`?".to_owned());
         let expected = "\
-error: there is no `imgae`
+error: unknown key `imgae`
  --> hello.yml:2:3
   |
 2 |   imgae: x

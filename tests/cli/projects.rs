@@ -123,3 +123,28 @@ fn definitions_for_editors() {
         "{ssh}"
     );
 }
+
+/// The value of a setting is checked like the rest of the hitcfile.
+#[test]
+fn check_finds_invalid_settings() {
+    let run = Project::new()
+        .file("hitcfile.rhai", "config(#{ forks: \"x\" });\n")
+        .run(&["check"]);
+    assert_eq!(run.status, 1, "{run}");
+    assert!(
+        run.stderr
+            .starts_with("error: forks must be a whole number, not `x`\n --> hitcfile.rhai:1:1\n"),
+        "{run}"
+    );
+}
+
+#[test]
+fn a_hitcfile_may_begin_with_a_byte_order_mark() {
+    Project::new()
+        .file(
+            "hitcfile.rhai",
+            "\u{feff}/// A.\nfn a() { print(\"ran\") }\n",
+        )
+        .run(&["a"])
+        .is(0, "ran\n", "");
+}
