@@ -414,6 +414,22 @@ fn files_that_are_not_manifests() {
 }
 
 #[test]
+fn a_key_that_would_forge_a_line_of_a_plan() {
+    let run = check(
+        "web: {provider: local, containers: {app: {image: x, environment: {\"A\\n- b\": y}}}}\n",
+    );
+    assert_eq!(run.errors(), ["error: invalid key `A\\n- b`"]);
+}
+
+#[test]
+fn files_are_known_before_servers_are() {
+    let run = check(
+        "web: {provider: local, containers: {app: {image: x, env_file: [\"${web.ip}.env\"]}}}\n",
+    );
+    assert_eq!(run.errors(), ["error: env_file cannot contain `${web.ip}`"]);
+}
+
+#[test]
 fn a_byte_order_mark_is_ignored() {
     check("\u{feff}web: {provider: local}\n").ok();
 }

@@ -18,11 +18,13 @@ use crate::{
         facts::Facts,
         template::list,
         tree::{Tree, Use},
-        variable::Variable,
+        variable::{Awaited, Variable},
     },
     inventory::Providers,
 };
 
+/// Keys of a container whose values are files of this machine.
+const FILES: [&str; 2] = ["build", "env_file"];
 /// Keys of a server that are not its provider's.
 const KEYS: [&str; 6] = [
     "template",
@@ -83,6 +85,29 @@ pub(super) fn references(manifest: &Manifest) -> Vec<Invalid> {
             .iter()
             .filter_map(|one| reference(manifest, server, one).err());
         errors.extend(wrong);
+        errors.extend(files(server, tree));
+    }
+    errors
+}
+
+/// The files of a container that depend on servers or containers. They are read before anything is
+/// contacted.
+fn files(host: &Server, body: &Tree) -> Vec<Invalid> {
+    let mut errors = Vec::new();
+    for key in FILES {
+        let uses = body.field(key).map(Tree::uses).unwrap_or_default();
+        let late = uses.iter().filter(|one| {
+            let awaited = one.variable.awaits(&host.name);
+            awaited != Awaited::Nothing
+        });
+        errors.extend(late.map(|one| {
+            let variable = shorten(&one.variable.to_string());
+            let message = format!("{key} cannot contain `{variable}`");
+            Invalid::at(one.span.cloned(), message).help(
+                "files are read before anything is contacted: write a path, or use ${env.NAME}"
+                    .to_owned(),
+            )
+        }));
     }
     errors
 }

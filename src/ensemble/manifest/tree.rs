@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
 use crate::{
-    core::value::{Data, Entry, Invalid, Span, Value},
+    core::value::{Data, Entry, Invalid, Span, Value, shorten},
     ensemble::manifest::variable::{Segment, Variable, parse},
 };
 
@@ -70,6 +70,7 @@ impl Tree {
                 entries
                     .into_iter()
                     .map(|entry| {
+                        check_key(&entry)?;
                         let tree = Tree::read(entry.value, source)?;
                         Ok((entry.key, entry.key_span, tree))
                     })
@@ -250,6 +251,16 @@ impl Tree {
         }
         found
     }
+}
+
+/// Refuses a key that could not be shown on one line of a plan.
+fn check_key(entry: &Entry) -> Result<(), Invalid> {
+    if entry.key.contains(char::is_control) {
+        let message = format!("invalid key `{}`", shorten(&entry.key));
+        return Err(Invalid::at(entry.key_span.clone(), message)
+            .help("keys cannot contain control characters".to_owned()));
+    }
+    Ok(())
 }
 
 /// Parses a text of the manifest. The spans of its variables and of errors are those of the file.
