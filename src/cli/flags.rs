@@ -63,9 +63,12 @@ pub(super) struct Flags {
     /// Run on the servers with these roles: names without their number [env: HITC_ROLES]
     #[arg(short = 'R', long, global = true, value_name = "ROLE", value_delimiter = ',', help_heading = SELECTION, add = ArgValueCompleter::new(roles))]
     roles: Vec<String>,
-    /// Run on all servers
+    /// Run on all servers of this project
     #[arg(long, global = true, help_heading = SELECTION)]
     all: bool,
+    /// Let --hosts name servers that other projects own. Globs, --roles and --all select only servers of this project
+    #[arg(long, global = true, env = "HITC_ANY_OWNER", value_parser = clap::builder::FalseyValueParser::new(), help_heading = SELECTION)]
+    any_owner: bool,
     /// Of these, only on those that are also named here: names, addresses, roles or globs
     #[arg(long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION, add = ArgValueCompleter::new(hosts))]
     limit: Vec<String>,
@@ -204,6 +207,7 @@ impl Flags {
             all: self.all,
             limit: self.limit.clone(),
             exclude,
+            any_owner: self.any_owner,
         }
     }
 

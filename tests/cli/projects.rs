@@ -13,7 +13,7 @@ fn a_project_begins_and_passes_its_check() {
     assert!(tasks.stdout.starts_with("hello "), "{tasks}");
     project.run(&["init"]).fails(
         2,
-        "error: there is a `hitcfile.rhai` already\nhelp: `hitc check` says whether it is right\n",
+        "error: `hitcfile.rhai` already exists\nhelp: check it with `hitc check`\n",
     );
 }
 

@@ -2,6 +2,7 @@
 
 use std::{fs, io::Write};
 
+use super::start::find_project;
 use crate::{
     core::{
         diagnostic::{Diagnostic, Failure, Kind, plain},
@@ -10,7 +11,7 @@ use crate::{
     project::HITCFILE,
 };
 
-/// What a project begins with.
+/// The files of a new project.
 const FILES: [(&str, &str); 3] = [
     (HITCFILE, include_str!("hitcfile.rhai")),
     ("servers.yml", include_str!("servers.yml")),
@@ -23,16 +24,16 @@ const FILES: [(&str, &str); 3] = [
 /// Runs the subcommand.
 pub(super) fn main(events: &Events) -> Result<(), Failure> {
     if fs::exists(HITCFILE).unwrap_or(false) {
-        let message = format!("there is a `{HITCFILE}` already");
+        let message = format!("`{HITCFILE}` already exists");
         return Err(Diagnostic::new(Kind::Usage, message)
-            .help("`hitc check` says whether it is right".to_owned())
+            .help("check it with `hitc check`".to_owned())
             .into());
     }
     for (name, text) in FILES {
         let made = fs::File::create_new(name).and_then(|mut file| file.write_all(text.as_bytes()));
         match made {
             Ok(()) => events.note(format!("wrote `{name}`")),
-            // What is there is somebody's.
+            // The user wrote it.
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
                 events.note(format!("kept `{name}`"));
             }
@@ -42,6 +43,7 @@ pub(super) fn main(events: &Events) -> Result<(), Failure> {
             }
         }
     }
+    find_project()?.ensure_manifest_id(events)?;
     events.note(
         "\nNext:\n  hitc run local.setup             make this machine ready for local servers\n  \
              hitc run create name=web count=2\n  hitc run -R web hello\n  hitc tasks",
