@@ -24,7 +24,7 @@ use crate::{
     http::{self, JsonApi},
     inventory::{NodeCache, NodePoll, Providers, Selection},
     machine::Mock,
-    project::Project,
+    project::{Project, ProjectId},
     provider::{self, DigitalOcean, Ec2, Local, Node, Unmanaged},
     ssh::{self, Command, Connection, OpenSsh, Pool, Target, Terminations},
 };
@@ -214,13 +214,15 @@ impl Session {
         selection: &Selection,
         readonly: bool,
     ) -> Result<Vec<Node>, Failure> {
+        let project = self.project.id()?;
+        let project = project.as_ref().map(ProjectId::as_str);
         let (mut nodes, mut errors) = self.list().await;
-        let mut selected = selection.apply(&nodes, &self.providers);
+        let mut selected = selection.apply(&nodes, project, &self.providers);
         if selected.is_err() {
             // What was remembered may be too old.
             self.recent.flush();
             (nodes, errors) = self.list().await;
-            selected = selection.apply(&nodes, &self.providers);
+            selected = selection.apply(&nodes, project, &self.providers);
         }
         let certain = readonly || selection.is_exact();
         if errors.is_empty() || certain && selected.is_ok() {
@@ -372,7 +374,7 @@ impl Session {
     /// Forgets what is known of a server that was terminated or rebooted.
     pub fn forget(&self, node: &Node) {
         self.recent.flush();
-        self.pool.forget(&node.ip);
+        self.pool.forget(&node.ip_text());
         lock(&self.targets).remove(&node.id);
         lock(&self.engines).remove(&node.id);
     }

@@ -14,7 +14,6 @@ use crate::{
     core::{
         diagnostic::{Diagnostic, Kind},
         event::Activity,
-        owner::Owner,
         value::{Data, Entry, Fields, Value},
     },
     docker::{self, Build, Containers, Context, Engine, Listed, Replacement, Setup, Spec},
@@ -168,10 +167,7 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
             let progress = |text| activity.update(text);
             engine.provide_image(&spec, &progress).await?;
             activity.update(format!("starting {}", spec.name));
-            let owner = Owner {
-                project: session.project.root.display().to_string(),
-                manifest: None,
-            };
+            let owner = session.project.ensure_owner(&session.events)?;
             let replacement = Replacement {
                 engine: &engine,
                 spec: &spec,

@@ -41,10 +41,10 @@ pub(super) fn register(engine: &mut Engine) {
             node.region.clone()
         }),
         ("ip", "The address under which it is reached.", |node| {
-            node.ip.clone()
+            node.ip_text()
         }),
         ("internal_ip", "Its address among the others.", |node| {
-            node.internal_ip.clone()
+            node.internal_ip_text()
         }),
     ];
     for (name, doc, get) in properties {

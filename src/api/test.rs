@@ -14,10 +14,11 @@ use super::{
 use crate::{
     core::{
         diagnostic::{Diagnostic, Kind},
+        owner::Ownership,
         value::{Fields, Value},
     },
     machine::{Mock, mock},
-    provider::{Node, NodeState},
+    provider::{Address, Node, NodeState},
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
@@ -114,11 +115,12 @@ fn host(name: &str) -> Host {
         size: String::new(),
         image: String::new(),
         // An address that is nobody's (RFC 5737).
-        ip: "192.0.2.1".to_owned(),
-        internal_ip: "192.0.2.1".to_owned(),
+        ip: Address::parse_ip("192.0.2.1"),
+        internal_ip: Address::parse_ip("192.0.2.1"),
         state: NodeState::Running,
         created: None,
-        manifest: None,
+        owner: Ownership::Foreign,
+        user: None,
         region: String::new(),
         is_protected: false,
     })

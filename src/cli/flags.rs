@@ -63,9 +63,12 @@ pub(super) struct Flags {
     /// Select servers by role: the name without its number [env: HITC_ROLES]
     #[arg(short = 'R', long, global = true, value_name = "ROLE", value_delimiter = ',', help_heading = SELECTION, add = ArgValueCompleter::new(roles))]
     roles: Vec<String>,
-    /// Select all servers
+    /// Select all servers of this project
     #[arg(long, global = true, help_heading = SELECTION)]
     all: bool,
+    /// Let --hosts name servers that other projects own. Globs, --roles and --all select only servers of this project
+    #[arg(long, global = true, env = "HITC_ANY_OWNER", value_parser = clap::builder::FalseyValueParser::new(), help_heading = SELECTION)]
+    any_owner: bool,
     /// Keep only these of the selected servers: names, addresses, roles or globs
     #[arg(long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION, add = ArgValueCompleter::new(hosts))]
     limit: Vec<String>,
@@ -214,6 +217,7 @@ impl Flags {
             all: self.all,
             limit: self.limit.clone(),
             exclude,
+            any_owner: self.any_owner,
         }
     }
 

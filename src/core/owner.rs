@@ -33,6 +33,15 @@ impl Ownership {
         matches!(self, Ownership::Owner(found) if found == owner)
     }
 
+    /// The manifest it was created for, if one is known.
+    pub fn manifest(&self) -> Option<&str> {
+        match self {
+            Ownership::Owner(owner) => owner.manifest.as_deref(),
+            Ownership::Legacy(manifest) => manifest.as_deref(),
+            Ownership::Foreign => None,
+        }
+    }
+
     /// Whether the resource belongs to this project, for any manifest or none.
     pub fn is_of_project(&self, project: &str) -> bool {
         matches!(self, Ownership::Owner(found) if found.project == project)

@@ -231,13 +231,14 @@ impl<'a> World<'a> {
         spec: &Spec,
         action: &Action,
         activity: &Activity,
-    ) -> Result<(), docker::Error> {
+    ) -> Result<(), Diagnostic> {
         let progress = |text| activity.update(text);
         let Apply {
             session, manifest, ..
         } = self.apply;
+        let project = session.project.ensure_manifest_id(&session.events)?;
         let owner = Owner {
-            project: session.project.root.display().to_string(),
+            project: project.to_string(),
             manifest: Some(manifest.id.clone()),
         };
         let replacement = Replacement {

@@ -4,7 +4,11 @@ use std::{path::Path, time::Instant};
 
 use futures_util::future::{join_all, try_join_all};
 
-use super::{EngineState, Manifest, Observed, ServerState, Thing, apply::end_server, observe};
+use super::{
+    EngineState, Manifest, Observed, ServerState, Thing,
+    apply::end_server,
+    observe::{is_made_for, observe},
+};
 use crate::{
     core::{
         diagnostic::{Diagnostic, Failure, plural},
@@ -13,6 +17,7 @@ use crate::{
     docker::{Containers, labels},
     ensemble::manifest::load,
     machine::Lock,
+    project::ProjectId,
     provider::Node,
     session::Session,
 };
@@ -28,7 +33,9 @@ pub async fn down(session: &Session, path: &Path) -> Result<(), Failure> {
     let observed = observe(session, &manifest).await?;
     drop(activity);
 
-    let doomed = doom(&manifest, &observed)?;
+    let project = session.project.manifest_id()?;
+    let project = project.as_ref().map(ProjectId::as_str);
+    let doomed = doom(&manifest, project, &observed)?;
     if doomed.is_empty() {
         session
             .events
@@ -81,10 +88,11 @@ pub async fn down(session: &Session, path: &Path) -> Result<(), Failure> {
 /// What goes, and where it is. A server that did not answer where we had to look is an error.
 fn doom<'a>(
     manifest: &Manifest,
+    project: Option<&str>,
     observed: &'a Observed,
 ) -> Result<Vec<(Thing, &'a Node)>, Failure> {
     let (mut doomed, mut errors) = (Vec::new(), Vec::new());
-    let made = |node: &Node| node.manifest.as_ref() == Some(&manifest.id);
+    let made = |node: &Node| is_made_for(manifest, project, node);
     for ServerState { node, engine } in observed.servers.values() {
         if made(node) {
             doomed.push((Thing::Server(node.name.clone()), node));

@@ -6,8 +6,12 @@ use futures_util::future::join_all;
 
 use super::Manifest;
 use crate::{
-    core::diagnostic::{Diagnostic, Failure},
+    core::{
+        diagnostic::{Diagnostic, Failure},
+        owner::Owner,
+    },
     docker::{self, Containers, Engine},
+    project::ProjectId,
     provider::{Error, Node, NodeState},
     session::Session,
 };
@@ -17,8 +21,10 @@ use crate::{
 pub struct Observed {
     /// The servers of the manifest that are there, by name.
     pub servers: BTreeMap<String, ServerState>,
-    /// Servers that were made for the manifest and are no longer in it.
+    /// Servers that were created for the manifest and are no longer in it.
     pub extra: Vec<Node>,
+    /// Servers that have names of the manifest and belong to another project.
+    pub others: Vec<Node>,
 }
 
 /// A server that is there.
@@ -81,7 +87,7 @@ impl EngineState {
     }
 }
 
-/// NodePoll at everything that a manifest is about: one call a provider, one connection a server.
+/// Looks at everything that a manifest is about: one call a provider, one connection a server.
 ///
 /// A server that does not answer is part of what was found; a provider that does not is an error,
 /// if the manifest names it. The others are asked too: what was made for the manifest once may be
@@ -104,11 +110,17 @@ pub async fn observe(session: &Session, manifest: &Manifest) -> Result<Observed,
     }
     let mut observed = Observed::default();
     let mut found = Vec::new();
+    let project = session.project.manifest_id()?;
+    let project = project.as_ref().map(ProjectId::as_str);
     for node in nodes {
         let server = manifest.server(&node.name);
         if server.is_some_and(|server| server.provider == node.provider) {
-            found.push(node);
-        } else if node.manifest.as_ref() == Some(&manifest.id) {
+            if node.is_of_project(project) {
+                found.push(node);
+            } else {
+                observed.others.push(node);
+            }
+        } else if is_made_for(manifest, project, &node) {
             observed.extra.push(node);
         }
     }
@@ -134,11 +146,21 @@ pub async fn observe(session: &Session, manifest: &Manifest) -> Result<Observed,
     Ok(observed)
 }
 
+/// Whether a server was created for this manifest of this project.
+pub(super) fn is_made_for(manifest: &Manifest, project: Option<&str>, node: &Node) -> bool {
+    project.is_some_and(|project| {
+        node.owner.is(&Owner {
+            project: project.to_owned(),
+            manifest: Some(manifest.id.clone()),
+        })
+    })
+}
+
 async fn list(session: &Session, provider: &str) -> Result<Vec<Node>, Error> {
     session.providers.get(provider)?.list().await
 }
 
-/// NodePoll at what runs on a server.
+/// Looks at what runs on a server.
 pub(super) async fn look(session: &Session, node: &Node) -> EngineState {
     if node.state != NodeState::Running {
         return EngineState::Off;

@@ -273,7 +273,7 @@ pub(super) fn decide_server(
     let Some(ServerState { node, engine }) = state else {
         return Ok(Action::Create);
     };
-    if let Some(owner) = node.manifest.as_ref().filter(|owner| *owner != manifest) {
+    if let Some(owner) = node.owner.manifest().filter(|owner| *owner != manifest) {
         let message = format!(
             "server `{}` was made for another manifest: `{owner}`",
             server.name

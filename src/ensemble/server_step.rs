@@ -6,7 +6,7 @@ use super::{
     observe::look,
 };
 use crate::{
-    core::{diagnostic::Diagnostic, event::Activity, value::Value},
+    core::{diagnostic::Diagnostic, event::Activity, owner::Owner, value::Value},
     docker,
     machine::Lock,
     provider::{Create, Node, Provider},
@@ -72,12 +72,17 @@ impl ServerStep<'_> {
 
     async fn create(&self) -> Result<Node, Diagnostic> {
         self.activity.update("creating");
+        let session = self.apply.session;
+        let project = session.project.ensure_manifest_id(&session.events)?;
         let create = Create {
             name: self.name.to_owned(),
             options: self.options.clone(),
-            tags: vec![("manifest".to_owned(), self.apply.manifest.id.clone())],
+            owner: Owner {
+                project: project.to_string(),
+                manifest: Some(self.apply.manifest.id.clone()),
+            },
         };
-        bring_up(self.apply.session, self.provider, &create, self.activity).await
+        Box::pin(bring_up(session, self.provider, &create, self.activity)).await
     }
 
     /// Connects, takes the lock unless it has it, sets Docker up if there will be containers, and

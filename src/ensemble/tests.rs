@@ -21,12 +21,13 @@ use super::{
 use crate::{
     core::{
         diagnostic::{Diagnostic, Failure, Kind, Source},
+        owner::{Owner, Ownership},
         value::Value,
     },
     docker::{State, as_made, labels},
     ensemble::manifest::read,
     inventory::Providers,
-    provider::{Local, Node, NodeState, Provider, Unmanaged},
+    provider::{Address, Local, Node, NodeState, Provider, Unmanaged},
     ui::render,
 };
 
@@ -84,11 +85,19 @@ fn world(manifest: &Manifest) -> Observed {
                     id: format!("id-{name}"),
                     size: option("size", "unlimited"),
                     image: option("image", "debian-13"),
-                    ip: format!("10.0.0.{index}"),
-                    internal_ip: format!("10.1.0.{index}"),
+                    ip: Address::parse_ip(&format!("10.0.{}.{}", index / 256, index % 256)),
+                    internal_ip: Address::parse_ip(&format!(
+                        "10.1.{}.{}",
+                        index / 256,
+                        index % 256
+                    )),
                     state: NodeState::Running,
                     created: None,
-                    manifest: Some(manifest.id.clone()),
+                    owner: Ownership::Owner(Owner {
+                        project: "test".to_owned(),
+                        manifest: Some(manifest.id.clone()),
+                    }),
+                    user: None,
                     region: String::new(),
                     is_protected: false,
                 };
@@ -249,6 +258,7 @@ fn decide(case: &Case) -> String {
         let observed = Observed {
             servers: found,
             extra: extra.into_values().map(|state| state.node).collect(),
+            ..Observed::default()
         };
         plan(&manifest, &observed, &request)
     });

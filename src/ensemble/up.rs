@@ -97,7 +97,9 @@ async fn prepare(session: &Session, path: &Path, request: &Request) -> Result<Pr
     drop(activity);
     let differences = |node: &Node, options: &Value| differences(session, node, options);
     let plan = reconcile(&manifest, &graph, &observed, request, &differences)?;
-    let errors = uncreatable(session, &manifest, &observed);
+    let mut errors = uncreatable(session, &manifest, &observed);
+    let others = observed.others.iter();
+    errors.extend(others.filter_map(|node| Some(node.require_project(None).err()?.into())));
     if !errors.is_empty() {
         return Err(Failure(errors));
     }

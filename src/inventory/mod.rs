@@ -1,4 +1,4 @@
-//! All servers of all providers, and how to select among them.
+//! The inventory: all servers of all providers, their short-lived cache, and selection.
 
 mod cache;
 mod poll;

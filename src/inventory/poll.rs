@@ -1,4 +1,4 @@
-//! What providers say while servers are waited for.
+//! Shared polling of providers while several new servers are waited for.
 
 use std::{
     collections::HashMap,
@@ -9,15 +9,15 @@ use tokio::time::Instant;
 
 use crate::provider::{Error, Node, Provider};
 
-/// One look serves all who wait.
+/// The last listing of each provider. One listing serves all servers that are waited for.
 #[derive(Default)]
-pub struct NodePoll(Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Look>>>>>);
+pub struct NodePoll(Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Listing>>>>>);
 
-/// When it was begun, and what was seen.
-type Look = (Instant, Arc<Vec<Node>>);
+/// When the listing was started, and the servers in it.
+type Listing = (Instant, Arc<Vec<Node>>);
 
 impl NodePoll {
-    /// The servers as they were at that time, or later.
+    /// The servers of a provider as they were at this time, or later.
     pub async fn since(
         &self,
         time: Instant,

@@ -1,4 +1,4 @@
-//! All providers of a run.
+//! The providers of a run.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::{
     provider::{Error, Node, Provider},
 };
 
-/// The providers that there are, by name.
+/// The providers, by name.
 #[derive(Clone)]
 pub struct Providers(Vec<Arc<dyn Provider>>);
 
@@ -19,7 +19,7 @@ impl Providers {
         Providers(providers)
     }
 
-    /// Adds further ones.
+    /// Adds providers.
     pub fn add(&mut self, further: Vec<Arc<dyn Provider>>) {
         self.0.extend(further);
     }
@@ -35,12 +35,12 @@ impl Providers {
             })
     }
 
-    /// The provider that a server comes from.
+    /// The provider of a server.
     pub fn of(&self, node: &Node) -> Result<&Arc<dyn Provider>, Error> {
         self.get(&node.provider)
     }
 
-    /// A server that is there without being listed, because its name is its address.
+    /// A server that exists without being listed, because its name is its address.
     pub fn by_address(&self, name: &str) -> Option<Node> {
         self.0.iter().find_map(|provider| provider.by_address(name))
     }
@@ -53,19 +53,20 @@ impl Providers {
             .collect()
     }
 
-    /// The servers of all providers, asked at once, and what those said that could not answer. A
-    /// provider that is not configured has no servers. One that is far away and said a moment ago
-    /// what it has is not asked again.
+    /// Lists the servers of all providers at once. Returns the errors of those that failed, too. A
+    /// provider that is not configured has no servers. A fresh listing in the cache is used instead.
     pub async fn list(&self, recent: &NodeCache) -> (Vec<Node>, Vec<Error>) {
         let ask = async |provider: &Arc<dyn Provider>| {
-            if provider.is_far()
-                && let Some(nodes) = recent.get(provider.name())
-            {
+            let key = provider.cache_key().await;
+            let cached = key
+                .as_ref()
+                .and_then(|key| recent.get(provider.name(), key));
+            if let Some(nodes) = cached {
                 return Ok(nodes);
             }
             let nodes = provider.list().await?;
-            if provider.is_far() {
-                recent.keep(provider.name(), &nodes);
+            if let Some(key) = key {
+                recent.keep(provider.name(), &key, &nodes);
             }
             Ok(nodes)
         };
@@ -102,14 +103,18 @@ mod tests {
     use crate::{
         core::{
             event::Activity,
+            owner::Ownership,
             value::{Invalid, Value},
         },
-        provider::{Create, NodeState, ServerChange},
+        provider::{Address, Create, NodeState, ServerChange},
         ssh::Login,
     };
 
-    /// A provider that counts how often it is asked.
-    struct Cloud(AtomicUsize);
+    /// A provider that counts how often it is listed, in an account.
+    struct Cloud {
+        listed: AtomicUsize,
+        account: &'static str,
+    }
 
     #[async_trait]
     impl Provider for Cloud {
@@ -121,19 +126,24 @@ mod tests {
             Ok(())
         }
 
+        async fn cache_key(&self) -> Option<String> {
+            Some(self.account.to_owned())
+        }
+
         async fn list(&self) -> Result<Vec<Node>, Error> {
-            let asked = self.0.fetch_add(1, Ordering::SeqCst);
+            let listed = self.listed.fetch_add(1, Ordering::SeqCst);
             Ok(vec![Node {
                 provider: "cloud".to_owned(),
-                name: format!("web-{asked}"),
+                name: format!("{}-{listed}", self.account),
                 id: "1".to_owned(),
                 size: String::new(),
                 image: String::new(),
-                ip: "192.0.2.1".to_owned(),
-                internal_ip: String::new(),
+                ip: Address::parse_ip("192.0.2.1"),
+                internal_ip: None,
                 state: NodeState::Running,
                 created: Some("2026-11-22T00:00:00Z".parse().unwrap()),
-                manifest: None,
+                owner: Ownership::Foreign,
+                user: None,
                 region: String::new(),
                 is_protected: false,
             }])
@@ -182,20 +192,41 @@ mod tests {
         }
     }
 
+    fn providers(account: &'static str) -> Providers {
+        let listed = AtomicUsize::new(0);
+        Providers::new(vec![Arc::new(Cloud { listed, account })])
+    }
+
     #[tokio::test]
-    async fn asked_once_in_a_while() {
+    async fn listings_are_cached() {
         let folder = tempfile::tempdir().unwrap();
-        let recent = NodeCache::new(folder.path().join("nodes"));
-        let providers = Providers::new(vec![Arc::new(Cloud(AtomicUsize::new(0)))]);
-        let (first, _) = providers.list(&recent).await;
-        let (second, _) = providers.list(&recent).await;
+        let cache = NodeCache::new(folder.path().join("nodes"));
+        let providers = providers("web");
+        let (first, _) = providers.list(&cache).await;
+        let (second, _) = providers.list(&cache).await;
         assert_eq!(first, second);
-        recent.flush();
-        let (third, _) = providers.list(&recent).await;
+        cache.flush();
+        let (third, _) = providers.list(&cache).await;
         assert_eq!(third[0].name, "web-1");
-        // What is old does not count, nor what cannot be read.
-        std::fs::write(folder.path().join("nodes/cloud"), "nonsense").unwrap();
-        let (fourth, _) = providers.list(&recent).await;
+        // A file that cannot be read is not used. Nor is it readable for others.
+        let path = std::fs::read_dir(folder.path().join("nodes")).unwrap();
+        let path = path.map(|entry| entry.unwrap().path()).next().unwrap();
+        let mode = std::fs::metadata(&path).unwrap().permissions();
+        assert_eq!(
+            std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777,
+            0o600
+        );
+        std::fs::write(path, "nonsense").unwrap();
+        let (fourth, _) = providers.list(&cache).await;
         assert_eq!(fourth[0].name, "web-2");
+    }
+
+    #[tokio::test]
+    async fn another_account_has_another_listing() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = NodeCache::new(folder.path().join("nodes"));
+        let (work, _) = providers("work").list(&cache).await;
+        let (home, _) = providers("home").list(&cache).await;
+        assert_eq!([&*work[0].name, &*home[0].name], ["work-0", "home-0"]);
     }
 }

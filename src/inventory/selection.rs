@@ -1,76 +1,113 @@
-//! Which servers a task runs on: `-H`, `-R`, `--all`, `--limit`, `-x`.
+//! The selection of servers that a task runs on: `-H`, `-R`, `--all`, `--limit`, `-x`.
+//!
+//! A selection means the servers of the project. A server of another owner is reached only by its
+//! full name, address or id, and only with `--any-owner`.
 
 use globset::{Glob, GlobMatcher};
 
 use crate::{
     core::diagnostic::{Diagnostic, Kind, did_you_mean},
     inventory::Providers,
-    provider::{Node, role},
+    provider::{Node, refuse_duplicates, role},
 };
 
 /// What the user selected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Names, addresses or globs.
+    /// Names, addresses, ids or globs.
     pub hosts: Vec<String>,
     /// Roles or globs.
     pub roles: Vec<String>,
-    /// Every server.
+    /// Every server of the project.
     pub all: bool,
-    /// Of these, only those that are also meant by one of these names, addresses, roles or globs.
+    /// Of these, only those that also match one of these names, addresses, roles or globs.
     pub limit: Vec<String>,
-    /// Names, addresses, roles or globs that are taken away again, always last.
+    /// Names, addresses, roles or globs to leave out. Applied last.
     pub exclude: Vec<String>,
+    /// `hosts` may name servers of other owners.
+    pub any_owner: bool,
 }
 
 impl Selection {
-    /// Whether anything was selected.
+    /// Whether nothing was selected.
     pub fn is_empty(&self) -> bool {
         self.hosts.is_empty() && self.roles.is_empty() && !self.all
     }
 
-    /// Whether it names each server, so that it does not matter which others there are.
+    /// Whether it names each server, so that it does not depend on which others exist.
     pub fn is_exact(&self) -> bool {
-        let is_glob = |text: &String| text.contains(['*', '?', '{']);
-        !self.all && self.roles.is_empty() && !self.hosts.iter().any(is_glob)
+        !self.all && self.roles.is_empty() && !self.hosts.iter().any(|host| is_glob(host))
     }
 
-    /// The servers that are meant, in the order of `nodes`. An address that no server has means
-    /// an unmanaged server.
+    /// Selects from `nodes`, and keeps their order. `project` is the id of the user's project. An
+    /// address that no server has selects an unmanaged server.
     ///
-    /// A part of the selection that matches nothing is an error; so is an empty result.
-    pub fn apply(&self, nodes: &[Node], providers: &Providers) -> Result<Vec<Node>, Diagnostic> {
+    /// It is an error if a part of the selection matches nothing, if the result is empty, or if two
+    /// selected servers of one provider share a name.
+    pub fn apply(
+        &self,
+        nodes: &[Node],
+        project: Option<&str>,
+        providers: &Providers,
+    ) -> Result<Vec<Node>, Diagnostic> {
         let mut nodes = nodes.to_vec();
-        let mut chosen = vec![self.all; nodes.len()];
+        let mut own: Vec<bool> = nodes
+            .iter()
+            .map(|node| node.is_of_project(project))
+            .collect();
+        let mut chosen: Vec<bool> = own.iter().map(|own| self.all && *own).collect();
         for host in &self.hosts {
             let glob = glob(host)?;
-            let found = mark(&nodes, &mut chosen, |node| is_host(node, &glob));
-            if found {
+            let matching: Vec<usize> = (0..nodes.len())
+                .filter(|&at| is_host(&nodes[at], &glob))
+                .collect();
+            let may = |at: &&usize| own[**at] || self.any_owner && !is_glob(host);
+            let allowed: Vec<usize> = matching.iter().filter(may).copied().collect();
+            for &at in &allowed {
+                chosen[at] = true;
+            }
+            if !allowed.is_empty() {
                 continue;
             }
+            if let Some(&other) = matching.first() {
+                return Err(of_other_owner(host, &nodes[other], matching.len()));
+            }
             let Some(node) = providers.by_address(host) else {
-                return Err(nothing(
-                    "server",
-                    host,
-                    nodes.iter().map(|n| n.name.as_str()),
-                ));
+                return Err(not_found("server", host, names(&nodes, &own)));
             };
             nodes.push(node);
+            own.push(true);
             chosen.push(true);
         }
         for wanted in &self.roles {
             let glob = glob(wanted)?;
-            if !mark(&nodes, &mut chosen, |node| glob.is_match(role(&node.name))) {
-                return Err(nothing("role", wanted, nodes.iter().map(|n| role(&n.name))));
+            let has_role = |node: &Node| glob.is_match(role(&node.name));
+            let mut is_found = false;
+            for (at, node) in nodes.iter().enumerate() {
+                if own[at] && has_role(node) {
+                    chosen[at] = true;
+                    is_found = true;
+                }
             }
+            if is_found {
+                continue;
+            }
+            let others: Vec<&Node> = nodes.iter().filter(|node| has_role(node)).collect();
+            return Err(match others.as_slice() {
+                [] => not_found("role", wanted, names(&nodes, &own).map(role)),
+                [other, ..] => of_other_owner(wanted, other, others.len()),
+            });
         }
         if !self.limit.is_empty() {
-            let limited = meant(&nodes, &self.limit)?;
+            let limited = matching(&nodes, &own, &self.limit)?;
             for (chosen, limited) in chosen.iter_mut().zip(limited) {
                 *chosen &= limited;
             }
         }
-        for (chosen, excluded) in chosen.iter_mut().zip(meant(&nodes, &self.exclude)?) {
+        for (chosen, excluded) in chosen
+            .iter_mut()
+            .zip(matching(&nodes, &own, &self.exclude)?)
+        {
             *chosen &= !excluded;
         }
         let selected: Vec<Node> = nodes
@@ -80,56 +117,85 @@ impl Selection {
             .collect();
         if selected.is_empty() {
             return Err(Diagnostic::new(Kind::NotFound, "no server is selected")
-                .help("`hitc run nodes` lists the servers there are".to_owned()));
+                .help("`hitc run nodes` lists the servers".to_owned()));
         }
+        refuse_duplicates(&selected)?;
         Ok(selected)
     }
 }
 
-/// Which servers are meant by one of these names, addresses, roles or globs. One that means none
-/// is not what was meant.
-fn meant(nodes: &[Node], texts: &[String]) -> Result<Vec<bool>, Diagnostic> {
-    let mut meant = vec![false; nodes.len()];
+/// Which servers match one of these names, addresses, roles or globs. A text that matches none is an
+/// error: it is misspelt.
+fn matching(nodes: &[Node], own: &[bool], texts: &[String]) -> Result<Vec<bool>, Diagnostic> {
+    let mut all = vec![false; nodes.len()];
     for text in texts {
         let glob = glob(text)?;
-        let is_meant = |node: &Node| is_host(node, &glob) || glob.is_match(role(&node.name));
-        if !mark(nodes, &mut meant, is_meant) {
-            let names = nodes.iter().map(|node| node.name.as_str());
-            return Err(nothing("server", text, names));
+        let mut is_found = false;
+        for (node, matches) in nodes.iter().zip(&mut all) {
+            if is_host(node, &glob) || glob.is_match(role(&node.name)) {
+                *matches = true;
+                is_found = true;
+            }
+        }
+        if !is_found {
+            return Err(not_found("server", text, names(nodes, own)));
         }
     }
-    Ok(meant)
+    Ok(all)
 }
 
-fn mark(nodes: &[Node], chosen: &mut [bool], wanted: impl Fn(&Node) -> bool) -> bool {
-    let mut found = false;
-    for (node, chosen) in nodes.iter().zip(chosen) {
-        if wanted(node) {
-            *chosen = true;
-            found = true;
-        }
-    }
-    found
+/// The names of the project's servers.
+fn names<'a>(nodes: &'a [Node], own: &'a [bool]) -> impl Iterator<Item = &'a str> {
+    let own = nodes.iter().zip(own).filter(|(_, own)| **own);
+    own.map(|(node, _)| node.name.as_str())
+}
+
+fn is_glob(text: &str) -> bool {
+    text.contains(['*', '?', '{'])
 }
 
 fn is_host(node: &Node, glob: &GlobMatcher) -> bool {
-    [&node.name, &node.ip, &node.internal_ip, &node.id]
-        .into_iter()
-        .any(|text| !text.is_empty() && glob.is_match(text))
+    [
+        &node.name,
+        &node.ip_text(),
+        &node.internal_ip_text(),
+        &node.id,
+    ]
+    .into_iter()
+    .any(|text| !text.is_empty() && glob.is_match(text))
 }
 
 fn glob(text: &str) -> Result<GlobMatcher, Diagnostic> {
-    // An IPv6 address in brackets is no character class.
+    // An IPv6 address in brackets is not a character class.
     let escaped = text.replace('[', "[[]");
     Glob::new(&escaped)
         .map(|glob| glob.compile_matcher())
-        .map_err(|error| Diagnostic::new(Kind::Usage, format!("`{text}`: {}", error.kind())))
+        .map_err(|error| {
+            let message = format!("invalid glob `{text}`: {}", error.kind());
+            Diagnostic::new(Kind::Usage, message)
+        })
 }
 
-fn nothing<'a>(what: &str, wanted: &str, known: impl Iterator<Item = &'a str>) -> Diagnostic {
+fn not_found<'a>(what: &str, wanted: &str, known: impl Iterator<Item = &'a str>) -> Diagnostic {
     let help = did_you_mean(wanted, known)
-        .unwrap_or_else(|| "`hitc run nodes` lists the servers there are".to_owned());
-    Diagnostic::new(Kind::NotFound, format!("there is no {what} `{wanted}`")).help(help)
+        .unwrap_or_else(|| "`hitc run nodes` lists the servers".to_owned());
+    Diagnostic::new(Kind::NotFound, format!("{what} `{wanted}` not found")).help(help)
+}
+
+/// Only servers of other owners match `wanted`; `node` is the first of `count`.
+fn of_other_owner(wanted: &str, node: &Node, count: usize) -> Diagnostic {
+    let Node { name, owner, .. } = node;
+    let message = if count == 1 && *name == wanted {
+        format!("server `{name}` belongs to {owner}")
+    } else if count == 1 {
+        format!("`{wanted}` matches only server `{name}`, which belongs to {owner}")
+    } else {
+        format!("`{wanted}` matches only servers of other owners: {count}, such as `{name}`")
+    };
+    Diagnostic::new(Kind::NotFound, message).help(format!(
+        "select it with `-H {name} --any-owner`; `hitc nodes --any-owner` lists all servers and \
+         their owners"
+    ))
 }
 
 #[cfg(test)]
@@ -137,32 +203,48 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::provider::{NodeState, Unmanaged};
+    use crate::{
+        core::owner::{Owner, Ownership},
+        provider::{Address, NodeState, Unmanaged},
+    };
+
+    const PROJECT: &str = "1";
+
+    fn owner(project: &str) -> Ownership {
+        Ownership::Owner(Owner {
+            project: project.to_owned(),
+            manifest: None,
+        })
+    }
 
     fn select(selection: &Selection) -> Result<Vec<String>, String> {
-        let node = |name: &str, ip: &str| Node {
+        let node = |name: &str, ip: &str, owner| Node {
             provider: "local".to_owned(),
             name: name.to_owned(),
-            id: format!("id-{name}"),
+            id: format!("id-{ip}"),
             size: String::new(),
             image: String::new(),
-            ip: ip.to_owned(),
-            internal_ip: String::new(),
+            ip: Address::parse_ip(ip),
+            internal_ip: None,
             state: NodeState::Running,
             created: None,
-            manifest: None,
+            owner,
+            user: None,
             region: String::new(),
             is_protected: false,
         };
         let nodes = [
-            node("web", "10.0.0.1"),
-            node("web-1", "10.0.0.2"),
-            node("db", "10.0.0.3"),
+            node("web", "10.0.0.1", owner(PROJECT)),
+            node("web-1", "10.0.0.2", owner(PROJECT)),
+            node("db", "10.0.0.3", owner(PROJECT)),
+            node("web-2", "10.0.0.4", owner("2")),
+            node("old", "10.0.0.5", Ownership::Legacy(None)),
+            node("old", "10.0.0.6", Ownership::Legacy(None)),
         ];
         let unmanaged = Unmanaged::new("".into());
         let providers = Providers::new(vec![Arc::new(unmanaged)]);
         selection
-            .apply(&nodes, &providers)
+            .apply(&nodes, Some(PROJECT), &providers)
             .map(|nodes| nodes.into_iter().map(|node| node.name).collect())
             .map_err(|error| format!("{}; {}", error.message, error.help.unwrap_or_default()))
     }
@@ -185,7 +267,7 @@ mod tests {
         assert_eq!(hosts(&["192.0.2.9", "db"]).unwrap(), ["db", "192.0.2.9"]);
         assert_eq!(
             hosts(&["bd"]).unwrap_err(),
-            "there is no server `bd`; did you mean `db`?"
+            "server `bd` not found; did you mean `db`?"
         );
         let roles = Selection {
             roles: texts(&["web"]),
@@ -207,7 +289,7 @@ mod tests {
         selection.limit = texts(&["wbe"]);
         assert_eq!(
             select(&selection).unwrap_err(),
-            "there is no server `wbe`; did you mean `web`?"
+            "server `wbe` not found; did you mean `web`?"
         );
     }
 
@@ -227,5 +309,52 @@ mod tests {
                 .unwrap_err()
                 .starts_with("no server is selected")
         );
+    }
+
+    #[test]
+    fn other_owners_need_the_flag() {
+        let error = |hosts: &[&str], any_owner| {
+            select(&Selection {
+                hosts: texts(hosts),
+                any_owner,
+                ..Selection::default()
+            })
+        };
+        let refused = error(&["web-2"], false).unwrap_err();
+        assert!(
+            refused.starts_with("server `web-2` belongs to project 2; ")
+                && refused.contains("-H web-2 --any-owner"),
+            "{refused}"
+        );
+        // Nor by its address or id: it is no unmanaged server either.
+        for host in ["10.0.0.4", "id-10.0.0.4"] {
+            let refused = error(&[host], false).unwrap_err();
+            assert!(refused.contains("belongs to project 2"), "{refused}");
+        }
+        assert_eq!(error(&["web-2"], true).unwrap(), ["web-2"]);
+        // Globs, roles and --all mean the project's own, also with the flag.
+        assert_eq!(error(&["web*"], true).unwrap(), ["web", "web-1"]);
+        let refused = error(&["ol*"], true).unwrap_err();
+        assert!(
+            refused.starts_with("`ol*` matches only servers of other owners: 2"),
+            "{refused}"
+        );
+        for (roles, all) in [(vec!["web"], false), (vec![], true)] {
+            let selected = select(&Selection {
+                roles: texts(&roles),
+                all,
+                any_owner: true,
+                ..Selection::default()
+            });
+            assert!(!selected.unwrap().contains(&"web-2".to_owned()));
+        }
+        // Two of one name are told apart by their ids.
+        let refused = error(&["old"], true).unwrap_err();
+        assert!(
+            refused
+                .starts_with("two servers at local are named `old`: id-10.0.0.5, and id-10.0.0.6"),
+            "{refused}"
+        );
+        assert_eq!(error(&["id-10.0.0.6"], true).unwrap(), ["old"]);
     }
 }

@@ -1,25 +1,26 @@
-//! What can go wrong at a provider.
+//! Errors of providers.
 
 use crate::{
     core::{
         diagnostic::{Diagnostic, Kind, did_you_mean},
+        owner::Ownership,
         value::Invalid,
     },
     docker, http, ssh,
 };
 
-/// Why a provider could not do what it was asked to.
+/// Why a provider failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no provider of that name.
-    #[error("there is no provider `{name}`")]
+    /// No provider has this name.
+    #[error("provider `{name}` not found")]
     Unknown {
         /// The name.
         name: String,
-        /// The names there are.
+        /// The names of all providers.
         known: Vec<String>,
     },
-    /// The provider is not set up on this machine.
+    /// The provider is not configured on this machine.
     #[error("provider `{provider}` is not configured: {cause}")]
     NotConfigured {
         /// The provider.
@@ -29,17 +30,17 @@ pub enum Error {
         /// What to do.
         help: String,
     },
-    /// The provider cannot do this at all.
+    /// The provider does not offer this.
     #[error("provider `{provider}` cannot {what}")]
     Unsupported {
         /// The provider.
         provider: String,
-        /// What was asked for.
+        /// What it cannot do.
         what: &'static str,
         /// What to do instead.
         help: String,
     },
-    /// The provider failed to do it.
+    /// An operation failed.
     #[error("provider `{provider}`: {what}: {cause}")]
     Failed {
         /// The provider.
@@ -49,50 +50,90 @@ pub enum Error {
         /// What went wrong.
         cause: String,
     },
-    /// The provider's API did not do it.
+    /// A request to the provider's API failed. Has help of the provider.
     #[error("{0}")]
     Api(http::Error, Option<String>),
-    /// A script that is a provider failed.
+    /// A scripted provider failed.
     #[error("{}", .0.message)]
     Script(Box<Diagnostic>),
-    /// The provider refused.
+    /// The provider refused a request.
     #[error(transparent)]
     Refused(Box<Refusal>),
-    /// What was asked for is not there, or not allowed.
+    /// An option is invalid.
     #[error(transparent)]
     Invalid(#[from] Invalid),
-    /// They may not be terminated.
+    /// Servers are protected against termination.
     #[error("protected: {}; nothing was terminated", names.join(", "))]
     Protected {
         /// The servers.
         names: Vec<String>,
     },
-    /// A file that the provider reads is wrong.
+    /// The server belongs to another owner.
+    #[error("server `{name}` at {provider} belongs to {owner}")]
+    NotOwned {
+        /// The provider.
+        provider: String,
+        /// The server.
+        name: String,
+        /// The owner.
+        owner: Ownership,
+    },
+    /// Two servers have one name.
+    #[error("two servers at {provider} are named `{name}`: {first}, and {second}")]
+    Duplicate {
+        /// The provider.
+        provider: String,
+        /// The name.
+        name: String,
+        /// The id of one, and when it was created.
+        first: String,
+        /// The id of the other, and when it was created.
+        second: String,
+    },
+    /// The server is not at the provider any more.
+    #[error("server `{name}` not found at {provider}: it was terminated")]
+    Gone {
+        /// The provider.
+        provider: String,
+        /// The server.
+        name: String,
+    },
+    /// Another run changed the server since it was listed.
+    #[error("server `{name}` at {provider}: {cause}; nothing was done to it")]
+    Changed {
+        /// The provider.
+        provider: String,
+        /// The server's name when it was listed.
+        name: String,
+        /// The difference.
+        cause: String,
+    },
+    /// A file that the provider reads is invalid.
     #[error("`{path}`, line {line}: {cause}")]
     File {
         /// The file.
         path: String,
         /// Counted from 1.
         line: usize,
-        /// What is wrong there.
+        /// The mistake.
         cause: String,
     },
     /// The Docker engine failed.
     #[error(transparent)]
     Docker(#[from] docker::Error),
-    /// A key could not be used.
+    /// A key is unusable.
     #[error(transparent)]
     Ssh(#[from] ssh::Error),
 }
 
 impl Error {
-    /// What the user asked for is not allowed, and what to do.
+    /// An invalid option, and what to do.
     pub fn invalid(message: impl Into<String>, help: Option<String>) -> Self {
         Error::Invalid(Invalid::at(None, message).help(help))
     }
 
-    /// There is no such thing: the help names the nearest that there is, or says what it is told
-    /// `otherwise`, or lists what is known.
+    /// An option names something that the provider does not have. The help suggests the nearest known
+    /// name. Without one it is `otherwise`, or else the list of known names.
     pub fn missing<'a>(
         what: &str,
         name: &str,
@@ -101,15 +142,15 @@ impl Error {
     ) -> Self {
         let known: Vec<&str> = known.into_iter().collect();
         let list = || match otherwise {
-            None if !known.is_empty() => Some(format!("there is {}", known.join(", "))),
+            None if !known.is_empty() => Some(format!("choose one of {}", known.join(", "))),
             other => other.map(str::to_owned),
         };
         let help = did_you_mean(name, known.iter().copied()).or_else(list);
-        Error::invalid(format!("{what}: there is no `{name}`"), help)
+        Error::invalid(format!("{what} `{name}` not found"), help)
     }
 }
 
-/// What a provider said no to, and how.
+/// A request that a provider refused.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("provider `{provider}`: {what}: {cause}{}", self.details())]
 pub struct Refusal {
@@ -117,11 +158,11 @@ pub struct Refusal {
     pub provider: String,
     /// What was being done.
     pub what: String,
-    /// What it said.
+    /// The provider's message.
     pub cause: String,
-    /// Its own word for it.
+    /// The provider's error code.
     pub code: Option<String>,
-    /// How it calls the request.
+    /// The provider's id of the request, for its support.
     pub request: Option<String>,
     /// The kind that decides the exit status.
     pub kind: Kind,
@@ -148,7 +189,7 @@ impl From<Error> for Diagnostic {
             Error::Ssh(error) => error.into(),
             Error::Unknown { name, known } => Diagnostic::new(Kind::Usage, message).help(
                 did_you_mean(&name, known.iter().map(String::as_str))
-                    .or_else(|| Some(format!("there is {}", known.join(", ")))),
+                    .or_else(|| Some(format!("the providers are {}", known.join(", ")))),
             ),
             Error::NotConfigured { help, .. } | Error::Unsupported { help, .. } => {
                 Diagnostic::new(Kind::Usage, message).help(help)
@@ -158,12 +199,23 @@ impl From<Error> for Diagnostic {
             Error::Refused(refusal) => Diagnostic::new(refusal.kind, message).help(refusal.help),
             Error::Invalid(error) => error.into(),
             Error::Protected { .. } => Diagnostic::new(Kind::Usage, message).help(
-                "if it must be, take the mark away at the provider: the tag or label with \
-                 `protect` in its name"
+                "to terminate them anyway, first remove their protection at the provider: the tag \
+                 or label with `protect` in its name"
                     .to_owned(),
             ),
+            Error::NotOwned { name, .. } => Diagnostic::new(Kind::Usage, message).help(format!(
+                "choose another name, or take it over with \
+                 `hitc run -H {name} --any-owner adopt`"
+            )),
+            Error::Duplicate { .. } => Diagnostic::new(Kind::Failed, message).help(
+                "select one of them by its id, and rename or terminate it: \
+                 `hitc run -H ID rename NAME`"
+                    .to_owned(),
+            ),
+            Error::Changed { .. } => Diagnostic::new(Kind::Failed, message)
+                .help("`hitc nodes --any-owner` lists all servers and their owners".to_owned()),
             Error::File { .. } => Diagnostic::new(Kind::Usage, message),
-            Error::Failed { .. } => Diagnostic::new(Kind::Failed, message),
+            Error::Gone { .. } | Error::Failed { .. } => Diagnostic::new(Kind::Failed, message),
         }
     }
 }

@@ -1,63 +1,122 @@
-//! One server, as every provider describes it.
+//! A server, as every provider describes it.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Error;
+use super::{Address, Error};
+use crate::core::owner::Ownership;
+
+/// The name of the provider of unmanaged servers.
+pub const UNMANAGED: &str = "unmanaged";
 
 /// A server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
-    /// The provider it comes from.
+    /// The provider's name.
     pub provider: String,
-    /// Its name, without the prefix.
+    /// The server's name, without the prefix.
     pub name: String,
     /// The provider's identifier.
     pub id: String,
-    /// Its size, in the provider's words.
+    /// The size, in the provider's words.
     pub size: String,
-    /// The image it was made from, in the provider's words.
+    /// The image, in the provider's words.
     pub image: String,
-    /// Where it is, in the provider's words; empty where there is only one place.
+    /// The region, in the provider's words; empty if the provider has only one.
     pub region: String,
-    /// The address under which it is reached; empty while it has none.
-    pub ip: String,
-    /// Its address among the provider's other servers; empty while it has none.
-    pub internal_ip: String,
-    /// What it does.
+    /// The address that hitc dials. None until the provider assigns one.
+    pub ip: Option<Address>,
+    /// The address that the provider's other servers dial. None until the provider assigns one.
+    pub internal_ip: Option<Address>,
+    /// Whether it runs.
     pub state: NodeState,
-    /// When it was made.
+    /// When it was created.
     pub created: Option<Timestamp>,
-    /// The manifest that made it, if one did.
-    pub manifest: Option<String>,
-    /// It may not be terminated.
+    /// The project and manifest that it belongs to.
+    pub owner: Ownership,
+    /// The user to log in as, if the provider knows.
+    pub user: Option<String>,
+    /// Whether terminating it is refused.
     pub is_protected: bool,
 }
 
-/// What a server does.
+/// Whether a server runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NodeState {
-    /// It is being made.
+    /// The provider is creating it.
     Creating,
-    /// It runs, and whoever made it has not found it ready: still waits, or has died.
+    /// It runs, but the run that created it has not found it ready: it still waits, or it died.
     Unfinished,
     /// It runs.
     Running,
     /// It is stopped.
     Stopped,
-    /// It did not come up, and was left to be looked at.
+    /// It runs, but did not become ready. It is kept for inspection.
     Failed,
 }
 
+impl Node {
+    /// The address that hitc dials, as text; empty if there is none.
+    pub fn ip_text(&self) -> String {
+        self.ip
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default()
+    }
+
+    /// The address that other servers dial, as text; empty if there is none.
+    pub fn internal_ip_text(&self) -> String {
+        let ip = self.internal_ip.as_ref();
+        ip.map(ToString::to_string).unwrap_or_default()
+    }
+
+    /// Whether it belongs to this project: hitc created it for the project, or the project lists it
+    /// as unmanaged.
+    pub fn is_of_project(&self, project: Option<&str>) -> bool {
+        self.is_unmanaged() || project.is_some_and(|project| self.owner.is_of_project(project))
+    }
+
+    /// Fails, and says who owns it, if it does not belong to this project.
+    pub fn require_project(&self, project: Option<&str>) -> Result<(), Error> {
+        if self.is_of_project(project) {
+            return Ok(());
+        }
+        Err(Error::NotOwned {
+            provider: self.provider.clone(),
+            name: self.name.clone(),
+            owner: self.owner.clone(),
+        })
+    }
+
+    /// Whether the user lists or names it by address: hitc neither creates nor terminates it.
+    pub fn is_unmanaged(&self) -> bool {
+        self.provider == UNMANAGED
+    }
+
+    /// The error of a server that does not exist any more.
+    pub fn gone(&self) -> Error {
+        Error::Gone {
+            provider: self.provider.clone(),
+            name: self.name.clone(),
+        }
+    }
+
+    /// The provider's name and the id, which together are unique.
+    pub fn key(&self) -> (&str, &str) {
+        (&self.provider, &self.id)
+    }
+}
+
 impl NodeState {
-    /// Whether it is as it should be after its creation, be it stopped since.
+    /// Whether its creation is complete; it may be stopped since.
     pub fn is_made(self) -> bool {
         matches!(self, NodeState::Running | NodeState::Stopped)
     }
 
-    /// Whether there is somebody to talk to.
+    /// Whether it runs, so that it may answer on SSH.
     pub fn is_up(self) -> bool {
         !matches!(self, NodeState::Creating | NodeState::Stopped)
     }
@@ -75,7 +134,7 @@ impl fmt::Display for NodeState {
     }
 }
 
-/// Fails if one of these servers may not be terminated, before any is.
+/// Fails if one of these servers is protected. Call it before terminating any of them.
 pub fn refuse_protected<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Result<(), Error> {
     let protected = nodes.into_iter().filter(|node| node.is_protected);
     let names: Vec<String> = protected.map(|node| node.name.clone()).collect();
@@ -86,8 +145,29 @@ pub fn refuse_protected<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Result
     }
 }
 
-/// The role of a server: its name without the `-N` at its end. `web`, `web-1` and `web-2` have
-/// the role `web`.
+/// Fails if two of these servers have one name at one provider, as DigitalOcean allows. The caller
+/// could act on the wrong one.
+pub fn refuse_duplicates(nodes: &[Node]) -> Result<(), Error> {
+    let mut seen: HashMap<(&str, &str), &Node> = HashMap::new();
+    for node in nodes {
+        if let Some(first) = seen.insert((&node.provider, &node.name), node) {
+            let describe = |node: &Node| match node.created {
+                Some(created) => format!("{} (created {created})", node.id),
+                None => node.id.clone(),
+            };
+            return Err(Error::Duplicate {
+                provider: node.provider.clone(),
+                name: node.name.clone(),
+                first: describe(first),
+                second: describe(node),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The role of a server: its name without the trailing `-N`. `web`, `web-1` and `web-2` have the role
+/// `web`.
 pub fn role(name: &str) -> &str {
     match name.rsplit_once('-') {
         Some((role, number))
@@ -101,17 +181,17 @@ pub fn role(name: &str) -> &str {
     }
 }
 
-/// How many servers one name may stand for.
+/// The largest `count`.
 pub const MOST: i64 = 1000;
 
-/// What a server may be called: a host name, as RFC 1123 allows it, with room for a number.
+/// Whether a server can have this name: a host name label (RFC 1123, 2.1), with room for a number.
 pub fn is_name(name: &str) -> bool {
     let letters = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     let ends = name.starts_with('-') || name.ends_with('-');
     !name.is_empty() && name.len() <= 50 && letters && !ends
 }
 
-/// What [`is_name`] wants, for messages.
+/// The rule of [`is_name`], for messages.
 pub const NAME_RULE: &str = "use letters, digits and dashes, 50 at most";
 
 /// The names of `count` servers: `web`, `web-1`, `web-2`.

@@ -1,47 +1,108 @@
-//! What servers cost.
+//! Prices of servers, and their sums.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-/// What is known of what a server costs.
-#[derive(Clone, Debug, PartialEq)]
+/// The cost of a server, as far as it is known.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Cost {
-    /// Nothing.
+    /// It costs nothing.
     Free,
-    /// Something; nobody says how much.
+    /// It costs something, but the provider does not say how much.
     Unknown,
-    /// So much.
+    /// Its price.
     Price(Price),
 }
 
 impl Cost {
-    /// What so many servers cost, in words; none if nothing.
+    /// The cost of `count` servers, in words. None if they are free.
     pub fn of(&self, count: usize) -> Option<String> {
         match self {
             Cost::Free => None,
-            Cost::Unknown => Some("what that costs is not known".to_owned()),
+            Cost::Unknown => Some("the cost is not known".to_owned()),
             Cost::Price(price) => Some(price.times(count).to_string()),
         }
     }
 }
 
-/// What one server costs.
-#[derive(Clone, Debug, PartialEq)]
+/// The price of a server.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Price {
     /// The code of the currency, such as `USD`.
     pub currency: String,
-    /// In this currency.
+    /// The price of an hour, in this currency.
     pub hour: f64,
-    /// The same; what is used for a whole month may cost less than its hours.
+    /// The price of a month. Some providers charge less for it than for its hours.
     pub month: f64,
 }
 
+/// The monthly cost of several servers, by currency. Costs can be taken away too: a plan that
+/// terminates servers saves money.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MonthlyCost {
+    /// The sum in each currency.
+    pub sums: BTreeMap<String, f64>,
+    /// How many servers have a cost that is not known.
+    pub unknown: usize,
+}
+
+impl MonthlyCost {
+    /// Adds the cost of one more server.
+    pub fn add(&mut self, cost: &Cost) {
+        self.change(cost, 1.0);
+    }
+
+    /// Takes away the cost of a server that will not exist any more.
+    pub fn subtract(&mut self, cost: &Cost) {
+        self.change(cost, -1.0);
+    }
+
+    fn change(&mut self, cost: &Cost, factor: f64) {
+        match cost {
+            Cost::Free => {}
+            Cost::Unknown => self.unknown += 1,
+            Cost::Price(price) => {
+                *self.sums.entry(price.currency.clone()).or_default() += factor * price.month;
+            }
+        }
+    }
+
+    /// Whether nothing has to be said: all is free, or a resource of equal cost takes the place of
+    /// another.
+    pub fn is_nothing(&self) -> bool {
+        self.unknown == 0 && self.sums.values().all(|sum| sum.abs() < HALF_A_CENT)
+    }
+}
+
+/// Less than this is shown as nothing.
+const HALF_A_CENT: f64 = 0.005;
+
+impl fmt::Display for MonthlyCost {
+    /// Such as `+18.00 USD a month`. Signed, as a change.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = self.sums.iter().filter(|(_, sum)| sum.abs() >= HALF_A_CENT);
+        let mut parts: Vec<String> = shown
+            .map(|(currency, sum)| format!("{sum:+.2} {currency} a month"))
+            .collect();
+        match self.unknown {
+            0 => {}
+            1 => parts.push("1 server of unknown cost".to_owned()),
+            count => parts.push(format!("{count} servers of unknown cost")),
+        }
+        if parts.is_empty() {
+            return f.write_str("no change in cost");
+        }
+        f.write_str(&parts.join(", "))
+    }
+}
+
 impl Price {
-    /// What so many servers cost.
+    /// The price of `count` servers.
     #[must_use]
     pub fn times(&self, count: usize) -> Self {
-        // Nobody has so many servers that it matters.
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         Price {
             currency: self.currency.clone(),
@@ -70,15 +131,15 @@ impl fmt::Display for Price {
 pub struct Prices {
     /// The code of the currency.
     pub currency: String,
-    /// The titles; `size` comes first, and `cost` is what an hour costs.
+    /// The titles. `size` comes first; `cost` is the price of an hour.
     pub columns: Vec<String>,
-    /// One value a column, null where there is none.
+    /// The rows, with one value per column; null if there is none.
     pub rows: Vec<Vec<Json>>,
-    /// What a month of each row costs, null where that is not known.
+    /// The monthly price of each row; null if it is not known.
     pub months: Vec<Json>,
 }
 
-/// A number for such a list: a whole one without a fraction.
+/// A number for a price list. Whole numbers have no fraction.
 pub fn number(number: f64) -> Json {
     #[expect(
         clippy::cast_possible_truncation,
@@ -95,6 +156,34 @@ pub fn number(number: f64) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sums_by_currency() {
+        let price = |currency: &str, month| {
+            Cost::Price(Price {
+                currency: currency.to_owned(),
+                hour: 0.0,
+                month,
+            })
+        };
+        let mut cost = MonthlyCost::default();
+        assert_eq!(cost.to_string(), "no change in cost");
+        cost.add(&Cost::Free);
+        assert!(cost.is_nothing());
+        cost.add(&price("USD", 6.0));
+        cost.add(&price("USD", 12.0));
+        cost.subtract(&price("EUR", 4.5));
+        assert_eq!(cost.to_string(), "-4.50 EUR a month, +18.00 USD a month");
+        cost.add(&Cost::Unknown);
+        assert_eq!(
+            cost.to_string(),
+            "-4.50 EUR a month, +18.00 USD a month, 1 server of unknown cost"
+        );
+        let mut equal = MonthlyCost::default();
+        equal.add(&price("USD", 6.0));
+        equal.subtract(&price("USD", 6.0));
+        assert!(equal.is_nothing());
+    }
 
     #[test]
     fn in_words() {

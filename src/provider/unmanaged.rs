@@ -1,7 +1,6 @@
-//! Servers that nobody rents out: a list of addresses in a file.
+//! Unmanaged servers: a file that lists addresses of existing servers.
 //!
-//! Each line of `unmanaged_servers.txt` is `[USER@]ADDRESS[:PORT] [NAME]`; what follows a `#` is
-//! a comment.
+//! Each line of `unmanaged_servers.txt` is `[USER@]ADDRESS[:PORT] [NAME]`. A `#` starts a comment.
 
 use std::{
     fs, io,
@@ -10,23 +9,26 @@ use std::{
 
 use async_trait::async_trait;
 
-use super::{Create, Error, Node, NodeState, Provider, ServerChange};
+use super::{
+    Address as NodeAddress, Create, Error, Node, NodeState, Provider, ServerChange, UNMANAGED,
+};
 use crate::{
     core::{
         diagnostic::plain,
         event::Activity,
+        owner::Ownership,
         value::{Fields, Invalid, Value},
     },
     ssh::{Address, Login},
 };
 
-/// The servers of a list.
+/// The unmanaged servers of a project.
 pub struct Unmanaged {
     file: PathBuf,
 }
 
 impl Unmanaged {
-    /// The servers listed in `file`, which need not exist.
+    /// The servers listed in `file`. The file need not exist.
     pub fn new(file: PathBuf) -> Self {
         Unmanaged { file }
     }
@@ -70,29 +72,31 @@ fn read(path: &Path) -> Result<Vec<Node>, Error> {
         let address: Address = id.parse().map_err(fail)?;
         let name = words.next().unwrap_or(&address.host);
         if let Some(extra) = words.next() {
-            return Err(fail(format!("`{extra}` is too much")));
+            return Err(fail(format!("unexpected `{extra}`")));
         }
         if nodes.iter().any(|node| node.name == name) {
-            return Err(fail(format!("there is a second `{name}`")));
+            return Err(fail(format!("duplicate name `{name}`")));
         }
         nodes.push(node(id, &address.host, name));
     }
     Ok(nodes)
 }
 
-/// A server. Its identifier is its address in full.
+/// A server. Its id is the line's `[USER@]ADDRESS[:PORT]`.
 fn node(id: &str, address: &str, name: &str) -> Node {
+    let address = NodeAddress::of_host(address);
     Node {
-        provider: "unmanaged".to_owned(),
+        provider: UNMANAGED.to_owned(),
         name: name.to_owned(),
         id: id.to_owned(),
         size: String::new(),
         image: String::new(),
-        ip: address.to_owned(),
-        internal_ip: address.to_owned(),
+        ip: Some(address.clone()),
+        internal_ip: Some(address),
         state: NodeState::Running,
         created: None,
-        manifest: None,
+        owner: Ownership::Foreign,
+        user: None,
         region: String::new(),
         is_protected: false,
     }
@@ -101,15 +105,11 @@ fn node(id: &str, address: &str, name: &str) -> Node {
 #[async_trait]
 impl Provider for Unmanaged {
     fn name(&self) -> &'static str {
-        "unmanaged"
+        UNMANAGED
     }
 
     fn validate(&self, options: &Value) -> Result<(), Invalid> {
         Fields::new(options, "provider `unmanaged`")?.finish()
-    }
-
-    fn is_far(&self) -> bool {
-        false
     }
 
     async fn list(&self) -> Result<Vec<Node>, Error> {
@@ -118,7 +118,7 @@ impl Provider for Unmanaged {
 
     fn by_address(&self, name: &str) -> Option<Node> {
         let address: Address = name.parse().ok()?;
-        // A dot or a colon: anything else is a name that somebody mistyped.
+        // Without a dot or a colon it is more likely a misspelt name than an address.
         address
             .host
             .contains(['.', ':'])
@@ -182,7 +182,13 @@ mod tests {
         let path = folder.path().join("unmanaged_servers.txt");
         fs::write(&path, text).unwrap();
         read(&path)
-            .map(|nodes| nodes.into_iter().map(|n| (n.name, n.ip)).collect())
+            .map(|nodes| {
+                nodes
+                    .into_iter()
+                    .map(|n| (n.ip_text(), n))
+                    .map(|(ip, n)| (n.name, ip))
+                    .collect()
+            })
             .map_err(|error| {
                 let text = error.to_string();
                 text.rsplit_once("txt`, ").unwrap().1.to_owned()
@@ -207,8 +213,8 @@ mod tests {
     fn what_is_wrong_is_said() {
         let error = |text: &str| list(text).unwrap_err();
         assert_eq!(error("a\nb:x\n"), "line 2: `x` is no port number");
-        assert_eq!(error("a web too\n"), "line 1: `too` is too much");
-        assert_eq!(error("a web\nb web\n"), "line 2: there is a second `web`");
+        assert_eq!(error("a web too\n"), "line 1: unexpected `too`");
+        assert_eq!(error("a web\nb web\n"), "line 2: duplicate name `web`");
         assert_eq!(error("$(id)\n"), "line 1: `$(id)` is no address");
         assert_eq!(
             error("-oProxyCommand=x\n"),

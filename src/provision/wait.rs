@@ -75,7 +75,7 @@ async fn wait(
 ) -> Result<Node, Diagnostic> {
     // One that runs already was not made by us just now, or on this machine.
     let is_new = node.state != NodeState::Running;
-    let mut node = if is_new || node.ip.is_empty() {
+    let mut node = if is_new || node.ip.is_none() {
         activity.update("waiting until it runs");
         running(session, provider, &node).await?
     } else {
@@ -104,7 +104,7 @@ async fn running(
         let nodes = session.looks.since(since, provider).await?;
         let found = nodes.iter().find(|node| node.name == *name);
         let state = match found {
-            Some(node) if node.state.is_up() && !node.ip.is_empty() => return Ok(node.clone()),
+            Some(node) if node.state.is_up() && node.ip.is_some() => return Ok(node.clone()),
             Some(node) => {
                 was_seen = true;
                 node.state.to_string()

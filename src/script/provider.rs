@@ -19,12 +19,13 @@ use crate::{
     core::{
         diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
         event::Activity,
+        owner::Owner,
         value::{Entry, Invalid, Value},
     },
     fleet::threads::alone,
     provider::{
-        Cost, Create, Error, Node, NodeState, Price, Prices, Provider, ServerChange, differences,
-        tag,
+        Address, Cost, Create, Error, Node, NodeState, Price, Prices, Provider, ServerChange,
+        differences, look_again, refuse_other_owner, tag,
     },
     session::Session,
     ssh::{KeyPair, Login},
@@ -239,7 +240,9 @@ impl Scripted {
             cause: "a server is a map".to_owned(),
         })?;
         let full = text(&map, "name");
-        let Some(name) = full.strip_prefix(&self.0.session.settings.name_prefix) else {
+        let noted = |key: &str| tag::decode(&text(&map, key)).filter(|text| !text.is_empty());
+        let own = &self.0.session.settings.name_prefix;
+        let Some(name) = tag::name_of(&full, own, noted("prefix").as_deref()) else {
             return Ok(None);
         };
         let settled = text(&map, "settled");
@@ -250,21 +253,19 @@ impl Scripted {
             ("stopped", _) => NodeState::Stopped,
             _ => NodeState::Creating,
         };
-        let manifest = text(&map, "manifest");
         Ok(Some(Node {
             provider: self.0.name.clone(),
             name: name.to_owned(),
             id: text(&map, "id"),
             size: text(&map, "size"),
-            image: tag::decode(&text(&map, "said"))
-                .filter(|said| !said.is_empty())
-                .unwrap_or_else(|| text(&map, "image")),
+            image: noted("said").unwrap_or_else(|| text(&map, "image")),
             region: text(&map, "region"),
-            ip: text(&map, "ip"),
-            internal_ip: text(&map, "internal_ip"),
+            ip: Address::parse_ip(&text(&map, "ip")),
+            internal_ip: Address::parse_ip(&text(&map, "internal_ip")),
             state,
             created: text(&map, "created").parse().ok(),
-            manifest: tag::decode(&manifest).filter(|manifest| !manifest.is_empty()),
+            owner: tag::ownership(noted("project"), noted("manifest")),
+            user: None,
             is_protected: map.get("protect").is_some_and(|p| p.as_bool() == Ok(true)),
         }))
     }
@@ -276,11 +277,23 @@ impl Scripted {
             ("name", self.full(&node.name)),
             ("size", node.size.clone()),
             ("region", node.region.clone()),
-            ("ip", node.ip.clone()),
+            ("ip", node.ip_text()),
         ] {
             map.insert(key.into(), value.into());
         }
         map.into()
+    }
+
+    /// The tags that mark a server as this owner's, encoded for labels.
+    fn tags(&self, owner: &Owner) -> Map {
+        let mut tags = Map::new();
+        let mut note = |key: &str, value: &str| tags.insert(key.into(), tag::encode(value).into());
+        note("project", &owner.project);
+        note("prefix", &self.0.session.settings.name_prefix);
+        if let Some(manifest) = &owner.manifest {
+            note("manifest", manifest);
+        }
+        tags
     }
 
     fn key(&self) -> Result<KeyPair, Error> {
@@ -346,6 +359,15 @@ impl Provider for Scripted {
         })
     }
 
+    async fn cache_key(&self) -> Option<String> {
+        if !self.0.has("account") {
+            return None;
+        }
+        let account = self.call("account", Vec::new()).await.ok()?;
+        let prefix = &self.0.session.settings.name_prefix;
+        Some(format!("{prefix}\n{account}"))
+    }
+
     async fn list(&self) -> Result<Vec<Node>, Error> {
         self.ready().await?;
         let listed = self.call("list", Vec::new()).await?;
@@ -357,14 +379,22 @@ impl Provider for Scripted {
         Ok(nodes)
     }
 
+    async fn find(&self, node: &Node) -> Result<Option<Node>, Error> {
+        if !self.0.has("get") {
+            let nodes = self.list().await?;
+            return Ok(nodes.into_iter().find(|found| found.id == node.id));
+        }
+        let found = self.call("get", vec![node.id.clone().into()]).await?;
+        if found.is_unit() {
+            return Ok(None);
+        }
+        self.node(found)
+    }
+
     async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error> {
-        let mut tags: Map = create
-            .tags
-            .iter()
-            .map(|(key, value)| (key.into(), tag::encode(value).into()))
-            .collect();
         let options = self.0.options(&create.options)?;
-        // In the user's words: what the cloud says of it may change.
+        let mut tags = self.tags(&create.owner);
+        // In the user's words: what the cloud calls it may change.
         tags.insert("image".into(), tag::encode(&text(&options, "image")).into());
         let mut order = Map::new();
         order.insert("name".into(), self.full(&create.name).into());
@@ -373,11 +403,13 @@ impl Provider for Scripted {
         order.insert("key".into(), self.key()?.public.into());
         activity.update("ordering");
         let made = self.call("create", vec![order.into()]).await?;
-        self.node(made)?.ok_or_else(|| Error::Failed {
+        let node = self.node(made)?.ok_or_else(|| Error::Failed {
             provider: self.0.name.clone(),
             what: format!("creating `{}`", create.name),
-            cause: "what came is not what was ordered".to_owned(),
-        })
+            cause: "the provider created a different server than requested".to_owned(),
+        })?;
+        refuse_other_owner(&node, create)?;
+        Ok(node)
     }
 
     async fn settle(&self, node: &Node, is_ready: bool) -> Result<(), Error> {
@@ -386,18 +418,39 @@ impl Provider for Scripted {
     }
 
     async fn terminate(&self, node: &Node) -> Result<(), Error> {
+        match look_again(self, node).await {
+            Ok(_) => {}
+            Err(Error::Gone { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        }
         let arguments = vec![self.describe(node)];
         self.call("terminate", arguments).await.map(drop)
     }
 
     async fn reboot(&self, node: &Node) -> Result<(), Error> {
+        look_again(self, node).await?;
         let arguments = vec![self.describe(node)];
         self.call("reboot", arguments).await.map(drop)
     }
 
     async fn rename(&self, node: &Node, name: &str) -> Result<(), Error> {
+        look_again(self, node).await?;
         let arguments = vec![self.describe(node), self.full(name).into()];
         self.call("rename", arguments).await.map(drop)
+    }
+
+    async fn adopt(&self, node: &Node, owner: &Owner) -> Result<(), Error> {
+        if !self.0.has("adopt") {
+            return Err(Error::Unsupported {
+                provider: self.0.name.clone(),
+                what: "change the owner of a server",
+                help: format!("`{}` has no function `adopt`", self.0.file),
+            });
+        }
+        look_again(self, node).await?;
+        let tags = self.tags(owner);
+        let arguments = vec![self.describe(node), tags.into()];
+        self.call("adopt", arguments).await.map(drop)
     }
 
     fn changes(&self, node: &Node, options: &Value) -> Result<Vec<ServerChange>, Invalid> {
@@ -416,6 +469,7 @@ impl Provider for Scripted {
     }
 
     async fn resize(&self, node: &Node, options: &Value) -> Result<(), Error> {
+        look_again(self, node).await?;
         let arguments = vec![self.describe(node), self.0.options(options)?.into()];
         self.call("resize", arguments).await.map(drop)
     }
@@ -429,7 +483,7 @@ impl Provider for Scripted {
         };
         Ok(Login {
             name: node.name.clone(),
-            address: node.ip.clone(),
+            address: node.ip_text(),
             user,
             identity: Some(self.key()?.path),
             // Addresses are given to others when a server is gone; its number never is.

@@ -220,7 +220,7 @@ fn every_error_not_just_the_first() {
     assert_eq!(
         run.errors(),
         [
-            "error: there is no provider `locla`",
+            "error: provider `locla` not found",
             "error: size: `huge` is no size",
             "error: ports: `99999` is no port number",
         ]

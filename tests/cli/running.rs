@@ -153,7 +153,7 @@ fn an_exclusion_that_matches_nothing() {
         .run(&["exec", "--all", "-x", "wbe", "--", "true"])
         .fails(
             3,
-            "error: there is no server `wbe`\nhelp: did you mean `web`?\n",
+            "error: server `wbe` not found\nhelp: did you mean `web`?\n",
         );
 }
 
@@ -162,7 +162,7 @@ fn an_unreadable_list_of_servers_is_an_error() {
     let project = Project::new().file("unmanaged_servers.txt", "10.255.0.1 web too\n");
     let run = project.run(&["exec", "--all", "--", "true"]);
     assert_eq!(run.status, 2, "{run}");
-    assert!(run.stderr.contains("line 1: `too` is too much"), "{run}");
+    assert!(run.stderr.contains("line 1: unexpected `too`"), "{run}");
 }
 
 #[test]
@@ -170,17 +170,17 @@ fn a_selection_that_matches_nothing() {
     let project = Project::new().file("unmanaged_servers.txt", "10.255.0.1 web\n");
     project.run(&["exec", "-H", "wbe", "--", "true"]).fails(
         3,
-        "error: there is no server `wbe`\nhelp: did you mean `web`?\n",
+        "error: server `wbe` not found\nhelp: did you mean `web`?\n",
     );
     project.run(&["exec", "-R", "db", "--", "true"]).fails(
         3,
-        "error: there is no role `db`\nhelp: `hitc run nodes` lists the servers there are\n",
+        "error: role `db` not found\nhelp: `hitc run nodes` lists the servers\n",
     );
     project
         .run(&["exec", "--all", "-x", "web", "--", "true"])
         .fails(
             3,
-            "error: no server is selected\nhelp: `hitc run nodes` lists the servers there are\n",
+            "error: no server is selected\nhelp: `hitc run nodes` lists the servers\n",
         );
 }
 

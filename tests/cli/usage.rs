@@ -174,7 +174,7 @@ fn invalid_arguments() {
         .run(&["run", "create", "name=web", "provider=ec3"])
         .fails(
             2,
-            "error: there is no provider `ec3`\nhelp: did you mean `ec2`?\n",
+            "error: provider `ec3` not found\nhelp: did you mean `ec2`?\n",
         );
     project
         .run(&["run", "create", "name=web", "count=0"])

@@ -151,7 +151,7 @@ fn by_doctl() {
     let live = live.env("DIGITALOCEAN_CONTEXT", "wrok");
     let run = live.run(&["-y", "run", "create", "provider=digitalocean", "name=x"]);
     assert!(
-        run.status == 2 && run.stderr.contains("there is no context `wrok`"),
+        run.status == 2 && run.stderr.contains("context `wrok` not found"),
         "{run}"
     );
     assert_eq!(cloud.violations(), json!([]));
@@ -176,19 +176,19 @@ fn what_cannot_be_is_said() {
         ),
         (
             vec!["name=x", "size=s-1vcpu-1bg"],
-            "error: size: there is no `s-1vcpu-1bg`\nhelp: did you mean `s-1vcpu-1gb`?\n",
+            "error: size `s-1vcpu-1bg` not found\nhelp: did you mean `s-1vcpu-1gb`?\n",
         ),
         (
             vec!["name=x", "region=ams4"],
-            "error: region: there is no `ams4`\nhelp: did you mean `ams3`?\n",
+            "error: region `ams4` not found\nhelp: did you mean `ams3`?\n",
         ),
         (
             vec!["name=x", "size=c-2"],
-            "error: size: there is no `c-2` in the region `nyc3` at present\nhelp: it is in ams3\n",
+            "error: size `c-2` is not available in region `nyc3`\nhelp: it is available in ams3\n",
         ),
         (
             vec!["name=x", "image=ubuntu 24.05"],
-            "error: image: there is no `ubuntu-24-05-x64`\nhelp: did you mean `ubuntu-24-04-x64`?\n",
+            "error: image `ubuntu-24-05-x64` not found\nhelp: did you mean `ubuntu-24-04-x64`?\n",
         ),
         (
             vec!["name=a_b"],

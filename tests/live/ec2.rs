@@ -175,7 +175,7 @@ fn by_profile_and_by_name() {
     );
     let wrong = create(&live, &["name=x", "subnet=subnet-0"]);
     assert!(
-        wrong.stderr.contains("subnet: there is no `subnet-0`"),
+        wrong.stderr.contains("subnet `subnet-0` not found"),
         "{wrong}"
     );
 }
@@ -265,33 +265,33 @@ fn what_cannot_be_is_said() {
     for (options, error, help) in [
         (
             &["size=t3.mirco"][..],
-            "size: there is no `t3.mirco`",
+            "size `t3.mirco` not found",
             "did you mean `t3.micro`?",
         ),
         (
             &["placement=us-east-1x"],
-            "placement: there is no `us-east-1x`",
+            "placement `us-east-1x` not found",
             "did you mean `us-east-1a`?",
         ),
         (
             &["image=ubuntu 24.05"],
-            "image: there is no `ubuntu 24.05`",
+            "image `ubuntu 24.05` not found",
             "did you mean `ubuntu 24.04`?",
         ),
         (
             &["image=ami-0000"],
-            "image: there is no `ami-0000`",
-            "is it of this region?",
+            "image `ami-0000` not found",
+            "check that it is in this region",
         ),
         (
             &["security_group=web"],
-            "security_group: there is no `web`",
-            "is it of this region?",
+            "security_group `web` not found",
+            "check that it is in this region",
         ),
         (
             &["key_pair=mine"],
-            "key pair: there is no `mine`",
-            "is it of this region?",
+            "key pair `mine` not found",
+            "check that it is in this region",
         ),
         (
             &["bid=-1"],
@@ -317,10 +317,7 @@ fn what_cannot_be_is_said() {
     );
     let live = live.env("AWS_REGION", "");
     let run = create(&live, &["name=x"]);
-    assert!(
-        run.status == 2 && run.stderr.contains("there is no region"),
-        "{run}"
-    );
+    assert!(run.status == 2 && run.stderr.contains("no region"), "{run}");
     let live = live.env("AWS_ACCESS_KEY_ID", "");
     let run = create(&live, &["name=x"]);
     assert!(

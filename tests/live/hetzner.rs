@@ -79,15 +79,15 @@ fn what_is_ours_and_what_it_costs() {
 fn what_cannot_be_is_said() {
     let (cloud, live) = Cloud::hetzner(Live::new(), false);
     for (option, error, help) in [
-        ("size=cx32", "size: there is no `cx32`", "did you mean `cx"),
+        ("size=cx32", "size `cx32` not found", "did you mean `cx"),
         (
             "region=fns1",
-            "region: there is no `fns1`",
+            "region `fns1` not found",
             "did you mean `fsn1`?",
         ),
         (
             "image=debain 13",
-            "image: there is no `debain-13`",
+            "image `debain-13` not found",
             "did you mean `debian-13`?",
         ),
         (
@@ -121,7 +121,7 @@ fn what_cannot_be_is_said() {
     let run = live.run(&["-y", "run", "create", "provider=hetzner", "name=x"]);
     assert!(
         run.status == 2
-            && run.stderr.contains("not configured: there is no token")
+            && run.stderr.contains("not configured: no token")
             && run.stderr.contains("HCLOUD_TOKEN"),
         "{run}"
     );

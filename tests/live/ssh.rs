@@ -10,6 +10,7 @@ use hitc::{
     core::{
         diagnostic::Diagnostic,
         event::{Event, Events, Interface, Stream},
+        owner::Owner,
         process::Exit,
         value::Value,
     },
@@ -53,7 +54,10 @@ async fn server(live: &Live) -> Target {
     let create = Create {
         name: "web".to_owned(),
         options: Value::empty_map(),
-        tags: Vec::new(),
+        owner: Owner {
+            project: "test".to_owned(),
+            manifest: None,
+        },
     };
     let activity = Events::new(Arc::new(Silent)).start("web", "");
     let node = provider.create(&create, &activity).await.unwrap();

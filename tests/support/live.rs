@@ -58,6 +58,11 @@ impl Live {
         self
     }
 
+    /// Runs hitc in another folder from now on.
+    pub fn move_to(&mut self, folder: &std::path::Path) {
+        self.project.move_to(folder);
+    }
+
     /// Writes a folder from which the web server's image is built.
     pub fn web_server(self, folder: &str) -> Self {
         self.write(&format!("{folder}/Dockerfile"), DOCKERFILE);

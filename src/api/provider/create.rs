@@ -16,6 +16,7 @@ use crate::{
         diagnostic::{Diagnostic, Failure, Kind, plural},
         value::{Data, Fields, Invalid, Value},
     },
+    project::ProjectId,
     provider::{self, Create, MOST, Node, Provider, numbered},
     provision::bring_up,
     session::Session,
@@ -91,6 +92,14 @@ async fn missing(
     request: &Request,
 ) -> Result<(Vec<String>, Option<String>), Failure> {
     let there = request.provider.list().await.map_err(Diagnostic::from)?;
+    let project = session.project.id()?;
+    let project = project.as_ref().map(ProjectId::as_str);
+    for node in there
+        .iter()
+        .filter(|node| request.names.contains(&node.name))
+    {
+        node.require_project(project).map_err(Diagnostic::from)?;
+    }
     // One that was left half made is finished.
     let is_there = |name: &String| {
         let made = |node: &&Node| node.state.is_made();
@@ -117,13 +126,14 @@ async fn create_all(
     request: &Request,
     new: &[String],
 ) -> Result<Array, Failure> {
+    let owner = session.project.ensure_owner(&session.events)?;
     let one = async |name: &String| {
         let activity = session.events.start(name.as_str(), "creating");
         let started = std::time::Instant::now();
         let create = Create {
             name: name.clone(),
             options: request.options.clone(),
-            tags: Vec::new(),
+            owner: owner.clone(),
         };
         let node = bring_up(session, request.provider.as_ref(), &create, &activity).await?;
         activity.done(format!(

@@ -15,13 +15,14 @@ use super::{
     Api, Host,
     call::{Answer, Call},
     namespace::Namespace,
-    value::{text_map, to_options},
+    value::{from_json, to_options},
 };
 use crate::{
     core::{
         diagnostic::{Diagnostic, Failure, Kind},
         value::Fields,
     },
+    project::ProjectId,
     provider::{self, NAME_RULE, Node, Provider, is_name, refuse_protected, role},
     session::Session,
     ssh::{Command, Target},
@@ -31,13 +32,19 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut provider = Namespace::new(api, "provider", "Servers, wherever they come from.");
     provider.function(
         "nodes() -> array",
-        "All servers, as maps with `provider`, `name`, `role`, `id`, `size`, `image`, `region`,
-         `ip`, `internal_ip`, `state`, `created`, `manifest` and `protected`.",
-        |call: &Call| {
-            let session = &call.session;
-            let nodes = call.wait(async { Ok::<_, Diagnostic>(session.nodes().await) })?;
-            Ok(nodes.iter().map(describe).collect::<Array>())
-        },
+        "The servers of this project, as maps with `provider`, `name`, `role`, `id`, `size`, `image`,
+         `region`, `ip`, `internal_ip`, `state`, `created`, `owner`, `manifest` and `protected`.",
+        |call: &Call| nodes(call, false),
+    );
+    provider.function(
+        "all_nodes() -> array",
+        "The servers of all owners. Each map also says whether the server is this project's `own`.",
+        |call: &Call| nodes(call, true),
+    );
+    provider.function(
+        "adopt(hosts: array)",
+        "Makes servers belong to this project, in the place of their present owners.",
+        |call: &Call, hosts: Array| adopt(call, hosts),
     );
     provider.function(
         "prices(options: map) -> array",
@@ -120,12 +127,49 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     provider
 }
 
-fn terminate(call: &Call, hosts: Array) -> Answer<()> {
+fn nodes(call: &Call, any_owner: bool) -> Answer<Array> {
+    let session = &call.session;
+    let nodes = call.wait(async { Ok::<_, Diagnostic>(session.nodes().await) })?;
+    let project = call.check(session.project.id())?;
+    let project = project.as_ref().map(ProjectId::as_str);
+    let shown = nodes
+        .iter()
+        .filter(|node| any_owner || node.is_of_project(project));
+    Ok(shown.map(|node| describe(node, project)).collect())
+}
+
+fn to_hosts(call: &Call, function: &str, hosts: Array) -> Answer<Vec<Host>> {
     let hosts: Option<Vec<Host>> = hosts.into_iter().map(Dynamic::try_cast).collect();
-    let hosts = hosts.ok_or_else(|| {
-        let text = "provider::terminate: not all of these are hosts";
+    hosts.ok_or_else(|| {
+        let text = format!("provider::{function}: expected an array of hosts");
         call.fail(Diagnostic::new(Kind::Usage, text))
-    })?;
+    })
+}
+
+fn adopt(call: &Call, hosts: Array) -> Answer<()> {
+    let hosts = to_hosts(call, "adopt", hosts)?;
+    let names: Vec<&str> = hosts.iter().map(|host| host.0.name.as_str()).collect();
+    if call.would(|| format!("adopt {}", names.join(", "))) {
+        return Ok(());
+    }
+    let session = &call.session;
+    let owner = call.check(session.project.ensure_owner(&session.events))?;
+    let one = async |host: &Host| {
+        let adopt = async |p: &dyn Provider, node: &Node| p.adopt(node, &owner).await;
+        let adopted = act(session, &host.0, "adopt", adopt).await;
+        adopted.map_err(Diagnostic::from)
+    };
+    let results = call.try_wait(async { Ok(join_all(hosts.iter().map(one)).await) })?;
+    let failures: Vec<Diagnostic> = results.into_iter().filter_map(Result::err).collect();
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(call.fail(Failure(failures)))
+    }
+}
+
+fn terminate(call: &Call, hosts: Array) -> Answer<()> {
+    let hosts = to_hosts(call, "terminate", hosts)?;
     let nodes = hosts.iter().map(|host| host.0.as_ref());
     call.check(refuse_protected(nodes).map_err(Diagnostic::from))?;
     let names: Vec<&str> = hosts.iter().map(|host| host.0.name.as_str()).collect();
@@ -146,30 +190,29 @@ fn terminate(call: &Call, hosts: Array) -> Answer<()> {
     }
 }
 
-fn describe(node: &Node) -> Dynamic {
-    let mut map = text_map([
-        ("provider", node.provider.clone()),
-        ("name", node.name.clone()),
-        ("role", role(&node.name).to_owned()),
-        ("id", node.id.clone()),
-        ("size", node.size.clone()),
-        ("image", node.image.clone()),
-        ("ip", node.ip.clone()),
-        ("region", node.region.clone()),
-        ("internal_ip", node.internal_ip.clone()),
-        ("state", node.state.to_string()),
-    ]);
+/// A server as scripts see it. What it does not have yet is an empty text.
+fn describe(node: &Node, project: Option<&str>) -> Dynamic {
+    let json = serde_json::to_value(node).unwrap_or_default();
+    let mut map: Map = from_json(&json).try_cast().unwrap_or_default();
     let created = node.created.map_or(Dynamic::UNIT, |created| {
         let zoned = created.to_zoned(jiff::tz::TimeZone::system());
         zoned.strftime("%Y-%m-%d %H:%M:%S%:z").to_string().into()
     });
-    map.insert("created".into(), created);
-    let manifest = node.manifest.clone();
-    map.insert(
-        "manifest".into(),
-        manifest.map_or(Dynamic::UNIT, Into::into),
-    );
-    map.insert("protected".into(), node.is_protected.into());
+    let manifest = node.owner.manifest().map(str::to_owned);
+    let protected = map.remove("is_protected").unwrap_or_default();
+    map.extend([
+        ("role".into(), role(&node.name).to_owned().into()),
+        ("ip".into(), node.ip_text().into()),
+        ("internal_ip".into(), node.internal_ip_text().into()),
+        ("created".into(), created),
+        (
+            "manifest".into(),
+            manifest.map_or(Dynamic::UNIT, Into::into),
+        ),
+        ("owner".into(), node.owner.to_string().into()),
+        ("own".into(), node.is_of_project(project).into()),
+        ("protected".into(), protected),
+    ]);
     Dynamic::from_map(map)
 }
 

@@ -139,6 +139,7 @@ fn find(call: &Call, name: &str) -> Answer<Host> {
     let session = &call.session;
     let selection = Selection {
         hosts: vec![name.to_owned()],
+        any_owner: session.settings.selection.any_owner,
         ..Selection::default()
     };
     let found = call.try_wait(session.select(&selection, true))?;

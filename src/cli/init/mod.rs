@@ -2,6 +2,7 @@
 
 use std::{fs, io::Write};
 
+use super::start::find_project;
 use crate::{
     core::{
         diagnostic::{Diagnostic, Failure, Kind, plain},
@@ -42,6 +43,7 @@ pub(super) fn main(events: &Events) -> Result<(), Failure> {
             }
         }
     }
+    find_project()?.ensure_manifest_id(events)?;
     events.emit(Event::Heading("Next:".to_owned()));
     for step in [
         "hitc run local.setup              prepare this machine for local servers",

@@ -66,8 +66,8 @@ impl Facts {
     pub fn server(&mut self, node: &Node) {
         let fields = &mut self.servers.entry(node.name.clone()).or_default().fields;
         fields.extend([
-            ("ip", node.ip.clone()),
-            ("internal_ip", node.internal_ip.clone()),
+            ("ip", node.ip_text()),
+            ("internal_ip", node.internal_ip_text()),
             ("id", node.id.clone()),
             ("size", node.size.clone()),
             ("image", node.image.clone()),

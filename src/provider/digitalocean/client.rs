@@ -1,4 +1,4 @@
-//! Asking DigitalOcean's API.
+//! The client of DigitalOcean's API.
 
 use std::{env, sync::Arc};
 
@@ -11,21 +11,20 @@ use crate::{
     provider::Error,
 };
 
-/// Where the API is, unless `DIGITALOCEAN_API_URL` says otherwise, as it does to doctl.
+/// The default address of the API. `DIGITALOCEAN_API_URL` overrides it, as for doctl.
 const URL: &str = "https://api.digitalocean.com";
 
-/// How many things a page has, at most (`per_page`).
+/// The most items on a page (`per_page`).
 const PAGE: usize = 200;
 
-/// How often a list is read again that changed meanwhile.
+/// How often a list is read that changes meanwhile.
 const LISTINGS: usize = 5;
 
 impl DigitalOcean {
     fn api(&self) -> Result<Arc<JsonApi>, Error> {
         let make = || {
             let token = token::find(&self.home)?;
-            let url = env::var("DIGITALOCEAN_API_URL").unwrap_or_else(|_| URL.to_owned());
-            JsonApi::new("DigitalOcean", &url, &token)
+            JsonApi::new("DigitalOcean", &url(), &token)
                 .map(Arc::new)
                 .map_err(explain)
         };
@@ -36,7 +35,7 @@ impl DigitalOcean {
         self.api()?.send(&ask).await.map_err(explain)
     }
 
-    /// What stands under a key of an answer.
+    /// Sends a request and decodes what is under `key` in the response.
     pub(super) async fn read<T: DeserializeOwned>(
         &self,
         ask: ApiRequest,
@@ -46,7 +45,7 @@ impl DigitalOcean {
         decode(self.ask(ask).await?, key, &what)
     }
 
-    /// All pages of a list. `path` has a query already.
+    /// Reads all pages of a list. `path` has a query already.
     pub(super) async fn all<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -66,7 +65,7 @@ impl DigitalOcean {
                     break;
                 }
             }
-            // What came or went while it was read may have moved something from page to page.
+            // An item that was added or removed meanwhile moves others from page to page.
             let is_whole = total
                 .flatten()
                 .is_none_or(|total| total == all.len() as u64);
@@ -77,12 +76,17 @@ impl DigitalOcean {
         Err(Error::Failed {
             provider: NAME.to_owned(),
             what: format!("listing {key}"),
-            cause: "they change faster than they can be read".to_owned(),
+            cause: "the list changes faster than it can be read".to_owned(),
         })
     }
 }
 
-/// A name as a part of a path.
+/// The address of the API.
+pub(super) fn url() -> String {
+    env::var("DIGITALOCEAN_API_URL").unwrap_or_else(|_| URL.to_owned())
+}
+
+/// Escapes a name as a part of a path.
 pub(super) fn path(name: &str) -> String {
     use std::fmt::Write;
     let mut text = String::new();
@@ -101,11 +105,11 @@ fn decode<T: DeserializeOwned>(mut answer: Json, key: &str, what: &str) -> Resul
     serde_json::from_value(found).map_err(|error| Error::Failed {
         provider: NAME.to_owned(),
         what: what.to_owned(),
-        cause: format!("the answer is not what it should be: `{key}`: {error}"),
+        cause: format!("invalid response: `{key}`: {error}"),
     })
 }
 
-/// What is gone already need not be removed.
+/// Succeeds if the thing to remove does not exist.
 pub(super) fn gone_is_fine(result: Result<Json, Error>) -> Result<(), Error> {
     match result {
         Err(Error::Api(error, _)) if error.status() == Some(404) => Ok(()),
@@ -116,10 +120,10 @@ pub(super) fn gone_is_fine(result: Result<Json, Error>) -> Result<(), Error> {
 fn explain(error: http::Error) -> Error {
     let help = match error.status() {
         Some(401) => Some(
-            "the token in DIGITALOCEAN_TOKEN, or doctl's, is wrong or has expired; make a new one \
+            "the token in DIGITALOCEAN_TOKEN, or doctl's, is invalid or has expired; create one \
              at https://cloud.digitalocean.com/account/api/tokens",
         ),
-        Some(403) => Some("the token may not do this; make one that may write"),
+        Some(403) => Some("the token has no permission; create one with write access"),
         _ => None,
     };
     Error::Api(error, help.map(str::to_owned))

@@ -1,10 +1,9 @@
 //! DigitalOcean's droplets, by version 2 of its API
 //! (<https://docs.digitalocean.com/reference/api/digitalocean/>).
 //!
-//! A droplet's name is our prefix and the server's name; that it is ours, that it is being made,
-//! its manifest and that it is protected are tags, which the creating call sets. The API has no
-//! way to ask twice for the same droplet, so whoever does not know whether it was made looks for
-//! its name.
+//! A droplet's name is the prefix and the server's name. Tags, which the creating call sets, hold its
+//! owner, prefix, state and protection. The API has no idempotency token: after a lost response, hitc
+//! looks for a droplet of that name.
 
 mod client;
 mod options;
@@ -20,7 +19,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use client::gone_is_fine;
+use client::{gone_is_fine, url};
 use options::Options;
 use serde_json::{Value as Json, json};
 use tokio::{
@@ -30,11 +29,13 @@ use tokio::{
 use wire::{Action, Droplet, Size};
 
 use super::{
-    Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange, differences, number, tag,
+    Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange, differences, look_again,
+    number, refuse_duplicates, refuse_other_owner, tag,
 };
 use crate::{
     core::{
         event::Activity,
+        owner::Owner,
         value::{Invalid, Value},
     },
     http::{ApiRequest, JsonApi, Method},
@@ -44,24 +45,28 @@ use crate::{
 /// The provider's name.
 const NAME: &str = "digitalocean";
 
-/// Where the sizes are listed.
+/// How to list the sizes.
 const LIST: &str = "`hitc run pricing provider=digitalocean` lists the sizes";
 
-/// The tags of a droplet.
+/// The tags of a droplet. DigitalOcean ignores their case: the first spelling in the account is the one
+/// that every droplet shows.
 const TAG: &str = "hitc";
 const TAG_CREATING: &str = "hitc:creating";
 const TAG_FAILED: &str = "hitc:failed";
 const TAG_PROTECT: &str = "hitc:protect";
+/// The owner and the prefix, encoded.
+const TAG_PROJECT: &str = "hitc:project:";
 const TAG_MANIFEST: &str = "hitc:manifest:";
-/// The image in the user's words: what the API says of it may change.
+const TAG_PREFIX: &str = "hitc:prefix:";
+/// The image in the user's words: the API's name for it may change.
 const TAG_IMAGE: &str = "hitc:image:";
 
-/// How long an action may take, and how long it is left alone before it is asked for first.
+/// How long an action may take, and the first and the longest pause between two polls.
 const ACTION_TIMEOUT: Duration = Duration::from_mins(5);
 const ACTION_PAUSE: Duration = Duration::from_millis(200);
 const ACTION_PAUSE_MOST: Duration = Duration::from_secs(5);
 
-/// How long a droplet has to shut down before its power is cut.
+/// How long a droplet may take to shut down before it is powered off.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The DigitalOcean provider.
@@ -74,7 +79,7 @@ pub struct DigitalOcean {
 }
 
 impl DigitalOcean {
-    /// Droplets whose names begin with `prefix`. hitc's key is in `data`, doctl's configuration
+    /// The droplets with this name prefix. hitc's key is in the folder `data`, doctl's configuration
     /// below `home`.
     pub fn new(prefix: impl Into<String>, data: PathBuf, home: PathBuf) -> Self {
         DigitalOcean {
@@ -89,25 +94,30 @@ impl DigitalOcean {
     async fn droplets(&self, query: &str) -> Result<Vec<Droplet>, Error> {
         let path = format!("/v2/droplets?{query}");
         let droplets: Vec<Droplet> = self.all(&path, "droplets").await?;
-        // By identifier: one that moved to the next page is listed twice.
+        // One that moved to the next page meanwhile is listed twice.
         let by_id: BTreeMap<u64, Droplet> = droplets.into_iter().map(|d| (d.id, d)).collect();
         Ok(by_id.into_values().collect())
     }
 
-    /// Our droplet of this name, if there is one.
-    async fn find(&self, name: &str) -> Result<Option<Droplet>, Error> {
+    /// The droplet of this name, if it exists. Two of one name are an error.
+    async fn named(&self, name: &str) -> Result<Option<Droplet>, Error> {
         let full = format!("{}{name}", self.prefix);
         let droplets = self.droplets(&format!("name={full}")).await?;
-        let ours = |droplet: &Droplet| droplet.name == full && has(droplet, TAG);
-        Ok(droplets.into_iter().find(ours))
+        let mut found: Vec<(Droplet, Node)> = Vec::new();
+        for droplet in droplets.into_iter().filter(|droplet| has(droplet, TAG)) {
+            let node = self.node(&droplet);
+            if let Some(node) = node.filter(|node| node.name == name) {
+                found.push((droplet, node));
+            }
+        }
+        let nodes: Vec<Node> = found.iter().map(|(_, node)| node.clone()).collect();
+        refuse_duplicates(&nodes)?;
+        Ok(found.into_iter().next().map(|(droplet, _)| droplet))
     }
 
     fn node(&self, droplet: &Droplet) -> Option<Node> {
-        let name = droplet.name.strip_prefix(&self.prefix)?;
-        let noted = |prefix: &str| {
-            let mut tags = droplet.tags.iter();
-            tags.find_map(|tag| tag::decode(tag.strip_prefix(prefix)?))
-        };
+        let noted = |prefix| noted(droplet, prefix);
+        let name = tag::name_of(&droplet.name, &self.prefix, noted(TAG_PREFIX).as_deref())?;
         let state = match droplet.status.as_str() {
             "off" | "archive" => NodeState::Stopped,
             "active" if has(droplet, TAG_FAILED) => NodeState::Failed,
@@ -130,12 +140,13 @@ impl DigitalOcean {
             internal_ip: droplet.address("private"),
             state,
             created: droplet.created_at.parse().ok(),
-            manifest: noted(TAG_MANIFEST),
+            owner: tag::ownership(noted(TAG_PROJECT), noted(TAG_MANIFEST)),
+            user: None,
             is_protected: has(droplet, TAG_PROTECT),
         })
     }
 
-    /// Has something done to a droplet, and waits until it is.
+    /// Starts an action on a droplet and waits until it completes.
     async fn act(&self, node: &Node, body: Json) -> Result<(), Error> {
         let path = format!("/v2/droplets/{}/actions", node.id);
         let what = body["type"].as_str().unwrap_or_default().to_owned();
@@ -147,11 +158,11 @@ impl DigitalOcean {
                 "completed" => return Ok(()),
                 "in-progress" if Instant::now() < end => {}
                 "in-progress" => {
-                    let cause = format!("it is not done after {} s", ACTION_TIMEOUT.as_secs());
+                    let cause = format!("not done after {} s", ACTION_TIMEOUT.as_secs());
                     return Err(failed(&format!("{what} of `{}`", node.name), &cause));
                 }
                 other => {
-                    let cause = format!("DigitalOcean says `{other}`");
+                    let cause = format!("its status is `{other}`");
                     return Err(failed(&format!("{what} of `{}`", node.name), &cause));
                 }
             }
@@ -162,16 +173,51 @@ impl DigitalOcean {
     }
 
     async fn droplet(&self, node: &Node) -> Result<Droplet, Error> {
-        let path = format!("/v2/droplets/{}", node.id);
-        self.read(ApiRequest::get(path), "droplet").await
+        self.with_id(node).await?.ok_or_else(|| node.gone())
     }
 
-    /// Shuts a droplet down, and cuts its power if that takes too long.
+    /// The droplet with this id. None if it does not exist any more.
+    async fn with_id(&self, node: &Node) -> Result<Option<Droplet>, Error> {
+        let path = format!("/v2/droplets/{}", node.id);
+        match self.read(ApiRequest::get(path), "droplet").await {
+            Err(Error::Api(error, _)) if error.status() == Some(404) => Ok(None),
+            answer => answer.map(Some),
+        }
+    }
+
+    /// Waits until a droplet is gone: an answer 204 to DELETE only means that the request was accepted
+    /// (terraform-provider-digitalocean #283).
+    async fn wait_until_gone(&self, node: &Node) -> Result<(), Error> {
+        let (end, mut pause) = (Instant::now() + ACTION_TIMEOUT, ACTION_PAUSE);
+        while self.with_id(node).await?.is_some() {
+            if Instant::now() > end {
+                let cause = format!("not done after {} s", ACTION_TIMEOUT.as_secs());
+                return Err(failed(&format!("terminating `{}`", node.name), &cause));
+            }
+            sleep(pause).await;
+            pause = (pause * 3 / 2).min(ACTION_PAUSE_MOST);
+        }
+        Ok(())
+    }
+
+    /// The tags that mark a droplet as this owner's.
+    fn owner_tags(&self, owner: &Owner) -> Vec<String> {
+        let noted = |key: &str, value: &str| format!("{key}{}", tag::encode_caseless(value));
+        let mut tags = vec![
+            noted(TAG_PROJECT, &owner.project),
+            noted(TAG_PREFIX, &self.prefix),
+        ];
+        let manifest = owner.manifest.iter();
+        tags.extend(manifest.map(|manifest| noted(TAG_MANIFEST, manifest)));
+        tags
+    }
+
+    /// Shuts a droplet down, and powers it off if that takes too long.
     async fn stop(&self, node: &Node) -> Result<(), Error> {
         if self.droplet(node).await?.status == "off" {
             return Ok(());
         }
-        // Whatever comes of it: there is a harder way.
+        // If that fails, the droplet is powered off below.
         let _ = self.act(node, json!({"type": "shutdown"})).await;
         let (end, mut pause) = (Instant::now() + SHUTDOWN_TIMEOUT, ACTION_PAUSE);
         while Instant::now() < end {
@@ -184,7 +230,7 @@ impl DigitalOcean {
         self.act(node, json!({"type": "power_off"})).await
     }
 
-    /// Gives a droplet a tag, or takes it away.
+    /// Adds a tag to a droplet, or removes it.
     async fn set_tag(&self, node: &Node, tag: &str, is_set: bool) -> Result<(), Error> {
         let path = format!("/v2/tags/{tag}/resources");
         let body = json!({"resources": [
@@ -225,7 +271,7 @@ impl Provider for DigitalOcean {
         let row = |size: &Size| {
             vec![
                 json!(size.slug),
-                // In GB, as the seed of this table has it.
+                // In GB.
                 number(f64::from(u32::try_from(size.memory).unwrap_or(u32::MAX)) / 1024.0),
                 json!(size.vcpus),
                 json!(size.disk),
@@ -245,6 +291,11 @@ impl Provider for DigitalOcean {
         })
     }
 
+    async fn cache_key(&self) -> Option<String> {
+        let token = token::find(&self.home).ok()?;
+        Some(format!("{}\n{}\n{token}", self.prefix, url()))
+    }
+
     async fn list(&self) -> Result<Vec<Node>, Error> {
         let droplets = self.droplets(&format!("tag_name={TAG}")).await?;
         Ok(droplets
@@ -253,16 +304,31 @@ impl Provider for DigitalOcean {
             .collect())
     }
 
+    async fn find(&self, node: &Node) -> Result<Option<Node>, Error> {
+        let droplet = self.with_id(node).await?;
+        let is_ours = |droplet: &Droplet| has(droplet, TAG);
+        Ok(droplet
+            .filter(is_ours)
+            .and_then(|droplet| self.node(&droplet)))
+    }
+
     async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error> {
         let options = Options::decode(&create.options)?;
-        let droplet = match self.find(&create.name).await? {
+        let droplet = match self.named(&create.name).await? {
             Some(droplet) => droplet,
             None => {
                 activity.update("ordering");
                 match self.make(create, &options).await {
-                    Ok(droplet) => droplet,
+                    Ok(droplet) => {
+                        // Another run may have ordered one at the same time: names are not unique.
+                        let again = self.named(&create.name).await;
+                        if let Err(error @ Error::Duplicate { .. }) = again {
+                            return Err(error);
+                        }
+                        droplet
+                    }
                     Err(Error::Api(error, help)) if error.is_unclear() => {
-                        activity.update("looking whether the order was heard");
+                        activity.update("checking whether the order was received");
                         let found = self.appears(&create.name).await?;
                         found.ok_or(Error::Api(error, help))?
                     }
@@ -272,7 +338,8 @@ impl Provider for DigitalOcean {
         };
         let node = self
             .node(&droplet)
-            .ok_or_else(|| failed("finding it again", "its name is another"))?;
+            .ok_or_else(|| failed("finding it again", "it has another name"))?;
+        refuse_other_owner(&node, create)?;
         if has(&droplet, TAG_FAILED) {
             self.set_tag(&node, TAG_FAILED, false).await?;
         }
@@ -288,20 +355,46 @@ impl Provider for DigitalOcean {
     }
 
     async fn terminate(&self, node: &Node) -> Result<(), Error> {
+        match look_again(self, node).await {
+            Ok(_) => {}
+            Err(Error::Gone { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        }
         let path = format!("/v2/droplets/{}", node.id);
-        gone_is_fine(self.ask(ApiRequest::delete(path)).await)
+        gone_is_fine(self.ask(ApiRequest::delete(path)).await)?;
+        self.wait_until_gone(node).await
     }
 
     async fn reboot(&self, node: &Node) -> Result<(), Error> {
+        look_again(self, node).await?;
         let is_off = self.droplet(node).await?.status == "off";
         let what = if is_off { "power_on" } else { "reboot" };
         self.act(node, json!({"type": what})).await
     }
 
     async fn rename(&self, node: &Node, name: &str) -> Result<(), Error> {
+        look_again(self, node).await?;
         let name = format!("{}{name}", self.prefix);
         self.act(node, json!({"type": "rename", "name": name}))
             .await
+    }
+
+    async fn adopt(&self, node: &Node, owner: &Owner) -> Result<(), Error> {
+        look_again(self, node).await?;
+        let droplet = self.droplet(node).await?;
+        let wanted = self.owner_tags(owner);
+        let is_wanted = |tag: &String| wanted.iter().any(|w| w.eq_ignore_ascii_case(tag));
+        // The old ones go first. Without a project the droplet is legacy, which no project touches:
+        // an adoption that was interrupted can be made again.
+        for old in droplet.tags.iter().filter(|tag| is_owner_tag(tag)) {
+            if !is_wanted(old) {
+                self.set_tag(node, old, false).await?;
+            }
+        }
+        for new in &wanted {
+            self.set_tag(node, new, true).await?;
+        }
+        Ok(())
     }
 
     fn changes(&self, node: &Node, options: &Value) -> Result<Vec<ServerChange>, Invalid> {
@@ -314,6 +407,7 @@ impl Provider for DigitalOcean {
     }
 
     async fn resize(&self, node: &Node, options: &Value) -> Result<(), Error> {
+        look_again(self, node).await?;
         let size = Options::decode(options)?.size;
         let sizes = self.sizes().await?;
         let Some(known) = sizes.iter().find(|known| known.slug == size) else {
@@ -321,11 +415,11 @@ impl Provider for DigitalOcean {
             return Err(Error::missing("size", &size, slugs, Some(LIST)));
         };
         if !known.regions.contains(&node.region) {
-            let text = format!("size: there is no `{size}` in the region `{}`", node.region);
+            let text = format!("size `{size}` is not available in region `{}`", node.region);
             return Err(Error::invalid(text, None));
         }
         self.stop(node).await?;
-        // Without its disk, so that the way back stays open. Whatever comes of it, it runs again.
+        // Without its disk, so that it can become smaller again. It is started even if that fails.
         let resized = self
             .act(node, json!({"type": "resize", "size": size, "disk": false}))
             .await;
@@ -336,17 +430,17 @@ impl Provider for DigitalOcean {
     async fn login(&self, node: &Node) -> Result<Login, Error> {
         Ok(Login {
             name: node.name.clone(),
-            address: node.ip.clone(),
+            address: node.ip_text(),
             user: Some("root".to_owned()),
             identity: Some(KeyPair::ensure(&self.data.join("id_ed25519"))?.path),
-            // Addresses are given to others when a droplet is gone; its number never is.
+            // DigitalOcean reuses addresses, but never ids.
             host_key_alias: Some(format!("{NAME}-{}", node.id)),
             ..Login::default()
         })
     }
 
     async fn set_up(&self, activity: &Activity) -> Result<(), Error> {
-        activity.update("asking DigitalOcean who we are");
+        activity.update("checking the account");
         self.ask(ApiRequest::get("/v2/account")).await.map(drop)
     }
 }
@@ -357,6 +451,24 @@ fn failed(what: &str, cause: &str) -> Error {
         what: what.to_owned(),
         cause: cause.to_owned(),
     }
+}
+
+/// The rest of the droplet's tag that begins with `prefix`, decoded. The cloud keeps the spelling of
+/// whoever used the tag first, in any case.
+fn noted(droplet: &Droplet, prefix: &str) -> Option<String> {
+    droplet.tags.iter().find_map(|text| {
+        let (start, rest) = text.split_at_checked(prefix.len())?;
+        let is_it = start.eq_ignore_ascii_case(prefix);
+        is_it.then(|| tag::decode(&rest.to_lowercase()))?
+    })
+}
+
+/// Whether a tag names an owner or a prefix.
+fn is_owner_tag(text: &str) -> bool {
+    [TAG_PROJECT, TAG_MANIFEST, TAG_PREFIX].iter().any(|key| {
+        let start = text.get(..key.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(key))
+    })
 }
 
 fn has(droplet: &Droplet, tag: &str) -> bool {

@@ -6,25 +6,25 @@ const SIZE: &str = "s-1vcpu-1gb";
 const IMAGE: &str = "debian 13";
 const REGION: &str = "nyc3";
 
-/// What a user may say of a droplet.
+/// The options of a droplet.
 pub(super) struct Options {
     pub size: String,
-    /// A slug, the name of one's own image, or its number.
+    /// A slug, or the name or number of an image of the user's own.
     pub image: String,
     pub region: String,
-    /// Fingerprints of further keys of the account that are admitted.
+    /// Fingerprints of more keys of the account that may log in.
     pub ssh_keys: Vec<String>,
-    /// Further tags.
+    /// More tags.
     pub tags: Vec<String>,
     pub monitoring: bool,
-    /// The identifier of a private network.
+    /// The id of a private network.
     pub vpc: Option<String>,
-    /// It may not be terminated.
+    /// Whether terminating it is refused.
     pub protect: bool,
 }
 
 impl Options {
-    /// Decodes them.
+    /// Decodes and validates options.
     pub fn decode(options: &Value) -> Result<Self, Invalid> {
         let mut fields = Fields::new(options, "provider `digitalocean`")?;
         let text = |value: &Value, what: &str| value.to_text(what);
@@ -43,7 +43,7 @@ impl Options {
             (Some(_), Some(placement)) => {
                 return Err(Invalid::new(
                     &placement,
-                    "region and placement are the same; give one of them",
+                    "region and placement are the same option; use one of them",
                 ));
             }
             (region, None) => region,
@@ -72,13 +72,13 @@ fn tags(value: &Value, what: &str) -> Result<Vec<String>, Invalid> {
     for value in value.to_list(what)? {
         let tag = value.to_text(what)?;
         if tag.is_empty() || tag.len() > 255 || !tag.chars().all(is_good) {
-            return Err(Invalid::new(&value, format!("{what}: `{tag}` is no tag"))
+            return Err(Invalid::new(&value, format!("{what}: invalid tag `{tag}`"))
                 .help("use letters, digits, colons, dashes and underscores".to_owned()));
         }
         if tag.to_lowercase().starts_with("hitc") {
             return Err(Invalid::new(
                 &value,
-                format!("{what}: `{tag}` belongs to hitc"),
+                format!("{what}: tag `{tag}` is reserved for hitc"),
             ));
         }
         tags.push(tag);
@@ -86,7 +86,8 @@ fn tags(value: &Value, what: &str) -> Result<Vec<String>, Invalid> {
     Ok(tags)
 }
 
-/// `ubuntu 24.04` is `ubuntu-24-04-x64`; what is no system and its version is taken as it is.
+/// Translates `ubuntu 24.04` to `ubuntu-24-04-x64`. Returns anything but a system and its version as
+/// it is.
 fn slug(image: &str) -> String {
     let Some((system, version)) = image.split_once(' ') else {
         return image.to_owned();
@@ -130,12 +131,12 @@ mod tests {
         assert_eq!(unknown.help.as_deref(), Some("did you mean `region`?"));
         assert_eq!(
             error("region=a,placement=b").message,
-            "region and placement are the same; give one of them"
+            "region and placement are the same option; use one of them"
         );
-        assert_eq!(error("tags=a b").message, "tags: `a b` is no tag");
+        assert_eq!(error("tags=a b").message, "tags: invalid tag `a b`");
         assert_eq!(
             error("tags=hitc:x").message,
-            "tags: `hitc:x` belongs to hitc"
+            "tags: tag `hitc:x` is reserved for hitc"
         );
     }
 }

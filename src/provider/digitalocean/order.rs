@@ -1,4 +1,4 @@
-//! Ordering a droplet: whether there could be one, what it costs, and the order.
+//! Ordering a droplet: checks, the cost, and the request.
 
 use std::time::Duration;
 
@@ -18,18 +18,19 @@ use crate::{
     ssh::KeyPair,
 };
 
-/// How long a droplet may take to be listed after an order whose answer was lost.
+/// How long a droplet may take to be listed after an order whose response was lost.
 const APPEAR_TIMEOUT: Duration = Duration::from_mins(1);
 const APPEAR_PAUSE: Duration = Duration::from_secs(2);
 
 impl DigitalOcean {
-    /// Whether there could be a droplet of this name with these options, and what it costs.
+    /// Checks whether a droplet of this name with these options can be created. Returns its cost.
     pub(super) async fn check(&self, name: &str, options: &Options) -> Result<Cost, Error> {
         let full = format!("{}{name}", self.prefix);
         let is_good = |c: char| c.is_ascii_alphanumeric() || ".-".contains(c);
         if !full.chars().all(is_good) {
-            let text = format!("name: DigitalOcean does not allow `{full}`");
-            let help = "the prefix too has letters, digits, dots and dashes only".to_owned();
+            let text = format!("invalid name `{full}` for DigitalOcean");
+            let help =
+                "use only letters, digits, dots and dashes, also in the name prefix".to_owned();
             return Err(Error::invalid(text, Some(help)));
         }
         let sizes = self.sizes().await?;
@@ -49,10 +50,10 @@ impl DigitalOcean {
                 .iter()
                 .find(|s| s.slug == *size)
                 .map(|s| s.regions.join(", "));
-            let text = format!("size: there is no `{size}` in the region `{region}` at present");
+            let text = format!("size `{size}` is not available in region `{region}`");
             return Err(Error::invalid(
                 text,
-                there.map(|there| format!("it is in {there}")),
+                there.map(|there| format!("it is available in {there}")),
             ));
         }
         self.check_image(&options.image, &options.region).await?;
@@ -63,7 +64,7 @@ impl DigitalOcean {
         }))
     }
 
-    /// hitc's own key among those of the account; put there if it is not.
+    /// The id of hitc's key in the account. Adds the key if it is missing.
     pub(super) async fn key(&self) -> Result<u64, Error> {
         let pair = KeyPair::ensure(&self.data.join("id_ed25519"))?;
         let text = words(&pair.public);
@@ -81,23 +82,23 @@ impl DigitalOcean {
                 .await;
             match added {
                 Ok(key) => return Ok(key.id),
-                // Somebody was faster, or an answer was lost.
+                // Another run added it meanwhile, or a response was lost.
                 Err(Error::Api(error, _)) if error.status() == Some(422) && !is_last => {}
                 Err(error) => return Err(error),
             }
         }
         Err(failed(
             "adding hitc's key",
-            "it is in use, and is not listed",
+            "the account has it, but does not list it",
         ))
     }
 
-    /// NodePoll for a while whether there is a droplet of this name. It is never ordered again: names
-    /// are not unique, and the list may lag behind.
+    /// Waits for a droplet of this name to be listed, for a while. The caller must not order again:
+    /// names are not unique, and the list may lag behind.
     pub(super) async fn appears(&self, name: &str) -> Result<Option<Droplet>, Error> {
         let end = Instant::now() + APPEAR_TIMEOUT;
         loop {
-            let found = self.find(name).await?;
+            let found = self.named(name).await?;
             if found.is_some() || Instant::now() > end {
                 return Ok(found);
             }
@@ -105,6 +106,7 @@ impl DigitalOcean {
         }
     }
 
+    /// Orders a droplet.
     pub(super) async fn make(&self, create: &Create, options: &Options) -> Result<Droplet, Error> {
         let mut keys = vec![json!(self.key().await?)];
         keys.extend(options.ssh_keys.iter().map(|key| json!(key)));
@@ -113,10 +115,11 @@ impl DigitalOcean {
         if options.protect {
             tags.push(TAG_PROTECT.to_owned());
         }
-        tags.push(format!("{TAG_IMAGE}{}", tag::encode(&options.image)));
-        for (key, value) in &create.tags {
-            tags.push(format!("{TAG}:{key}:{}", tag::encode(value)));
-        }
+        tags.push(format!(
+            "{TAG_IMAGE}{}",
+            tag::encode_caseless(&options.image)
+        ));
+        tags.extend(self.owner_tags(&create.owner));
         let image = match options.image.parse::<u64>() {
             Ok(number) => json!(number),
             Err(_) => match self.own_image(&options.image).await? {
@@ -140,9 +143,9 @@ impl DigitalOcean {
             .await
     }
 
-    /// An image of the user's own of this name.
+    /// The user's own image of this name.
     pub(super) async fn own_image(&self, name: &str) -> Result<Option<Image>, Error> {
-        // A slug has no spaces; a name may look like one.
+        // Such a name is a slug of DigitalOcean's.
         if name.ends_with("-x64") {
             return Ok(None);
         }
@@ -156,7 +159,7 @@ impl DigitalOcean {
         self.sizes.get_or_try_init(read).await.map(Vec::as_slice)
     }
 
-    /// Is there such an image?
+    /// Fails if the image does not exist in the region.
     pub(super) async fn check_image(&self, image: &str, region: &str) -> Result<(), Error> {
         let asked = self
             .read::<Image>(
@@ -182,17 +185,17 @@ impl DigitalOcean {
             ));
         };
         if !found.regions.is_empty() && !found.regions.iter().any(|slug| slug == region) {
-            let text = format!("image: `{image}` is not in the region `{region}`");
+            let text = format!("image `{image}` is not available in region `{region}`");
             return Err(Error::invalid(
                 text,
-                Some(format!("it is in {}", found.regions.join(", "))),
+                Some(format!("it is available in {}", found.regions.join(", "))),
             ));
         }
         Ok(())
     }
 }
 
-/// Type and data of a public key; the comment may differ.
+/// The type and data of a public key. Comments may differ.
 fn words(key: &str) -> Vec<&str> {
     key.split_whitespace().take(2).collect()
 }

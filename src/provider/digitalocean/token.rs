@@ -1,4 +1,4 @@
-//! How we prove to DigitalOcean who we are.
+//! The token for DigitalOcean's API.
 
 use std::{collections::BTreeMap, env, fs, path::Path};
 
@@ -7,10 +7,10 @@ use serde::Deserialize;
 use super::NAME;
 use crate::{core::diagnostic::plain, provider::Error};
 
-/// The names under which the token stands in the environment: ours, and doctl's.
+/// The environment variables of the token: hitc's and doctl's.
 const VARIABLES: [&str; 2] = ["DIGITALOCEAN_TOKEN", "DIGITALOCEAN_ACCESS_TOKEN"];
 
-/// What doctl keeps (`doctl auth init`).
+/// The configuration of doctl (`doctl auth init`).
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct Doctl {
@@ -20,7 +20,7 @@ struct Doctl {
     auth_contexts: BTreeMap<String, String>,
 }
 
-/// The token: of the environment, or of doctl's configuration below this home folder.
+/// The token from the environment, or from doctl's configuration below this home folder.
 pub(super) fn find(home: &Path) -> Result<String, Error> {
     let set = |name: &&str| env::var(name).ok().filter(|token| !token.is_empty());
     if let Some(token) = VARIABLES.iter().find_map(set) {
@@ -28,7 +28,7 @@ pub(super) fn find(home: &Path) -> Result<String, Error> {
     }
     let path = home.join(".config/doctl/config.yaml");
     let Ok(text) = fs::read_to_string(&path) else {
-        return Err(not_configured("there is no token".to_owned()));
+        return Err(not_configured("no token".to_owned()));
     };
     let doctl: Doctl = serde_saphyr::from_str(&text)
         .map_err(|error| not_configured(format!("{}: {}", path.display(), plain(error))))?;
@@ -36,18 +36,18 @@ pub(super) fn find(home: &Path) -> Result<String, Error> {
         .map_err(|cause| not_configured(format!("{}: {cause}", path.display())))
 }
 
-/// The token of the context that the user has chosen; the default one stands by itself. Another
-/// than the one that was chosen would spend in another account.
+/// The token of the context that the user chose; that of the default context is separate. An unknown
+/// context is an error: the token of another one would order in another account.
 fn of_doctl(doctl: Doctl, context: Option<String>) -> Result<String, String> {
     let chosen = context.or(doctl.context).unwrap_or_default();
     let token = match doctl.auth_contexts.get(&chosen) {
         Some(token) => Some(token.clone()),
         None if ["", "default"].contains(&chosen.as_str()) => doctl.access_token,
-        None => return Err(format!("there is no context `{chosen}`")),
+        None => return Err(format!("context `{chosen}` not found")),
     };
     token
         .filter(|token| !token.is_empty())
-        .ok_or_else(|| "there is no token".to_owned())
+        .ok_or_else(|| "no token".to_owned())
 }
 
 fn not_configured(cause: String) -> Error {
@@ -55,7 +55,7 @@ fn not_configured(cause: String) -> Error {
         provider: NAME.to_owned(),
         cause,
         help: format!(
-            "set {} to a token that may write, or run `doctl auth init`",
+            "set {} to a token with write access, or run `doctl auth init`",
             VARIABLES[0]
         ),
     }
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(find(text, Some("default")).as_deref(), Ok("one"));
         assert_eq!(
             find(text, Some("wrok")),
-            Err("there is no context `wrok`".to_owned())
+            Err("context `wrok` not found".to_owned())
         );
         assert!(find("access-token: \"\"\n", None).is_err());
     }

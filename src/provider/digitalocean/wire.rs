@@ -1,6 +1,8 @@
-//! What DigitalOcean answers, as far as we read it.
+//! The parts of DigitalOcean's responses that hitc reads.
 
 use serde::Deserialize;
+
+use crate::provider::Address;
 
 #[derive(Clone, Debug, Deserialize)]
 pub struct Droplet {
@@ -29,12 +31,11 @@ pub struct Network {
 }
 
 impl Droplet {
-    /// Its address, `public` or `private`; empty if it has none yet.
-    pub fn address(&self, kind: &str) -> String {
+    /// The address of this kind, `public` or `private`. None if it has none yet.
+    pub fn address(&self, kind: &str) -> Option<Address> {
         let mut all = self.networks.v4.iter();
-        all.find(|network| network.kind == kind)
-            .map(|network| network.ip_address.clone())
-            .unwrap_or_default()
+        let network = all.find(|network| network.kind == kind)?;
+        Address::parse_ip(&network.ip_address)
     }
 }
 

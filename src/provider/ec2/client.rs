@@ -1,4 +1,4 @@
-//! Reaching EC2: credentials and region by the rules of AWS's own tools.
+//! The client of EC2. Credentials and region follow the rules of AWS's own tools.
 
 use std::{env, fs, path::Path, time::Duration};
 
@@ -23,13 +23,13 @@ use crate::{
     provider::{Error, error::Refusal},
 };
 
-/// How long one try may take, and how long to try in all.
+/// The timeouts of one attempt and of all attempts.
 const TRY_TIMEOUT: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_mins(3);
-/// How often a request is sent at most.
+/// The most attempts of a request.
 pub(super) const TRIES: u32 = 5;
 
-/// Where credentials may come from (<https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>).
+/// The environment variables that configure credentials (<https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>).
 const VARIABLES: [&str; 7] = [
     "AWS_CONFIG_FILE",
     "AWS_ACCESS_KEY_ID",
@@ -40,11 +40,12 @@ const VARIABLES: [&str; 7] = [
     "AWS_SHARED_CREDENTIALS_FILE",
 ];
 
-/// Settings by the environment, the profile, and the machine if it is one of EC2's.
+/// Loads the settings from the environment, the profile, and the instance if this machine is one.
 pub(super) async fn settings(home: &Path) -> Result<SdkConfig, Error> {
-    // Elsewhere nobody answers for credentials, which takes seconds to find out.
+    // Without this check, the SDK asks the instance metadata service, which takes seconds to time out
+    // on other machines.
     if !has_credentials(home) {
-        return Err(not_configured("there are no credentials".to_owned()));
+        return Err(not_configured("no credentials".to_owned()));
     }
     let http = Builder::new()
         .tls_provider(Tls::Rustls(CryptoMode::Ring))
@@ -55,7 +56,7 @@ pub(super) async fn settings(home: &Path) -> Result<SdkConfig, Error> {
         .build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
     if env::var("AWS_REGION").is_ok_and(|region| region.is_empty()) {
-        // As AWS's own tools have it: an empty one is none. The library takes it for a region.
+        // AWS's own tools treat an empty region as none; the SDK does not.
         loader = loader.region(ProfileFileRegionProvider::new());
     }
     let settings = loader
@@ -66,7 +67,7 @@ pub(super) async fn settings(home: &Path) -> Result<SdkConfig, Error> {
         .load()
         .await;
     let Some(credentials) = settings.credentials_provider() else {
-        return Err(not_configured("there are no credentials".to_owned()));
+        return Err(not_configured("no credentials".to_owned()));
     };
     if let Err(error) = credentials.provide_credentials().await {
         return Err(not_configured(format!(
@@ -80,7 +81,7 @@ pub(super) async fn settings(home: &Path) -> Result<SdkConfig, Error> {
     {
         return Err(Error::NotConfigured {
             provider: NAME.to_owned(),
-            cause: "there is no region".to_owned(),
+            cause: "no region".to_owned(),
             help: "set AWS_REGION, or `region` in ~/.aws/config".to_owned(),
         });
     }
@@ -113,7 +114,7 @@ fn not_configured(cause: String) -> Error {
     }
 }
 
-/// What EC2 said, while something was being done.
+/// The error of a request, with what it was for.
 pub(super) fn explain<E>(what: &str, error: &SdkError<E>) -> Error
 where
     E: ProvideErrorMetadata + std::error::Error + RequestId + 'static,
@@ -137,15 +138,15 @@ where
     let (kind, help) = match code.as_deref() {
         Some(code) if expired.contains(&code) => (
             Kind::Usage,
-            Some("the credentials are wrong or have expired; get new ones and try again"),
+            Some("the credentials are invalid or have expired; renew them"),
         ),
         Some("UnauthorizedOperation") => (
             Kind::Usage,
-            Some("these credentials may not do this; ask whoever gives permissions"),
+            Some("these credentials lack the permission; ask the administrator of the account"),
         ),
         Some("InstanceLimitExceeded" | "VcpuLimitExceeded" | "MaxSpotInstanceCountExceeded") => (
             Kind::Failed,
-            Some("ask AWS for a higher quota, or end servers that are not needed"),
+            Some("request a higher quota from AWS, or terminate servers that are not needed"),
         ),
         _ => (Kind::Failed, None),
     };
@@ -160,7 +161,7 @@ where
     }))
 }
 
-/// What was wrong at the bottom of it; what the library was doing we say ourselves.
+/// The root cause. The messages above it repeat what hitc says itself.
 fn bottom(error: &(dyn std::error::Error + 'static)) -> String {
     let mut root = error;
     while let Some(source) = root.source() {
@@ -169,7 +170,7 @@ fn bottom(error: &(dyn std::error::Error + 'static)) -> String {
     plain(root)
 }
 
-/// Whether there was an answer that goes well and cannot be read.
+/// Whether the response has a status of success, but cannot be decoded.
 pub(super) fn is_garbled<E>(error: &SdkError<E>) -> bool {
     let response = error.raw_response();
     response.is_some_and(|response| response.status().is_success())

@@ -75,10 +75,9 @@ pub(super) async fn find(
             Err(error) if super::client::code(&error).starts_with("InvalidAMIID") => Vec::new(),
             Err(error) => return Err(explain("looking for the image", &error)),
         };
-        return images
-            .into_iter()
-            .next()
-            .ok_or_else(|| Error::missing("image", image, [], Some("is it of this region?")));
+        return images.into_iter().next().ok_or_else(|| {
+            Error::missing("image", image, [], Some("check that it is in this region"))
+        });
     }
     let Some((system, version)) = system(image) else {
         let known: Vec<String> = aliases();

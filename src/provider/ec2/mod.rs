@@ -1,9 +1,8 @@
-//! EC2's instances, by AWS's own library.
+//! EC2's instances, by AWS's SDK.
 //!
-//! What a server is, is in its tags, which the creating call sets: its name, our prefix, that it is
-//! being made, its manifest, the image in the user's words. A creating call carries a token, kept
-//! in a file until it is known what came of it, so that who died after it asks for the same
-//! instance again.
+//! Tags, which the creating call sets, hold a server's name, prefix, owner, state and the image in the
+//! user's words. A creating call carries an idempotency token. hitc keeps the token in a file until it
+//! knows the outcome, so that a run after a crash asks for the same instance.
 
 mod client;
 mod image;
@@ -17,6 +16,7 @@ use std::{env, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
+use aws_credential_types::provider::ProvideCredentials;
 use aws_sdk_ec2::{
     Client,
     error::SdkError,
@@ -35,10 +35,14 @@ use tokio::{
 };
 pub use volume::Volume;
 
-use super::{Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange, differences};
+use super::{
+    Address, Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange, differences,
+    is_name, look_again, refuse_duplicates, refuse_other_owner, tag as tags,
+};
 use crate::{
     core::{
         event::Activity,
+        owner::Owner,
         value::{Invalid, Value},
     },
     ssh::{KeyPair, Login},
@@ -51,12 +55,19 @@ const NAME: &str = "ec2";
 const TAG_NAME: &str = "Name";
 const TAG_PREFIX: &str = "hitc:prefix";
 const TAG_STATE: &str = "hitc:state";
+const TAG_PROJECT: &str = "hitc:project";
 const TAG_MANIFEST: &str = "hitc:manifest";
 const TAG_IMAGE: &str = "hitc:image";
 const TAG_USER: &str = "hitc:user";
 const TAG_PROTECT: &str = "hitc:protect";
 
-/// How long an instance may take to stop or to start.
+/// The code of the error that an instance does not exist.
+const NO_INSTANCE: &str = "InvalidInstanceID.NotFound";
+
+/// The user of an instance whose tag does not name one.
+const USER: &str = "ec2-user";
+
+/// How long an instance may take to stop, start or terminate, and the pauses between two polls.
 const STATE_TIMEOUT: Duration = Duration::from_mins(10);
 const STATE_PAUSE: Duration = Duration::from_millis(500);
 const STATE_PAUSE_MOST: Duration = Duration::from_secs(5);
@@ -69,15 +80,15 @@ pub struct Ec2 {
     reached: OnceCell<Result<Arc<Reached>, Error>>,
 }
 
-/// What it takes to ask.
+/// The client and its settings.
 struct Reached {
     settings: SdkConfig,
     client: Client,
 }
 
 impl Ec2 {
-    /// Instances whose names begin with `prefix`. hitc's key is in `data`, AWS's configuration below
-    /// `home`.
+    /// The instances with this name prefix. hitc's key is in the folder `data`, AWS's configuration
+    /// below `home`.
     pub fn new(prefix: impl Into<String>, data: PathBuf, home: PathBuf) -> Self {
         Ec2 {
             prefix: prefix.into(),
@@ -100,13 +111,13 @@ impl Ec2 {
         Ok(self.reached().await?.client.clone())
     }
 
-    /// The instances that these filters let through, without those that were ended.
+    /// The instances that match these filters, without terminated ones.
     async fn instances(&self, filters: Vec<Filter>) -> Result<Vec<Instance>, Error> {
         let client = self.client().await?;
         let mut tried = 1;
         loop {
             match Ec2::instances_once(&client, filters.clone()).await {
-                // An answer that cannot be read, which the library does not ask for again.
+                // The SDK does not retry after a response that it cannot decode.
                 Err(error) if is_garbled(&error) && tried < TRIES => tried += 1,
                 Err(error) => return Err(explain("listing instances", &error)),
                 Ok(instances) => return Ok(instances),
@@ -140,33 +151,55 @@ impl Ec2 {
         Ok(instances)
     }
 
-    /// Our instance of this name, if there is one.
-    async fn find(&self, name: &str) -> Result<Option<Instance>, Error> {
+    /// The instance of this name, if it exists. Two of one name are an error.
+    async fn named(&self, name: &str) -> Result<Option<Instance>, Error> {
         let full = format!("{}{name}", self.prefix);
         let filters = vec![by("tag:Name", &full), by("tag:hitc:prefix", &self.prefix)];
-        Ok(self.instances(filters).await?.into_iter().next())
+        let found = self.instances(filters).await?;
+        let nodes: Vec<Node> = found.iter().filter_map(|found| self.node(found)).collect();
+        refuse_duplicates(&nodes)?;
+        Ok(found.into_iter().next())
+    }
+
+    /// The instance with this id, also while it is being terminated and for about an hour after.
+    async fn with_id(&self, id: &str) -> Result<Option<Instance>, Error> {
+        let client = self.client().await?;
+        let asked = client.describe_instances().instance_ids(id).send().await;
+        let reservations = match asked {
+            Ok(answer) => answer.reservations.unwrap_or_default(),
+            Err(error) if code(&error) == NO_INSTANCE => Vec::new(),
+            Err(error) => return Err(explain(&format!("looking at {id}"), &error)),
+        };
+        let mut instances = reservations.into_iter().filter_map(|found| found.instances);
+        Ok(instances.next().and_then(|found| found.into_iter().next()))
     }
 
     fn node(&self, instance: &Instance) -> Option<Node> {
-        let name = tag(instance, TAG_NAME)?.strip_prefix(&self.prefix)?;
+        let full = tag(instance, TAG_NAME)?;
+        let name = tags::name_of(full, &self.prefix, tag(instance, TAG_PREFIX))?;
+        let noted = |key: &str| tag(instance, key).map(str::to_owned);
         let settled = tag(instance, TAG_STATE);
         let state = instance.state().and_then(|state| state.name());
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
         let launched = instance.launch_time();
         Some(Node {
             provider: NAME.to_owned(),
-            name: name.to_owned(),
+            // The user may have changed the tag to anything.
+            name: if is_name(name) {
+                name.to_owned()
+            } else {
+                text(instance.instance_id())
+            },
             id: text(instance.instance_id()),
             size: text(instance.instance_type().map(InstanceType::as_str)),
             image: text(tag(instance, TAG_IMAGE).or(instance.image_id())),
             region: text(instance.placement().and_then(|p| p.availability_zone())),
-            // In a network of its own an instance has no other.
-            ip: text(
-                instance
-                    .public_ip_address()
-                    .or(instance.private_ip_address()),
-            ),
-            internal_ip: text(instance.private_ip_address()),
+            // An instance in a private subnet has no public address.
+            ip: instance
+                .public_ip_address()
+                .or(instance.private_ip_address())
+                .and_then(Address::parse_ip),
+            internal_ip: instance.private_ip_address().and_then(Address::parse_ip),
             state: match (state, settled) {
                 (Some(InstanceStateName::Running), Some("failed")) => NodeState::Failed,
                 (Some(InstanceStateName::Running), Some("creating")) => NodeState::Unfinished,
@@ -175,7 +208,10 @@ impl Ec2 {
                 _ => NodeState::Stopped,
             },
             created: launched.and_then(|at| Timestamp::from_second(at.secs()).ok()),
-            manifest: tag(instance, TAG_MANIFEST).map(str::to_owned),
+            owner: tags::ownership(noted(TAG_PROJECT), noted(TAG_MANIFEST)),
+            user: tag(instance, TAG_USER)
+                .filter(|user| is_user(user))
+                .map(str::to_owned),
             is_protected: tag(instance, TAG_PROTECT).is_some(),
         })
     }
@@ -193,7 +229,7 @@ impl Ec2 {
             .map_err(|error| explain(&format!("tagging {id}"), &error))
     }
 
-    /// The type of instance of that name.
+    /// The instance type of this name.
     async fn size(&self, name: &str) -> Result<InstanceTypeInfo, Error> {
         let client = self.client().await?;
         let asked = client
@@ -248,7 +284,28 @@ impl Ec2 {
                 return Err(Error::Failed {
                     provider: NAME.to_owned(),
                     what: format!("waiting until {id} is {}", wanted.as_str()),
-                    cause: format!("it is not after {} s", STATE_TIMEOUT.as_secs()),
+                    cause: format!("timed out after {} s", STATE_TIMEOUT.as_secs()),
+                });
+            }
+            sleep(pause).await;
+            pause = (pause * 3 / 2).min(STATE_PAUSE_MOST);
+        }
+    }
+
+    /// Waits until an instance is terminated. Until then it keeps its volumes and counts for quotas.
+    async fn wait_until_gone(&self, node: &Node) -> Result<(), Error> {
+        let (end, mut pause) = (Instant::now() + STATE_TIMEOUT, STATE_PAUSE);
+        loop {
+            let found = self.with_id(&node.id).await?;
+            let state = found.as_ref().and_then(|found| found.state()?.name());
+            if matches!(state, None | Some(InstanceStateName::Terminated)) {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                return Err(Error::Failed {
+                    provider: NAME.to_owned(),
+                    what: format!("terminating `{}`", node.name),
+                    cause: format!("not done after {} s", STATE_TIMEOUT.as_secs()),
                 });
             }
             sleep(pause).await;
@@ -268,13 +325,6 @@ impl Ec2 {
         let stopped = client.stop_instances().instance_ids(id).send().await;
         stopped.map_err(|error| explain(&format!("stopping {id}"), &error))?;
         self.wait_until(id, &InstanceStateName::Stopped).await
-    }
-
-    /// Who is let in to an instance.
-    async fn user(&self, id: &str) -> Result<String, Error> {
-        let found = self.instances(vec![by("instance-id", id)]).await?;
-        let user = found.first().and_then(|found| tag(found, TAG_USER));
-        Ok(user.unwrap_or("ec2-user").to_owned())
     }
 }
 
@@ -296,9 +346,24 @@ impl Provider for Ec2 {
     }
 
     async fn prices(&self, options: &Value) -> Result<Prices, Error> {
-        // What could be said of a server is no error here.
+        // Any valid option of a server is accepted, though none changes the list.
         Options::decode(options)?;
         Box::pin(self.price_list()).await
+    }
+
+    async fn cache_key(&self) -> Option<String> {
+        let reached = self.reached().await.ok()?;
+        let settings = &reached.settings;
+        let credentials = settings.credentials_provider()?;
+        let credentials = credentials.provide_credentials().await.ok()?;
+        let region = settings.region().map(ToString::to_string);
+        Some(format!(
+            "{}\n{}\n{}\n{}",
+            self.prefix,
+            settings.endpoint_url().unwrap_or_default(),
+            region.unwrap_or_default(),
+            credentials.access_key_id()
+        ))
     }
 
     async fn list(&self) -> Result<Vec<Node>, Error> {
@@ -310,10 +375,19 @@ impl Provider for Ec2 {
             .collect())
     }
 
+    async fn find(&self, node: &Node) -> Result<Option<Node>, Error> {
+        let found = self.with_id(&node.id).await?;
+        let alive = found.filter(|instance| !is_ended(instance));
+        Ok(alive.and_then(|instance| self.node(&instance)))
+    }
+
     async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error> {
         let options = Options::decode(&create.options)?;
-        let found = match self.find(&create.name).await? {
+        let found = match self.named(&create.name).await? {
             Some(found) => {
+                if let Some(node) = self.node(&found) {
+                    refuse_other_owner(&node, create)?;
+                }
                 Token::forget_of(self, &create.name);
                 if tag(&found, TAG_STATE) == Some("failed") {
                     let id = found.instance_id().unwrap_or_default();
@@ -323,13 +397,19 @@ impl Provider for Ec2 {
             }
             None => {
                 activity.update("ordering");
-                Order::new(self, &options).await?.place(create).await?
+                let made = Order::new(self, &options).await?.place(create).await?;
+                // Another machine may have ordered it at the same time, with another token.
+                let again = self.named(&create.name).await;
+                if let Err(error @ Error::Duplicate { .. }) = again {
+                    return Err(error);
+                }
+                made
             }
         };
         self.node(&found).ok_or_else(|| Error::Failed {
             provider: NAME.to_owned(),
             what: format!("creating `{}`", create.name),
-            cause: "what came is not what was ordered".to_owned(),
+            cause: "the provider created a different server than requested".to_owned(),
         })
     }
 
@@ -339,40 +419,41 @@ impl Provider for Ec2 {
     }
 
     async fn why_gone(&self, node: &Node) -> Option<String> {
-        let client = self.client().await.ok()?;
-        let answer = client
-            .describe_instances()
-            .instance_ids(&node.id)
-            .send()
-            .await;
-        let reservations = answer.ok()?.reservations.unwrap_or_default();
-        let instance = reservations.first()?.instances().first()?.clone();
-        match instance.state()?.name()? {
-            InstanceStateName::Terminated | InstanceStateName::ShuttingDown => {
-                let reason = instance.state_reason().and_then(|reason| reason.message());
-                Some(reason.unwrap_or("EC2 does not say why").to_owned())
-            }
-            _ => None,
+        let instance = self.with_id(&node.id).await.ok()??;
+        if !is_ended(&instance) {
+            return None;
         }
+        let reason = instance.state_reason().and_then(|reason| reason.message());
+        Some(reason.unwrap_or("EC2 does not say why").to_owned())
     }
 
     async fn terminate(&self, node: &Node) -> Result<(), Error> {
         let client = self.client().await?;
-        Token::forget_of(self, &node.name);
-        let ended = client
-            .terminate_instances()
-            .instance_ids(&node.id)
-            .send()
-            .await;
-        match ended {
-            Err(error) if code(&error) == "InvalidInstanceID.NotFound" => Ok(()),
-            Err(error) => Err(explain(&format!("terminating `{}`", node.name), &error)),
-            Ok(_) => Ok(()),
+        match look_again(self, node).await {
+            Ok(_) => {
+                let ended = client
+                    .terminate_instances()
+                    .instance_ids(&node.id)
+                    .send()
+                    .await;
+                match ended {
+                    Err(error) if code(&error) == NO_INSTANCE => {}
+                    Err(error) => {
+                        return Err(explain(&format!("terminating `{}`", node.name), &error));
+                    }
+                    Ok(_) => {}
+                }
+            }
+            Err(Error::Gone { .. }) => {}
+            Err(error) => return Err(error),
         }
+        // The next order of this name is another one.
+        Token::forget_of(self, &node.name);
+        self.wait_until_gone(node).await
     }
 
     async fn reboot(&self, node: &Node) -> Result<(), Error> {
-        if node.state == NodeState::Stopped {
+        if look_again(self, node).await?.state == NodeState::Stopped {
             return self.start(&node.id).await;
         }
         let client = self.client().await?;
@@ -387,13 +468,49 @@ impl Provider for Ec2 {
     }
 
     async fn rename(&self, node: &Node, name: &str) -> Result<(), Error> {
+        look_again(self, node).await?;
         let full = format!("{}{name}", self.prefix);
         self.set_tag(&node.id, TAG_NAME, &full).await
     }
 
+    async fn adopt(&self, node: &Node, owner: &Owner) -> Result<(), Error> {
+        look_again(self, node).await?;
+        let what = format!("tagging `{}`", node.name);
+        let client = self.client().await?;
+        let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
+        // Deletes it first: with the new project and the old manifest, another manifest of the
+        // project would own it.
+        if owner.manifest.is_none() && node.owner.manifest().is_some() {
+            let deleted = client
+                .delete_tags()
+                .resources(&node.id)
+                .tags(Tag::builder().key(TAG_MANIFEST).build())
+                .send()
+                .await;
+            deleted.map_err(|error| explain(&what, &error))?;
+        }
+        let mut tags = vec![
+            tag(TAG_PROJECT, &owner.project),
+            tag(TAG_PREFIX, &self.prefix),
+        ];
+        tags.extend(
+            owner
+                .manifest
+                .iter()
+                .map(|manifest| tag(TAG_MANIFEST, manifest)),
+        );
+        let done = client
+            .create_tags()
+            .resources(&node.id)
+            .set_tags(Some(tags))
+            .send()
+            .await;
+        done.map(drop).map_err(|error| explain(&what, &error))
+    }
+
     fn changes(&self, node: &Node, options: &Value) -> Result<Vec<ServerChange>, Invalid> {
         let wanted = Options::decode(options)?;
-        // Where nobody said, it may be anywhere.
+        // Without a placement, any zone is right.
         let zone = wanted.placement.unwrap_or_else(|| node.region.clone());
         Ok(differences([
             ("size", &node.size, &wanted.size, true),
@@ -403,10 +520,11 @@ impl Provider for Ec2 {
     }
 
     async fn resize(&self, node: &Node, options: &Value) -> Result<(), Error> {
+        look_again(self, node).await?;
         let size = Options::decode(options)?.size;
         let info = self.size(&size).await?;
-        let found = self.instances(vec![by("instance-id", &node.id)]).await?;
-        let has = found.first().and_then(|instance| instance.architecture());
+        let found = self.with_id(&node.id).await?;
+        let has = found.as_ref().and_then(|instance| instance.architecture());
         let fits = info.processor_info().is_none_or(|processor| {
             let mut known = processor.supported_architectures().iter();
             known.any(|known| has.is_none_or(|has| has.as_str() == known.as_str()))
@@ -414,10 +532,10 @@ impl Provider for Ec2 {
         if !fits {
             return Err(Error::invalid(
                 format!(
-                    "size: `{size}` has another kind of processor than `{}`",
+                    "size `{size}` has another processor architecture than `{}`",
                     node.name
                 ),
-                Some("make a new server of that size".to_owned()),
+                Some("create a new server of that size".to_owned()),
             ));
         }
         self.stop(&node.id).await?;
@@ -428,7 +546,7 @@ impl Provider for Ec2 {
             .instance_type(AttributeValue::builder().value(&size).build())
             .send()
             .await;
-        // Whatever came of it, it runs again.
+        // It runs again even if that failed.
         self.start(&node.id).await?;
         resized
             .map(drop)
@@ -442,17 +560,17 @@ impl Provider for Ec2 {
         };
         Ok(Login {
             name: node.name.clone(),
-            address: node.ip.clone(),
-            user: Some(self.user(&node.id).await?),
+            address: node.ip_text(),
+            user: node.user.clone().or_else(|| Some(USER.to_owned())),
             identity: Some(identity),
-            // Addresses are given to others when an instance is gone; its id never is.
+            // AWS reuses addresses, but never ids.
             host_key_alias: Some(format!("{NAME}-{}", node.id)),
             ..Login::default()
         })
     }
 
     async fn set_up(&self, activity: &Activity) -> Result<(), Error> {
-        activity.update("asking EC2 what it has");
+        activity.update("listing instances");
         self.list().await.map(drop)
     }
 }
@@ -462,6 +580,21 @@ impl Ec2 {
     fn key(&self) -> Result<KeyPair, Error> {
         Ok(KeyPair::ensure(&self.data.join("id_ed25519"))?)
     }
+}
+
+/// Whether a tag's value can be the name of a user (useradd(8)). It becomes an argument of ssh.
+fn is_user(text: &str) -> bool {
+    let is_good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    !text.is_empty() && !text.starts_with('-') && text.chars().all(is_good)
+}
+
+/// Whether an instance is terminated, or on its way there.
+fn is_ended(instance: &Instance) -> bool {
+    let state = instance.state().and_then(|state| state.name());
+    matches!(
+        state,
+        Some(InstanceStateName::Terminated | InstanceStateName::ShuttingDown)
+    )
 }
 
 fn by(name: &str, value: &str) -> Filter {

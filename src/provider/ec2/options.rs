@@ -5,30 +5,30 @@ use crate::core::value::{Fields, Invalid, Value};
 const SIZE: &str = "t3.micro";
 const IMAGE: &str = "debian 13";
 
-/// What a user may say of an instance.
+/// The options of an instance.
 #[derive(Clone, Debug)]
 pub(super) struct Options {
     /// The instance type.
     pub size: String,
-    /// An AMI's id, or a system and its version.
+    /// The id of an AMI, or a system and its version.
     pub image: String,
-    /// The zone.
+    /// The availability zone.
     pub placement: Option<String>,
     /// Names or ids.
     pub security_groups: Vec<String>,
     pub subnet: Option<String>,
-    /// The most that an hour may cost, in USD: a spot instance.
+    /// The highest price of an hour, in USD. Makes it a spot instance.
     pub bid: Option<String>,
-    /// The size of its disk, in GiB.
+    /// The size of the root disk, in GiB.
     pub disk: Option<i32>,
-    /// The name of a key pair that EC2 has.
+    /// The name of a key pair at EC2.
     pub key_pair: Option<String>,
-    /// It may not be terminated.
+    /// Whether terminating it is refused.
     pub protect: bool,
 }
 
 impl Options {
-    /// Decodes them.
+    /// Decodes and validates options.
     pub fn decode(options: &Value) -> Result<Self, Invalid> {
         let mut fields = Fields::new(options, "provider `ec2`")?;
         let text = |value: &Value, what: &str| value.to_text(what);
@@ -67,7 +67,7 @@ fn bid(value: &Value, what: &str) -> Result<String, Invalid> {
             value,
             format!("{what} must be a price an hour in USD, not `{text}`"),
         )
-        .help("write the most that an hour may cost, such as 0.02".to_owned())),
+        .help("write the highest price of an hour, such as 0.02".to_owned())),
     }
 }
 

@@ -25,7 +25,8 @@ use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 
 use super::{
-    Ec2, NAME, TAG_IMAGE, TAG_NAME, TAG_PREFIX, TAG_PROTECT, TAG_STATE, TAG_USER, by,
+    Ec2, NAME, TAG_IMAGE, TAG_MANIFEST, TAG_NAME, TAG_PREFIX, TAG_PROJECT, TAG_PROTECT, TAG_STATE,
+    TAG_USER, by,
     client::{TRIES, code, explain},
     image,
     options::Options,
@@ -35,17 +36,17 @@ use crate::{
     provider::{Create, Error},
 };
 
-/// The security group that hitc makes where none is named: it admits SSH.
+/// The security group that hitc creates and uses if the user names none. It allows SSH.
 const GROUP: &str = "hitc";
 
-/// How long EC2 knows a token (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html>
+/// How long EC2 remembers a token, in seconds (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html>
 /// says a day at least).
 const TOKEN_AGE: u64 = 12 * 60 * 60;
 
-/// How long to wait before an order is sent again, times the tries.
+/// The pause before an order is sent again, times the number of attempts.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// All that is known of an instance before it is ordered.
+/// An instance to be ordered, with its options resolved.
 pub(super) struct Order<'a> {
     provider: &'a Ec2,
     client: Client,
@@ -54,7 +55,7 @@ pub(super) struct Order<'a> {
 }
 
 impl<'a> Order<'a> {
-    /// Finds out what the options mean.
+    /// Resolves the size and the image of the options.
     pub async fn new(provider: &'a Ec2, options: &'a Options) -> Result<Self, Error> {
         let client = provider.client().await?;
         let size = provider.size(&options.size).await?;
@@ -77,7 +78,7 @@ impl<'a> Order<'a> {
         })
     }
 
-    /// Checks what is named: zone, subnet, security groups, key pair, bid.
+    /// Checks that the zone, subnet, security groups and key pair exist.
     pub async fn check(&self) -> Result<(), Error> {
         if let Some(zone) = &self.options.placement {
             let answer = self.client.describe_availability_zones().send().await;
@@ -98,9 +99,12 @@ impl<'a> Order<'a> {
                 .await;
             if let Err(error) = answer {
                 return Err(match code(&error) {
-                    "InvalidKeyPair.NotFound" => {
-                        Error::missing("key pair", &name, [], Some("is it of this region?"))
-                    }
+                    "InvalidKeyPair.NotFound" => Error::missing(
+                        "key pair",
+                        &name,
+                        [],
+                        Some("check that it is in this region"),
+                    ),
                     _ => explain("looking for the key pair", &error),
                 });
             }
@@ -108,7 +112,7 @@ impl<'a> Order<'a> {
         self.named_groups().await.map(drop)
     }
 
-    /// Orders it, and gives what EC2 says of it.
+    /// Orders the instance.
     pub async fn place(&self, create: &Create) -> Result<Instance, Error> {
         let key = match self.named_key() {
             Some(key) => key,
@@ -129,13 +133,13 @@ impl<'a> Order<'a> {
                     return instances.into_iter().next().ok_or_else(|| Error::Failed {
                         provider: NAME.to_owned(),
                         what: format!("ordering `{}`", create.name),
-                        cause: "EC2 made nothing, and said nothing".to_owned(),
+                        cause: "the response contains no instance".to_owned(),
                     });
                 }
                 Err(error) => error,
             };
             if !is_passing(&error) {
-                // What EC2 has refused will not be asked for again in the same words.
+                // EC2 refused the order. The next one needs a new token.
                 token.forget();
                 return Err(self.refused(create, &error).await);
             }
@@ -143,8 +147,8 @@ impl<'a> Order<'a> {
                 return Err(self.refused(create, &error).await);
             }
             sleep(PAUSE * tried).await;
-            // It may have been heard. The token says so too, but only to EC2 itself.
-            if let Some(found) = self.provider.find(&create.name).await? {
+            // EC2 may have received the order. Only EC2 itself can tell by the token.
+            if let Some(found) = self.provider.named(&create.name).await? {
                 token.forget();
                 return Ok(found);
             }
@@ -172,7 +176,7 @@ impl<'a> Order<'a> {
         });
         let metadata = InstanceMetadataOptionsRequest::builder()
             .http_tokens(HttpTokensState::Required)
-            // Containers are one step further away.
+            // Containers on the instance are one hop further away.
             .http_put_response_hop_limit(2)
             .build();
         let placement = options
@@ -225,12 +229,13 @@ impl<'a> Order<'a> {
         if self.options.protect {
             tags.push(tag(TAG_PROTECT, "true"));
         }
-        let further = create.tags.iter();
-        tags.extend(further.map(|(key, value)| tag(&format!("hitc:{key}"), value)));
+        tags.push(tag(TAG_PROJECT, &create.owner.project));
+        let manifest = create.owner.manifest.iter();
+        tags.extend(manifest.map(|manifest| tag(TAG_MANIFEST, manifest)));
         tags
     }
 
-    /// The disk that the system is on, if its size was said.
+    /// The root disk, if the user gave its size.
     fn disk(&self) -> Option<Vec<BlockDeviceMapping>> {
         let size = self.options.disk?;
         let disk = EbsBlockDevice::builder()
@@ -247,7 +252,7 @@ impl<'a> Order<'a> {
         ])
     }
 
-    /// The key pair that the user named: by option, or in the environment.
+    /// The key pair that the user named, by option or in the environment.
     fn named_key(&self) -> Option<String> {
         let set = || {
             env::var("AWS_KEYPAIR_NAME")
@@ -257,7 +262,7 @@ impl<'a> Order<'a> {
         self.options.key_pair.clone().or_else(set)
     }
 
-    /// hitc's own key, given to EC2 if it has it not.
+    /// Imports hitc's public key into EC2 if it is missing. Returns its name there.
     async fn own_key(&self) -> Result<String, Error> {
         let key = self.provider.key()?;
         let digest = HEXLOWER.encode(&Sha256::digest(key.public.as_bytes()));
@@ -276,7 +281,7 @@ impl<'a> Order<'a> {
         }
     }
 
-    /// The security groups that the user named, by their ids.
+    /// The ids of the security groups that the user named.
     async fn named_groups(&self) -> Result<Vec<String>, Error> {
         let mut ids = Vec::new();
         for name in &self.options.security_groups {
@@ -289,7 +294,7 @@ impl<'a> Order<'a> {
                     "security_group",
                     name,
                     [],
-                    Some("is it of this region?"),
+                    Some("check that it is in this region"),
                 ));
             };
             ids.push(id);
@@ -297,7 +302,7 @@ impl<'a> Order<'a> {
         Ok(ids)
     }
 
-    /// The id of a security group in the network of this order, and whether it admits anything.
+    /// The id of a security group in the network of this order, and whether it has any rule.
     async fn group(&self, name: &str) -> Result<Option<(String, bool)>, Error> {
         let mut filters = vec![by("group-name", name)];
         filters.extend(self.network().await?.map(|vpc| by("vpc-id", &vpc)));
@@ -332,7 +337,7 @@ impl<'a> Order<'a> {
                 "subnet",
                 id,
                 [],
-                Some("is it of this region?"),
+                Some("check that it is in this region"),
             )),
         }
     }
@@ -353,13 +358,13 @@ impl<'a> Order<'a> {
         Ok(networks.find_map(|network| network.vpc_id))
     }
 
-    /// A group that admits SSH, made if it is not there.
+    /// The id of the group that allows SSH. Creates the group if it is missing.
     async fn own_group(&self) -> Result<String, Error> {
         let fail = |what: &str| format!("{what} the security group `{GROUP}`");
         let id = match self.group(GROUP).await? {
-            // As somebody wants it.
+            // The user may have changed its rules.
             Some((id, true)) => return Ok(id),
-            // Who made it may have died before it was opened.
+            // The run that created it may have died before it added the rule.
             Some((id, false)) => id,
             None => {
                 let made = self
@@ -372,12 +377,12 @@ impl<'a> Order<'a> {
                     .await;
                 match made {
                     Ok(made) => made.group_id.unwrap_or_default(),
-                    // Somebody was faster.
+                    // Another run created it meanwhile.
                     Err(error) if code(&error) == "InvalidGroup.Duplicate" => {
                         let found = self.group(GROUP).await?;
-                        found.ok_or_else(|| explain(&fail("making"), &error))?.0
+                        found.ok_or_else(|| explain(&fail("creating"), &error))?.0
                     }
-                    Err(error) => return Err(explain(&fail("making"), &error)),
+                    Err(error) => return Err(explain(&fail("creating"), &error)),
                 }
             }
         };
@@ -402,7 +407,7 @@ impl<'a> Order<'a> {
     }
 }
 
-/// Whether another try may go better.
+/// Whether a retry may succeed.
 fn is_passing(error: &SdkError<RunInstancesError>) -> bool {
     let busy = [
         "RequestLimitExceeded",
@@ -412,17 +417,17 @@ fn is_passing(error: &SdkError<RunInstancesError>) -> bool {
     ];
     match error {
         SdkError::ConstructionFailure(_) => false,
-        // A lack of capacity is a 5xx too, and does not pass soon.
+        // A lack of capacity is a 5xx too, but lasts.
         SdkError::ServiceError(service) => {
             let code = code(error);
             busy.contains(&code) || code.is_empty() && service.raw().status().as_u16() >= 500
         }
-        // Nobody knows whether it was heard.
+        // EC2 may or may not have received it.
         _ => true,
     }
 }
 
-/// An instance at the price of the moment, as long as that is not above the bid.
+/// A spot instance, which runs while the spot price is not above the bid.
 fn spot(bid: &str) -> InstanceMarketOptionsRequest {
     InstanceMarketOptionsRequest::builder()
         .market_type(MarketType::Spot)
@@ -430,8 +435,8 @@ fn spot(bid: &str) -> InstanceMarketOptionsRequest {
         .build()
 }
 
-/// What tells EC2 that an order is the same as one before. It stands in a file until it is known
-/// what came of it.
+/// The idempotency token of an order, by which EC2 recognizes a repeated request. It is kept in a file
+/// until the outcome is known.
 pub(super) struct Token {
     path: PathBuf,
     text: String,
@@ -461,7 +466,7 @@ impl Token {
         }
         let bytes: [u8; 16] = std::array::from_fn(|_| fastrand::u8(..));
         let text = format!("hitc-{}", HEXLOWER.encode(&bytes));
-        // Two at once order the same: the first one's token counts. It is whole when it is there.
+        // Two processes that order at the same time use the token of the first.
         let folder = path.parent().unwrap_or(&provider.data);
         let file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
         fs::write(file.path(), &text).map_err(fail)?;
@@ -475,14 +480,14 @@ impl Token {
         Ok(Token { path, text })
     }
 
-    /// Forgets the token of a server that was found or ended: the next order is another.
+    /// Forgets the token of a server that exists or was terminated: the next order is a new one.
     pub(super) fn forget_of(provider: &Ec2, name: &str) {
-        // As below.
+        // See below.
         let _ = fs::remove_file(Token::path(provider, name));
     }
 
     fn forget(&self) {
-        // An old one does no harm: whoever orders looks first whether it is there.
+        // A stale token does no harm: an order looks for an existing instance first.
         let _ = fs::remove_file(&self.path);
     }
 }

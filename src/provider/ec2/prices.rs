@@ -1,5 +1,4 @@
-//! What instances cost: on demand, by AWS's price list, and as spot instances, by what they did
-//! cost lately.
+//! Prices of instances: on demand from AWS's price list, spot from the recent spot prices.
 
 use std::{
     collections::BTreeMap,
@@ -25,20 +24,20 @@ use crate::{
     provider::{Cost, Error, Price, Prices, number},
 };
 
-/// The price list of AWS has three addresses for all regions
+/// The region of the price list's endpoint. Three endpoints serve all regions
 /// (<https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html>).
 const LIST_REGION: &str = "us-east-1";
-/// How long one page may take.
+/// The timeout of one page.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// For how long back the spot prices are looked at.
+/// How far the spot prices go back.
 const LATELY: Duration = Duration::from_hours(24);
 
 /// The hours of a month, as AWS counts them.
 const MONTH: f64 = 730.0;
 
 impl Ec2 {
-    /// What an instance with these options costs. A bid that is too low is an error.
+    /// The cost of an instance with these options. A bid that is too low is an error.
     pub(super) async fn cost(&self, options: &Options) -> Result<Cost, Error> {
         if let Some(low) = self.too_low(options).await? {
             return Err(low);
@@ -47,7 +46,7 @@ impl Ec2 {
             let now = self.spot_price(options).await?;
             return Ok(now.map_or(Cost::Unknown, |(price, _)| known(price)));
         }
-        // Whoever may order may not be allowed to look at the price list.
+        // The credentials may allow RunInstances but not pricing:GetProducts.
         let prices = self.on_demand(Some(&options.size)).await;
         let price = prices
             .ok()
@@ -124,7 +123,7 @@ impl Ec2 {
         Ok(sorted.collect())
     }
 
-    /// What an hour costs on demand, by size: of one, or of all in this region.
+    /// The on-demand price of an hour, by size: of one size, or of all in this region.
     async fn on_demand(&self, size: Option<&str>) -> Result<BTreeMap<String, f64>, Error> {
         let reached = self.reached().await?;
         let region = reached.settings.region().map(ToString::to_string);
@@ -149,7 +148,7 @@ impl Ec2 {
             }
             let answer = ask_price_list(&reached.settings, &ask).await?;
             for product in answer["PriceList"].as_array().into_iter().flatten() {
-                // Each is JSON in a text.
+                // Each is JSON in a string.
                 let product: Json =
                     serde_json::from_str(product.as_str().unwrap_or_default()).unwrap_or_default();
                 if let Some((size, price)) = price_of(&product) {
@@ -197,11 +196,11 @@ fn price_of(product: &Json) -> Option<(String, f64)> {
     let dimensions = terms.values().next()?["priceDimensions"].as_object()?;
     let price = dimensions.values().next()?["pricePerUnit"]["USD"].as_str()?;
     let price: f64 = price.parse().ok()?;
-    // Reservations of capacity stand there with a price of nothing.
+    // Capacity reservations are listed with a price of zero.
     (price > 0.0).then(|| (size.to_owned(), price))
 }
 
-/// Asks the price list, whose library would be one more for one question.
+/// Sends a request to the price list. AWS's SDK for it would be a large dependency for one request.
 async fn ask_price_list(settings: &SdkConfig, ask: &Json) -> Result<Json, Error> {
     let fail = |cause: String| Error::Failed {
         provider: NAME.to_owned(),
@@ -212,7 +211,7 @@ async fn ask_price_list(settings: &SdkConfig, ask: &Json) -> Result<Json, Error>
         .unwrap_or_else(|_| format!("https://api.pricing.{LIST_REGION}.amazonaws.com/"));
     let provider = settings
         .credentials_provider()
-        .ok_or_else(|| fail("there are no credentials".to_owned()))?;
+        .ok_or_else(|| fail("no credentials".to_owned()))?;
     let credentials = provider.provide_credentials().await;
     let identity = credentials.map_err(|error| fail(error.to_string()))?.into();
     let body = ask.to_string();
@@ -291,7 +290,7 @@ fn gpu(size: &InstanceTypeInfo) -> &'static str {
     if has_any { "gpu" } else { "" }
 }
 
-/// How spot prices went up and down.
+/// Statistics of spot prices.
 struct Statistics {
     recent: f64,
     median: f64,
@@ -300,7 +299,7 @@ struct Statistics {
 }
 
 impl Statistics {
-    /// Of prices, newest first; there is one at least.
+    /// The statistics of prices, newest first. There must be at least one.
     fn of(prices: &[f64]) -> Self {
         let mut sorted = prices.to_vec();
         sorted.sort_by(f64::total_cmp);
@@ -326,12 +325,12 @@ impl Statistics {
     }
 }
 
-/// For what a month costs.
+/// Rounds to cents.
 fn cents(price: f64) -> f64 {
     (price * 100.0).round() / 100.0
 }
 
-/// A hundredth of a cent is enough.
+/// Rounds to a hundredth of a cent.
 fn rounded(price: f64) -> f64 {
     (price * 10_000.0).round() / 10_000.0
 }

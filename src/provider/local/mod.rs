@@ -1,9 +1,10 @@
-//! Servers that are containers of this machine's Docker Engine.
+//! The local provider: servers that are containers of this machine's Docker Engine.
 //!
-//! Each has sshd, sudo, iptables and room for an engine of its own. They run without
-//! `--privileged`, which some machines refuse. All state is the engine's: a server's name is its
-//! container's, the rest is in labels.
+//! Each has sshd, sudo, iptables and room for an engine of its own. They run without `--privileged`,
+//! which some machines refuse. The engine keeps all state: a server's name is the name of its
+//! container, the rest is in labels.
 
+mod adoption;
 mod host_key;
 mod image;
 mod network;
@@ -18,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use adoption::{Adopted, adopt, adopted, forget_adoption};
 use async_trait::async_trait;
 use bollard::{
     errors::Error as BollardError,
@@ -28,18 +30,23 @@ use bollard::{
         RestartContainerOptionsBuilder, StartContainerOptions,
     },
 };
-use host_key::host_key;
+use futures_util::future::try_join_all;
+use host_key::{HostKeys, host_key};
 use image::IMAGES;
 use jiff::Timestamp;
 use network::{NETWORK, address, ensure_network, free_address, is_address_taken};
 use options::{Options, Size};
-use server::{LABEL_IMAGE, LABEL_MANIFEST, LABEL_PREFIX, LABEL_PROTECT, body};
-use tokio::time::sleep;
+use server::{LABEL_IMAGE, LABEL_MANIFEST, LABEL_PREFIX, LABEL_PROJECT, LABEL_PROTECT, body};
+use tokio::{sync::OnceCell, time::sleep};
 
-use super::{Create, Error, Node, NodeState, Provider, ServerChange, differences};
+use super::{
+    Address, Create, Error, Node, NodeState, Provider, ServerChange, differences, look_again,
+    refuse_other_owner, tag,
+};
 use crate::{
     core::{
         event::Activity,
+        owner::{Owner, Ownership},
         value::{Invalid, Value},
     },
     docker::{self, Engine},
@@ -50,29 +57,38 @@ use crate::{
 /// The provider's name.
 const NAME: &str = "local";
 
-/// How long a server has to stop, in seconds.
+/// Seconds that a server has to stop before it is killed.
 const STOP_TIMEOUT: i32 = 5;
-/// How often a lock is asked for that somebody else has.
+/// The pause between attempts to take the lock.
 const LOCK_RETRY: Duration = Duration::from_millis(20);
-/// How many addresses are tried for a server.
+/// How many addresses are tried for one server.
 const ADDRESS_TRIES: usize = 20;
 
 /// The local provider.
 pub struct Local {
     prefix: String,
     data: PathBuf,
+    host_keys: HostKeys,
+    /// The connection to the engine, once there is one.
+    engine: OnceCell<Engine>,
 }
 
 impl Local {
-    /// Servers whose containers' names begin with `prefix`. Keys and locks are kept in `data`.
+    /// The servers with this name prefix. Keys and locks are files in `data`.
     pub fn new(prefix: impl Into<String>, data: PathBuf) -> Self {
         Local {
             prefix: prefix.into(),
+            host_keys: HostKeys::new(&data),
             data,
+            engine: OnceCell::new(),
         }
     }
 
     async fn engine(&self) -> Result<Engine, Error> {
+        self.engine.get_or_try_init(Local::connect).await.cloned()
+    }
+
+    async fn connect() -> Result<Engine, Error> {
         Engine::here().await.map_err(|error| {
             let cause = match error {
                 docker::Error::NoEngine { cause, .. } => cause,
@@ -89,7 +105,7 @@ impl Local {
         })
     }
 
-    /// The key pair that all local servers admit.
+    /// The key pair that logs in to all local servers.
     fn key(&self) -> Result<KeyPair, Error> {
         Ok(KeyPair::ensure(&self.data.join("id_ed25519"))?)
     }
@@ -98,13 +114,13 @@ impl Local {
         format!("{}{name}", self.prefix)
     }
 
-    /// Held while addresses are given out or images are made, so that two runs do not do the same
-    /// thing twice.
+    /// Takes the lock that serializes assigning addresses and building images among processes. It is
+    /// held until the file is dropped.
     async fn lock(&self) -> Result<File, Error> {
         let fail = |error: std::io::Error| failed("taking the lock", error);
         make_private_folder(&self.data).map_err(fail)?;
         let file = File::create(self.data.join("local.lock")).map_err(fail)?;
-        // Not by waiting in the kernel, which nothing could end.
+        // Waiting in the kernel could not be interrupted.
         loop {
             match file.try_lock() {
                 Ok(()) => return Ok(file),
@@ -132,7 +148,7 @@ impl Local {
         }
     }
 
-    /// Removes a container with its volumes; one that is gone already is fine.
+    /// Removes a container with its anonymous volumes. Succeeds if it does not exist.
     async fn remove(&self, engine: &Engine, name: &str) -> Result<(), Error> {
         let options = RemoveContainerOptionsBuilder::new()
             .force(true)
@@ -147,9 +163,20 @@ impl Local {
         }
     }
 
-    /// All local servers of this machine, whatever their prefix.
-    async fn all(&self, engine: &Engine) -> Result<Vec<ContainerInspectResponse>, Error> {
-        let filters = HashMap::from([("label", vec![LABEL_PREFIX])]);
+    /// The full id of a server's container, after another look at it and its owner.
+    async fn confirm(&self, engine: &Engine, node: &Node) -> Result<String, Error> {
+        look_again(self, node).await?;
+        let found = self.inspect(engine, &node.id).await?;
+        found.and_then(|found| found.id).ok_or_else(|| node.gone())
+    }
+
+    /// The local servers of this machine: of this label, or whatever their prefix.
+    async fn servers(
+        &self,
+        engine: &Engine,
+        label: &str,
+    ) -> Result<Vec<ContainerInspectResponse>, Error> {
+        let filters = HashMap::from([("label", vec![label])]);
         let options = ListContainersOptionsBuilder::new()
             .all(true)
             .filters(&filters)
@@ -159,14 +186,12 @@ impl Local {
             .list_containers(Some(options))
             .await
             .map_err(|error| refusal("listing its servers", &error))?;
-        let mut servers = Vec::new();
-        for id in listed.into_iter().filter_map(|one| one.id) {
-            servers.extend(self.inspect(engine, &id).await?);
-        }
-        Ok(servers)
+        let ids: Vec<String> = listed.into_iter().filter_map(|one| one.id).collect();
+        let servers = try_join_all(ids.iter().map(|id| self.inspect(engine, id))).await?;
+        Ok(servers.into_iter().flatten().collect())
     }
 
-    fn node(&self, found: &ContainerInspectResponse) -> Option<Node> {
+    fn node(&self, found: &ContainerInspectResponse, adopted: &Adopted) -> Option<Node> {
         let labels = found.config.as_ref()?.labels.as_ref()?;
         if labels.get(LABEL_PREFIX)? != &self.prefix {
             return None;
@@ -178,7 +203,8 @@ impl Local {
             nano_cpus: unsigned(host_config.nano_cpus),
             memory: unsigned(host_config.memory),
         };
-        let ip = address(found).map(|ip| ip.to_string()).unwrap_or_default();
+        let ip = address(found).map(|ip| Address::Ip(ip.into()));
+        let label = |key: &str| labels.get(key).cloned();
         let status = found.state.as_ref()?.status?.to_string();
         Some(Node {
             provider: NAME.to_owned(),
@@ -199,12 +225,34 @@ impl Local {
                 .and_then(|created| created.parse::<Timestamp>().ok()),
             region: String::new(),
             is_protected: labels.contains_key(LABEL_PROTECT),
-            manifest: labels.get(LABEL_MANIFEST).cloned(),
+            owner: match adopted.get(found.id.as_ref()?) {
+                Some(owner) => Ownership::Owner(owner.clone()),
+                None => tag::ownership(label(LABEL_PROJECT), label(LABEL_MANIFEST)),
+            },
+            user: None,
         })
     }
 
-    /// Makes a container, without starting it, with an address that is not in `refused`. In one
-    /// call: it has its name, its labels and its address from the first moment, or it is not there.
+    /// The id of an existing container that has the name of a server to be created, if the container
+    /// is a server of the same project.
+    fn existing(
+        &self,
+        found: &ContainerInspectResponse,
+        adopted: &Adopted,
+        create: &Create,
+    ) -> Result<String, Error> {
+        let node = self.node(found, adopted).ok_or_else(|| {
+            let cause = "a container of this name exists, and is not a server of this prefix";
+            let name = self.container_name(&create.name);
+            failed(&format!("creating container `{name}`"), cause)
+        })?;
+        refuse_other_owner(&node, create)?;
+        Ok(found.id.clone().unwrap_or_default())
+    }
+
+    /// Creates a container, without starting it, with an address that is not in `refused`. One call
+    /// sets its name, labels and address, so that a run that dies leaves nothing without them.
+    /// Returns its id, or none if another process created a container of this name meanwhile.
     async fn make(
         &self,
         engine: &Engine,
@@ -212,10 +260,10 @@ impl Local {
         options: &Options,
         image: &str,
         refused: &BTreeSet<Ipv4Addr>,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<String>, Error> {
         let (subnet, gateway) = ensure_network(engine).await?;
-        let mut taken: BTreeSet<Ipv4Addr> =
-            self.all(engine).await?.iter().filter_map(address).collect();
+        let others = self.servers(engine, LABEL_PREFIX).await?;
+        let mut taken: BTreeSet<Ipv4Addr> = others.iter().filter_map(address).collect();
         taken.extend(refused);
         let ip = free_address(subnet, gateway, &taken, &create.name)
             .ok_or_else(|| failed("finding an address", format!("network `{NETWORK}` is full")))?;
@@ -233,8 +281,8 @@ impl Local {
             .api()
             .create_container(Some(query.clone()), body.clone())
             .await;
-        // A machine without SYS_RESOURCE: an engine before 26 would add it with ALL, and fail to
-        // start the container, unless it is dropped; a later one knows that it has none to drop.
+        // On a machine without SYS_RESOURCE, an engine before 26 adds that capability with ALL, and
+        // fails to start the container unless it is dropped. A later engine refuses to drop it.
         if made
             .as_ref()
             .is_err_and(|error| error.to_string().contains("CapDrop"))
@@ -244,9 +292,10 @@ impl Local {
             made = engine.api().create_container(Some(query), body).await;
         }
         match made {
-            Ok(_)
-            // Somebody was faster.
-            | Err(BollardError::DockerResponseServerError { status_code: 409, .. }) => Ok(()),
+            Ok(made) => Ok(Some(made.id)),
+            Err(BollardError::DockerResponseServerError {
+                status_code: 409, ..
+            }) => Ok(None),
             Err(error) => Err(refusal(&format!("making `{name}`"), &error)),
         }
     }
@@ -262,14 +311,15 @@ impl Provider for Local {
         Options::decode(options).map(drop)
     }
 
-    fn is_far(&self) -> bool {
-        false
-    }
-
     async fn list(&self) -> Result<Vec<Node>, Error> {
         let engine = self.engine().await?;
-        let all = self.all(&engine).await?;
-        Ok(all.iter().filter_map(|found| self.node(found)).collect())
+        let label = format!("{LABEL_PREFIX}={}", self.prefix);
+        let servers = self.servers(&engine, &label);
+        let (servers, adopted) = tokio::try_join!(servers, adopted(&engine))?;
+        let nodes = servers
+            .iter()
+            .filter_map(|found| self.node(found, &adopted));
+        Ok(nodes.collect())
     }
 
     async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error> {
@@ -279,59 +329,103 @@ impl Provider for Local {
         let name = self.container_name(&create.name);
         let what = format!("starting `{name}`");
         let mut refused = BTreeSet::new();
+        let adopted = adopted(&engine).await?;
         loop {
-            {
-                let _lock = self.lock().await?;
-                if self.inspect(&engine, &name).await?.is_none() {
+            let lock = self.lock().await?;
+            let id = match self.inspect(&engine, &name).await? {
+                Some(found) => Some(self.existing(&found, &adopted, create)?),
+                None => {
                     let progress = |text| activity.update(text);
                     let image = options.image.ensure(&engine, &progress).await?;
                     self.make(&engine, create, &options, &image, &refused)
-                        .await?;
+                        .await?
                 }
-            }
+            };
+            drop(lock);
+            let Some(id) = id else {
+                continue;
+            };
             activity.update("starting");
             let start = engine
                 .api()
-                .start_container(&name, None::<StartContainerOptions>);
+                .start_container(&id, None::<StartContainerOptions>);
             let started = start.await;
-            let found = self.inspect(&engine, &name).await?;
-            let found = found.ok_or_else(|| failed(&what, "it is gone"))?;
+            let found = self.inspect(&engine, &id).await?;
+            let found = found.ok_or_else(|| failed(&what, "another process removed it"))?;
             match started {
-                Ok(()) => return self.node(&found).ok_or_else(|| failed(&what, "it is gone")),
-                // Another user's run was faster with the address: the engine decides.
+                Ok(()) => {
+                    let node = self.node(&found, &adopted);
+                    return node.ok_or_else(|| failed(&what, "another process renamed it"));
+                }
+                // A run of another user took the address meanwhile: the engine decides.
                 Err(error) if is_address_taken(&error) && refused.len() < ADDRESS_TRIES => {
                     refused.extend(address(&found));
-                    self.remove(&engine, &name).await?;
+                    self.remove(&engine, &id).await?;
                 }
                 Err(error) => return Err(refusal(&what, &error)),
             }
         }
     }
 
+    async fn find(&self, node: &Node) -> Result<Option<Node>, Error> {
+        let engine = self.engine().await?;
+        let Some(found) = self.inspect(&engine, &node.id).await? else {
+            return Ok(None);
+        };
+        // The engine takes names for ids, too: a container may be called like this id.
+        let is_it = found.id.as_ref().is_some_and(|id| id.starts_with(&node.id));
+        if !is_it {
+            let cause = "a container has this id as its name; rename the container";
+            return Err(failed(
+                &format!("looking at `{}` ({})", node.name, node.id),
+                cause,
+            ));
+        }
+        let adopted = adopted(&engine).await?;
+        Ok(self.node(&found, &adopted))
+    }
+
     async fn terminate(&self, node: &Node) -> Result<(), Error> {
-        self.remove(&self.engine().await?, &node.id).await
+        let engine = self.engine().await?;
+        let id = match self.confirm(&engine, node).await {
+            Ok(id) => id,
+            Err(Error::Gone { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        self.remove(&engine, &id).await?;
+        self.host_keys.forget(node);
+        forget_adoption(&engine, &id).await
+    }
+
+    async fn adopt(&self, node: &Node, owner: &Owner) -> Result<(), Error> {
+        let engine = self.engine().await?;
+        let id = self.confirm(&engine, node).await?;
+        adopt(&engine, &id, owner).await
     }
 
     async fn reboot(&self, node: &Node) -> Result<(), Error> {
         let engine = self.engine().await?;
+        let id = self.confirm(&engine, node).await?;
+        self.host_keys.forget(node);
         let options = RestartContainerOptionsBuilder::new()
             .t(STOP_TIMEOUT)
             .build();
         engine
             .api()
-            .restart_container(&node.id, Some(options))
+            .restart_container(&id, Some(options))
             .await
             .map_err(|error| refusal(&format!("rebooting `{}`", node.name), &error))
     }
 
     async fn rename(&self, node: &Node, name: &str) -> Result<(), Error> {
         let engine = self.engine().await?;
+        let id = self.confirm(&engine, node).await?;
         let options = RenameContainerOptionsBuilder::new()
             .name(&self.container_name(name))
             .build();
         engine
             .api()
-            .rename_container(&node.id, options)
+            .rename_container(&id, options)
             .await
             .map_err(|error| refusal(&format!("renaming `{}`", node.name), &error))
     }
@@ -359,24 +453,32 @@ impl Provider for Local {
             ..ContainerUpdateBody::default()
         };
         let engine = self.engine().await?;
+        let id = self.confirm(&engine, node).await?;
         engine
             .api()
-            .update_container(&node.id, body)
+            .update_container(&id, body)
             .await
             .map(drop)
             .map_err(|error| refusal(&format!("resizing `{}`", node.name), &error))
     }
 
     async fn login(&self, node: &Node) -> Result<Login, Error> {
-        let engine = self.engine().await?;
+        let host_key = match self.host_keys.get(node) {
+            Some(key) => key,
+            None => {
+                let key = host_key(&self.engine().await?, node).await?;
+                self.host_keys.keep(node, &key);
+                key
+            }
+        };
         Ok(Login {
             name: node.name.clone(),
-            address: node.ip.clone(),
+            address: node.ip_text(),
             port: Some(22),
             user: Some("root".to_owned()),
             identity: Some(self.key()?.path),
             unconfigured: true,
-            host_key: Some(host_key(&engine, node).await?),
+            host_key: Some(host_key),
             ..Login::default()
         })
     }

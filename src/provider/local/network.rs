@@ -1,5 +1,5 @@
-//! The network of all local servers. Addresses on it are given out by us, so that a server keeps its
-//! address over a reboot.
+//! The network of all local servers. hitc assigns the addresses on it, so that a server keeps its
+//! address when it reboots.
 
 use std::{
     collections::BTreeSet,
@@ -19,28 +19,28 @@ use crate::{docker::Engine, provider::Error};
 /// The network's name at the engine.
 pub(super) const NETWORK: &str = "hitc";
 
-/// The address that a server was given, also while it is stopped.
+/// The address that is assigned to a server, also while it is stopped.
 pub(super) fn address(found: &ContainerInspectResponse) -> Option<Ipv4Addr> {
     let networks = found.network_settings.as_ref()?.networks.as_ref()?;
     let config = networks.get(NETWORK)?.ipam_config.as_ref()?;
     config.ipv4_address.as_ref()?.parse().ok()
 }
 
-/// The subnet (its first address and the length of its prefix) and the gateway of our network,
-/// which is made if it is not there.
+/// The subnet (its first address and prefix length) and the gateway of the network. Creates the network
+/// if it does not exist.
 pub(super) async fn ensure_network(engine: &Engine) -> Result<((Ipv4Addr, u32), Ipv4Addr), Error> {
     if let Some(found) = network(engine).await? {
         return Ok(found);
     }
-    // The engine knows which subnets are free, but gives out fixed addresses only on a network
-    // whose subnet was asked for: so it is asked twice.
+    // The engine chooses a free subnet, but allows fixed addresses only on a network whose subnet was
+    // requested. So the network is created twice.
     make_network(engine, None).await?;
     let ((first, length), gateway) = network(engine).await?.ok_or_else(no_subnet)?;
     engine
         .api()
         .remove_network(NETWORK)
         .await
-        .map_err(|error| refusal("making its network", &error))?;
+        .map_err(|error| refusal("creating its network", &error))?;
     let config = IpamConfig {
         subnet: Some(format!("{first}/{length}")),
         gateway: Some(gateway.to_string()),
@@ -65,7 +65,7 @@ async fn make_network(engine: &Engine, config: Option<IpamConfig>) -> Result<(),
         .create_network(request)
         .await
         .map(drop)
-        .map_err(|error| refusal("making its network", &error))
+        .map_err(|error| refusal("creating its network", &error))
 }
 
 async fn network(engine: &Engine) -> Result<Option<((Ipv4Addr, u32), Ipv4Addr)>, Error> {
@@ -94,7 +94,7 @@ async fn network(engine: &Engine) -> Result<Option<((Ipv4Addr, u32), Ipv4Addr)>,
     parse().map(Some).ok_or_else(no_subnet)
 }
 
-/// Whether the engine says that a server's address is another's.
+/// Whether the engine refused to start a server because its address is in use.
 pub(super) fn is_address_taken(error: &BollardError) -> bool {
     matches!(
         error,
@@ -110,15 +110,15 @@ fn no_subnet() -> Error {
     )
 }
 
-/// A free address of a subnet. It begins to look at a place that depends on the name, so that a
-/// server that is made again mostly gets the address it had.
+/// A free address of a subnet. The search begins at a place that depends on the name, so that a
+/// server that is created again mostly gets its former address.
 pub(super) fn free_address(
     (first, length): (Ipv4Addr, u32),
     gateway: Ipv4Addr,
     taken: &BTreeSet<Ipv4Addr>,
     name: &str,
 ) -> Option<Ipv4Addr> {
-    // Without the network's own address and the broadcast address; the last octet will do.
+    // Without the network's own address and the broadcast address. The last octet is enough.
     let count = (1_u32 << (32_u32.checked_sub(length)?).min(8)).checked_sub(2)?;
     let mut hash = DefaultHasher::new();
     name.hash(&mut hash);

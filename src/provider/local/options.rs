@@ -11,7 +11,7 @@ use crate::core::{
 
 const DEFAULT_IMAGE: &str = "debian-13";
 
-/// A server's size: processors and memory, `2x512m`. Without one there are no limits.
+/// A server's size: processors and memory, such as `2x512m`. The default has no limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Size {
     /// In billionths of a processor.
@@ -20,11 +20,11 @@ pub(super) struct Size {
     pub memory: u64,
 }
 
-/// What a user may say of a local server.
+/// The options of a local server.
 pub(super) struct Options {
     pub size: Size,
     pub image: Image,
-    /// It may not be terminated.
+    /// Whether terminating it is refused.
     pub protect: bool,
 }
 
@@ -37,7 +37,7 @@ impl Size {
         })
     }
 
-    /// Memory and processor limits as the engine wants them.
+    /// The limits of memory and processors for the engine; none if unlimited.
     pub fn limits(self) -> (Option<i64>, Option<i64>) {
         let limit = |n: u64| i64::try_from(n).ok().filter(|n| *n > 0);
         (limit(self.memory), limit(self.nano_cpus))
@@ -55,7 +55,7 @@ impl fmt::Display for Size {
 }
 
 impl Options {
-    /// Decodes them.
+    /// Decodes and validates options.
     pub fn decode(options: &Value) -> Result<Self, Invalid> {
         let mut fields = Fields::new(options, "provider `local`")?;
         let size = fields.decode("size", |value, what| {
@@ -64,7 +64,7 @@ impl Options {
                 return Ok(Size::default());
             }
             Size::parse(&text).ok_or_else(|| {
-                Invalid::new(value, format!("size: `{text}` is no size"))
+                Invalid::new(value, format!("invalid size `{text}`"))
                     .help("write PROCESSORSxMEMORY, such as 1x512m or 0.5x2g".to_owned())
             })
         })?;
@@ -72,9 +72,9 @@ impl Options {
             let text = value.to_text(what)?;
             Image::find(&text).ok_or_else(|| {
                 let names = IMAGES.map(|image| image.name);
-                Invalid::new(value, format!("image: there is no `{text}`")).help(
+                Invalid::new(value, format!("image `{text}` not found")).help(
                     did_you_mean(&text, names)
-                        .or_else(|| Some(format!("there is {}", names.join(", ")))),
+                        .or_else(|| Some(format!("the images are {}", names.join(", ")))),
                 )
             })
         })?;

@@ -10,16 +10,18 @@ use bollard::models::{
 use super::{network::NETWORK, options::Options};
 use crate::provider::Create;
 
-/// Marks a container as a local server and says with which prefix its name begins.
+/// The name prefix. Marks a container as a local server.
 pub(super) const LABEL_PREFIX: &str = "hitc.server.prefix";
-/// The name of the image that a server was made from.
+/// The name of the image.
 pub(super) const LABEL_IMAGE: &str = "hitc.server.image";
-/// The manifest that a server was made for.
+/// The project that owns the server.
+pub(super) const LABEL_PROJECT: &str = "hitc.server.project";
+/// The manifest that owns the server. Absent if a task created it.
 pub(super) const LABEL_MANIFEST: &str = "hitc.server.manifest";
-/// That it may not be terminated.
+/// Terminating the server is refused.
 pub(super) const LABEL_PROTECT: &str = "hitc.server.protect";
 
-/// What the engine is asked for. `key` is the public key that the server admits.
+/// The request that creates a server. `key` is the public key that may log in.
 pub(super) fn body(
     prefix: &str,
     create: &Create,
@@ -35,8 +37,9 @@ pub(super) fn body(
     if options.protect {
         labels.insert(LABEL_PROTECT.to_owned(), "true".to_owned());
     }
-    for (name, value) in &create.tags {
-        labels.insert(format!("hitc.server.{name}"), value.clone());
+    labels.insert(LABEL_PROJECT.to_owned(), create.owner.project.clone());
+    if let Some(manifest) = &create.owner.manifest {
+        labels.insert(LABEL_MANIFEST.to_owned(), manifest.clone());
     }
     let endpoint = EndpointSettings {
         ipam_config: Some(EndpointIpamConfig {
@@ -53,12 +56,12 @@ pub(super) fn body(
         env: Some(vec![format!("HITC_AUTHORIZED_KEY={key}")]),
         labels: Some(labels),
         host_config: Some(HostConfig {
-            // What an engine inside needs, short of `--privileged`: that also asks for
-            // SYS_RESOURCE, which the machine may not have itself.
+            // The capabilities that an engine inside needs. `--privileged` would also ask for
+            // SYS_RESOURCE, which this machine may lack.
             cap_add: text(&["ALL"]),
             cap_drop: text(&["SYS_RESOURCE"]),
             security_opt: text(&["seccomp=unconfined", "apparmor=unconfined"]),
-            // `systempaths=unconfined` is the command's word for these two.
+            // Docker's command calls these two `systempaths=unconfined`.
             masked_paths: Some(Vec::new()),
             readonly_paths: Some(Vec::new()),
             device_cgroup_rules: text(&["a *:* rwm"]),

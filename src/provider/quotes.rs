@@ -1,0 +1,93 @@
+//! Quotes of one run: servers with equal options are quoted once.
+
+use std::{
+    collections::HashMap,
+    fmt::Write,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::sync::OnceCell;
+
+use super::{Cost, Error, Provider};
+use crate::core::value::{Data, Value};
+
+/// The quotes that providers gave. A manifest with a thousand servers of three sizes asks three times.
+#[derive(Default)]
+pub struct Quotes(Mutex<HashMap<Key, Arc<OnceCell<Cost>>>>);
+
+/// A provider's name, and the options.
+type Key = (String, String);
+
+impl Quotes {
+    /// Checks with the provider whether it could create a server, and returns the cost of one. See
+    /// [`Provider::quote`]. The names of all servers follow one rule, so that one is checked for all.
+    pub async fn get(
+        &self,
+        provider: &dyn Provider,
+        name: &str,
+        options: &Value,
+    ) -> Result<Cost, Error> {
+        let mut text = String::new();
+        write_options(&options.data, &mut text);
+        let key = (provider.name().to_owned(), text);
+        let quote = self
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(key)
+            .or_default()
+            .clone();
+        // An error is not kept: it may pass.
+        let cost = quote
+            .get_or_try_init(|| provider.quote(name, options))
+            .await?;
+        Ok(cost.clone())
+    }
+}
+
+/// Writes options so that equal ones are equal texts, wherever they were written.
+fn write_options(data: &Data, text: &mut String) {
+    // Writing to a text does not fail.
+    let _ = match data {
+        Data::Null => write!(text, "null"),
+        Data::Bool(value) => write!(text, "{value}"),
+        // `1` and `"1"` mean the same to all providers.
+        Data::Number(value) | Data::Text(value) => write!(text, "{value:?}"),
+        Data::List(items) => {
+            text.push('[');
+            for item in items {
+                write_options(&item.data, text);
+                text.push(',');
+            }
+            write!(text, "]")
+        }
+        Data::Map(entries) => {
+            let mut entries: Vec<_> = entries.iter().collect();
+            entries.sort_by(|a, b| a.key.cmp(&b.key));
+            text.push('{');
+            for entry in entries {
+                let _ = write!(text, "{:?}:", entry.key);
+                write_options(&entry.value.data, text);
+                text.push(',');
+            }
+            write!(text, "}}")
+        }
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn order_and_place_do_not_matter() {
+        let written = |text: &str| {
+            let mut written = String::new();
+            let map = Value::text(text).to_map("x").unwrap();
+            write_options(&Data::Map(map), &mut written);
+            written
+        };
+        assert_eq!(written("size=a,image=b"), written("image=b,size=a"));
+        assert_ne!(written("size=a"), written("size=b"));
+    }
+}

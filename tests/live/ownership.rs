@@ -1,0 +1,159 @@
+//! Two projects with the same manifest, name prefix, provider and account leave each other's servers
+//! alone.
+
+use std::path::PathBuf;
+
+use serde_json::Value as Json;
+
+use crate::support::{
+    Run,
+    cloud::Cloud,
+    live::{Live, docker},
+};
+
+/// Two projects of one user.
+struct Pair {
+    provider: &'static str,
+    live: Live,
+    /// The cloud, unless the servers are local.
+    _cloud: Option<Cloud>,
+}
+
+impl Pair {
+    fn new(provider: &'static str, live: Live, cloud: Option<Cloud>) -> Self {
+        let manifest = format!("web:\n  provider: {provider}\n");
+        for project in ["a", "b"] {
+            live.write(&format!("{project}/hitcfile.rhai"), "");
+            live.write(&format!("{project}/servers.yml"), &manifest);
+        }
+        Pair {
+            provider,
+            live,
+            _cloud: cloud,
+        }
+    }
+
+    fn folder(&self, project: &str) -> PathBuf {
+        self.live.root().join(project)
+    }
+
+    fn run(&mut self, project: &str, words: &[&str]) -> Run {
+        let folder = self.folder(project);
+        self.live.move_to(&folder);
+        self.live.run(&[&["-y"], words].concat())
+    }
+
+    /// The names of the servers of a project.
+    fn nodes(&mut self, project: &str) -> Vec<String> {
+        self.listed(project, &["run", "nodes", "--json"])
+    }
+
+    fn listed(&mut self, project: &str, words: &[&str]) -> Vec<String> {
+        let json = self.run(project, words).ok().stdout;
+        let nodes: Vec<Json> = serde_json::from_str(&json).unwrap();
+        let of_provider = nodes
+            .iter()
+            .filter(|node| node["provider"] == self.provider && node["name"] != "behind");
+        of_provider
+            .map(|node| node["name"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    fn leave_each_other_alone(&mut self) {
+        let provider = format!("provider={}", self.provider);
+        let up = self.run("a", &["run", "ensemble.up", "servers"]).ok();
+        assert!(up.stderr.contains("wrote `hitc.id`"), "{up}");
+        assert!(self.folder("a").join("hitc.id").is_file());
+        self.run("a", &["run", "create", &provider, "name=task"])
+            .ok();
+        assert_eq!(self.nodes("a"), ["task", "web"]);
+
+        // The other project does not see them, and a dry run writes no id.
+        let listed = self.run("b", &["run", "nodes"]).ok();
+        let note = "servers of other owners; list them with `hitc nodes --any-owner`";
+        assert!(listed.stderr.contains(note), "{listed}");
+        self.run("b", &["-n", "run", "create", &provider, "name=other"])
+            .ok();
+        assert!(!self.folder("b").join("hitc.id").exists());
+        let all = self.listed("b", &["run", "nodes", "--json", "--any-owner"]);
+        assert_eq!(all, ["task", "web"]);
+
+        // Nothing that it does touches them.
+        let create = self.run("b", &["run", "create", &provider, "name=web"]);
+        let owned = "belongs to manifest `servers` of project ";
+        assert!(
+            create.status == 2 && create.stderr.contains(owned),
+            "{create}"
+        );
+        self.run("b", &["run", "create", &provider, "name=own"])
+            .ok();
+        let up = self.run("b", &["run", "ensemble.up", "servers"]);
+        assert!(up.status == 2 && up.stderr.contains(owned), "{up}");
+        self.run("b", &["run", "ensemble.down", "servers"]).ok();
+        let exact = self.run("b", &["exec", "-H", "web", "--", "true"]);
+        assert!(
+            exact.status == 3 && exact.stderr.contains("-H web --any-owner"),
+            "{exact}"
+        );
+        let glob = self.run("b", &["exec", "-H", "we*", "--", "true"]);
+        assert_eq!(glob.status, 3, "{glob}");
+        self.run("b", &["run", "--all", "terminate"]).ok();
+        assert!(self.nodes("b").is_empty());
+        assert_eq!(self.nodes("a"), ["task", "web"]);
+
+        // A prefix that begins like ours is another one.
+        let prefix = self.live.container("");
+        let staging = ["--name-prefix", &format!("{prefix}staging-")].map(str::to_owned);
+        let [flag, staging] = &staging;
+        let create = ["run", flag, staging, "create", &provider, "name=web"];
+        self.run("a", &create).ok();
+        let all = self.listed("a", &["run", "nodes", "--json", "--any-owner"]);
+        assert_eq!(all, ["task", "web"]);
+        self.run("a", &["run", flag, staging, "--all", "terminate"])
+            .ok();
+        assert_eq!(self.nodes("a"), ["task", "web"]);
+
+        // Taking a server over needs its full name and the flag.
+        self.run("b", &["run", "-H", "web", "--any-owner", "adopt"])
+            .ok();
+        assert_eq!(self.nodes("a"), ["task"]);
+        assert_eq!(self.nodes("b"), ["web"]);
+        let refused = self.run("a", &["run", "-H", "web", "terminate"]);
+        assert_eq!(refused.status, 3, "{refused}");
+        self.run("a", &["run", "ensemble.down", "servers"]).ok();
+        assert_eq!(self.nodes("b"), ["web"]);
+        self.run("b", &["run", "--all", "terminate"]).ok();
+        self.run("a", &["run", "--all", "terminate"]).ok();
+        let all = self.listed("a", &["run", "nodes", "--json", "--any-owner"]);
+        assert!(all.is_empty());
+    }
+}
+
+#[test]
+fn local() {
+    Pair::new("local", Live::new(), None).leave_each_other_alone();
+    // The record of an adoption goes with the server.
+    let volumes = docker(&["volume", "ls", "-q", "--filter", "name=hitc-owner-"]);
+    for volume in volumes.split_whitespace() {
+        docker(&["inspect", volume.trim_start_matches("hitc-owner-")]);
+    }
+}
+
+#[test]
+fn ec2() {
+    let (cloud, live) = Cloud::reachable_ec2();
+    // It stands behind all instances, and belongs to another project than the two.
+    Pair::new("ec2", live, Some(cloud)).leave_each_other_alone();
+}
+
+#[test]
+fn digitalocean() {
+    let (cloud, live) = Cloud::digitalocean(Live::new(), true);
+    Pair::new("digitalocean", live, Some(cloud)).leave_each_other_alone();
+}
+
+#[test]
+fn hetzner() {
+    let (cloud, live) = Cloud::hetzner(Live::new(), true);
+    Pair::new("hetzner", live, Some(cloud)).leave_each_other_alone();
+}
