@@ -47,8 +47,12 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             let listed = call.wait(async {
                 match session.find_engine(&host.0).await? {
                     Some(engine) => Ok(engine.running().await?),
-                    // Nothing runs where there is no engine.
-                    None => Ok::<_, Diagnostic>(Vec::new()),
+                    None => {
+                        let name = &host.0.name;
+                        let note = format!("host `{name}`: Docker is not installed");
+                        session.events.note(note);
+                        Ok::<_, Diagnostic>(Vec::new())
+                    }
                 }
             })?;
             Ok(listed.iter().map(describe).collect::<Array>())

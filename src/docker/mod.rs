@@ -5,6 +5,7 @@
 
 mod container;
 mod containers;
+mod diagnose;
 mod engine;
 mod error;
 mod image;
@@ -19,8 +20,8 @@ pub use container::{
     labels,
 };
 pub use containers::{Containers, Snapshot};
-pub use engine::Engine;
 pub(crate) use engine::cause;
+pub use engine::{Engine, EngineStatus};
 pub use error::Error;
 pub use image::{Build, Context, Progress};
 pub use port::{Port, Protocol};
