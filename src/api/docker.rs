@@ -17,7 +17,7 @@ use crate::{
         owner::Owner,
         value::{Data, Entry, Fields, Value},
     },
-    docker::{self, Build, Containers, Context, Engine, Listed, Replacement, Setup, Spec},
+    docker::{self, Build, Containers, Context, Engine, Inputs, Listed, Replacement, Setup, Spec},
     provider::Node,
     session::Session,
 };
@@ -125,7 +125,7 @@ fn describe(listed: &Listed) -> Dynamic {
     let created = created.to_zoned(jiff::tz::TimeZone::system());
     let mut map = text_map([
         ("name", listed.name.clone()),
-        ("ip", listed.ip.clone()),
+        ("ip", listed.ip.map(|ip| ip.to_string()).unwrap_or_default()),
         ("created", created.strftime("%Y-%m-%d %H:%M:%S").to_string()),
         ("image", listed.image.clone()),
     ]);
@@ -191,7 +191,9 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
             Ok::<_, Diagnostic>(container.ip)
         },
     )?;
-    let ip = ip.map_or(Dynamic::UNIT, Dynamic::from);
+    let ip = ip
+        .flatten()
+        .map_or(Dynamic::UNIT, |ip| ip.to_string().into());
     let mut map = text_map([("name", spec.name.clone())]);
     map.insert("ip".into(), ip);
     Ok(map)
@@ -237,7 +239,8 @@ fn decode(session: &Session, options: &Map) -> Result<(Spec, bool), Diagnostic> 
         span: None,
     };
     let what = format!("container `{name}`");
-    let spec = Spec::decode(&name, &value, &session.project.root, &what)?;
+    let inputs = Inputs::load(&session.project.root, [&value]);
+    let spec = Spec::decode(&name, &value, &inputs, &what)?;
     Ok((spec, replace))
 }
 

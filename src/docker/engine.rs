@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -17,7 +18,7 @@ use super::{
     Error,
     diagnose::{self, Reason, diagnose},
     error::HERE,
-    transport,
+    transport::{self, SOCKET},
 };
 use crate::ssh::{self, Connection, StreamTarget};
 
@@ -25,15 +26,12 @@ use crate::ssh::{self, Connection, StreamTarget};
 /// version.
 const API: &ClientVersion = bollard::API_DEFAULT_VERSION;
 
-/// How long one request may take, in seconds: sending a large image is one.
-const TIMEOUT: u64 = 3600;
+/// The timeout of a request, in seconds. Sending a large image is one request.
+const REQUEST_TIMEOUT: u64 = 3600;
 
 /// How many requests are made at once over sessions, and over channels to a socket.
 const SESSIONS: usize = 4;
 const SOCKETS: usize = 16;
-
-/// Where the engine listens, unless it was configured otherwise.
-pub(super) const SOCKET: &str = "/var/run/docker.sock";
 
 /// The engine of this machine or of a server. Cheap to clone.
 #[derive(Clone)]
@@ -195,11 +193,11 @@ impl Engine {
     /// Opens a TCP connection from the engine's machine, which reaches the containers on it.
     pub(super) async fn dial(
         &self,
-        address: &str,
+        address: IpAddr,
         port: u16,
     ) -> Result<Box<dyn Duplex>, std::io::Error> {
         match &self.connection {
-            Some(connection) => match connection.dial(address, port).await {
+            Some(connection) => match connection.dial(&address.to_string(), port).await {
                 Ok(stream) => Ok(Box::new(stream)),
                 Err(error) => Err(std::io::Error::other(error)),
             },

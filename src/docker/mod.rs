@@ -1,7 +1,7 @@
-//! Docker engines, on this machine and on servers.
+//! Docker engines, of the local machine and of servers.
 //!
-//! The only place that knows bollard. It speaks the engine's API over a local socket or an SSH
-//! channel; nothing here parses what the docker command prints.
+//! Requests go to the engine's API, over a local socket or an SSH channel, by bollard. The output
+//! of the docker command is never parsed.
 
 mod container;
 mod containers;
@@ -9,6 +9,7 @@ mod diagnose;
 mod engine;
 mod error;
 mod image;
+mod inputs;
 mod port;
 mod setup;
 mod transport;
@@ -24,5 +25,6 @@ pub(crate) use engine::cause;
 pub use engine::{Engine, EngineStatus};
 pub use error::Error;
 pub use image::{Build, Context, Progress};
+pub use inputs::Inputs;
 pub use port::{Port, Protocol};
 pub use setup::{Setup, set_up, set_up_here};

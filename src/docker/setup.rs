@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Engine, Error, Progress, engine::SOCKET, error::HERE};
+use super::{Engine, Error, Progress, error::HERE, transport::SOCKET};
 use crate::{
     core::{
         diagnostic::plain,

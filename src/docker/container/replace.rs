@@ -256,7 +256,13 @@ impl Replacement<'_> {
             if !is_ours {
                 labels.insert(labels::REPLACES.to_owned(), old.id.clone());
             }
-            let named = |path: &str| self.spec.volumes.iter().any(|v| v.container == path);
+            let named = |path: &str| {
+                self.spec
+                    .options
+                    .volumes()
+                    .iter()
+                    .any(|v| v.container == path)
+            };
             let anonymous = old.anonymous.iter();
             kept.extend(anonymous.filter(|v| !named(&v.container)).cloned());
         }
@@ -373,7 +379,7 @@ impl Replacement<'_> {
         let holder = snapshot.containers.into_iter().find(|container| {
             container.id != id
                 && container.state.holds_processes()
-                && container.ports.iter().any(|held| held.public == *port)
+                && container.ports().iter().any(|held| held.public == *port)
         });
         match holder {
             Some(holder) => Error::PortTaken {
