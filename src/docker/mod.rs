@@ -11,6 +11,7 @@ mod error;
 mod image;
 mod inputs;
 mod port;
+mod run;
 mod setup;
 mod transport;
 
@@ -27,4 +28,5 @@ pub use error::Error;
 pub use image::{Build, Context, Progress};
 pub use inputs::Inputs;
 pub use port::{Port, Protocol};
+pub use run::{Run, ensure_engine, kill};
 pub use setup::{Setup, set_up, set_up_here};

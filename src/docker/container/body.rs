@@ -19,7 +19,7 @@ pub(super) fn create(
 ) -> Result<ContainerCreateBody, Error> {
     let (mut body, mut host) = (Map::new(), Map::new());
     for (row, setting) in spec.options.iter() {
-        let json = row.kind.to_api(setting);
+        let json = row.kind.write_api(setting);
         match row.place {
             Place::Config(field) => body.insert(field.to_owned(), json),
             Place::HostConfig(field) => host.insert(field.to_owned(), json),
@@ -46,7 +46,7 @@ pub(super) fn update(spec: &Spec) -> Result<ContainerUpdateBody, Error> {
     let mut body = Map::new();
     for (row, setting) in spec.options.iter().filter(|(row, _)| row.in_place) {
         let (Place::Config(field) | Place::HostConfig(field)) = row.place;
-        body.insert(field.to_owned(), row.kind.to_api(setting));
+        body.insert(field.to_owned(), row.kind.write_api(setting));
     }
     let mut body: ContainerUpdateBody = serde_json::from_value(Json::Object(body))?;
     // The engine sets this when it creates a container, and refuses a swap limit below the memory
@@ -65,7 +65,7 @@ pub(super) fn read(config: &ContainerConfig, host: &HostConfig) -> Options {
             Place::Config(field) => config.get(field),
             Place::HostConfig(field) => host.get(field),
         };
-        if let Some(setting) = json.and_then(|json| row.kind.from_api(json)) {
+        if let Some(setting) = json.and_then(|json| row.kind.read_api(json)) {
             options.set(row, setting);
         }
     }

@@ -129,7 +129,7 @@ impl Kind {
     }
 
     /// Writes a setting as the engine's API has it.
-    pub(super) fn to_api(self, setting: &Setting) -> Json {
+    pub(super) fn write_api(self, setting: &Setting) -> Json {
         match (self, setting) {
             (Kind::Restart, setting) => json!({ "Name": setting }),
             (Kind::Environment, Setting::Map(map)) => {
@@ -152,7 +152,7 @@ impl Kind {
     }
 
     /// Reads a setting as the engine's API has it; none if it is not set.
-    pub(super) fn from_api(self, json: &Json) -> Option<Setting> {
+    pub(super) fn read_api(self, json: &Json) -> Option<Setting> {
         match self {
             Kind::Text | Kind::Words | Kind::Flag | Kind::Labels => self.read(json),
             Kind::Bytes | Kind::Cpus | Kind::Seconds => {
