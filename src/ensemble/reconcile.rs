@@ -250,14 +250,13 @@ pub(super) fn decode(
 ) -> Result<Spec, Diagnostic> {
     let what = format!("container `{}`", container.name);
     let inputs = Inputs::load(&manifest.folder, [body]);
-    let mut spec =
-        Spec::decode(&container.name, body, &inputs, &what).map_err(|error| {
-            let span = error.span.clone().or(container.span.clone());
-            match span {
-                Some(span) => Diagnostic::from(error).at(&manifest.source, span),
-                None => error.into(),
-            }
-        })?;
+    let mut spec = Spec::decode(&container.name, body, &inputs, &what).map_err(|error| {
+        let span = error.span.clone().or(container.span.clone());
+        match span {
+            Some(span) => Diagnostic::from(error).at(&manifest.source, span),
+            None => error.into(),
+        }
+    })?;
     let confidential = container.body.fields_with(Variable::is_confidential);
     spec.masked.extend(confidential);
     Ok(spec)

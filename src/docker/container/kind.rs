@@ -9,7 +9,7 @@ use super::setting::Setting;
 use crate::{
     core::{
         units::{duration, parse_bytes, parse_cpus},
-        value::{Data, Entry, Invalid, Value},
+        value::{Data, Invalid, Value, shorten},
     },
     docker::{Port, Restart, Volume},
 };
@@ -71,14 +71,8 @@ impl Kind {
             Kind::Seconds => Setting::Seconds(duration(value, what)?.as_secs()),
             Kind::Environment => Setting::Map(string_map(value, what)?),
             Kind::Labels => {
-                let labels = string_map(value, what)?;
-                if let Some(own) = labels.keys().find(|label| label.starts_with(OWN_LABELS)) {
-                    let message = format!("{what}: `{own}` is reserved for hitc");
-                    return Err(Invalid::new(value, message).help(format!(
-                        "use a label that does not begin with `{OWN_LABELS}`"
-                    )));
-                }
-                Setting::Map(labels)
+                own_labels(value, what)?;
+                Setting::Map(string_map(value, what)?)
             }
             Kind::Ports => Setting::Ports(ports(value, what)?),
             Kind::Volumes => Setting::Volumes(volumes(value, what)?),
@@ -195,7 +189,8 @@ impl Kind {
 
 /// A command line as text, split as a shell would, or as a list.
 fn words(value: &Value, what: &str) -> Result<Vec<String>, Invalid> {
-    if let Data::List(items) = &value.data {
+    if let Data::List(_) | Data::Expanded { .. } = &value.data {
+        let items = value.to_list(what)?;
         return items.iter().map(|item| item.to_text(what)).collect();
     }
     let text = value.to_text(what)?;
@@ -210,11 +205,8 @@ fn string_map(value: &Value, what: &str) -> Result<BTreeMap<String, String>, Inv
         .into_iter()
         .map(|entry| {
             if entry.key.is_empty() || entry.key.contains(['=', '\0']) {
-                return Err(Invalid {
-                    message: format!("{what}: invalid name `{}`", entry.key),
-                    span: entry.key_span,
-                    help: None,
-                });
+                let message = format!("{what}: invalid name `{}`", entry.key);
+                return Err(Invalid::at(entry.key_span, message));
             }
             let text = match &entry.value.data {
                 Data::Null => String::new(),
@@ -245,59 +237,68 @@ fn ports(value: &Value, what: &str) -> Result<BTreeSet<Port>, Invalid> {
     Ok(ports)
 }
 
-/// `{HOST: CONTAINER}`, or `HOST:CONTAINER[:ro]` in a list.
-fn volumes(value: &Value, what: &str) -> Result<BTreeSet<Volume>, Invalid> {
-    let pairs: Vec<(String, Value)> = if let Data::Map(entries) = &value.data {
-        let pair = |entry: &Entry| (entry.key.clone(), entry.value.clone());
-        entries.iter().map(pair).collect()
-    } else {
-        let mut pairs = Vec::new();
-        for item in value.to_list(what)? {
-            let text = item.to_text("a volume")?;
-            let Some((host, container)) = text.split_once(':') else {
-                return Err(
-                    Invalid::new(&item, format!("volumes: missing `:` in `{text}`"))
-                        .help("write HOST:CONTAINER".to_owned()),
-                );
-            };
-            let container = Value {
-                data: Data::Text(container.to_owned()),
-                span: item.span.clone(),
-            };
-            pairs.push((host.to_owned(), container));
+/// Refuses labels that hitc sets itself.
+fn own_labels(value: &Value, what: &str) -> Result<(), Invalid> {
+    let labels = value.to_map(what)?;
+    match labels
+        .iter()
+        .find(|label| label.key.starts_with(OWN_LABELS))
+    {
+        Some(label) => {
+            let message = format!("{what}: `{}` is reserved", shorten(&label.key));
+            Err(Invalid::at(label.key_span.clone(), message).help(format!(
+                "labels that begin with `{OWN_LABELS}` are set by hitc"
+            )))
         }
-        pairs
-    };
-    pairs.into_iter().map(volume).collect()
+        None => Ok(()),
+    }
 }
 
-fn volume((host, container): (String, Value)) -> Result<Volume, Invalid> {
-    let text = container.to_text("a volume")?;
-    let (path, read_only) = match text.strip_suffix(":ro") {
+/// `{HOST: CONTAINER}`, or `HOST:CONTAINER[:ro]` in a list.
+fn volumes(value: &Value, what: &str) -> Result<BTreeSet<Volume>, Invalid> {
+    if let Data::Map(entries) = &value.data {
+        return entries
+            .iter()
+            .map(|entry| volume(&entry.value, &entry.key, &entry.value.to_text("a volume")?))
+            .collect();
+    }
+    let mut volumes = BTreeSet::new();
+    for item in value.to_list(what)? {
+        let text = item.to_text("a volume")?;
+        let Some((host, container)) = text.split_once(':') else {
+            return Err(
+                Invalid::new(&item, format!("volumes: missing `:` in `{text}`"))
+                    .help("write HOST:CONTAINER".to_owned()),
+            );
+        };
+        volumes.insert(volume(&item, host, container)?);
+    }
+    Ok(volumes)
+}
+
+/// Checks one volume. `value` is where it is written.
+fn volume(value: &Value, host: &str, container: &str) -> Result<Volume, Invalid> {
+    let (path, read_only) = match container.strip_suffix(":ro") {
         Some(path) => (path, true),
-        None => (text.as_str(), false),
+        None => (container, false),
     };
     let trim = |path: &str| match path.trim_end_matches('/') {
         "" => "/".to_owned(),
         trimmed => trimmed.to_owned(),
     };
     if !path.starts_with('/') || path.contains(':') {
-        return Err(Invalid::new(
-            &container,
-            format!("volumes: `{path}` is not an absolute path"),
-        ));
+        let message = format!("volumes: `{path}` is not an absolute path");
+        return Err(Invalid::new(value, message));
     }
     let is_relative = host.contains('/') && !host.starts_with('/');
     if host.is_empty() || host.starts_with('.') || host.contains(':') || is_relative {
-        return Err(Invalid::new(
-            &container,
-            format!(
-                "volumes: `{host}` is neither an absolute path on the server nor a volume's name"
-            ),
-        ));
+        let message = format!(
+            "volumes: `{host}` is neither an absolute path on the server nor a volume's name"
+        );
+        return Err(Invalid::new(value, message));
     }
     Ok(Volume {
-        host: trim(&host),
+        host: trim(host),
         container: trim(path),
         read_only,
     })
