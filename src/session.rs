@@ -19,7 +19,7 @@ use crate::{
         event::{Events, Stream},
         process::Output,
     },
-    docker::{self, Engine},
+    docker::{Engine, EngineStatus},
     fleet::Rollout,
     http::{self, JsonApi},
     inventory::{NodeCache, NodePoll, Providers, Selection},
@@ -331,32 +331,29 @@ impl Session {
         }
     }
 
-    /// The Docker engine of a server; none if the server has none that runs.
-    pub async fn find_engine(&self, node: &Node) -> Result<Option<Engine>, Diagnostic> {
+    /// The Docker Engine of a server, or why it does not answer.
+    pub async fn engine_status(&self, node: &Node) -> Result<EngineStatus, Diagnostic> {
         let connection = self.connect(node).await?;
         let known = lock(&self.engines).get(&node.id).cloned();
         if let Some(engine) = known.filter(Engine::is_open) {
-            return Ok(Some(engine));
+            return Ok(EngineStatus::Running(engine));
         }
-        match Engine::at(&connection).await {
-            Ok(engine) => {
-                lock(&self.engines).insert(node.id.clone(), engine.clone());
-                Ok(Some(engine))
-            }
-            Err(docker::Error::NoEngine { .. }) => Ok(None),
-            Err(error) => Err(error.into()),
+        let status = Engine::at(&connection).await;
+        if let EngineStatus::Running(engine) = &status {
+            lock(&self.engines).insert(node.id.clone(), engine.clone());
         }
+        Ok(status)
+    }
+
+    /// The Docker Engine of a server; none if Docker is not installed there. One that does not
+    /// answer is an error.
+    pub async fn find_engine(&self, node: &Node) -> Result<Option<Engine>, Diagnostic> {
+        Ok(self.engine_status(node).await?.installed()?)
     }
 
     /// The Docker engine of a server, which must run.
     pub async fn engine(&self, node: &Node) -> Result<Engine, Diagnostic> {
-        self.find_engine(node).await?.ok_or_else(|| {
-            docker::Error::NoEngine {
-                host: node.name.clone(),
-                cause: "it is not installed, or does not run".to_owned(),
-            }
-            .into()
-        })
+        Ok(self.engine_status(node).await?.running()?)
     }
 
     /// The API at an address: one for the whole run.

@@ -14,9 +14,10 @@ use crate::{
     core::{
         diagnostic::{Diagnostic, Kind},
         event::Activity,
-        value::{Data, Entry, Fields, Value},
+        owner::Owner,
+        value::{Fields, Value},
     },
-    docker::{self, Build, Containers, Context, Engine, Listed, Replacement, Setup, Spec},
+    docker::{self, Build, Context, Engine, Listed, Run, Setup},
     provider::Node,
     session::Session,
 };
@@ -25,13 +26,18 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut docker = Namespace::new(api, "docker", "Containers on servers.");
     docker.function(
         "setup(host: Host) -> string",
-        "Makes a Debian or Ubuntu server ready to run containers. Returns `ready`, `started` or
-         `installed`.",
+        "Installs and starts the Docker Engine on a Debian or Ubuntu server. Does nothing if it
+         runs. Returns `ready`, `started` or `installed`.",
         |call: &Call, host: Host| {
             let session = &call.session;
             let done = call.change(|| format!("set up Docker on {}", host.0.name), async {
                 let activity = session.events.start(&host.0.name, "setting up Docker");
-                let done = set_up(session, &host.0).await?;
+                let connection = session.connect(&host.0).await?;
+                let done = match docker::set_up(&connection).await? {
+                    Setup::Ready => "ready",
+                    Setup::Started => "started",
+                    Setup::Installed => "installed",
+                };
                 activity.done(format!("Docker is {done}"));
                 Ok::<_, Diagnostic>(done)
             })?;
@@ -40,14 +46,19 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     docker.function(
         "ps(host: Host) -> array",
-        "The running containers, as maps with `name`, `ip`, `ports`, `created` and `image`.",
+        "Returns the running containers, as maps with `name`, `ip`, `ports`, `created` and
+         `image`. None run on a server without Docker; an engine that does not answer is an error.",
         |call: &Call, host: Host| {
             let session = &call.session;
             let listed = call.wait(async {
                 match session.find_engine(&host.0).await? {
                     Some(engine) => Ok(engine.running().await?),
-                    // Nothing runs where there is no engine.
-                    None => Ok::<_, Diagnostic>(Vec::new()),
+                    None => {
+                        let name = &host.0.name;
+                        let note = format!("host `{name}`: Docker is not installed");
+                        session.events.note(note);
+                        Ok::<_, Diagnostic>(Vec::new())
+                    }
                 }
             })?;
             Ok(listed.iter().map(describe).collect::<Array>())
@@ -55,38 +66,37 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     docker.function(
         "run(host: Host, options: map) -> map",
-        "Starts a container and waits until it is ready. The options are those of a manifest's
-         container (`image`, `name`, `command`, `environment`, `ports`, `volumes`, …); `replace`
-         takes the place of a container of that name. Sets Docker up where it is missing. Returns
-         the container's `name` and `ip`.",
+        "Creates and starts a container and waits until it is ready. The options are those of a
+         manifest's container (`image`, `name`, `command`, `environment`, `ports`, `volumes`, …).
+         `replace: true` replaces a container of that name; `adopt: true` also if it belongs to
+         another owner. Sets Docker up if it is not installed. Returns the container's `name` and
+         `ip`.",
         |call: &Call, host: Host, options: Map| run(call, &host, &options),
     );
     docker.function(
         "kill(host: Host, name: string)",
-        "Ends a container and removes it.",
-        |call: &Call, host: Host, name: ImmutableString| {
-            let session = &call.session;
-            call.change(
-                || format!("kill container {name} on {}", host.0.name),
-                async {
-                    let activity = session
-                        .events
-                        .start(&host.0.name, format!("killing {name}"));
-                    let engine = session.engine(&host.0).await?;
-                    let found = engine.find(&name).await?;
-                    let found = found.ok_or_else(|| engine.not_found(&name))?;
-                    engine.kill(&found.id).await?;
-                    activity.done(format!("{name} is gone"));
-                    Ok::<_, Diagnostic>(())
-                },
-            )
-            .map(drop)
+        "Kills and removes a container of this project.",
+        |call: &Call, host: Host, name: ImmutableString| kill(call, &host, &name, false),
+    );
+    docker.function(
+        "kill(host: Host, name: string, options: map)",
+        "The same with options. `adopt: true` allows a container that belongs to another project,
+         or that was not created by hitc.",
+        |call: &Call, host: Host, name: ImmutableString, options: Map| {
+            let options = to_options(&options);
+            let adopt =
+                call.check(Fields::new(&options, "docker.kill").and_then(|mut fields| {
+                    let adopt = fields.decode("adopt", Value::to_bool)?;
+                    fields.finish()?;
+                    Ok(adopt.unwrap_or(false))
+                }))?;
+            kill(call, &host, &name, adopt)
         },
     );
     docker.function(
         "push(host: Host, image: string)",
-        "Sends an image of this machine to a server, without a registry and without the layers
-         that the server has.",
+        "Sends an image of the local machine to a server, without a registry and without the
+         layers that the server has.",
         |call: &Call, host: Host, image: ImmutableString| {
             let session = &call.session;
             call.change(|| format!("send image {image} to {}", host.0.name), async {
@@ -105,8 +115,8 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     docker.function(
         "build(folder: string) -> string",
-        "Builds an image on this machine from a folder with a Dockerfile, and returns its name,
-         which changes with the folder's content.",
+        "Builds an image on the local machine from a folder with a Dockerfile, and returns its
+         name. The name changes with the folder's content.",
         |call: &Call, folder: ImmutableString| build(call, &folder),
     );
     docker
@@ -120,7 +130,7 @@ fn describe(listed: &Listed) -> Dynamic {
     let created = created.to_zoned(jiff::tz::TimeZone::system());
     let mut map = text_map([
         ("name", listed.name.clone()),
-        ("ip", listed.ip.clone()),
+        ("ip", listed.ip.map(|ip| ip.to_string()).unwrap_or_default()),
         ("created", created.strftime("%Y-%m-%d %H:%M:%S").to_string()),
         ("image", listed.image.clone()),
     ]);
@@ -128,116 +138,61 @@ fn describe(listed: &Listed) -> Dynamic {
     Dynamic::from_map(map)
 }
 
-async fn set_up(session: &Session, node: &Node) -> Result<&'static str, Diagnostic> {
+/// The engine of a server. Docker is set up if it is not installed.
+async fn engine(session: &Session, node: &Node, activity: &Activity) -> Result<Engine, Diagnostic> {
+    let status = session.engine_status(node).await?;
     let connection = session.connect(node).await?;
-    Ok(match docker::set_up(&connection).await? {
-        Setup::Ready => "ready",
-        Setup::Started => "started",
-        Setup::Installed => "installed",
-    })
+    let progress = |text| activity.update(text);
+    Ok(docker::ensure_engine(status, &connection, &progress).await?)
 }
 
-/// The engine of a server, which is set up if it is missing.
-async fn engine(session: &Session, node: &Node, activity: &Activity) -> Result<Engine, Diagnostic> {
-    if let Some(engine) = session.find_engine(node).await? {
-        return Ok(engine);
+/// The owner of what tasks create.
+fn owner(session: &Session) -> Owner {
+    Owner {
+        project: session.project.root.display().to_string(),
+        manifest: None,
     }
-    activity.update("setting up Docker");
-    set_up(session, node).await?;
-    session.engine(node).await
 }
 
 fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
     let session = &call.session;
-    let (spec, replace) = call.check(decode(session, options))?;
-    let name = &host.0.name;
-    let ip = call.change(
-        || {
-            format!(
-                "run container {} of {} on {name}",
-                spec.name,
-                spec.image.name()
-            )
-        },
+    let run = call.check(Run::decode(to_options(options), &session.project.root))?;
+    let (name, image) = (&run.spec.name, run.spec.image.name());
+    let container = call.change(
+        || format!("run container {name} of {image} on {}", host.0.name),
         async {
             let activity = session
                 .events
-                .start(name, format!("starting {}", spec.name));
+                .start(&host.0.name, format!("starting {name}"));
+            let owner = owner(session);
             let engine = engine(session, &host.0, &activity).await?;
             let progress = |text| activity.update(text);
-            engine.provide_image(&spec, &progress).await?;
-            activity.update(format!("starting {}", spec.name));
             let owner = session.project.ensure_owner(&session.events)?;
-            let replacement = Replacement {
-                engine: &engine,
-                spec: &spec,
-                owner: &owner,
-                adopt: None,
-            };
-            let container = if replace {
-                replacement.create_or_replace(&progress).await?
-            } else {
-                replacement.create(&progress).await?
-            };
-            activity.done(format!("{} runs", spec.name));
-            Ok::<_, Diagnostic>(container.ip)
+            let container = run.execute(&engine, &owner, &progress).await?;
+            activity.done(format!("{name} runs"));
+            Ok::<_, Diagnostic>(container)
         },
     )?;
-    let ip = ip.map_or(Dynamic::UNIT, Dynamic::from);
-    let mut map = text_map([("name", spec.name.clone())]);
+    let ip = container.and_then(|container| container.ip);
+    let mut map = text_map([("name", name.clone())]);
+    let ip = ip.map_or(Dynamic::UNIT, |ip| ip.to_string().into());
     map.insert("ip".into(), ip);
     Ok(map)
 }
 
-/// A container's options; without a name it is called like the image.
-fn decode(session: &Session, options: &Map) -> Result<(Spec, bool), Diagnostic> {
-    let value = to_options(options);
-    let Data::Map(mut entries) = value.data else {
-        return Err(Diagnostic::new(
-            Kind::Usage,
-            "docker.run: options are missing",
-        ));
-    };
-    let mut take = |key: &str| -> Option<Entry> {
-        let at = entries.iter().position(|entry| entry.key == key)?;
-        Some(entries.remove(at))
-    };
-    let replace = match take("replace") {
-        Some(entry) => entry.value.to_bool("replace")?,
-        None => false,
-    };
-    let name = take("name")
-        .map(|entry| entry.value.to_text("name"))
-        .transpose()?;
-    let body = Value {
-        data: Data::Map(entries.clone()),
-        span: None,
-    };
-    // What is misspelt is said here: without an image there is no name either.
-    let image = Fields::new(&body, "docker.run")?.require("image")?;
-    let name = match name {
-        Some(name) => name,
-        None => name_of(&image.to_text("image")?),
-    };
-    if name.len() < 2 {
-        let message = format!("name: `{name}` is too short for a container");
-        return Err(Diagnostic::new(Kind::Usage, message)
-            .help("the Docker Engine wants two characters at least".to_owned()));
-    }
-    let value = Value {
-        data: Data::Map(entries),
-        span: None,
-    };
-    let what = format!("container `{name}`");
-    let spec = Spec::decode(&name, &value, &session.project.root, &what)?;
-    Ok((spec, replace))
-}
-
-/// `registry/org/app:1.2` → `app`.
-fn name_of(image: &str) -> String {
-    let last = image.rsplit('/').next().unwrap_or(image);
-    let end = last.find([':', '@']).unwrap_or(last.len());
-    last[..end].to_owned()
+fn kill(call: &Call, host: &Host, name: &str, adopt: bool) -> Answer<()> {
+    let session = &call.session;
+    let what = || format!("kill container {name} on {}", host.0.name);
+    let killed = call.change(what, async {
+        let activity = session
+            .events
+            .start(&host.0.name, format!("killing {name}"));
+        let engine = session.engine(&host.0).await?;
+        docker::kill(&engine, name, &owner(session), adopt).await?;
+        activity.done(format!("{name} is removed"));
+        Ok::<_, Diagnostic>(())
+    });
+    killed.map(drop)
 }
 
 fn build(call: &Call, folder: &str) -> Answer<String> {
@@ -260,16 +215,4 @@ fn build(call: &Call, folder: &str) -> Answer<String> {
         Ok::<_, docker::Error>(())
     })?;
     Ok(name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_from_images() {
-        assert_eq!(name_of("nginx"), "nginx");
-        assert_eq!(name_of("r:5000/org/app:1.2"), "app");
-        assert_eq!(name_of("app@sha256:0"), "app");
-    }
 }

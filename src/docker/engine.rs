@@ -1,7 +1,8 @@
-//! A Docker engine that answers.
+//! The connection to a Docker Engine, of this machine or of a server.
 
 use std::{
     collections::HashMap,
+    net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -10,24 +11,27 @@ use bollard::{ClientVersion, Docker, errors::Error as BollardError};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    time::timeout,
 };
 
-use super::{Error, error::HERE, transport};
+use super::{
+    Error,
+    diagnose::{self, Reason, diagnose},
+    error::HERE,
+    transport::{self, SOCKET},
+};
 use crate::ssh::{self, Connection, StreamTarget};
 
-/// The newest version of the engine's API that we speak; an older engine is spoken to in its own
+/// The newest version of the engine's API that bollard knows. An older engine is asked in its own
 /// version.
 const API: &ClientVersion = bollard::API_DEFAULT_VERSION;
 
-/// How long one request may take, in seconds: sending a large image is one.
-const TIMEOUT: u64 = 3600;
+/// The timeout of a request, in seconds. Sending a large image is one request.
+const REQUEST_TIMEOUT: u64 = 3600;
 
 /// How many requests are made at once over sessions, and over channels to a socket.
 const SESSIONS: usize = 4;
 const SOCKETS: usize = 16;
-
-/// Where the engine listens, unless it was configured otherwise.
-pub(super) const SOCKET: &str = "/var/run/docker.sock";
 
 /// The engine of this machine or of a server. Cheap to clone.
 #[derive(Clone)]
@@ -35,7 +39,7 @@ pub struct Engine {
     pub(super) docker: Docker,
     pub(super) host: String,
     connection: Option<Arc<Connection>>,
-    /// Held while an image is brought there, so that two containers of it wait for one transfer.
+    /// Held while an image is pulled or sent, so that two containers of it wait for one transfer.
     pub(super) images: Arc<tokio::sync::Mutex<()>>,
     /// The name that each container had when it was last seen, by id: errors show names.
     names: Arc<Mutex<HashMap<String, String>>>,
@@ -43,21 +47,58 @@ pub struct Engine {
     is_session: bool,
 }
 
-/// Bytes both ways, to a port of a container.
+/// What an engine answered, or why it did not.
+#[derive(Clone)]
+pub enum EngineStatus {
+    /// It answers.
+    Running(Engine),
+    /// Docker is not installed, so that no container exists either.
+    NotInstalled {
+        /// The server.
+        host: String,
+    },
+    /// Docker is installed or may be, and the engine could not be asked. Nothing is known of its
+    /// containers.
+    Unknown(Error),
+}
+
+impl EngineStatus {
+    /// The engine; none if Docker is not installed.
+    pub fn installed(self) -> Result<Option<Engine>, Error> {
+        match self {
+            EngineStatus::Running(engine) => Ok(Some(engine)),
+            EngineStatus::NotInstalled { .. } => Ok(None),
+            EngineStatus::Unknown(error) => Err(error),
+        }
+    }
+
+    /// The engine, which must answer.
+    pub fn running(self) -> Result<Engine, Error> {
+        match self {
+            EngineStatus::Running(engine) => Ok(engine),
+            EngineStatus::NotInstalled { host } => Err(Error::NoEngine {
+                host,
+                cause: "Docker is not installed".to_owned(),
+            }),
+            EngineStatus::Unknown(error) => Err(error),
+        }
+    }
+}
+
+/// A byte stream to a port of a container.
 pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 impl Engine {
     /// The engine of this machine, found as the docker command finds it (`DOCKER_HOST`).
+    ///
+    /// # Errors
+    /// [`Error::NoEngine`] if it does not answer.
     pub async fn here() -> Result<Self, Error> {
         let docker = Docker::connect_with_defaults().map_err(|error| no_engine(HERE, &error))?;
-        let docker = docker.with_timeout(Duration::from_secs(TIMEOUT));
-        let docker = docker
-            .negotiate_version()
-            .await
-            .map_err(|error| no_engine(HERE, &error))?;
+        let docker = docker.with_timeout(Duration::from_secs(REQUEST_TIMEOUT));
         Ok(Engine {
-            docker,
+            docker: negotiate(docker, HERE).await?,
             host: HERE.to_owned(),
             connection: None,
             images: Arc::default(),
@@ -71,36 +112,57 @@ impl Engine {
         std::env::var_os("DOCKER_HOST").is_some() || std::path::Path::new(SOCKET).exists()
     }
 
-    /// The engine of a server.
-    pub async fn at(connection: &Arc<Connection>) -> Result<Self, Error> {
+    /// The engine of a server, asked for its version.
+    pub async fn at(connection: &Arc<Connection>) -> EngineStatus {
+        match Engine::connect(connection).await {
+            Ok(engine) => EngineStatus::Running(engine),
+            Err(Error::NoEngine { host, cause }) if !connection.is_closed() => {
+                match diagnose(connection, cause).await {
+                    Ok(Reason::NotInstalled) => EngineStatus::NotInstalled { host },
+                    Ok(Reason::Unknown(cause)) => {
+                        EngineStatus::Unknown(Error::Unanswered { host, cause })
+                    }
+                    Err(error) => EngineStatus::Unknown(error.into()),
+                }
+            }
+            Err(error) => EngineStatus::Unknown(error),
+        }
+    }
+
+    async fn connect(connection: &Arc<Connection>) -> Result<Self, Error> {
         let target = connection.target();
         let socket = StreamTarget::Socket(SOCKET.to_owned());
-        let dialect = match connection.stream(&socket).await {
-            Ok(_) => socket,
-            // Root may use every socket: nobody listens on this one.
+        let (endpoint, first) = match connection.stream(&socket).await {
+            Ok(stream) => (socket, Some(stream)),
+            // Root may open every socket: no process listens on this one.
             Err(ssh::Error::Refused {
                 forbidden: false, ..
             }) if target.user == "root" => {
                 return Err(Error::NoEngine {
                     host: target.name.clone(),
-                    cause: format!("nobody listens on {SOCKET}"),
+                    cause: format!("no process listens on {SOCKET}"),
                 });
             }
-            Err(ssh::Error::Refused { .. }) => StreamTarget::Command(Box::new(ssh::Command::root(
-                "exec docker system dial-stdio",
-            ))),
+            Err(ssh::Error::Refused { .. }) => {
+                let command = ssh::Command::root("exec docker system dial-stdio");
+                (StreamTarget::Command(Box::new(command)), None)
+            }
             Err(error) => return Err(error.into()),
         };
-        let is_session = matches!(dialect, StreamTarget::Command(_));
-        let transport = transport::over_ssh(connection.clone(), dialect);
-        let docker =
-            Docker::connect_with_custom_transport(transport, Some("http://docker"), TIMEOUT, API)
-                .map_err(|error| no_engine(&target.name, &error))?;
-        let docker = docker.negotiate_version().await.map_err(|error| {
+        let is_session = matches!(endpoint, StreamTarget::Command(_));
+        let transport = transport::over_ssh(connection.clone(), endpoint, first);
+        let docker = Docker::connect_with_custom_transport(
+            transport,
+            Some("http://docker"),
+            REQUEST_TIMEOUT,
+            API,
+        )
+        .map_err(|error| no_engine(&target.name, &error))?;
+        let docker = negotiate(docker, &target.name).await.map_err(|error| {
             if connection.is_closed() {
-                return connection.lost("asking for the Docker Engine").into();
+                return connection.lost("connecting to the Docker Engine").into();
             }
-            no_engine(&target.name, &error)
+            error
         })?;
         Ok(Engine {
             docker,
@@ -112,7 +174,7 @@ impl Engine {
         })
     }
 
-    /// Whether the connection to the engine's machine still stands.
+    /// Whether the connection to the engine's machine is open.
     pub fn is_open(&self) -> bool {
         self.connection.as_ref().is_none_or(|c| !c.is_closed())
     }
@@ -131,11 +193,11 @@ impl Engine {
     /// Opens a TCP connection from the engine's machine, which reaches the containers on it.
     pub(super) async fn dial(
         &self,
-        address: &str,
+        address: IpAddr,
         port: u16,
     ) -> Result<Box<dyn Duplex>, std::io::Error> {
         match &self.connection {
-            Some(connection) => match connection.dial(address, port).await {
+            Some(connection) => match connection.dial(&address.to_string(), port).await {
                 Ok(stream) => Ok(Box::new(stream)),
                 Err(error) => Err(std::io::Error::other(error)),
             },
@@ -157,7 +219,7 @@ impl Engine {
             .to_owned()
     }
 
-    /// Wraps what bollard says; `what` says what was being done.
+    /// Converts an error of bollard. `what` is what was being done.
     pub(super) fn error(&self, what: impl Into<String>, error: &BollardError) -> Error {
         if let Some(connection) = self.connection.as_ref().filter(|c| c.is_closed()) {
             return connection.lost(&what.into()).into();
@@ -170,7 +232,18 @@ impl Engine {
     }
 }
 
-/// Whether the engine said that there is no such thing.
+/// Agrees with the engine on a version of its API.
+async fn negotiate(docker: Docker, host: &str) -> Result<Docker, Error> {
+    match timeout(diagnose::TIMEOUT, docker.negotiate_version()).await {
+        Ok(agreed) => agreed.map_err(|error| no_engine(host, &error)),
+        Err(_) => Err(Error::NoEngine {
+            host: host.to_owned(),
+            cause: format!("no answer within {} s", diagnose::TIMEOUT.as_secs()),
+        }),
+    }
+}
+
+/// Whether the engine answered that the container or image does not exist.
 pub(super) fn is_missing(error: &BollardError) -> bool {
     matches!(
         error,
@@ -181,12 +254,12 @@ pub(super) fn is_missing(error: &BollardError) -> bool {
     )
 }
 
-/// What an error says at its root, without bollard's own words around it.
+/// The root cause of an error, without bollard's own words around it.
 pub(crate) fn cause(error: &BollardError) -> String {
     match error {
         BollardError::DockerResponseServerError { message, .. } => message.trim().to_owned(),
         BollardError::DockerStreamError { error } => error.trim().to_owned(),
-        BollardError::RequestTimeoutError => format!("no answer within {TIMEOUT} s"),
+        BollardError::RequestTimeoutError => format!("no answer within {REQUEST_TIMEOUT} s"),
         other => {
             let mut root: &dyn std::error::Error = other;
             while let Some(source) = root.source() {
@@ -199,7 +272,7 @@ pub(crate) fn cause(error: &BollardError) -> String {
 
 fn no_engine(host: &str, error: &BollardError) -> Error {
     let cause = match error {
-        BollardError::SocketNotFoundError(path) => format!("there is no socket {path}"),
+        BollardError::SocketNotFoundError(path) => format!("socket {path} not found"),
         other => cause(other),
     };
     Error::NoEngine {

@@ -15,12 +15,20 @@ pub(super) const HERE: &str = "this machine";
 /// `this machine`.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// There is no engine, or it does not run.
-    #[error("host `{host}`: no Docker Engine answers: {cause}")]
+    /// The engine is not installed, or on the local machine does not answer.
+    #[error("host `{host}`: no Docker Engine: {cause}")]
     NoEngine {
         /// Where.
         host: String,
-        /// What was tried and what came back.
+        /// Why not.
+        cause: String,
+    },
+    /// Docker is installed or may be, and the engine could not be asked.
+    #[error("host `{host}`: the Docker Engine does not answer: {cause}")]
+    Unanswered {
+        /// Where.
+        host: String,
+        /// Why not.
         cause: String,
     },
     /// The engine refused, or failed to do it.
@@ -239,6 +247,9 @@ impl Error {
             Error::NoEngine { host, .. } => {
                 format!("install and start it with `hitc run -H {host} docker.setup`")
             }
+            Error::Unanswered { host, .. } => format!(
+                "check sudo and the engine on the server; `hitc run -H {host} docker.setup` starts it"
+            ),
             Error::NoImage { host, .. } if host == HERE => {
                 "check the name; `docker images` lists the images of this machine".to_owned()
             }
@@ -265,6 +276,7 @@ impl Error {
     fn host(&self) -> Option<&str> {
         match self {
             Error::NoEngine { host, .. }
+            | Error::Unanswered { host, .. }
             | Error::Api { host, .. }
             | Error::NoImage { host, .. }
             | Error::NoContainer { host, .. }

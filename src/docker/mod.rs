@@ -1,14 +1,17 @@
-//! Docker engines, on this machine and on servers.
+//! Docker engines, of the local machine and of servers.
 //!
-//! The only place that knows bollard. It speaks the engine's API over a local socket or an SSH
-//! channel; nothing here parses what the docker command prints.
+//! Requests go to the engine's API, over a local socket or an SSH channel, by bollard. The output
+//! of the docker command is never parsed.
 
 mod container;
 mod containers;
+mod diagnose;
 mod engine;
 mod error;
 mod image;
+mod inputs;
 mod port;
+mod run;
 mod setup;
 mod transport;
 
@@ -19,9 +22,11 @@ pub use container::{
     labels,
 };
 pub use containers::{Containers, Snapshot};
-pub use engine::Engine;
 pub(crate) use engine::cause;
+pub use engine::{Engine, EngineStatus};
 pub use error::Error;
 pub use image::{Build, Context, Progress};
+pub use inputs::Inputs;
 pub use port::{Port, Protocol};
+pub use run::{Run, ensure_engine, kill};
 pub use setup::{Setup, set_up, set_up_here};

@@ -1,6 +1,8 @@
-//! Published ports, as they are written: `CONTAINER[:PUBLIC][/PROTO]`.
+//! Published ports: `CONTAINER[:PUBLIC][/PROTO]`.
 
 use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// A port of a container and the port of the server under which it is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,7 +16,8 @@ pub struct Port {
 }
 
 /// A transport protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Protocol {
     /// TCP, the default.
     Tcp,
@@ -29,7 +32,7 @@ impl FromStr for Protocol {
         match text {
             "tcp" => Ok(Protocol::Tcp),
             "udp" => Ok(Protocol::Udp),
-            _ => Err(format!("`{text}` is no protocol, only tcp and udp are")),
+            _ => Err(format!("invalid protocol `{text}`; known are tcp and udp")),
         }
     }
 }
@@ -48,7 +51,7 @@ impl FromStr for Port {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let number = |text: &str| match text.parse::<u16>() {
-            Ok(0) | Err(_) => Err(format!("`{text}` is no port number")),
+            Ok(0) | Err(_) => Err(format!("invalid port number `{text}`")),
             Ok(port) => Ok(port),
         };
         let (ports, protocol) = match text.split_once('/') {
@@ -67,8 +70,21 @@ impl FromStr for Port {
     }
 }
 
+impl Serialize for Port {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Port {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(de::Error::custom)
+    }
+}
+
 impl Port {
-    /// As the engine writes the container's side: `80/tcp`.
+    /// The container's side as the engine writes it: `80/tcp`.
     pub(super) fn key(self) -> String {
         format!("{}/{}", self.container, self.protocol)
     }
@@ -95,8 +111,8 @@ mod tests {
         assert_eq!(text("3306:3366").unwrap(), "3306:3366");
         assert_eq!(text("1234/tcp").unwrap(), "1234:1234");
         assert_eq!(text("1234:2345/udp").unwrap(), "1234:2345/udp");
-        assert_eq!(text("0").unwrap_err(), "`0` is no port number");
-        assert_eq!(text("x:1").unwrap_err(), "`x` is no port number");
+        assert_eq!(text("0").unwrap_err(), "invalid port number `0`");
+        assert_eq!(text("x:1").unwrap_err(), "invalid port number `x`");
         assert_eq!(text("70000").unwrap_err(), "`70000` is no port number");
         assert!(text("1/sctp").is_err());
     }

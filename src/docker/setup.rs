@@ -1,10 +1,10 @@
-//! Making a machine ready to run containers.
+//! Installs and starts the Docker Engine, on a server or on the local machine.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Engine, Error, Progress, engine::SOCKET, error::HERE};
+use super::{Engine, Error, Progress, error::HERE, transport::SOCKET};
 use crate::{
     core::{
         diagnostic::plain,
@@ -18,30 +18,30 @@ const SCRIPT: &str = include_str!("setup.sh");
 /// How many lines of the script go into an error.
 const LOG_LINES: usize = 10;
 
-/// What had to be done.
+/// What was done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setup {
     /// Nothing.
     Ready,
-    /// The engine was there and has been started.
+    /// The engine was installed already, and was started.
     Started,
     /// The engine was installed and started.
     Installed,
 }
 
-/// Makes a server ready: installs the engine from the distribution's packages and starts it,
-/// where that is not done yet. Debian and Ubuntu only.
+/// Installs the engine on a server from the distribution's packages and starts it. Does nothing if
+/// it runs. Debian and Ubuntu only.
 pub async fn set_up(connection: &Arc<Connection>) -> Result<Setup, Error> {
     let command = Command {
         stdin: Input::Bytes(Bytes::from_static(SCRIPT.as_bytes())),
         ..Command::root("sh -s")
     };
     let output = connection.run(&command).await?;
-    judge(&connection.target().name, &output)
+    result_of(&connection.target().name, &output)
 }
 
-/// Makes this machine ready in the same way, and lets the user use the engine. Needs to be root,
-/// or sudo without a password.
+/// Does the same on the local machine, and lets the user use the engine. Needs root, or sudo
+/// without a password.
 pub async fn set_up_here(progress: Progress<'_>) -> Result<Setup, Error> {
     let done = match Engine::here().await {
         Ok(_) => return Ok(Setup::Ready),
@@ -50,19 +50,19 @@ pub async fn set_up_here(progress: Progress<'_>) -> Result<Setup, Error> {
                 stdin: Bytes::from_static(SCRIPT.as_bytes()),
                 ..Program::new(["sh", "-s"]).as_root()
             };
-            judge(HERE, &run(&program).await?)?
+            result_of(HERE, &run(&program).await?)?
         }
     };
     if !is_root() && Engine::here().await.is_err() {
-        progress("admitting you to the group docker".to_owned());
-        admit().await?;
+        progress("adding you to the group docker".to_owned());
+        add_to_group().await?;
     }
     Ok(done)
 }
 
-/// Lets the user of this process use the engine: by the group, which counts from the next login
-/// on, and until the engine is started again by giving its socket to the user's own group.
-async fn admit() -> Result<(), Error> {
+/// Lets the user of this process use the engine. The group docker counts from the next login on;
+/// until the engine is restarted, its socket belongs to the user's own group.
+async fn add_to_group() -> Result<(), Error> {
     let id = |flag: &str| Program::new(["id", flag]);
     let user = run(&id("-un")).await?.text();
     let group = run(&id("-gn")).await?.text();
@@ -91,7 +91,7 @@ fn failed(cause: String, log: String) -> Error {
     }
 }
 
-fn judge(host: &str, output: &Output) -> Result<Setup, Error> {
+fn result_of(host: &str, output: &Output) -> Result<Setup, Error> {
     match output.text().lines().last() {
         Some("ready") if output.ok() => Ok(Setup::Ready),
         Some("started") if output.ok() => Ok(Setup::Started),

@@ -1,9 +1,11 @@
-# Makes a Debian or Ubuntu machine ready to run containers. Run as root; can be run again.
+# Installs and starts the Docker Engine on a Debian or Ubuntu machine. Run as root; can be run again.
 # Prints what it did as its last line: ready, started or installed.
 set -eu
 
+# An engine that hangs accepts connections and never answers.
 answers() {
-    [ -S /var/run/docker.sock ] && command -v docker >/dev/null && docker version >/dev/null 2>&1
+    [ -S /var/run/docker.sock ] && command -v docker >/dev/null &&
+        timeout 5 docker version >/dev/null 2>&1
 }
 
 if answers; then
@@ -39,25 +41,43 @@ if ! command -v dockerd >/dev/null || ! command -v docker >/dev/null; then
     did=installed
 fi
 
+# Whether the engine's process exists, perhaps still starting or already terminating. Not found by
+# name: an engine inside of a container has that name, too.
+started=
+exists() {
+    if [ -n "$started" ] && kill -0 "$started" 2>/dev/null; then
+        return 0
+    fi
+    pid=$(cat /var/run/docker.pid 2>/dev/null) || return 1
+    [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ]
+}
+
+starts=0
+start() {
+    starts=$((starts + 1))
+    rm -f /var/run/docker.pid
+    setsid dockerd >>/var/log/docker.log 2>&1 </dev/null &
+    started=$!
+}
+
+managed=
 if [ -d /run/systemd/system ]; then
+    managed=yes
     systemctl enable --now docker.service docker.socket >&2
-else
-    # No service manager: start it by hand, and at the next boot where init scripts are run.
-    if command -v update-rc.d >/dev/null && [ -e /etc/init.d/docker ]; then
-        update-rc.d docker defaults >/dev/null 2>&1 || true
-        update-rc.d docker enable >/dev/null 2>&1 || true
-    fi
-    if ! pgrep -x dockerd >/dev/null 2>&1; then
-        rm -f /var/run/docker.pid
-        setsid dockerd >>/var/log/docker.log 2>&1 </dev/null &
-    fi
+elif command -v update-rc.d >/dev/null && [ -e /etc/init.d/docker ]; then
+    # No service manager: started by hand now, and by init scripts at the next boot.
+    update-rc.d docker defaults >/dev/null 2>&1 || true
+    update-rc.d docker enable >/dev/null 2>&1 || true
 fi
 
-tries=0
+end=$(($(date +%s) + 60))
 until answers; do
-    tries=$((tries + 1))
-    if [ "$tries" -ge 300 ]; then
-        echo "the Docker Engine does not answer a minute after its start" >&2
+    # One that was terminating is started again once it has ended.
+    if [ -z "$managed" ] && [ "$starts" -lt 3 ] && ! exists; then
+        start
+    fi
+    if [ "$(date +%s)" -ge "$end" ]; then
+        echo "the Docker Engine did not answer within 60 s after it was started" >&2
         tail -n 5 /var/log/docker.log >&2 2>/dev/null || true
         exit 1
     fi

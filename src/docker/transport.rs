@@ -1,14 +1,14 @@
 //! The engine's API over an SSH channel.
 //!
-//! The server's engine listens on a Unix socket. sshd opens it for us where it lets the user;
-//! where the socket is root's and the user is not, `docker system dial-stdio` under sudo does the
-//! same. Connections are kept and used again, so that a request is one round trip.
+//! The server's engine listens on a Unix socket. sshd forwards to it if the user may open it. If
+//! only root may, `docker system dial-stdio` under sudo does the same. Channels are kept and reused,
+//! so that a request is one round trip.
 
 use std::{
     future::Future,
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -25,26 +25,37 @@ use hyper_util::{
 
 use crate::ssh::{self, Stream, StreamTarget};
 
-/// How long a channel is kept that nobody uses, and how many are.
+/// The engine's default socket.
+pub(super) const SOCKET: &str = "/var/run/docker.sock";
+
+/// How long an idle channel is kept, and how many are.
 const IDLE: Duration = Duration::from_secs(5);
-const MOST_IDLE: usize = 3;
+const IDLE_SESSIONS: usize = 3;
+const IDLE_SOCKETS: usize = 16;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, BollardError>> + Send>>;
 
-/// Sends requests over channels of one SSH connection.
+/// Sends requests over channels of one SSH connection. `first` is a channel that is open already.
 pub(super) fn over_ssh(
     connection: Arc<ssh::Connection>,
-    dialect: StreamTarget,
+    endpoint: StreamTarget,
+    first: Option<Stream>,
 ) -> impl Fn(BollardRequest) -> Answer + Send + Sync {
     let connector = Connector {
         connection,
-        dialect,
+        endpoint,
+        first: Arc::new(Mutex::new(first)),
     };
+    let is_session = matches!(connector.endpoint, StreamTarget::Command(_));
     let client = Client::builder(TokioExecutor::new())
-        // Each may hold one of the few sessions that the server admits.
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(MOST_IDLE)
+        // Idle sessions count against the sshd's MaxSessions; channels to a socket do not.
+        .pool_max_idle_per_host(if is_session {
+            IDLE_SESSIONS
+        } else {
+            IDLE_SOCKETS
+        })
         .build(connector);
     move |request| {
         let response = client.request(request);
@@ -55,7 +66,8 @@ pub(super) fn over_ssh(
 #[derive(Clone)]
 struct Connector {
     connection: Arc<ssh::Connection>,
-    dialect: StreamTarget,
+    endpoint: StreamTarget,
+    first: Arc<Mutex<Option<Stream>>>,
 }
 
 impl tower_service::Service<Uri> for Connector {
@@ -70,16 +82,21 @@ impl tower_service::Service<Uri> for Connector {
     fn call(&mut self, _: Uri) -> Self::Future {
         let Connector {
             connection,
-            dialect,
+            endpoint,
+            first,
         } = self.clone();
+        let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
         Box::pin(async move {
-            let stream = connection.stream(&dialect).await?;
+            let stream = match first {
+                Some(stream) => stream,
+                None => connection.stream(&endpoint).await?,
+            };
             Ok(Channel(TokioIo::new(stream)))
         })
     }
 }
 
-/// A channel in the shape that the HTTP client wants.
+/// Adapts a channel to the HTTP client's traits.
 struct Channel(TokioIo<Stream>);
 
 impl Connection for Channel {

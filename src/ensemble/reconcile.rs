@@ -14,7 +14,7 @@ use crate::{
         diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
         value::{Invalid, Value},
     },
-    docker::{self, Spec, State, labels},
+    docker::{self, Inputs, Spec, State, labels},
     provider::{Node, NodeState, ServerChange},
 };
 
@@ -249,15 +249,16 @@ pub(super) fn decode(
     body: &Value,
 ) -> Result<Spec, Diagnostic> {
     let what = format!("container `{}`", container.name);
-    let mut spec =
-        Spec::decode(&container.name, body, &manifest.folder, &what).map_err(|error| {
-            let span = error.span.clone().or(container.span.clone());
-            match span {
-                Some(span) => Diagnostic::from(error).at(&manifest.source, span),
-                None => error.into(),
-            }
-        })?;
-    spec.masked = container.body.fields_with(Variable::is_confidential);
+    let inputs = Inputs::load(&manifest.folder, [body]);
+    let mut spec = Spec::decode(&container.name, body, &inputs, &what).map_err(|error| {
+        let span = error.span.clone().or(container.span.clone());
+        match span {
+            Some(span) => Diagnostic::from(error).at(&manifest.source, span),
+            None => error.into(),
+        }
+    })?;
+    let confidential = container.body.fields_with(Variable::is_confidential);
+    spec.masked.extend(confidential);
     Ok(spec)
 }
 

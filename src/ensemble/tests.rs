@@ -182,7 +182,7 @@ fn happen(observed: &mut Observed, line: &str) {
         "stop" => containers[at].state = State::Exited,
         "remove" => drop(containers.remove(at)),
         "disown" => containers[at].labels.clear(),
-        "unpublish" => containers[at].ports.clear(),
+        "unpublish" => containers[at].options.unset("ports"),
         "move-tag" => {
             let image = containers[at].image.clone();
             images.insert(image, "sha256:ffffffffffffffff".to_owned());

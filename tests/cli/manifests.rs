@@ -222,7 +222,7 @@ fn every_error_not_just_the_first() {
         [
             "error: provider `locla` not found",
             "error: size: `huge` is no size",
-            "error: ports: `99999` is no port number",
+            "error: ports: invalid port number `99999`",
         ]
     );
 }

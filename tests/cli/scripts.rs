@@ -332,7 +332,7 @@ fn options_of_functions_are_checked() {
     );
     assert_eq!(
         first("#{ image: \"app\", ports: \"http\" }").0,
-        "error: ports: `http` is no port number"
+        "error: ports: invalid port number `http`"
     );
 }
 

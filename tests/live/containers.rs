@@ -165,3 +165,160 @@ fn only_missing_layers_are_sent() {
         "{ended}"
     );
 }
+
+/// The first line that a command prints on a server.
+fn exec(live: &Live, server: &str, line: &str) -> String {
+    let run = live.run(&["exec", "-H", server, "--", line]).ok();
+    run.stdout.lines().next().unwrap_or_default().to_owned()
+}
+
+/// The engine resolves a name that no container has as the beginning of an id.
+#[test]
+fn the_beginning_of_an_id_is_no_name() {
+    let live = Live::new().web_server("web");
+    let image = build(&live);
+    live.run(&["run", "create", "name=web"]).ok();
+    live.run(&["run", "-H", "web", "docker.push", &image]).ok();
+    let run = ["run", "-H", "web", "docker.run"];
+    live.run(&[&run[..], &[&image, "name=page"]].concat()).ok();
+    let id = |name: &str| {
+        let line = format!("docker inspect -f '{{{{.Id}}}} {{{{.State.Running}}}}' {name}");
+        exec(&live, "web", &line)
+    };
+    let page = id("page");
+    let beginning = &page[..2];
+
+    let killed = live.run(&["run", "-H", "web", "docker.kill", beginning, "adopt=true"]);
+    assert_eq!(killed.status, 1);
+    let missing = format!("host `web`: container `{beginning}` not found");
+    assert!(killed.stderr.contains(&missing), "{killed}");
+    let name = format!("name={beginning}");
+    let options = [image.as_str(), &name, "replace=true", "adopt=true"];
+    live.run(&[&run[..], &options[..]].concat()).ok();
+    assert_eq!(id("page"), page, "it is another container");
+    assert!(id(beginning).ends_with(" true"));
+
+    let image_id = exec(
+        &live,
+        "web",
+        &format!(
+            "docker inspect -f '{{{{.Image}}}}' {page}",
+            page = &page[..64]
+        ),
+    );
+    let beginning = &image_id.trim_start_matches("sha256:")[..4];
+    let options = [beginning, "name=other", "pull=never"];
+    let run = live.run(&[&run[..], &options[..]].concat());
+    assert_eq!(run.status, 1);
+    let missing = format!("host `web`: image `{beginning}` not found");
+    assert!(run.stderr.contains(&missing), "{run}");
+}
+
+#[test]
+fn containers_of_others_are_left_alone() {
+    let live = Live::new().web_server("web");
+    let image = build(&live);
+    live.run(&["run", "create", "name=web"]).ok();
+    live.run(&["run", "-H", "web", "docker.push", &image]).ok();
+    let run = |options: &[&str]| {
+        let run = ["run", "-H", "web", "docker.run", &image, "name=page"];
+        live.run(&[&run[..], options].concat())
+    };
+    let names = || {
+        exec(
+            &live,
+            "web",
+            "docker ps -a --format '{{.Names}}' | sort | xargs",
+        )
+    };
+    run(&[]).ok();
+    for step in ["page.new", "page.old", "page.failed"] {
+        exec(
+            &live,
+            "web",
+            &format!("docker create --name {step} {image} 2>&1"),
+        );
+        let refused = run(&["replace=true"]);
+        assert_eq!(refused.status, 1);
+        let error = format!(
+            "error: host `web`: container `{step}` is in the way of `page`; it was not created by hitc"
+        );
+        assert!(refused.stderr.contains(&error), "{refused}");
+        assert_eq!(names(), format!("page {step}"));
+        exec(&live, "web", &format!("docker rm {step}"));
+    }
+
+    exec(
+        &live,
+        "web",
+        &format!("docker rm -f page >/dev/null; docker run -d --name page {image}"),
+    );
+    let unowned = "container `page` was not created by hitc";
+    for refused in [
+        run(&["replace=true"]),
+        live.run(&["run", "-H", "web", "docker.kill", "page"]),
+    ] {
+        assert_eq!(refused.status, 1);
+        assert!(refused.stderr.contains(unowned), "{refused}");
+        assert!(
+            refused
+                .stderr
+                .contains("help: take it over with `adopt=true`"),
+            "{refused}"
+        );
+    }
+    run(&["replace=true", "adopt=true"]).ok();
+    assert_eq!(names(), "page");
+    // It is ours now.
+    run(&["replace=true"]).ok();
+    live.run(&["run", "-H", "web", "docker.kill", "page"]).ok();
+    assert_eq!(names(), "");
+}
+
+#[test]
+fn an_engine_that_does_not_answer_is_not_missing() {
+    let live = Live::new().web_server("web");
+    let image = build(&live);
+    live.run(&["run", "create", "name=web"]).ok();
+    live.run(&["run", "-H", "web", "docker.push", &image]).ok();
+    let unknown = |flags: &[&str], cause: &str| {
+        let listed = live.run(&[&["run"], flags, &["docker.ps"]].concat());
+        assert_eq!(listed.status, 1, "{listed}");
+        let error = "error: host `web`: the Docker Engine does not answer: ";
+        assert!(listed.stderr.contains(error), "{listed}");
+        assert!(listed.stderr.contains(cause), "{listed}");
+    };
+
+    // A user who may neither open the socket nor use sudo.
+    exec(
+        &live,
+        "web",
+        "useradd -m -s /bin/sh joe && cp -r /root/.ssh /home/joe && chown -R joe /home/joe/.ssh",
+    );
+    unknown(&["-u", "joe"], "sudo");
+
+    // It hangs: the socket accepts connections.
+    exec(&live, "web", "pkill -STOP -x dockerd");
+    unknown(&[], "no answer within 10 s");
+    exec(&live, "web", "pkill -CONT -x dockerd");
+    live.run(&["run", "docker.ps"]).ok();
+
+    exec(&live, "web", "pkill -KILL -x dockerd");
+    unknown(&[], "no process listens on /var/run/docker.sock");
+    // What is not known is not set up either.
+    let run = live.run(&["run", "-H", "web", "docker.run", "a", "name=page"]);
+    assert!(
+        run.stderr.contains("the Docker Engine does not answer"),
+        "{run}"
+    );
+    let setup = live.run(&["run", "-H", "web", "docker.setup"]).ok();
+    assert!(setup.stderr.contains("web: Docker is started"), "{setup}");
+
+    // One that is terminating is started again. It waits for a container that does not end.
+    let line = format!("docker run -d --stop-timeout 6 --entrypoint sleep {image} 1000");
+    exec(&live, "web", &line);
+    exec(&live, "web", "pkill -TERM -x dockerd && sleep 1");
+    let setup = live.run(&["run", "-H", "web", "docker.setup"]).ok();
+    assert!(setup.stderr.contains("web: Docker is started"), "{setup}");
+    live.run(&["run", "docker.ps"]).ok();
+}

@@ -74,8 +74,9 @@ fn an_image_that_does_not_exist() {
     let push = live.run(&["run", "-H", "web", "docker.push", "no-such:1"]);
     assert_eq!(push.status, 1, "{push}");
     assert!(
-        push.stderr
-            .contains("host `this machine`: image `no-such:1` not found: it is not here"),
+        push.stderr.contains(
+            "host `this machine`: image `no-such:1` not found: this machine does not have it"
+        ),
         "{push}"
     );
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::Container;
 use crate::core::owner::{Owner, Ownership};
 
 /// The id of the project that a container belongs to.
@@ -42,13 +41,6 @@ pub fn ownership(labels: &BTreeMap<String, String>) -> Ownership {
         }),
         None if manifest.is_some() || labels.contains_key(SPEC) => Ownership::Legacy(manifest),
         None => Ownership::Foreign,
-    }
-}
-
-impl Container {
-    /// The owner that the container's labels name.
-    pub fn ownership(&self) -> Ownership {
-        ownership(&self.labels)
     }
 }
 

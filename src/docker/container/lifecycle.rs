@@ -5,10 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use async_trait::async_trait;
 use bollard::{
     errors::Error as BollardError,
-    models::{
-        ContainerCreateBody, ContainerUpdateBody, HostConfig, Mount, MountType, PortBinding,
-        RestartPolicy, RestartPolicyNameEnum,
-    },
+    models::{ContainerUpdateBody, Mount, MountType, RestartPolicy, RestartPolicyNameEnum},
     query_parameters::{
         CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptions,
         ListContainersOptions, ListContainersOptionsBuilder, LogsOptionsBuilder,
@@ -18,11 +15,11 @@ use bollard::{
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::labels;
+use super::body;
 use crate::docker::{
-    Container, Containers, Engine, Error, Listed, Progress, Restart, Snapshot, Spec, Volume,
+    Container, Containers, Engine, Error, Listed, Progress, Snapshot, Spec, Volume,
     engine::{cause, is_missing},
-    image::reference::{exact, is_full_id},
+    image::reference::is_full_id,
 };
 
 /// How many lines of a container's log go into an error.
@@ -85,7 +82,7 @@ impl Containers for Engine {
         volumes: &[Volume],
     ) -> Result<String, Error> {
         let options = CreateContainerOptionsBuilder::new().name(name).build();
-        let mut body = body(spec, labels);
+        let mut body = body::create(spec, labels).map_err(|error| self.mistaken(name, &error))?;
         let mounts = volumes.iter().map(|volume| Mount {
             typ: Some(MountType::VOLUME),
             source: Some(volume.host.clone()),
@@ -153,22 +150,17 @@ impl Containers for Engine {
     }
 
     async fn update(&self, id: &str, spec: &Spec) -> Result<(), Error> {
-        let memory = spec.max_memory.map(signed);
-        let body = ContainerUpdateBody {
-            memory,
-            // The engine sets this when it creates a container, and refuses a swap limit below
-            // the memory limit.
-            memory_swap: memory.map(|memory| memory.saturating_mul(2)),
-            nano_cpus: spec.nano_cpus.map(signed),
-            restart_policy: Some(restart_policy(spec.restart)),
-            ..ContainerUpdateBody::default()
-        };
+        let name = self.name_of(id);
+        let body = body::update(spec).map_err(|error| self.mistaken(&name, &error))?;
         self.change(id, body).await
     }
 
     async fn disable_restart(&self, id: &str) -> Result<(), Error> {
         let body = ContainerUpdateBody {
-            restart_policy: Some(restart_policy(Restart::No)),
+            restart_policy: Some(RestartPolicy {
+                name: Some(RestartPolicyNameEnum::NO),
+                maximum_retry_count: None,
+            }),
             ..ContainerUpdateBody::default()
         };
         self.change(id, body).await
@@ -255,6 +247,15 @@ impl Engine {
         changed.map_err(|error| self.of(id, "updating", &error))
     }
 
+    /// The error for options that do not fit the engine's API.
+    fn mistaken(&self, name: &str, error: &serde_json::Error) -> Error {
+        Error::Api {
+            host: self.host.clone(),
+            what: format!("writing the options of container `{name}`"),
+            cause: error.to_string(),
+        }
+    }
+
     /// The error for a container that does not exist.
     pub fn not_found(&self, name: &str) -> Error {
         Error::NoContainer {
@@ -292,72 +293,6 @@ fn allocated_port(cause: &str) -> Option<u16> {
     before.rsplit(':').next()?.parse().ok()
 }
 
-fn body(spec: &Spec, added: &BTreeMap<String, String>) -> ContainerCreateBody {
-    let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
-    for port in &spec.ports {
-        bindings
-            .entry(port.key())
-            .or_default()
-            .get_or_insert_default()
-            .push(PortBinding {
-                host_ip: None,
-                host_port: Some(port.public.to_string()),
-            });
-    }
-    let keys: Vec<String> = spec.keys().into_iter().collect();
-    let mut all_labels: HashMap<String, String> = spec.labels.clone().into_iter().collect();
-    all_labels.extend(added.clone());
-    all_labels.insert(labels::SPEC.to_owned(), spec.digest());
-    all_labels.insert(labels::KEYS.to_owned(), keys.join(","));
-    if !spec.masked.is_empty() {
-        let masked: Vec<&str> = spec.masked.iter().map(String::as_str).collect();
-        all_labels.insert(labels::MASKED.to_owned(), masked.join(","));
-    }
-    ContainerCreateBody {
-        image: Some(exact(spec.image.name()).into_owned()),
-        cmd: spec.command.clone(),
-        entrypoint: spec.entrypoint.clone(),
-        env: Some(
-            spec.environment
-                .iter()
-                .map(|(key, value)| format!("{key}={value}"))
-                .collect(),
-        ),
-        exposed_ports: Some(spec.ports.iter().map(|port| port.key()).collect()),
-        hostname: spec.hostname.clone(),
-        user: spec.user.clone(),
-        labels: Some(all_labels),
-        stop_timeout: spec.stop_timeout.map(signed),
-        host_config: Some(HostConfig {
-            binds: Some(spec.volumes.iter().map(ToString::to_string).collect()),
-            port_bindings: Some(bindings),
-            restart_policy: Some(restart_policy(spec.restart)),
-            privileged: Some(spec.privileged),
-            memory: spec.max_memory.map(signed),
-            nano_cpus: spec.nano_cpus.map(signed),
-            ..HostConfig::default()
-        }),
-        ..ContainerCreateBody::default()
-    }
-}
-
-fn restart_policy(restart: Restart) -> RestartPolicy {
-    RestartPolicy {
-        name: Some(match restart {
-            Restart::No => RestartPolicyNameEnum::NO,
-            Restart::OnFailure => RestartPolicyNameEnum::ON_FAILURE,
-            Restart::UnlessStopped => RestartPolicyNameEnum::UNLESS_STOPPED,
-            Restart::Always => RestartPolicyNameEnum::ALWAYS,
-        }),
-        maximum_retry_count: None,
-    }
-}
-
-/// The API counts in signed numbers. A limit past them is no limit.
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
 /// A container as the engine shows it after making it from a spec and starting it: for tests of
 /// what is decided from that. The live tests hold it against the real thing.
 #[cfg(test)]
@@ -368,7 +303,7 @@ pub(crate) fn as_made(spec: &Spec, labels: &BTreeMap<String, String>, ip: &str) 
     use data_encoding::HEXLOWER;
     use sha2::{Digest, Sha256};
 
-    let made = body(spec, labels);
+    let made = body::create(spec, labels).unwrap();
     let endpoint = EndpointSettings {
         ip_address: Some(ip.to_owned()),
         ..EndpointSettings::default()

@@ -1,17 +1,29 @@
-//! Containers: what one should be, what one is, and the steps from one to the other.
+//! Containers: specs, what an engine shows, and the steps from one to the other.
 
+mod body;
 mod compare;
 mod decode;
+mod kind;
 pub mod labels;
 mod lifecycle;
 mod observed;
+mod options;
 mod ready;
 mod replace;
+mod restart;
+mod setting;
 mod spec;
+mod table;
+#[cfg(test)]
+mod tests;
+mod volume;
+mod wait;
 
 #[cfg(test)]
 pub(crate) use lifecycle::as_made;
 pub use observed::{Container, Listed, State};
 pub use ready::Ready;
 pub use replace::{Names as StepNames, Replacement};
-pub use spec::{Image, Pull, Restart, Spec, Volume};
+pub use restart::Restart;
+pub use spec::{Image, Pull, Spec};
+pub use volume::Volume;

@@ -1,23 +1,35 @@
 //! Containers as an engine shows them.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    net::IpAddr,
+};
 
-use bollard::models::{ContainerInspectResponse, ContainerSummary, MountPoint, PortBinding};
+use bollard::models::{
+    ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary, EndpointSettings,
+    MountPoint,
+};
+use serde::{Deserialize, Serialize};
 
-use crate::docker::{Port, Protocol, Volume};
+use super::{body, labels, options::Options};
+use crate::{
+    core::owner::Ownership,
+    docker::{Port, Protocol, Volume, image::reference::is_full_id},
+};
 
-/// What a container does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The state of a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
-    /// It was made and never started.
+    /// Created and never started.
     Created,
-    /// It runs.
+    /// Running.
     Running,
-    /// It ended.
+    /// Ended or stopped.
     Exited,
-    /// It ended and the engine starts it again and again.
+    /// Ended, and about to be restarted by the engine.
     Restarting,
-    /// Anything else: paused, being removed, broken.
+    /// Anything else: paused, being removed, dead.
     Other,
 }
 
@@ -35,61 +47,51 @@ pub struct Listed {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// Its address on the server; empty if it has none.
-    pub ip: String,
+    /// Its address on the server, if it has one.
+    pub ip: Option<IpAddr>,
     /// Its published ports.
     pub ports: BTreeSet<Port>,
-    /// Ports that it exposes and that are not published.
+    /// Exposed ports that are not published.
     pub exposed: BTreeSet<(u16, Protocol)>,
-    /// When it was made, in seconds since 1970.
+    /// When it was created, in seconds since 1970.
     pub created: i64,
-    /// The image it was made from.
+    /// The image it was created from.
     pub image: String,
 }
 
-/// A container with all that can be compared.
-#[derive(Clone, Debug)]
+/// A container as it was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// Its full id.
     pub id: String,
     /// Its name.
     pub name: String,
-    /// What it does.
+    /// Its state.
     pub state: State,
-    /// Its address on the server; empty while it does not run.
-    pub ip: String,
-    /// The image it was made from, as it was named then.
+    /// Its address on the server; none while it does not run.
+    pub ip: Option<IpAddr>,
+    /// The name of the image that it was created from.
     pub image: String,
-    /// The content of that image.
+    /// The id of that image.
     pub image_id: String,
-    /// Its labels, ours included.
+    /// All its labels, hitc's own included.
     pub labels: BTreeMap<String, String>,
-    /// Its published ports.
-    pub ports: BTreeSet<Port>,
-    /// What of the server it sees.
-    pub volumes: BTreeSet<Volume>,
-    /// Volumes that nobody named: the image declares them.
+    /// Its anonymous volumes: the image declares them.
     pub anonymous: Vec<Volume>,
-    /// Its command, the image's included.
-    pub command: Vec<String>,
-    /// Its entry point, the image's included.
-    pub entrypoint: Vec<String>,
-    /// Its environment, the image's included.
-    pub environment: BTreeMap<String, String>,
-    /// Its host name.
-    pub hostname: String,
-    /// The user it runs as, the image's included; empty for root.
-    pub user: String,
-    /// Whether it may do everything.
-    pub privileged: bool,
-    /// Memory limit in bytes; 0 for none.
-    pub max_memory: u64,
-    /// Processor limit in billionths; 0 for none.
-    pub nano_cpus: u64,
-    /// When the engine starts it again.
-    pub restart: String,
-    /// How long it has to stop, in seconds.
-    pub stop_timeout: Option<u64>,
+    /// The options it has, the image's and the engine's settings included.
+    pub options: Options,
+}
+
+impl Container {
+    /// The owner that its labels name.
+    pub fn ownership(&self) -> Ownership {
+        labels::ownership(&self.labels)
+    }
+
+    /// Its published ports.
+    pub fn ports(&self) -> &BTreeSet<Port> {
+        self.options.ports()
+    }
 }
 
 impl From<ContainerSummary> for Listed {
@@ -118,11 +120,7 @@ impl From<ContainerSummary> for Listed {
         Listed {
             id: summary.id.unwrap_or_default(),
             name: name(names.first()),
-            ip: networks
-                .unwrap_or_default()
-                .into_values()
-                .find_map(|network| network.ip_address.filter(|ip| !ip.is_empty()))
-                .unwrap_or_default(),
+            ip: address(networks),
             ports,
             exposed,
             created: summary.created.unwrap_or_default(),
@@ -131,113 +129,49 @@ impl From<ContainerSummary> for Listed {
     }
 }
 
-/// The API puts a slash before names.
+/// Names begin with a slash in the API.
 fn name(name: Option<&String>) -> String {
     name.map(|name| name.trim_start_matches('/').to_owned())
         .unwrap_or_default()
+}
+
+/// The first address that a container has in its networks.
+fn address(networks: Option<HashMap<String, EndpointSettings>>) -> Option<IpAddr> {
+    let mut networks = networks.unwrap_or_default().into_values();
+    networks.find_map(|network| network.ip_address?.parse().ok())
 }
 
 impl From<ContainerInspectResponse> for Container {
     fn from(inspected: ContainerInspectResponse) -> Self {
         let config = inspected.config.unwrap_or_default();
         let host_config = inspected.host_config.unwrap_or_default();
-        let state = inspected.state.unwrap_or_default();
-        let networks = inspected.network_settings.and_then(|n| n.networks);
-        let unsigned = |number: Option<i64>| u64::try_from(number.unwrap_or_default()).unwrap_or(0);
+        let state = inspected.state.and_then(|state| state.status);
+        let mounts = inspected.mounts.unwrap_or_default().into_iter();
         Container {
             id: inspected.id.unwrap_or_default(),
             name: name(inspected.name.as_ref()),
-            state: match state.status.map(|status| status.to_string()).as_deref() {
-                Some("created") => State::Created,
-                Some("running") => State::Running,
-                Some("exited") => State::Exited,
-                Some("restarting") => State::Restarting,
+            state: match state {
+                Some(ContainerStateStatusEnum::CREATED) => State::Created,
+                Some(ContainerStateStatusEnum::RUNNING) => State::Running,
+                Some(ContainerStateStatusEnum::EXITED) => State::Exited,
+                Some(ContainerStateStatusEnum::RESTARTING) => State::Restarting,
                 _ => State::Other,
             },
-            ip: networks
-                .unwrap_or_default()
-                .into_values()
-                .find_map(|network| network.ip_address.filter(|ip| !ip.is_empty()))
-                .unwrap_or_default(),
-            image: config.image.unwrap_or_default(),
+            ip: address(inspected.network_settings.and_then(|n| n.networks)),
             image_id: inspected.image.unwrap_or_default(),
+            anonymous: mounts.filter_map(anonymous).collect(),
+            options: body::read(&config, &host_config),
+            image: config.image.unwrap_or_default(),
             labels: config.labels.unwrap_or_default().into_iter().collect(),
-            ports: bound(host_config.port_bindings.unwrap_or_default()),
-            volumes: host_config
-                .binds
-                .unwrap_or_default()
-                .iter()
-                .filter_map(|bind| volume(bind))
-                .collect(),
-            anonymous: inspected
-                .mounts
-                .unwrap_or_default()
-                .into_iter()
-                .filter_map(anonymous)
-                .collect(),
-            command: config.cmd.unwrap_or_default(),
-            entrypoint: config.entrypoint.unwrap_or_default(),
-            environment: config
-                .env
-                .unwrap_or_default()
-                .into_iter()
-                .filter_map(|pair| {
-                    let (key, value) = pair.split_once('=')?;
-                    Some((key.to_owned(), value.to_owned()))
-                })
-                .collect(),
-            hostname: config.hostname.unwrap_or_default(),
-            user: config.user.unwrap_or_default(),
-            privileged: host_config.privileged.unwrap_or_default(),
-            max_memory: unsigned(host_config.memory),
-            nano_cpus: unsigned(host_config.nano_cpus),
-            restart: host_config
-                .restart_policy
-                .and_then(|policy| policy.name)
-                .map(|name| name.to_string())
-                .filter(|name| !name.is_empty())
-                .unwrap_or_else(|| "no".to_owned()),
-            stop_timeout: config.stop_timeout.map(|s| unsigned(Some(s))),
         }
     }
 }
 
-fn bound(bindings: HashMap<String, Option<Vec<PortBinding>>>) -> BTreeSet<Port> {
-    bindings
-        .into_iter()
-        .flat_map(|(key, bindings)| {
-            bindings
-                .unwrap_or_default()
-                .into_iter()
-                .filter_map(move |binding| {
-                    let (port, protocol) = key.split_once('/')?;
-                    Some(Port {
-                        container: port.parse().ok()?,
-                        public: binding.host_port?.parse().ok()?,
-                        protocol: protocol.parse().ok()?,
-                    })
-                })
-        })
-        .collect()
-}
-
-/// The engine gives a volume without a name 64 hexadecimal digits for one.
+/// The engine names an anonymous volume with 64 hexadecimal digits.
 fn anonymous(mount: MountPoint) -> Option<Volume> {
-    let name = mount
-        .name
-        .filter(|name| name.len() == 64 && name.chars().all(|digit| digit.is_ascii_hexdigit()))?;
     Some(Volume {
-        host: name,
+        host: mount.name.filter(|name| is_full_id(name))?,
         container: mount.destination?,
         read_only: false,
-    })
-}
-
-fn volume(bind: &str) -> Option<Volume> {
-    let mut parts = bind.split(':');
-    Some(Volume {
-        host: parts.next()?.to_owned(),
-        container: parts.next()?.to_owned(),
-        read_only: parts.next() == Some("ro"),
     })
 }

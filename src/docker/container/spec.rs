@@ -2,26 +2,28 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fmt,
     path::PathBuf,
 };
 
 use data_encoding::HEXLOWER;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
 use sha2::{Digest, Sha256};
 
-use crate::docker::{Port, Ready};
-
-/// The version of [`Spec::digest`]'s form. Containers labelled with another one are compared by
-/// what they are, never made anew because hitc changed.
-const DIGEST_VERSION: &str = "v1";
+use super::{
+    options::Options,
+    setting::Setting,
+    table::{ROWS, Row, Unset, row},
+};
+use crate::docker::{Ready, Restart};
 
 /// Where a container's image comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Image {
-    /// By name, from a registry or from what is there already.
+    /// By name, from a registry or from the images that the server has.
     Named(String),
-    /// Built on this machine from a folder with a Dockerfile.
+    /// Built on the local machine from a folder with a Dockerfile.
     Built {
         /// The folder.
         folder: PathBuf,
@@ -40,174 +42,131 @@ impl Image {
 }
 
 /// When an image is pulled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Pull {
     /// When the server does not have it.
+    #[default]
     Missing,
-    /// Not at all.
+    /// Never.
     Never,
 }
 
-/// When the engine starts a container again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Restart {
-    /// Not at all.
-    No,
-    /// When it fails.
-    OnFailure,
-    /// Always, but not after somebody stopped it.
-    UnlessStopped,
-    /// Always.
-    Always,
-}
-
-impl Restart {
-    /// All of them.
-    pub(super) const ALL: [Restart; 4] = [
-        Restart::No,
-        Restart::OnFailure,
-        Restart::UnlessStopped,
-        Restart::Always,
-    ];
-
-    /// The engine's word for it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Restart::No => "no",
-            Restart::OnFailure => "on-failure",
-            Restart::UnlessStopped => "unless-stopped",
-            Restart::Always => "always",
-        }
-    }
-}
-
-/// Something of the server's that the container sees.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Volume {
-    /// A path on the server, or the name of a volume.
-    pub host: String,
-    /// The path inside the container.
-    pub container: String,
-    /// The container cannot write to it.
-    pub read_only: bool,
-}
-
-impl fmt::Display for Volume {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.container)?;
-        if self.read_only {
-            f.write_str(":ro")?;
-        }
-        Ok(())
-    }
-}
-
-/// What a container should be. Only what the user wrote is set; the rest is the image's business.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a container should be. Options that are not set are left to the image and the engine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// The container's name.
     pub name: String,
     /// Where its image comes from.
     pub image: Image,
-    /// The command, instead of the image's.
-    pub command: Option<Vec<String>>,
-    /// The entry point, instead of the image's.
-    pub entrypoint: Option<Vec<String>>,
-    /// Environment variables, beside the image's.
-    pub environment: BTreeMap<String, String>,
-    /// Published ports.
-    pub ports: BTreeSet<Port>,
-    /// What of the server it sees.
-    pub volumes: BTreeSet<Volume>,
-    /// Memory limit in bytes.
-    pub max_memory: Option<u64>,
-    /// Limit of processor time, in billionths of a processor.
-    pub nano_cpus: Option<u64>,
-    /// Its host name.
-    pub hostname: Option<String>,
-    /// The user it runs as.
-    pub user: Option<String>,
-    /// Whether it may do everything.
-    pub privileged: bool,
-    /// The user's own labels.
-    pub labels: BTreeMap<String, String>,
-    /// When the engine starts it again.
-    pub restart: Restart,
-    /// How long it has to stop, in seconds.
-    pub stop_timeout: Option<u64>,
+    /// The options that are set.
+    pub options: Options,
     /// When its image is pulled.
     pub pull: Pull,
     /// How to tell that it is ready.
     pub ready: Ready,
-    /// The fields whose values are not shown.
+    /// The options whose values are not shown, as `KEY` or `KEY.NAME`.
     pub masked: BTreeSet<String>,
 }
 
 impl Spec {
-    /// A container that is nothing but its name and its image.
+    /// A container with nothing but a name, an image and the default restart policy.
     pub fn new(name: impl Into<String>, image: Image) -> Self {
+        let mut options = Options::default();
+        if let Some(row) = row("restart") {
+            options.set(row, Setting::Text(Restart::default().name().to_owned()));
+        }
         Spec {
             name: name.into(),
             image,
-            command: None,
-            entrypoint: None,
-            environment: BTreeMap::new(),
-            ports: BTreeSet::new(),
-            volumes: BTreeSet::new(),
-            max_memory: None,
-            nano_cpus: None,
-            hostname: None,
-            user: None,
-            privileged: false,
-            labels: BTreeMap::new(),
-            restart: Restart::UnlessStopped,
-            stop_timeout: None,
+            options,
             pull: Pull::Missing,
             ready: Ready::default(),
             masked: BTreeSet::new(),
         }
     }
 
-    /// What the container is recognized by: a digest of everything that cannot be changed while
-    /// it runs. The order in which things were written makes no difference; how readiness is
-    /// checked, when the image is pulled, and what can be changed in place do not count.
+    /// The digest of everything that cannot change while the container runs. Options that are not
+    /// set do not count, so that a new option changes no digest.
     pub fn digest(&self) -> String {
-        let canonical = json!({
-            "image": self.image.name(),
-            "command": self.command,
-            "entrypoint": self.entrypoint,
-            "environment": self.environment,
-            "ports": self.ports.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "volumes": self.volumes.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "hostname": self.hostname,
-            "user": self.user,
-            "privileged": self.privileged,
-            "labels": self.labels,
-            "stop_timeout": self.stop_timeout,
-        });
-        let digest = Sha256::digest(canonical.to_string());
-        format!("{DIGEST_VERSION}:{}", HEXLOWER.encode(&digest))
+        let fixed = self.options.iter().filter(|(row, _)| !row.in_place);
+        let fixed: BTreeMap<&str, &Setting> = fixed
+            .filter(|(row, setting)| !is_zero(row, setting))
+            .map(|(row, setting)| (row.key, setting))
+            .collect();
+        let canonical = json!([self.image.name(), fixed]);
+        hash("v2", &canonical)
     }
 
-    /// The names of what the user set, for the label that tells later what was removed.
+    /// Whether a container with this digest in its label was created from an equal spec. Digests
+    /// of older versions are understood, so that nothing is replaced because hitc changed.
+    pub fn has_digest(&self, label: &str) -> bool {
+        match label.split_once(':') {
+            Some(("v1", _)) => self.digest_v1().as_deref() == Some(label),
+            _ => self.digest() == label,
+        }
+    }
+
+    /// The digest as the first version formed it; none if the spec sets an option that it did not
+    /// have.
+    fn digest_v1(&self) -> Option<String> {
+        if self.options.iter().any(|(row, _)| !row.in_v1) {
+            return None;
+        }
+        let get = |key: &str| json!(self.options.get(key));
+        let canonical = json!({
+            "image": self.image.name(),
+            "command": get("command"),
+            "entrypoint": get("entrypoint"),
+            "environment": self.options.environment(),
+            "ports": self.options.ports(),
+            "volumes": self.options.volumes(),
+            "hostname": get("hostname"),
+            "user": get("user"),
+            "privileged": self.options.get("privileged") == Some(&Setting::Flag(true)),
+            "labels": self.options.map("labels"),
+            "stop_timeout": get("stop_timeout"),
+        });
+        Some(hash("v1", &canonical))
+    }
+
+    /// The names of the options that are set, for the label that tells later which were removed:
+    /// only of those that a container shows even if they were not set.
     pub fn keys(&self) -> BTreeSet<String> {
         let mut keys = BTreeSet::new();
-        let mut set = |key: &str, is_set: bool| {
-            if is_set {
-                keys.insert(key.to_owned());
+        let options = self.options.iter();
+        for (row, setting) in options.filter(|(row, _)| row.unset == Unset::Inherited) {
+            match setting {
+                Setting::Map(map) => {
+                    keys.extend(map.keys().map(|name| format!("{}.{name}", row.key)));
+                }
+                _ => drop(keys.insert(row.key.to_owned())),
             }
-        };
-        set("command", self.command.is_some());
-        set("entrypoint", self.entrypoint.is_some());
-        set("hostname", self.hostname.is_some());
-        set("user", self.user.is_some());
-        set("stop_timeout", self.stop_timeout.is_some());
-        keys.extend(
-            self.environment
-                .keys()
-                .map(|key| format!("environment.{key}")),
-        );
-        keys.extend(self.labels.keys().map(|key| format!("labels.{key}")));
+        }
         keys
     }
+
+    /// Whether the value of a field is not shown. `field` is `KEY` or `KEY.NAME`.
+    pub(super) fn masks(&self, field: &str) -> bool {
+        let key = field.split('.').next().unwrap_or(field);
+        self.masked.contains(field)
+            || self.masked.contains(key)
+            || ROWS.iter().any(|row| row.secret && row.key == key)
+    }
+}
+
+/// Whether a setting is the same as not to set it: what is written as `ports: []`.
+fn is_zero(row: &Row, setting: &Setting) -> bool {
+    match setting {
+        Setting::Flag(flag) => row.unset == Unset::Zero && !flag,
+        Setting::Map(map) => map.is_empty(),
+        Setting::Ports(ports) => ports.is_empty(),
+        Setting::Volumes(volumes) => volumes.is_empty(),
+        _ => false,
+    }
+}
+
+fn hash(version: &str, canonical: &Json) -> String {
+    let digest = Sha256::digest(canonical.to_string());
+    format!("{version}:{}", HEXLOWER.encode(&digest))
 }

@@ -1,4 +1,4 @@
-//! The archive of an image, in the form of `docker save`, without the layers that are not needed.
+//! The archive of an image, as `docker save` writes it, without the layers that the server has.
 
 use std::{
     collections::HashSet,
@@ -20,12 +20,12 @@ struct Manifest {
 pub(super) struct Selection {
     archive: File,
     skipped: HashSet<PathBuf>,
-    /// How much is sent, in bytes.
+    /// The size of the sent files, in bytes.
     pub bytes: u64,
 }
 
 impl Selection {
-    /// Reads which layers there are, and leaves out the lowest `skip` of them.
+    /// Reads the list of layers, and skips the lowest `skip` of them.
     pub fn read(mut archive: File, skip: usize) -> io::Result<Self> {
         archive.seek(SeekFrom::Start(0))?;
         let mut manifest = None;
@@ -67,7 +67,7 @@ impl Selection {
         })
     }
 
-    /// Writes the archive without what is left out.
+    /// Writes the archive without the skipped layers.
     pub fn write(mut self, into: impl Write) -> io::Result<()> {
         self.archive.seek(SeekFrom::Start(0))?;
         let mut target = tar::Builder::new(into);

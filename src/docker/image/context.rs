@@ -1,4 +1,4 @@
-//! A folder with a Dockerfile, as it is sent to an engine to build an image.
+//! A build context: a folder with a Dockerfile, as it is sent to an engine.
 
 use std::{
     fs,
@@ -12,7 +12,7 @@ use globset::{Glob, GlobBuilder, GlobMatcher};
 use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
 
-/// The files of a build, without what `.dockerignore` excludes.
+/// The files of a build, without those that `.dockerignore` excludes.
 #[derive(Clone, Debug)]
 pub struct Context {
     folder: PathBuf,
@@ -30,7 +30,7 @@ impl Context {
         if !dockerfile.is_file() {
             return Err(io::Error::new(
                 io::ErrorKind::NotFound,
-                format!("there is no `{}`", dockerfile.display()),
+                format!("`{}` not found", dockerfile.display()),
             ));
         }
         let ignore = Ignore::read(&folder.join(".dockerignore"))?;
@@ -49,8 +49,8 @@ impl Context {
         })
     }
 
-    /// The name of the image: that of the folder, and as a tag the beginning of a digest of all
-    /// paths, contents and modes. The same files give the same name everywhere.
+    /// The name of the image: the folder's name, and as a tag the first digits of a digest of all
+    /// paths, contents and modes. The same files give the same name on every machine.
     pub fn image_name(&self) -> String {
         let folder = fs::canonicalize(&self.folder).unwrap_or_else(|_| self.folder.clone());
         let name: String = folder
@@ -67,8 +67,7 @@ impl Context {
         format!("hitc/{name}:{}", &self.digest[..12])
     }
 
-    /// Writes the files as a tar archive. Owners and times are left out, as they are from the
-    /// digest.
+    /// Writes the files as a tar archive. Owners and times are omitted, as in the digest.
     pub fn write_tar(&self, into: impl Write) -> io::Result<()> {
         let mut archive = tar::Builder::new(into);
         for path in &self.files {
@@ -124,7 +123,7 @@ fn hash_file(hash: &mut Sha256, path: &Path, full: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Of the mode only whether it is executable: the rest is the umask of whoever made the file.
+/// The mode, reduced to whether the file is executable: the rest depends on the user's umask.
 fn mode(metadata: &fs::Metadata) -> u32 {
     match metadata.permissions().mode() & 0o111 {
         0 => 0o644,
@@ -132,8 +131,8 @@ fn mode(metadata: &fs::Metadata) -> u32 {
     }
 }
 
-/// The rules of a `.dockerignore` file: the last pattern that matches decides, `!` takes a file
-/// back in, a pattern that matches a folder means everything below it.
+/// The rules of a `.dockerignore` file: the last matching pattern decides, `!` includes a file
+/// again, and a pattern that matches a folder matches everything below it.
 #[derive(Debug, Default)]
 struct Ignore(Vec<(GlobMatcher, bool)>);
 
@@ -170,7 +169,7 @@ impl Ignore {
         Ok(Ignore(rules))
     }
 
-    /// The Dockerfile itself is always needed.
+    /// Whether a file is excluded. The Dockerfile never is.
     fn excludes(&self, path: &Path) -> bool {
         path != Path::new("Dockerfile")
             && self

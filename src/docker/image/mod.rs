@@ -1,4 +1,4 @@
-//! Images: pulling, building here, and sending to a server without a registry.
+//! Images: pull, build on the local machine, and send to a server without a registry.
 
 mod archive;
 mod context;
@@ -34,16 +34,16 @@ use super::{
     engine::{cause, is_missing},
 };
 
-/// How many bytes of an image may wait between the archive and the server.
+/// The buffer between an image's archive and the server, in bytes.
 const PIPE: usize = 1024 * 1024;
 
-/// How much is read and sent at once.
+/// The size of a chunk that is sent, in bytes.
 const CHUNK: usize = 256 * 1024;
 
 /// How many lines of a build go into an error.
 const LOG_LINES: usize = 15;
 
-/// Told what is going on while something takes long.
+/// Called with what is going on while something takes long.
 pub type Progress<'a> = &'a (dyn Fn(String) + Send + Sync);
 
 /// A build of an image.
@@ -55,20 +55,20 @@ pub struct Build {
     pub name: String,
 }
 
-/// What an image consists of.
+/// The id of an image and the digests of its layers.
 struct Layers {
     id: String,
     layers: Vec<String>,
 }
 
 impl Engine {
-    /// What the engine has: from each name to the image's id.
+    /// The id of each image, by each of its names.
     pub async fn images(&self) -> Result<BTreeMap<String, String>, Error> {
         let images = self
             .docker
             .list_images(None::<ListImagesOptions>)
             .await
-            .map_err(|error| self.error("listing its images", &error))?;
+            .map_err(|error| self.error("listing images", &error))?;
         Ok(images
             .into_iter()
             .flat_map(|image| {
@@ -106,7 +106,7 @@ impl Engine {
             })
     }
 
-    /// Makes an image from the archive of a file system.
+    /// Creates an image from the archive of a file system.
     pub(crate) async fn import(
         &self,
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
@@ -122,10 +122,11 @@ impl Engine {
             .create_image(Some(options), Some(body_try_stream(archive)), None)
             .try_for_each(async |_| Ok(()))
             .await
-            .map_err(|error| self.error(format!("making image `{name}`"), &error))
+            .map_err(|error| self.error(format!("creating image `{name}`"), &error))
     }
 
-    /// Builds an image from a folder, unless the engine has it: its name says what is in it.
+    /// Builds an image from a folder. Does nothing if the engine has it: the name contains a digest of
+    /// the content.
     pub async fn build(&self, build: &Build, progress: Progress<'_>) -> Result<(), Error> {
         if self.has_image(&build.name).await? {
             return Ok(());
@@ -162,7 +163,7 @@ impl Engine {
             let text = message.stream.unwrap_or_default();
             for line in text.lines().filter(|line| !line.trim().is_empty()) {
                 if line.starts_with("Step ") {
-                    // The instruction; what it does may be long.
+                    // Only the beginning of the instruction, which may be long.
                     let step: Vec<&str> = line.splitn(5, ' ').take(4).collect();
                     progress(format!("building {}: {}", build.name, step.join(" ")));
                 }
@@ -172,8 +173,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Sees to it that a server's engine has the image of a container: pulls it, or builds it on
-    /// this machine and sends it.
+    /// Makes the image of a container available: pulls it, or builds it on the local machine and
+    /// sends it.
     pub(super) async fn provide(&self, spec: &Spec, progress: Progress<'_>) -> Result<(), Error> {
         let image = spec.image.name();
         let _one = self.images.lock().await;
@@ -191,13 +192,13 @@ impl Engine {
                 here.push(name, self, progress).await
             }
             (Image::Named(_), Pull::Missing) => self.pull(image, progress).await,
-            // The engine says that it does not have it.
+            // Creating the container fails with an error that names the image.
             (Image::Named(_), Pull::Never) => Ok(()),
         }
     }
 
-    /// Sends an image to another engine, only the layers that it lacks. Does nothing if the
-    /// other has it already.
+    /// Sends an image to another engine, without the layers that it has. Does nothing if it has
+    /// the image.
     pub async fn push(
         &self,
         image: &str,
@@ -208,7 +209,7 @@ impl Engine {
             return Err(Error::NoImage {
                 host: self.host.clone(),
                 image: image.to_owned(),
-                cause: "it is not here".to_owned(),
+                cause: "this machine does not have it".to_owned(),
             });
         };
         if to
@@ -223,7 +224,7 @@ impl Engine {
         let archive = self.export(image).await?;
         let sent = to.load(&archive, shared, image, progress).await;
         if shared > 0 && matches!(sent, Err(Error::Api { .. })) {
-            // An engine may have a layer in a form that it cannot use for another image.
+            // An engine may keep a layer in a form that it cannot use for another image.
             return to.load(&archive, 0, image, progress).await;
         }
         sent
@@ -250,7 +251,7 @@ impl Engine {
         }
     }
 
-    /// How many of these layers, from the bottom, some image of the engine has in this order.
+    /// The largest number of these layers, from the bottom, that an image of the engine shares.
     async fn shared_layers(&self, layers: &[String]) -> Result<usize, Error> {
         let images: HashSet<String> = self.images().await?.into_values().collect();
         let shared: Vec<usize> = stream::iter(images)
@@ -316,7 +317,7 @@ impl Engine {
             .import_image_stream(options, ReaderStream::with_capacity(reader, CHUNK), None)
             .try_for_each(async |_| Ok(()))
             .await;
-        // The engine's word counts first: when it stops reading, the writer fails too.
+        // The engine's error is the cause: when it stops reading, the writer fails, too.
         loaded.map_err(|error| self.error(format!("loading image `{image}`"), &error))?;
         feeding
             .await
@@ -325,7 +326,7 @@ impl Engine {
     }
 }
 
-/// Runs file work where it does not hold up the others.
+/// Runs file work on a thread where it may block.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {

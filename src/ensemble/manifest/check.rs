@@ -12,7 +12,7 @@ use crate::{
         environment as process,
         value::{Data, Entry, Invalid, Value, shorten},
     },
-    docker::{Protocol, Spec},
+    docker::{Inputs, Protocol, Spec},
     ensemble::manifest::{
         Container, Manifest, Server,
         facts::Facts,
@@ -34,8 +34,6 @@ const KEYS: [&str; 6] = [
     "firewall",
     "docker_mount",
 ];
-/// The labels with this prefix are hitc's own.
-const OWN_LABELS: &str = "hitc.";
 
 /// The trees of a manifest with the server that they stand under. Copies share their trees, and
 /// only the first one is returned.
@@ -182,9 +180,8 @@ pub(super) fn values(manifest: &Manifest, providers: &Providers) -> Vec<Invalid>
             let what = format!("container `{}`", container.name);
             let body = container.body.resolve_known(&known);
             let checked = check_known(body, |body| {
-                let spec = Spec::decode(&container.name, body, &manifest.folder, &what)?;
-                own_labels(body)?;
-                Ok(spec)
+                let inputs = Inputs::load(&manifest.folder, [body]);
+                Spec::decode(&container.name, body, &inputs, &what)
             });
             match checked {
                 Ok(Some(spec)) => errors.extend(ports.add(container, &spec)),
@@ -237,29 +234,6 @@ fn contains(value: &Value, span: &std::ops::Range<usize>) -> bool {
         }
 }
 
-/// Refuses labels that hitc sets itself.
-fn own_labels(body: &Value) -> Result<(), Invalid> {
-    let Data::Map(fields) = &body.data else {
-        return Ok(());
-    };
-    let Some(labels) = fields.iter().find(|entry| entry.key == "labels") else {
-        return Ok(());
-    };
-    let labels = labels.value.to_map("labels")?;
-    match labels
-        .iter()
-        .find(|label| label.key.starts_with(OWN_LABELS))
-    {
-        Some(label) => {
-            let message = format!("labels: `{}` is reserved", shorten(&label.key));
-            Err(Invalid::at(label.key_span.clone(), message).help(format!(
-                "labels that begin with `{OWN_LABELS}` are set by hitc"
-            )))
-        }
-        None => Ok(()),
-    }
-}
-
 /// The public ports of a server, with the containers that publish them.
 #[derive(Default)]
 struct PublicPorts<'a>(BTreeMap<(u16, Protocol), &'a str>);
@@ -268,7 +242,7 @@ impl<'a> PublicPorts<'a> {
     /// Adds the ports of a container. The ones that another container publishes are errors.
     fn add(&mut self, container: &'a Container, spec: &Spec) -> Vec<Invalid> {
         let mut errors = Vec::new();
-        for port in &spec.ports {
+        for port in spec.options.ports() {
             let key = (port.public, port.protocol);
             if let Some(other) = self.0.insert(key, &container.name) {
                 let message = format!(

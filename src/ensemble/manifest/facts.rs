@@ -82,7 +82,10 @@ impl Facts {
         let server = self.servers.entry(server.to_owned()).or_default();
         let facts = server.containers.entry(container.name.clone()).or_default();
         facts.fields.extend([
-            ("ip", container.ip.clone()),
+            (
+                "ip",
+                container.ip.map(|ip| ip.to_string()).unwrap_or_default(),
+            ),
             ("image", container.image.clone()),
         ]);
         facts.fields.retain(|_, value| !value.is_empty());

@@ -13,8 +13,13 @@
 //!
 //! Everything is addressed by full id. The labels are read again before each destructive step.
 
-use std::collections::BTreeSet;
+mod claim;
+#[cfg(test)]
+mod tests;
 
+pub use claim::Names;
+
+use self::claim::{Claim, Steps};
 use super::labels;
 use crate::{
     core::owner::Owner,
@@ -22,25 +27,6 @@ use crate::{
 };
 
 const WAITING: &str = "waiting until it is ready";
-
-/// The names that a container may have, given its final one.
-pub struct Names {
-    /// Before it was ready.
-    pub new: String,
-    /// While its successor starts, or while it is restarted.
-    pub old: String,
-    /// After it failed to become ready.
-    pub failed: String,
-}
-
-impl Names {
-    /// The names of the steps towards `name`.
-    pub fn of(name: &str) -> Self {
-        let [new, old, failed] =
-            [".new", ".old", ".failed"].map(|ending| format!("{name}{ending}"));
-        Names { new, old, failed }
-    }
-}
 
 /// Everything that is done to bring one container to its spec.
 #[derive(Clone, Copy)]
@@ -55,16 +41,6 @@ pub struct Replacement<'a> {
     pub adopt: Option<&'a str>,
 }
 
-/// The containers that have one of the names of the protocol, at one moment.
-struct Steps {
-    current: Option<Container>,
-    new: Option<Container>,
-    old: Option<Container>,
-    failed: Option<Container>,
-    /// The ids of adopted containers that one of our own replaces.
-    replaced: BTreeSet<String>,
-}
-
 impl Replacement<'_> {
     /// Creates the container and waits until it is ready. If an earlier run was killed while it
     /// replaced the container, the one it replaced is replaced now. Returns the container.
@@ -72,11 +48,11 @@ impl Replacement<'_> {
     /// # Errors
     /// [`Error::NameTaken`] if the name is in use.
     pub async fn create(&self, progress: Progress<'_>) -> Result<Container, Error> {
-        let steps = self.look().await?;
+        let steps = self.claim().look().await?;
         if let Some(current) = &steps.current {
-            return Err(self.name_taken(current));
+            return Err(self.claim().name_taken(current));
         }
-        self.discard(&steps, steps.new.as_ref()).await?;
+        self.claim().discard(&steps, steps.new.as_ref()).await?;
         if let Some(old) = &steps.old {
             return self.replace_by_new(&steps, old, progress).await;
         }
@@ -89,16 +65,17 @@ impl Replacement<'_> {
     ///
     /// If the new container fails, it is kept as `NAME.failed` and the old one comes back.
     pub async fn replace(&self, old_id: &str, progress: Progress<'_>) -> Result<Container, Error> {
-        let steps = self.look().await?;
-        let old = self.owned(&steps, old_id).await?;
-        self.free_name(&steps, &old)?;
-        self.discard(&steps, steps.new.as_ref()).await?;
+        let steps = self.claim().look().await?;
+        let old = self.claim().owned(&steps, old_id).await?;
+        self.claim().free_name(&steps, &old)?;
+        self.claim().discard(&steps, steps.new.as_ref()).await?;
         // The name was given to a container that was ready: one before it is obsolete.
-        self.discard(
-            &steps,
-            steps.old.as_ref().filter(|stale| stale.id != old.id),
-        )
-        .await?;
+        self.claim()
+            .discard(
+                &steps,
+                steps.old.as_ref().filter(|stale| stale.id != old.id),
+            )
+            .await?;
         self.replace_by_new(&steps, &old, progress).await
     }
 
@@ -113,12 +90,12 @@ impl Replacement<'_> {
     /// Continues a creation or replacement that was interrupted after `new_id` was created as
     /// `NAME.new`. Returns the container.
     pub async fn finish(&self, new_id: &str, progress: Progress<'_>) -> Result<Container, Error> {
-        let steps = self.look().await?;
-        self.owned(&steps, new_id).await?;
+        let steps = self.claim().look().await?;
+        self.claim().owned(&steps, new_id).await?;
         match &steps.current {
             Some(current) if current.id == new_id => Ok(current.clone()),
             Some(current) => {
-                self.discard(&steps, steps.old.as_ref()).await?;
+                self.claim().discard(&steps, steps.old.as_ref()).await?;
                 let old = self.set_aside(&steps, &current.id, progress).await?;
                 self.start_new(&steps, new_id, Some(&old), progress).await
             }
@@ -132,14 +109,14 @@ impl Replacement<'_> {
     /// Starts a container that does not run and waits until it is ready. It is `NAME.old` until
     /// then, and keeps everything that it has written. Returns the container.
     pub async fn restart(&self, id: &str, progress: Progress<'_>) -> Result<Container, Error> {
-        let steps = self.look().await?;
+        let steps = self.claim().look().await?;
         let names = self.names();
-        let found = self.owned(&steps, id).await?;
-        self.free_name(&steps, &found)?;
-        self.discard(&steps, steps.new.as_ref()).await?;
+        let found = self.claim().owned(&steps, id).await?;
+        self.claim().free_name(&steps, &found)?;
+        self.claim().discard(&steps, steps.new.as_ref()).await?;
         self.engine.update(id, self.spec).await?;
         if found.name != names.old {
-            self.discard(&steps, steps.old.as_ref()).await?;
+            self.claim().discard(&steps, steps.old.as_ref()).await?;
             self.engine.rename(id, &names.old).await?;
         }
         let started = self.start(id, progress).await;
@@ -154,85 +131,15 @@ impl Replacement<'_> {
     /// Sets what can change while the container runs, and removes what an interrupted replacement
     /// left behind.
     pub async fn update(&self, id: &str) -> Result<Container, Error> {
-        let steps = self.look().await?;
-        let found = self.owned(&steps, id).await?;
-        self.free_name(&steps, &found)?;
+        let steps = self.claim().look().await?;
+        let found = self.claim().owned(&steps, id).await?;
+        self.claim().free_name(&steps, &found)?;
         self.engine.update(id, self.spec).await?;
-        self.discard(&steps, steps.new.as_ref()).await?;
-        self.discard(&steps, steps.old.as_ref().filter(|stale| stale.id != id))
+        self.claim().discard(&steps, steps.new.as_ref()).await?;
+        self.claim()
+            .discard(&steps, steps.old.as_ref().filter(|stale| stale.id != id))
             .await?;
         self.inspect(id).await
-    }
-
-    /// Reads what has one of our names. A stranger under one of them is an error.
-    async fn look(&self) -> Result<Steps, Error> {
-        let names = self.names();
-        let (current, new, old, failed) = tokio::try_join!(
-            self.engine.find(&self.spec.name),
-            self.engine.find(&names.new),
-            self.engine.find(&names.old),
-            self.engine.find(&names.failed),
-        )?;
-        let replaced = [&current, &new, &failed]
-            .into_iter()
-            .flatten()
-            .filter(|container| self.is_step(container))
-            .filter_map(|container| container.labels.get(labels::REPLACES).cloned())
-            .collect();
-        let steps = Steps {
-            current,
-            new,
-            old,
-            failed,
-            replaced,
-        };
-        for step in [&steps.new, &steps.old, &steps.failed] {
-            if let Some(step) = step.as_ref().filter(|step| {
-                !self.is_step(step) && !steps.replaced.contains(&step.id) && !self.is_adopted(step)
-            }) {
-                return Err(Error::InTheWay {
-                    host: self.engine.host().to_owned(),
-                    name: step.name.clone(),
-                    wanted: self.spec.name.clone(),
-                    owner: step.ownership(),
-                });
-            }
-        }
-        Ok(steps)
-    }
-
-    /// Reads a container again, and checks that it is ours or was adopted.
-    async fn owned(&self, steps: &Steps, id: &str) -> Result<Container, Error> {
-        let found = self.inspect(id).await?;
-        let is_ours = found.ownership().is(self.owner);
-        if is_ours || self.is_adopted(&found) || steps.replaced.contains(id) {
-            return Ok(found);
-        }
-        Err(Error::NotOwned {
-            host: self.engine.host().to_owned(),
-            owner: found.ownership(),
-            name: found.name,
-        })
-    }
-
-    /// Fails if a container other than `found` has the final name.
-    fn free_name(&self, steps: &Steps, found: &Container) -> Result<(), Error> {
-        match &steps.current {
-            Some(current) if current.id != found.id => Err(self.name_taken(current)),
-            _ => Ok(()),
-        }
-    }
-
-    /// Removes a container of an earlier step, if there is one.
-    async fn discard(&self, steps: &Steps, step: Option<&Container>) -> Result<(), Error> {
-        match step {
-            Some(step) => match self.owned(steps, &step.id).await {
-                Ok(_) => self.engine.remove(&step.id).await,
-                Err(Error::NoContainer { .. }) => Ok(()),
-                Err(error) => Err(error),
-            },
-            None => Ok(()),
-        }
     }
 
     async fn replace_by_new(
@@ -252,11 +159,17 @@ impl Replacement<'_> {
         let mut labels = labels::of(self.owner, &self.spec.name);
         let mut kept: Vec<Volume> = Vec::new();
         if let Some(old) = old {
-            let is_ours = self.is_step(old) && !steps.replaced.contains(&old.id);
+            let is_ours = self.claim().is_step(old) && !steps.replaced.contains(&old.id);
             if !is_ours {
                 labels.insert(labels::REPLACES.to_owned(), old.id.clone());
             }
-            let named = |path: &str| self.spec.volumes.iter().any(|v| v.container == path);
+            let named = |path: &str| {
+                self.spec
+                    .options
+                    .volumes()
+                    .iter()
+                    .any(|v| v.container == path)
+            };
             let anonymous = old.anonymous.iter();
             kept.extend(anonymous.filter(|v| !named(&v.container)).cloned());
         }
@@ -272,7 +185,7 @@ impl Replacement<'_> {
         progress: Progress<'_>,
     ) -> Result<Container, Error> {
         let names = self.names();
-        let old = self.owned(steps, id).await?;
+        let old = self.claim().owned(steps, id).await?;
         if old.state.holds_processes() {
             progress("stopping the previous container".to_owned());
             self.engine.stop(id).await?;
@@ -295,9 +208,9 @@ impl Replacement<'_> {
         match self.start(id, progress).await {
             Ok(()) => {
                 self.engine.rename(id, &self.spec.name).await?;
-                self.discard(steps, steps.failed.as_ref()).await?;
+                self.claim().discard(steps, steps.failed.as_ref()).await?;
                 // The new container is named: what it replaces may have been adopted.
-                self.discard(steps, old).await?;
+                self.claim().discard(steps, old).await?;
                 self.inspect(id).await
             }
             Err(error) => match self.roll_back(steps, id, old).await {
@@ -326,7 +239,7 @@ impl Replacement<'_> {
             // It never ran: there is nothing to inspect.
             Some(new) if new.state == State::Created => self.engine.remove(new_id).await?,
             Some(new) => {
-                self.discard(steps, steps.failed.as_ref()).await?;
+                self.claim().discard(steps, steps.failed.as_ref()).await?;
                 if new.state.holds_processes() {
                     self.engine.stop(new_id).await?;
                 }
@@ -338,7 +251,7 @@ impl Replacement<'_> {
             None => {}
         }
         if let Some(old) = old {
-            self.owned(steps, &old.id).await?;
+            self.claim().owned(steps, &old.id).await?;
             self.engine.rename(&old.id, &self.spec.name).await?;
             // One that did not run before is left as it was. An earlier run stopped `NAME.old`.
             let was_set_aside = old.name != self.spec.name && old.state == State::Exited;
@@ -373,7 +286,7 @@ impl Replacement<'_> {
         let holder = snapshot.containers.into_iter().find(|container| {
             container.id != id
                 && container.state.holds_processes()
-                && container.ports.iter().any(|held| held.public == *port)
+                && container.ports().iter().any(|held| held.public == *port)
         });
         match holder {
             Some(holder) => Error::PortTaken {
@@ -390,28 +303,15 @@ impl Replacement<'_> {
     }
 
     async fn inspect(&self, id: &str) -> Result<Container, Error> {
-        let found = self.engine.inspect(id).await?;
-        found.ok_or_else(|| Error::NoContainer {
-            host: self.engine.host().to_owned(),
-            name: self.spec.name.clone(),
-        })
+        self.claim().inspect(id).await
     }
 
-    /// Whether a container was created by this protocol for this owner and name.
-    fn is_step(&self, container: &Container) -> bool {
-        container.ownership().is(self.owner)
-            && container.labels.get(labels::NAME) == Some(&self.spec.name)
-    }
-
-    fn is_adopted(&self, container: &Container) -> bool {
-        self.adopt == Some(container.id.as_str())
-    }
-
-    fn name_taken(&self, current: &Container) -> Error {
-        Error::NameTaken {
-            host: self.engine.host().to_owned(),
-            name: self.spec.name.clone(),
-            owner: current.ownership(),
+    fn claim(&self) -> Claim<'_> {
+        Claim {
+            engine: self.engine,
+            name: &self.spec.name,
+            owner: self.owner,
+            adopt: self.adopt,
         }
     }
 

@@ -1,0 +1,323 @@
+//! The kinds of container options: how a value is written by the user and in the engine's API.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Value as Json, json};
+
+use super::setting::Setting;
+use crate::{
+    core::{
+        units::{duration, parse_bytes, parse_cpus},
+        value::{Data, Invalid, Value, shorten},
+    },
+    docker::{Port, Restart, Volume},
+};
+
+/// Labels that begin so are hitc's own.
+const OWN_LABELS: &str = "hitc.";
+
+/// What values an option takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Any text.
+    Text,
+    /// A command line, as text or as a list.
+    Words,
+    /// Yes or no.
+    Flag,
+    /// A size: 512m.
+    Bytes,
+    /// A number of processors: 1.5.
+    Cpus,
+    /// A duration, in whole seconds.
+    Seconds,
+    /// Environment variables. The API has them as a list of `NAME=VALUE`.
+    Environment,
+    /// Labels. The API has them as a map.
+    Labels,
+    /// Published ports.
+    Ports,
+    /// Mounts.
+    Volumes,
+    /// A restart policy.
+    Restart,
+}
+
+impl Kind {
+    /// Decodes what the user wrote.
+    pub(super) fn decode(self, value: &Value, what: &str) -> Result<Setting, Invalid> {
+        Ok(match self {
+            Kind::Text => Setting::Text(value.to_text(what)?),
+            Kind::Words => Setting::Words(words(value, what)?),
+            Kind::Flag => Setting::Flag(value.to_bool(what)?),
+            Kind::Bytes => {
+                let text = value.to_text(what)?;
+                Setting::Bytes(parse_bytes(&text).ok_or_else(|| {
+                    Invalid::new(value, format!("{what}: invalid size `{text}`"))
+                        .help("write 512m or 2g".to_owned())
+                })?)
+            }
+            Kind::Cpus => {
+                let text = value.to_text(what)?;
+                Setting::Cpus(parse_cpus(&text).ok_or_else(|| {
+                    Invalid::new(
+                        value,
+                        format!("{what}: invalid number of processors `{text}`"),
+                    )
+                    .help("write 2 or 0.5".to_owned())
+                })?)
+            }
+            Kind::Seconds => Setting::Seconds(duration(value, what)?.as_secs()),
+            Kind::Environment => Setting::Map(string_map(value, what)?),
+            Kind::Labels => {
+                own_labels(value, what)?;
+                Setting::Map(string_map(value, what)?)
+            }
+            Kind::Ports => Setting::Ports(ports(value, what)?),
+            Kind::Volumes => Setting::Volumes(volumes(value, what)?),
+            Kind::Restart => {
+                let restart = one_of(value, what, Restart::ALL.map(|r| (r.name(), r)))?;
+                Setting::Text(restart.name().to_owned())
+            }
+        })
+    }
+
+    /// What an option of this kind has if it is not set and nothing is inherited.
+    pub(super) fn zero(self) -> Setting {
+        match self {
+            Kind::Text => Setting::Text(String::new()),
+            Kind::Words => Setting::Words(Vec::new()),
+            Kind::Flag => Setting::Flag(false),
+            Kind::Bytes => Setting::Bytes(0),
+            Kind::Cpus => Setting::Cpus(0),
+            Kind::Seconds => Setting::Seconds(0),
+            Kind::Environment | Kind::Labels => Setting::Map(BTreeMap::new()),
+            Kind::Ports => Setting::Ports(BTreeSet::new()),
+            Kind::Volumes => Setting::Volumes(BTreeSet::new()),
+            Kind::Restart => Setting::Text(Restart::No.name().to_owned()),
+        }
+    }
+
+    /// Whether the option has values by name, which are compared one by one.
+    pub(super) fn is_map(self) -> bool {
+        matches!(self, Kind::Environment | Kind::Labels)
+    }
+
+    /// Reads a setting as [`Setting`] is serialized; none if it is not of this kind.
+    pub(super) fn read(self, json: &Json) -> Option<Setting> {
+        fn of<T: DeserializeOwned>(json: &Json, setting: fn(T) -> Setting) -> Option<Setting> {
+            serde_json::from_value(json.clone()).ok().map(setting)
+        }
+        match self {
+            Kind::Text | Kind::Restart => of(json, Setting::Text),
+            Kind::Words => of(json, Setting::Words),
+            Kind::Flag => of(json, Setting::Flag),
+            Kind::Bytes => of(json, Setting::Bytes),
+            Kind::Cpus => of(json, Setting::Cpus),
+            Kind::Seconds => of(json, Setting::Seconds),
+            Kind::Environment | Kind::Labels => of(json, Setting::Map),
+            Kind::Ports => of(json, Setting::Ports),
+            Kind::Volumes => of(json, Setting::Volumes),
+        }
+    }
+
+    /// Writes a setting as the engine's API has it.
+    pub(super) fn write_api(self, setting: &Setting) -> Json {
+        match (self, setting) {
+            (Kind::Restart, setting) => json!({ "Name": setting }),
+            (Kind::Environment, Setting::Map(map)) => {
+                map.iter().map(|(k, v)| format!("{k}={v}")).collect()
+            }
+            (_, Setting::Ports(ports)) => {
+                let mut bindings: BTreeMap<String, Vec<Json>> = BTreeMap::new();
+                for port in ports {
+                    let binding = json!({ "HostPort": port.public.to_string() });
+                    bindings.entry(port.key()).or_default().push(binding);
+                }
+                json!(bindings)
+            }
+            // The API counts in signed numbers. A limit beyond them is no limit.
+            (_, Setting::Bytes(number) | Setting::Cpus(number) | Setting::Seconds(number)) => {
+                json!(i64::try_from(*number).unwrap_or(i64::MAX))
+            }
+            (_, setting) => json!(setting),
+        }
+    }
+
+    /// Reads a setting as the engine's API has it; none if it is not set.
+    pub(super) fn read_api(self, json: &Json) -> Option<Setting> {
+        match self {
+            Kind::Text | Kind::Words | Kind::Flag | Kind::Labels => self.read(json),
+            Kind::Bytes | Kind::Cpus | Kind::Seconds => {
+                let number = json.as_i64()?;
+                self.read(&json!(u64::try_from(number).unwrap_or(0)))
+            }
+            Kind::Environment => {
+                let pairs = json.as_array()?.iter().filter_map(Json::as_str);
+                let pairs = pairs.filter_map(|pair| pair.split_once('='));
+                let pairs = pairs.map(|(name, value)| (name.to_owned(), value.to_owned()));
+                Some(Setting::Map(pairs.collect()))
+            }
+            Kind::Ports => {
+                let bindings = json.as_object()?.iter();
+                let ports = bindings.flat_map(|(key, bound)| {
+                    let bound = bound.as_array().into_iter().flatten();
+                    bound.filter_map(move |binding| {
+                        let (port, protocol) = key.split_once('/')?;
+                        Some(Port {
+                            container: port.parse().ok()?,
+                            public: binding.get("HostPort")?.as_str()?.parse().ok()?,
+                            protocol: protocol.parse().ok()?,
+                        })
+                    })
+                });
+                Some(Setting::Ports(ports.collect()))
+            }
+            Kind::Volumes => {
+                let binds = json.as_array()?.iter().filter_map(Json::as_str);
+                let volumes = binds.filter_map(|bind| bind.parse().ok());
+                Some(Setting::Volumes(volumes.collect()))
+            }
+            Kind::Restart => {
+                let name = json.get("Name")?.as_str().filter(|name| !name.is_empty());
+                Some(Setting::Text(name.unwrap_or("no").to_owned()))
+            }
+        }
+    }
+}
+
+/// A command line as text, split as a shell would, or as a list.
+fn words(value: &Value, what: &str) -> Result<Vec<String>, Invalid> {
+    if let Data::List(_) | Data::Expanded { .. } = &value.data {
+        let items = value.to_list(what)?;
+        return items.iter().map(|item| item.to_text(what)).collect();
+    }
+    let text = value.to_text(what)?;
+    shlex::split(&text)
+        .ok_or_else(|| Invalid::new(value, format!("{what}: a quote is not closed in `{text}`")))
+}
+
+/// A map of texts. Maps and lists in it become JSON.
+fn string_map(value: &Value, what: &str) -> Result<BTreeMap<String, String>, Invalid> {
+    value
+        .to_map(what)?
+        .into_iter()
+        .map(|entry| {
+            if entry.key.is_empty() || entry.key.contains(['=', '\0']) {
+                let message = format!("{what}: invalid name `{}`", entry.key);
+                return Err(Invalid::at(entry.key_span, message));
+            }
+            let text = match &entry.value.data {
+                Data::Null => String::new(),
+                Data::List(_) | Data::Map(_) => entry.value.to_json().to_string(),
+                _ => entry.value.to_text(what)?,
+            };
+            Ok((entry.key, text))
+        })
+        .collect()
+}
+
+fn ports(value: &Value, what: &str) -> Result<BTreeSet<Port>, Invalid> {
+    let mut ports = BTreeSet::new();
+    for item in value.to_list(what)? {
+        let port: Port = item.to_text("a port")?.parse().map_err(|error| {
+            Invalid::new(&item, format!("ports: {error}"))
+                .help("write CONTAINER, CONTAINER:PUBLIC or CONTAINER:PUBLIC/udp".to_owned())
+        })?;
+        let taken = ports.iter().any(|other: &Port| {
+            *other != port && (other.public, other.protocol) == (port.public, port.protocol)
+        });
+        if taken {
+            let message = format!("ports: public port {} is published twice", port.public);
+            return Err(Invalid::new(&item, message));
+        }
+        ports.insert(port);
+    }
+    Ok(ports)
+}
+
+/// Refuses labels that hitc sets itself.
+fn own_labels(value: &Value, what: &str) -> Result<(), Invalid> {
+    let labels = value.to_map(what)?;
+    match labels
+        .iter()
+        .find(|label| label.key.starts_with(OWN_LABELS))
+    {
+        Some(label) => {
+            let message = format!("{what}: `{}` is reserved", shorten(&label.key));
+            Err(Invalid::at(label.key_span.clone(), message).help(format!(
+                "labels that begin with `{OWN_LABELS}` are set by hitc"
+            )))
+        }
+        None => Ok(()),
+    }
+}
+
+/// `{HOST: CONTAINER}`, or `HOST:CONTAINER[:ro]` in a list.
+fn volumes(value: &Value, what: &str) -> Result<BTreeSet<Volume>, Invalid> {
+    if let Data::Map(entries) = &value.data {
+        return entries
+            .iter()
+            .map(|entry| volume(&entry.value, &entry.key, &entry.value.to_text("a volume")?))
+            .collect();
+    }
+    let mut volumes = BTreeSet::new();
+    for item in value.to_list(what)? {
+        let text = item.to_text("a volume")?;
+        let Some((host, container)) = text.split_once(':') else {
+            return Err(
+                Invalid::new(&item, format!("volumes: missing `:` in `{text}`"))
+                    .help("write HOST:CONTAINER".to_owned()),
+            );
+        };
+        volumes.insert(volume(&item, host, container)?);
+    }
+    Ok(volumes)
+}
+
+/// Checks one volume. `value` is where it is written.
+fn volume(value: &Value, host: &str, container: &str) -> Result<Volume, Invalid> {
+    let (path, read_only) = match container.strip_suffix(":ro") {
+        Some(path) => (path, true),
+        None => (container, false),
+    };
+    let trim = |path: &str| match path.trim_end_matches('/') {
+        "" => "/".to_owned(),
+        trimmed => trimmed.to_owned(),
+    };
+    if !path.starts_with('/') || path.contains(':') {
+        let message = format!("volumes: `{path}` is not an absolute path");
+        return Err(Invalid::new(value, message));
+    }
+    let is_relative = host.contains('/') && !host.starts_with('/');
+    if host.is_empty() || host.starts_with('.') || host.contains(':') || is_relative {
+        let message = format!(
+            "volumes: `{host}` is neither an absolute path on the server nor a volume's name"
+        );
+        return Err(Invalid::new(value, message));
+    }
+    Ok(Volume {
+        host: trim(host),
+        container: trim(path),
+        read_only,
+    })
+}
+
+/// One of a few words.
+pub(super) fn one_of<T: Copy, const N: usize>(
+    value: &Value,
+    what: &str,
+    known: [(&str, T); N],
+) -> Result<T, Invalid> {
+    let text = value.to_text(what)?;
+    known
+        .iter()
+        .find(|(name, _)| *name == text)
+        .map(|(_, found)| *found)
+        .ok_or_else(|| {
+            let names = known.map(|(name, _)| name).join(", ");
+            Invalid::new(value, format!("{what}: unknown value `{text}`"))
+                .help(format!("known values: {names}"))
+        })
+}

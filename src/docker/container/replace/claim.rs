@@ -1,0 +1,150 @@
+//! Which of the containers under the names of a replacement are its own.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    core::owner::Owner,
+    docker::{Container, Containers, Error, container::labels},
+};
+
+/// The names that a container may have, given its final one.
+pub struct Names {
+    /// Before it was ready.
+    pub new: String,
+    /// While its successor starts, or while it is restarted.
+    pub old: String,
+    /// After it failed to become ready.
+    pub failed: String,
+}
+
+impl Names {
+    /// The names of the steps towards `name`.
+    pub fn of(name: &str) -> Self {
+        let [new, old, failed] =
+            [".new", ".old", ".failed"].map(|ending| format!("{name}{ending}"));
+        Names { new, old, failed }
+    }
+}
+
+/// The containers that have one of the names of the protocol, at one moment.
+pub(super) struct Steps {
+    pub current: Option<Container>,
+    pub new: Option<Container>,
+    pub old: Option<Container>,
+    pub failed: Option<Container>,
+    /// The ids of adopted containers that one of our own replaces.
+    pub replaced: BTreeSet<String>,
+}
+
+/// What an owner may touch to bring a container of one name about.
+#[derive(Clone, Copy)]
+pub(super) struct Claim<'a> {
+    pub engine: &'a dyn Containers,
+    /// The final name.
+    pub name: &'a str,
+    pub owner: &'a Owner,
+    /// The full id of a container of another owner, or of none, that the user takes over.
+    pub adopt: Option<&'a str>,
+}
+
+impl Claim<'_> {
+    /// Reads what has one of our names. A stranger under one of them is an error.
+    pub async fn look(&self) -> Result<Steps, Error> {
+        let names = Names::of(self.name);
+        let (current, new, old, failed) = tokio::try_join!(
+            self.engine.find(self.name),
+            self.engine.find(&names.new),
+            self.engine.find(&names.old),
+            self.engine.find(&names.failed),
+        )?;
+        let replaced = [&current, &new, &failed]
+            .into_iter()
+            .flatten()
+            .filter(|container| self.is_step(container))
+            .filter_map(|container| container.labels.get(labels::REPLACES).cloned())
+            .collect();
+        let steps = Steps {
+            current,
+            new,
+            old,
+            failed,
+            replaced,
+        };
+        for step in [&steps.new, &steps.old, &steps.failed] {
+            if let Some(step) = step.as_ref().filter(|step| {
+                !self.is_step(step) && !steps.replaced.contains(&step.id) && !self.is_adopted(step)
+            }) {
+                return Err(Error::InTheWay {
+                    host: self.engine.host().to_owned(),
+                    name: step.name.clone(),
+                    wanted: self.name.to_owned(),
+                    owner: step.ownership(),
+                });
+            }
+        }
+        Ok(steps)
+    }
+
+    /// Reads a container again, and checks that it is ours or was adopted.
+    pub async fn owned(&self, steps: &Steps, id: &str) -> Result<Container, Error> {
+        let found = self.inspect(id).await?;
+        let is_ours = found.ownership().is(self.owner);
+        if is_ours || self.is_adopted(&found) || steps.replaced.contains(id) {
+            return Ok(found);
+        }
+        Err(Error::NotOwned {
+            host: self.engine.host().to_owned(),
+            owner: found.ownership(),
+            name: found.name,
+        })
+    }
+
+    /// Fails if a container other than `found` has the final name.
+    pub fn free_name(&self, steps: &Steps, found: &Container) -> Result<(), Error> {
+        match &steps.current {
+            Some(current) if current.id != found.id => Err(self.name_taken(current)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Removes a container of an earlier step, if there is one.
+    pub async fn discard(&self, steps: &Steps, step: Option<&Container>) -> Result<(), Error> {
+        match step {
+            Some(step) => match self.owned(steps, &step.id).await {
+                Ok(_) => self.engine.remove(&step.id).await,
+                Err(Error::NoContainer { .. }) => Ok(()),
+                Err(error) => Err(error),
+            },
+            None => Ok(()),
+        }
+    }
+
+    pub async fn inspect(&self, id: &str) -> Result<Container, Error> {
+        let found = self.engine.inspect(id).await?;
+        found.ok_or_else(|| Error::NoContainer {
+            host: self.engine.host().to_owned(),
+            name: self.name.to_owned(),
+        })
+    }
+
+    /// Whether a container was created by this protocol for this owner and name.
+    pub fn is_step(&self, container: &Container) -> bool {
+        container.ownership().is(self.owner)
+            && container
+                .labels
+                .get(labels::NAME)
+                .is_some_and(|name| name == self.name)
+    }
+
+    fn is_adopted(&self, container: &Container) -> bool {
+        self.adopt == Some(container.id.as_str())
+    }
+
+    pub fn name_taken(&self, current: &Container) -> Error {
+        Error::NameTaken {
+            host: self.engine.host().to_owned(),
+            name: self.name.to_owned(),
+            owner: current.ownership(),
+        }
+    }
+}

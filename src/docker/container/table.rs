@@ -1,0 +1,147 @@
+//! The table of container options. One row says everything about an option.
+//!
+//! Decoding, creating, reading back, comparing, updating in place and the digest follow from the
+//! table. A new option is a row, and a [`Kind`] if no other option takes such values.
+
+use super::kind::Kind;
+
+/// A part of the engine's API that an option is in. A creation has both in one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// A field of `Config`.
+    Config(&'static str),
+    /// A field of `HostConfig`.
+    HostConfig(&'static str),
+}
+
+/// What a container has if its spec does not set the option.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unset {
+    /// What the image or the engine says. The container shows it as if it had been set, so the
+    /// names of the options that were set are kept in a label.
+    Inherited,
+    /// The option's zero: no limit, no ports, not privileged.
+    Zero,
+}
+
+/// An option of containers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Row {
+    /// The key in a manifest and of `docker.run`.
+    pub key: &'static str,
+    pub kind: Kind,
+    pub place: Place,
+    pub unset: Unset,
+    /// Whether it can be set while the container runs. Such an option is compared as it is, and
+    /// does not count in the digest.
+    pub in_place: bool,
+    /// Whether its value is masked wherever it is shown.
+    pub secret: bool,
+    /// Whether it was there when digests were `v1`.
+    pub in_v1: bool,
+}
+
+/// Most options.
+const FIXED: Row = Row {
+    key: "",
+    kind: Kind::Text,
+    place: Place::Config(""),
+    unset: Unset::Inherited,
+    in_place: false,
+    secret: false,
+    in_v1: true,
+};
+
+/// All options, in the order in which changes are shown.
+pub(super) static ROWS: [Row; 13] = [
+    Row {
+        key: "command",
+        kind: Kind::Words,
+        place: Place::Config("Cmd"),
+        ..FIXED
+    },
+    Row {
+        key: "entrypoint",
+        kind: Kind::Words,
+        place: Place::Config("Entrypoint"),
+        ..FIXED
+    },
+    Row {
+        key: "hostname",
+        place: Place::Config("Hostname"),
+        ..FIXED
+    },
+    Row {
+        key: "user",
+        place: Place::Config("User"),
+        ..FIXED
+    },
+    Row {
+        key: "stop_timeout",
+        kind: Kind::Seconds,
+        place: Place::Config("StopTimeout"),
+        ..FIXED
+    },
+    Row {
+        key: "privileged",
+        kind: Kind::Flag,
+        place: Place::HostConfig("Privileged"),
+        unset: Unset::Zero,
+        ..FIXED
+    },
+    Row {
+        key: "environment",
+        kind: Kind::Environment,
+        place: Place::Config("Env"),
+        ..FIXED
+    },
+    Row {
+        key: "labels",
+        kind: Kind::Labels,
+        place: Place::Config("Labels"),
+        ..FIXED
+    },
+    Row {
+        key: "ports",
+        kind: Kind::Ports,
+        place: Place::HostConfig("PortBindings"),
+        unset: Unset::Zero,
+        ..FIXED
+    },
+    Row {
+        key: "volumes",
+        kind: Kind::Volumes,
+        place: Place::HostConfig("Binds"),
+        unset: Unset::Zero,
+        ..FIXED
+    },
+    Row {
+        key: "max_memory",
+        kind: Kind::Bytes,
+        place: Place::HostConfig("Memory"),
+        unset: Unset::Zero,
+        in_place: true,
+        ..FIXED
+    },
+    Row {
+        key: "cpus",
+        kind: Kind::Cpus,
+        place: Place::HostConfig("NanoCpus"),
+        unset: Unset::Zero,
+        in_place: true,
+        ..FIXED
+    },
+    Row {
+        key: "restart",
+        kind: Kind::Restart,
+        place: Place::HostConfig("RestartPolicy"),
+        unset: Unset::Zero,
+        in_place: true,
+        ..FIXED
+    },
+];
+
+/// The row of an option.
+pub(super) fn row(key: &str) -> Option<&'static Row> {
+    ROWS.iter().find(|row| row.key == key)
+}

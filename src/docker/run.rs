@@ -1,0 +1,163 @@
+//! The flows of the tasks `docker.run` and `docker.kill` on one server.
+
+use std::{path::Path, sync::Arc};
+
+use super::{
+    Containers, Engine, EngineStatus, Error, Inputs, Progress, Replacement, Spec,
+    container::Container, setup::set_up,
+};
+use crate::{
+    core::{
+        diagnostic::{Diagnostic, Kind},
+        owner::Owner,
+        value::{Data, Entry, Fields, Value},
+    },
+    ssh::Connection,
+};
+
+/// What `docker.run` was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The container.
+    pub spec: Spec,
+    /// Whether it may replace a container of that name.
+    pub replace: bool,
+    /// Whether that container may belong to another owner, or to none.
+    pub adopt: bool,
+}
+
+impl Run {
+    /// Decodes the options of `docker.run`: those of a container, `name`, `replace` and `adopt`.
+    /// Without a name, the container is named after its image. Relative paths start at `folder`.
+    ///
+    /// # Errors
+    /// Names the option that is unknown, missing or invalid.
+    pub fn decode(options: Value, folder: &Path) -> Result<Self, Diagnostic> {
+        let Data::Map(mut entries) = options.data else {
+            return Err(Diagnostic::new(Kind::Usage, "docker.run: missing options"));
+        };
+        let mut take = |key: &str| -> Option<Entry> {
+            let at = entries.iter().position(|entry| entry.key == key)?;
+            Some(entries.remove(at))
+        };
+        let flag = |entry: Option<Entry>, key: &str| match entry {
+            Some(entry) => entry.value.to_bool(key),
+            None => Ok(false),
+        };
+        let replace = flag(take("replace"), "replace")?;
+        let adopt = flag(take("adopt"), "adopt")?;
+        let name = take("name").map(|entry| entry.value.to_text("name"));
+        let value = Value {
+            data: Data::Map(entries),
+            span: None,
+        };
+        // A misspelt key is reported here: the name may depend on the image.
+        let image = Fields::new(&value, "docker.run")?.require("image")?;
+        let name = match name.transpose()? {
+            Some(name) => name,
+            None => name_of(&image.to_text("image")?),
+        };
+        if name.len() < 2 {
+            let message = format!("name: `{name}` is too short for a container");
+            return Err(Diagnostic::new(Kind::Usage, message)
+                .help("the Docker Engine requires at least two characters".to_owned()));
+        }
+        let inputs = Inputs::load(folder, [&value]);
+        let spec = Spec::decode(&name, &value, &inputs, &format!("container `{name}`"))?;
+        Ok(Run {
+            spec,
+            replace,
+            adopt,
+        })
+    }
+
+    /// Provides the image, creates or replaces the container, and waits until it is ready.
+    ///
+    /// # Errors
+    /// [`Error::NameTaken`] if the name is in use and may not be replaced, [`Error::NotOwned`] if
+    /// the other container may not be adopted. Nothing was changed then.
+    pub async fn execute(
+        &self,
+        engine: &dyn Containers,
+        owner: &Owner,
+        progress: Progress<'_>,
+    ) -> Result<Container, Error> {
+        let old = engine.find(&self.spec.name).await?;
+        if let Some(old) = &old {
+            let (host, name) = (engine.host().to_owned(), old.name.clone());
+            let found = old.ownership();
+            if !self.replace {
+                let owner = found;
+                return Err(Error::NameTaken { host, name, owner });
+            }
+            if !self.adopt && !found.is(owner) {
+                let owner = found;
+                return Err(Error::NotOwned { host, name, owner });
+            }
+        }
+        engine.provide_image(&self.spec, progress).await?;
+        progress(format!("starting {}", self.spec.name));
+        let adopted = old.as_ref().filter(|_| self.adopt);
+        let replacement = Replacement {
+            engine,
+            spec: &self.spec,
+            owner,
+            adopt: adopted.map(|old| old.id.as_str()),
+        };
+        match &old {
+            Some(old) => replacement.replace(&old.id, progress).await,
+            None => replacement.create(progress).await,
+        }
+    }
+}
+
+/// Kills and removes the container with exactly this name. Unless `adopt` is set, it must belong
+/// to the project of `owner`.
+pub async fn kill(engine: &Engine, name: &str, owner: &Owner, adopt: bool) -> Result<(), Error> {
+    let found = engine.find(name).await?;
+    let found = found.ok_or_else(|| engine.not_found(name))?;
+    if !adopt && !found.ownership().is_of_project(&owner.project) {
+        return Err(Error::NotOwned {
+            host: engine.host().to_owned(),
+            name: found.name.clone(),
+            owner: found.ownership(),
+        });
+    }
+    engine.kill(&found.id).await
+}
+
+/// The engine of a server. Docker is installed if it is missing; an engine that does not answer is
+/// an error.
+pub async fn ensure_engine(
+    status: EngineStatus,
+    connection: &Arc<Connection>,
+    progress: Progress<'_>,
+) -> Result<Engine, Error> {
+    match status {
+        EngineStatus::NotInstalled { .. } => {
+            progress("setting up Docker".to_owned());
+            set_up(connection).await?;
+            Engine::at(connection).await.running()
+        }
+        status => status.running(),
+    }
+}
+
+/// `registry/org/app:1.2` → `app`.
+fn name_of(image: &str) -> String {
+    let last = image.rsplit('/').next().unwrap_or(image);
+    let end = last.find([':', '@']).unwrap_or(last.len());
+    last[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_from_images() {
+        assert_eq!(name_of("nginx"), "nginx");
+        assert_eq!(name_of("r:5000/org/app:1.2"), "app");
+        assert_eq!(name_of("app@sha256:0"), "app");
+    }
+}
