@@ -78,15 +78,23 @@ impl Engine {
         let dialect = match connection.stream(&socket).await {
             Ok(_) => socket,
             // Root may use every socket: nobody listens on this one.
-            Err(ssh::Error::Refused {
-                forbidden: false, ..
+            Err(ssh::Error {
+                cause:
+                    ssh::Cause::Refused {
+                        is_forbidden: false,
+                        ..
+                    },
+                ..
             }) if target.user == "root" => {
                 return Err(Error::NoEngine {
                     host: target.name.clone(),
                     cause: format!("nobody listens on {SOCKET}"),
                 });
             }
-            Err(ssh::Error::Refused { .. }) => StreamTarget::Command(Box::new(ssh::Command::root(
+            Err(ssh::Error {
+                cause: ssh::Cause::Refused { .. },
+                ..
+            }) => StreamTarget::Command(Box::new(ssh::Command::root(
                 "exec docker system dial-stdio",
             ))),
             Err(error) => return Err(error.into()),

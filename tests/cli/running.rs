@@ -190,7 +190,7 @@ fn a_list_that_is_wrong() {
     let run = project.run(&["exec", "-H", "web", "--", "true"]);
     assert!(
         run.stderr
-            .contains("unmanaged_servers.txt`, line 1: `x` is no port number"),
+            .contains("unmanaged_servers.txt`, line 1: invalid port `x`"),
         "{run}"
     );
 }

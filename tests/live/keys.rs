@@ -16,14 +16,18 @@ fn keys_of_all_kinds() {
     // No key at all, and then one that is not admitted.
     let run = it.exec(ip, "true");
     assert!(
-        run.stderr
-            .contains("accepts none of our keys (there is none)"),
+        run.stderr.contains(&format!(
+            "authentication failed for root@{ip}:22 (no key found)"
+        )),
         "{run}"
     );
     let key = it.ssh("id_ed25519");
     it.new_key("id_ed25519");
     let run = it.exec(ip, "true");
-    let tried = format!("accepts none of our keys ({})", key.display());
+    let tried = format!(
+        "authentication failed for root@{ip}:22 (tried {})",
+        key.display()
+    );
     assert!(run.status == 4 && run.stderr.contains(&tried), "{run}");
 
     // Admitted by a certificate.
@@ -56,7 +60,7 @@ fn keys_of_all_kinds() {
         4,
         &format!(
             "error: host `{ip}`: key `/no/key`: no such file or directory\n\
-             help: name the right key with `--identity` or in ~/.ssh/config\n"
+             help: set the private key with `--identity`, or with IdentityFile in ~/.ssh/config\n"
         ),
     );
 }
@@ -83,7 +87,8 @@ fn an_encrypted_key_and_an_agent() {
     ]);
     let run = it.exec(ip, "true");
     assert!(
-        run.stderr.contains("it is encrypted, and nobody is there"),
+        run.stderr
+            .contains("it is encrypted, and there is no terminal"),
         "{run}"
     );
     // Where somebody is, it is asked for once, whatever it opens.
@@ -146,7 +151,7 @@ fn host_keys() {
     it.config(&format!("{all} StrictHostKeyChecking yes\n"));
     let run = it.exec(ip, "true");
     assert!(
-        run.status == 4 && run.stderr.contains("has a key that is not on record"),
+        run.status == 4 && run.stderr.contains("unknown host key of"),
         "{run}"
     );
 
@@ -185,7 +190,7 @@ fn host_keys() {
     assert_eq!(it.exec(&format!("{ip}:2201"), "echo in").stdout, "in\n");
     let run = it.exec(&format!("{ip}:2202"), "true");
     assert!(
-        run.stderr.contains(&format!("it is not for `{ip}`")),
+        run.stderr.contains(&format!("it is not valid for `{ip}`")),
         "{run}"
     );
     // It does not get better by trying again.
@@ -248,7 +253,7 @@ fn sudo_with_a_password() {
     );
     let said = ask("wrong");
     assert!(
-        said.contains("sudo does not accept the password of `ann`"),
+        said.contains("sudo rejected the password of `ann`"),
         "{said}"
     );
 }

@@ -15,7 +15,7 @@ use hitc::{
     },
     provider::{Create, Local, Provider},
     ssh::{
-        Command, Config, Connection, Endpoint, Error, Forward, HostKey, Input, Pool, PublicKey,
+        Cause, Command, Config, Connection, Endpoint, Forward, HostKey, Input, Pool, PublicKey,
         StreamTarget, Target, Terminations, quote,
     },
 };
@@ -130,7 +130,13 @@ async fn is_ended(connection: &Arc<Connection>, line: &str) {
     let error = connection.run(&slow).await.unwrap_err();
     let user = &connection.target().user;
     assert!(
-        matches!(error, Error::Timeout { ended: true, .. }),
+        matches!(
+            error.cause,
+            Cause::Timeout {
+                terminated: true,
+                ..
+            }
+        ),
         "{user}: {error}"
     );
     let left = Command::new("pgrep -cf 'sleep [4]321'");
@@ -156,13 +162,13 @@ async fn what_cannot_be_ended_is_named() {
     assert!(
         error
             .to_string()
-            .ends_with("took longer than 0.5 s, and may still run there"),
+            .ends_with("timed out after 0.5 s, and may still be running"),
         "{error}"
     );
     // As root from the beginning, it is ended.
     let error = connection.run(&slow(true, "sleep 4322")).await.unwrap_err();
     assert!(
-        error.to_string().ends_with("took longer than 0.5 s"),
+        error.to_string().ends_with("timed out after 0.5 s"),
         "{error}"
     );
 }
@@ -335,7 +341,7 @@ async fn forwards() {
         &sshd,
     )
     .await;
-    assert!(matches!(busy, Err(Error::Listen { .. })));
+    assert!(matches!(busy.err().unwrap().cause, Cause::Listen { .. }));
 }
 
 /// Whatever shell a user logs in to, a command gets there as it is.
@@ -485,7 +491,10 @@ async fn a_host_with_another_key_is_refused() {
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGS3ZmKGR4LRIQSj6qvpA4CWuTnBjzhxPdVxDyEr1W5V";
     target.host_key = HostKey::Pinned(PublicKey::from_openssh(key).unwrap());
     let error = pool().connect(&target).await.err().unwrap();
-    assert!(matches!(error, Error::HostKeyChanged { .. }), "{error}");
+    assert!(
+        matches!(error.cause, Cause::HostKeyChanged { .. }),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -495,7 +504,7 @@ async fn a_server_that_dies_in_the_middle() {
     let connection = open(&target).await;
     let command = Command::new("echo begun; kill -KILL $(pgrep -x sshd-session || pgrep -x sshd)");
     let error = connection.run(&command).await.unwrap_err();
-    assert!(matches!(error, Error::Lost { .. }), "{error}");
+    assert!(matches!(error.cause, Cause::Lost { .. }), "{error}");
     assert!(connection.is_closed());
 }
 
@@ -509,7 +518,7 @@ async fn a_host_that_never_speaks() {
     target.port = listener.local_addr().unwrap().port();
     target.connect_timeout = Duration::from_millis(300);
     let error = pool().connect(&target).await.err().unwrap();
-    assert!(matches!(error, Error::NoAnswer { .. }), "{error}");
+    assert!(matches!(error.cause, Cause::NoAnswer { .. }), "{error}");
 }
 
 /// The most memory that a process has had, in kB; none if it has ended.

@@ -118,7 +118,7 @@ fn a_command_that_takes_too_long() {
     let live = Live::new();
     live.run(&["run", "create", "name=web"]).ok();
     let run = live.run(&["exec", "-t", "1", "-H", "web", "--", "sleep 30"]);
-    run.fails(124, "error: host `web`: `sleep 30` took longer than 1 s\n");
+    run.fails(124, "error: host `web`: `sleep 30`: timed out after 1 s\n");
 }
 
 #[test]
