@@ -1,4 +1,4 @@
-//! `delay LISTEN-PORT TO-PORT MILLISECONDS`: a network far away, for `hitc run bench.ssh`.
+//! `delay LISTEN-PORT TO-PORT MILLISECONDS`: a proxy with latency, for `hitc run bench.ssh`.
 
 use std::time::Duration;
 
@@ -14,6 +14,11 @@ async fn main() -> std::io::Result<()> {
         .skip(1)
         .map(|text| text.parse::<u16>().unwrap_or(0));
     let mut next = || numbers.next().unwrap_or(0);
-    let (port, to, late) = (next(), next(), next());
-    delay::delay(queue::listen(port)?, to, Duration::from_millis(late.into())).await
+    let (port, to, round_trip) = (next(), next(), next());
+    delay::delay(
+        queue::listen(port)?,
+        to,
+        Duration::from_millis(round_trip.into()),
+    )
+    .await
 }

@@ -1,8 +1,8 @@
-//! `light PORT`: an SSH server that costs next to nothing, for `hitc run bench.ssh`: it admits
-//! everybody, and answers without starting a program.
+//! `light PORT`: a mock SSH server with negligible CPU time, for `hitc run bench.ssh`. Accepts every
+//! login, and answers without starting a program.
 
-#[path = "../tests/support/played.rs"]
-mod played;
+#[path = "../tests/support/mock_sshd.rs"]
+mod mock_sshd;
 
 #[path = "../tests/support/queue.rs"]
 mod queue;
@@ -10,5 +10,5 @@ mod queue;
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let port = std::env::args().nth(1).and_then(|port| port.parse().ok());
-    played::serve(queue::listen(port.unwrap_or(0))?).await
+    mock_sshd::serve(queue::listen(port.unwrap_or(0))?).await
 }

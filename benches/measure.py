@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""measure.py SECONDS COMMAND...: runs a command, and prints as JSON how long it took, how much of a
-processor it and its children used, in seconds, and how much memory they had at most, in MB."""
+"""measure.py SECONDS COMMAND...: runs a command with a time limit, and prints as JSON its wall time and
+CPU time in seconds, and its peak memory in MB, its children included."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import time
 
 
 def family(root):
-    """The process and all its descendants."""
+    """Returns the process and all its descendants."""
     children = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -32,7 +32,7 @@ def family(root):
 
 
 def memory(root):
-    """What they have in common counts once."""
+    """Returns the proportional set size of all processes in kB, which counts shared pages once."""
     total = 0
     for pid in family(root):
         try:
@@ -44,9 +44,9 @@ def memory(root):
 
 
 limit = float(sys.argv[1])
-# What this process has waited for before it became this program does not count.
+# The usage of children before the command, which does not count.
 before = resource.getrusage(resource.RUSAGE_CHILDREN)
-begun = time.monotonic()
+started = time.monotonic()
 child = subprocess.Popen(
     sys.argv[2:],
     stdin=subprocess.DEVNULL,
@@ -60,32 +60,32 @@ peak = 0
 def watch():
     global peak
     while child.returncode is None:
-        begun_to_look = time.monotonic()
+        started_sample = time.monotonic()
         peak = max(peak, memory(child.pid))
-        # Looking takes time, which is missing elsewhere.
-        time.sleep(0.01 + 9 * (time.monotonic() - begun_to_look))
+        # Samples for at most a tenth of the time, because sampling slows down the command.
+        time.sleep(0.01 + 9 * (time.monotonic() - started_sample))
 
 
 threading.Thread(target=watch, daemon=True).start()
-said = []
-threading.Thread(target=lambda: said.append(child.stderr.read()), daemon=True).start()
-late = threading.Event()
+stderr = []
+threading.Thread(target=lambda: stderr.append(child.stderr.read()), daemon=True).start()
+timed_out = threading.Event()
 
 
 def end():
-    late.set()
+    timed_out.set()
     os.killpg(child.pid, signal.SIGKILL)
 
 
 timer = threading.Timer(limit, end)
 timer.daemon = True
 timer.start()
-# Waiting with a limit would look only now and then.
+# Not with a timeout, which would poll and so round the wall time up.
 status = child.wait()
 timer.cancel()
-if late.is_set():
+if timed_out.is_set():
     status = "timeout"
-wall = time.monotonic() - begun
+wall = time.monotonic() - started
 used = resource.getrusage(resource.RUSAGE_CHILDREN)
 time.sleep(0.05)
 print(
@@ -97,7 +97,7 @@ print(
                 used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime, 3
             ),
             "memory": round(peak / 1024, 1),
-            "stderr": b"".join(said).decode(errors="replace")[-400:],
+            "stderr": b"".join(stderr).decode(errors="replace")[-400:],
         }
     )
 )

@@ -1,8 +1,7 @@
 #!/bin/sh
-# sshd.sh PORT LIGHT NAME: files to send, and what is measured against: sshd, in a container of this
-# name on this machine's network, and a server that costs next to nothing on the port LIGHT. What
-# goes to PORT + 20 and PORT + 100 arrives so many milliseconds later, there and back; that to
-# LIGHT + 20 and LIGHT + 100 too.
+# sshd.sh PORT LIGHT NAME: prepares the benchmark: the files to transfer; sshd on PORT, in a container
+# of this name on the network of the host; the mock SSH server on the port LIGHT; and proxies on
+# PORT + 20, PORT + 100, LIGHT + 20 and LIGHT + 100 with a round trip of 20 and 100 ms.
 set -eu
 port=$1 light=$2 name=$3
 mkdir -p target/bench/ssh/home/.ssh target/bench/ssh/small
@@ -40,6 +39,6 @@ for try in $(seq 50); do
     ssh-keyscan -p "$port" 127.0.0.1 2>/dev/null | grep -q . && break
     sleep 0.1
 done
-# Ansible's modules need it.
+# Ansible's modules need Python.
 docker exec "$name" sh -c 'command -v python3 >/dev/null || {
     apt-get update -qq && apt-get install -qqy python3-minimal; } >/dev/null 2>&1'

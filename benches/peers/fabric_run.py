@@ -1,4 +1,4 @@
-"""fabric_run.py WORK HOSTS KEY PORT: the work of the benchmark, by Fabric's ThreadingGroup."""
+"""fabric_run.py WORK HOSTS KEY PORT: runs a workload of the benchmark with Fabric's ThreadingGroup."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +18,7 @@ elif work == "ten":
     for _ in range(10):
         group.run("true", hide=True)
 elif work == "files":
-    # Each host has a folder of its own, which a group cannot say.
+    # Each host has a folder of its own, which a group does not support.
     def send(connection):
         connection.run(f"mkdir -p /srv/{connection.host}", hide=True)
         for number in range(20):

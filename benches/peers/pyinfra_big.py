@@ -1,4 +1,4 @@
-"""A large file, by pyinfra."""
+"""Sends a large file with pyinfra."""
 
 from pyinfra.operations import files
 

@@ -1,4 +1,4 @@
-"""Twenty small files, by pyinfra."""
+"""Sends twenty small files with pyinfra."""
 
 from pyinfra import host
 from pyinfra.operations import files

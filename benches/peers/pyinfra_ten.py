@@ -1,4 +1,4 @@
-"""Ten commands, by pyinfra."""
+"""Runs ten commands with pyinfra."""
 
 from pyinfra.operations import server
 

@@ -7,6 +7,7 @@ pub mod environment;
 pub mod event;
 pub mod owner;
 pub mod process;
+pub mod sync;
 pub mod table;
 pub mod text;
 pub mod units;

@@ -135,15 +135,23 @@ impl Engine {
         let (endpoint, first) = match connection.stream(&socket).await {
             Ok(stream) => (socket, Some(stream)),
             // Root may open every socket: no process listens on this one.
-            Err(ssh::Error::Refused {
-                forbidden: false, ..
+            Err(ssh::Error {
+                cause:
+                    ssh::Cause::Refused {
+                        is_forbidden: false,
+                        ..
+                    },
+                ..
             }) if target.user == "root" => {
                 return Err(Error::NoEngine {
                     host: target.name.clone(),
                     cause: format!("no process listens on {SOCKET}"),
                 });
             }
-            Err(ssh::Error::Refused { .. }) => {
+            Err(ssh::Error {
+                cause: ssh::Cause::Refused { .. },
+                ..
+            }) => {
                 let command = ssh::Command::root("exec docker system dial-stdio");
                 (StreamTarget::Command(Box::new(command)), None)
             }

@@ -1,4 +1,4 @@
-//! How a file comes to its place on a server: whole or not at all.
+//! Atomic writes on a server: to a temporary file next to the target, which is then renamed.
 
 use std::sync::Arc;
 
@@ -9,22 +9,23 @@ use crate::{
     ssh::{Command, Connection, Input, quote},
 };
 
-/// Whose a file is, and who may do what with it.
+/// The mode and owner of a written file, and how it is written.
 #[derive(Clone, Debug, Default)]
 pub struct WriteOptions {
-    /// Its mode, in octal digits. A file that was there keeps its own, unless this is set.
+    /// The mode, in octal digits. By default an existing file keeps its mode.
     pub mode: Option<String>,
-    /// Its owner, as `user` or `user:group`. A file that was there keeps its own.
+    /// The owner, as `user` or `user:group`. By default an existing file keeps its owner.
     pub owner: Option<String>,
-    /// Written as root.
+    /// Writes as root.
     pub sudo: bool,
-    /// The folders above it are made.
+    /// Creates missing parent folders.
     pub folders: bool,
 }
 
 impl WriteOptions {
-    /// The command that moves the file `$t`, which was written beside its place, there.
-    pub(super) fn finish(&self, path: &str, new_mode: &str) -> String {
+    /// The shell command that sets the mode and owner of the temporary file `$t`, and renames it to
+    /// `path`. `new_mode` is the mode of a file that does not exist yet.
+    pub(super) fn rename_command(&self, path: &str, new_mode: &str) -> String {
         let target = quote(path);
         let owner = self.owner.as_ref().map_or(String::new(), |owner| {
             format!("; chown {} \"$t\"", quote(owner))
@@ -34,15 +35,15 @@ impl WriteOptions {
             .as_ref()
             .map_or(String::new(), |mode| format!("; chmod {mode} \"$t\""));
         format!(
-            "if [ -d {target} ]; then echo {target} is a folder >&2; exit 1; fi
+            "if [ -d {target} ]; then echo {target}: is a folder >&2; exit 1; fi
              if [ -e {target} ]; then
              chown --reference={target} \"$t\"; chmod --reference={target} \"$t\"
              else chmod {new_mode} \"$t\"; fi{owner}{mode}; mv -f \"$t\" {target}"
         )
     }
 
-    /// The command that makes the folders above a file, if that is wished for.
-    pub(super) fn begin(&self, path: &str) -> String {
+    /// The shell command that creates the parent folders, if they are to be created.
+    pub(super) fn parents_command(&self, path: &str) -> String {
         if self.folders {
             format!("mkdir -p -- \"$(dirname -- {})\"; ", quote(path))
         } else {
@@ -51,17 +52,19 @@ impl WriteOptions {
     }
 }
 
-/// The command that ends all if not all of the file `$t` has arrived: a connection that breaks looks
-/// there like the end of the input.
+/// The shell command that fails unless the file `$t` is complete. On the server, a broken connection
+/// looks like the end of the input.
 pub fn size_check(size: u64) -> String {
     format!(
         "if [ \"$(wc -c <\"$t\")\" -ne {size} ]; then
-         echo \"only $(wc -c <\"$t\") of {size} bytes have arrived\" >&2; exit 1; fi"
+         echo \"received only $(wc -c <\"$t\") of {size} bytes\" >&2; exit 1; fi"
     )
 }
 
-/// Writes a file: beside its place first, as a file that was not there before (`-C`), and then
-/// moved there. `new_mode` is for a file that was not there.
+/// Writes a file atomically. `new_mode` is the mode of a file that does not exist yet.
+///
+/// The temporary file must not exist (`set -C`), so that nothing is written through a link that
+/// another user put there.
 pub async fn put(
     connection: &Arc<Connection>,
     content: Bytes,
@@ -71,10 +74,10 @@ pub async fn put(
 ) -> Result<(), Error> {
     let line = format!(
         "set -eC; {}t={}.$$; trap 'rm -f \"$t\"' EXIT; (umask 077; cat >\"$t\")\n{}\n{}",
-        write_options.begin(path),
+        write_options.parents_command(path),
         quote(path),
         size_check(content.len() as u64),
-        write_options.finish(path, new_mode)
+        write_options.rename_command(path, new_mode)
     );
     let command = Command {
         stdin: Input::Bytes(content),

@@ -1,9 +1,9 @@
-//! What would change in a file.
+//! Differences between two versions of a file.
 
 use similar::TextDiff;
 
-/// The lines that differ, as `diff -u` shows them; nothing if none do. `before` is none for a file
-/// that is not there.
+/// Returns a unified diff, as of `diff -u`; none if the versions are equal. `before` is none if the
+/// file does not exist.
 pub fn diff(path: &str, before: Option<&str>, after: &str) -> Option<String> {
     if before == Some(after) {
         return None;
@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_diff_u() {
+    fn unified_diff() {
         assert_eq!(diff("/a", Some("x\n"), "x\n"), None);
         assert_eq!(
             diff("/a", Some("x\ny\n"), "x\nz\n").unwrap(),

@@ -1,4 +1,4 @@
-//! From a server to this machine.
+//! Downloads of files and folders from a server.
 
 use std::{
     fs,
@@ -16,25 +16,25 @@ use crate::{
     ssh::{Command, Connection, Input, quote},
 };
 
-/// A file or a folder on its way from a server. What is here already is left alone.
+/// A download of a file or folder. Files that are identical already are not transferred.
 #[derive(Clone, Copy)]
 pub struct Download<'a> {
-    /// Who is told how far it is.
+    /// Where the progress is reported.
     pub events: &'a Events,
     /// The server.
     pub connection: &'a Arc<Connection>,
-    /// What is fetched.
+    /// The path on the server.
     pub from: &'a str,
-    /// Where it goes; what ends with a slash is a folder.
+    /// The local path; a folder if it ends with a slash.
     pub to: &'a Path,
-    /// It is read as root.
+    /// Reads as root.
     pub sudo: bool,
-    /// Of a folder, files are removed that the server does not have.
+    /// Removes local files of the folder that the server does not have.
     pub remove: bool,
 }
 
 impl Download<'_> {
-    /// Fetches it.
+    /// Runs the download.
     pub async fn run(self) -> Result<TransferCounts, Error> {
         let Download {
             connection,
@@ -46,13 +46,13 @@ impl Download<'_> {
         let host = &connection.target().name;
         let what = format!("download {from}");
         let path = quote(from);
-        let ask = Command {
+        let query = Command {
             sudo,
             ..Command::new(format!(
                 "if [ -d {path} ]; then echo folder; else wc -c <{path}; fi"
             ))
         };
-        let output = connection.run(&ask).await?;
+        let output = connection.run(&query).await?;
         Error::check(host, &what, &output)?;
         match output.text().trim().parse::<u64>() {
             Err(_) => self.folder().await,
@@ -78,23 +78,23 @@ impl Download<'_> {
         } = self;
         let host = &connection.target().name;
         let what = format!("download {from}");
-        let here = |error: io::Error| Error::here(to, error);
+        let fail = |error: io::Error| Error::local(to, error);
         make_parent(to)?;
         let mut name = to.as_os_str().to_owned();
         name.push(".part");
         let part = PathBuf::from(name);
-        // What an earlier try has left is taken on, if it is the same so far.
-        let begun = fs::metadata(&part).map_or(0, |metadata| metadata.len());
+        // Continues an interrupted download, if its part equals the beginning of the file.
+        let part_size = fs::metadata(&part).map_or(0, |metadata| metadata.len());
         let path = quote(from);
-        let start = if begun > 0 && begun <= size {
-            let ask = Command {
+        let start = if part_size > 0 && part_size <= size {
+            let query = Command {
                 sudo,
-                ..Command::new(format!("head -c {begun} {path} | sha256sum"))
+                ..Command::new(format!("head -c {part_size} {path} | sha256sum"))
             };
-            let output = connection.run(&ask).await?;
-            let own = tree::digest(&part, None).map_err(here)?;
-            if output.text().starts_with(&own) {
-                begun
+            let output = connection.run(&query).await?;
+            let digest = tree::digest(&part, None).map_err(fail)?;
+            if output.text().starts_with(&digest) {
+                part_size
             } else {
                 0
             }
@@ -106,10 +106,10 @@ impl Download<'_> {
             .truncate(false)
             .write(true)
             .open(&part)
-            .map_err(here)?;
+            .map_err(fail)?;
         into.set_len(start)
             .and_then(|()| into.seek(SeekFrom::Start(start)))
-            .map_err(here)?;
+            .map_err(fail)?;
         let progress = Progress::new(events, host, format!("downloading {from}"), Some(size));
         progress.done.store(start, Ordering::Relaxed);
         let command = Command {
@@ -118,14 +118,14 @@ impl Download<'_> {
             ..Command::new(format!("tail -c +{} {path}", start + 1))
         };
         fetch(connection, &command, &what, &mut into, &progress, &part).await?;
-        if into.metadata().map_err(here)?.len() < size {
-            return Err(Error::There {
+        if into.metadata().map_err(fail)?.len() < size {
+            return Err(Error::Remote {
                 host: host.clone(),
                 what,
-                cause: "it became shorter meanwhile".to_owned(),
+                cause: "the file shrank during the transfer".to_owned(),
             });
         }
-        fs::rename(&part, to).map_err(here)?;
+        fs::rename(&part, to).map_err(fail)?;
         Ok(TransferCounts {
             transferred: 1,
             ..TransferCounts::default()
@@ -143,22 +143,22 @@ impl Download<'_> {
         } = self;
         let host = &connection.target().name;
         let what = format!("download {from}");
-        let there = tree::there(connection, from, sudo, true).await?;
-        fs::create_dir_all(to).map_err(|error| Error::here(to, error))?;
-        // Nothing outside the folder is compared, or removed.
-        let here = tree::here(to, false)?;
-        let changed: Vec<&String> = there
+        let remote = tree::read_remote(connection, from, sudo, true).await?;
+        fs::create_dir_all(to).map_err(|error| Error::local(to, error))?;
+        // Without following links, so that no file outside the folder is removed.
+        let local = tree::read_local(to, false)?;
+        let changed: Vec<&String> = remote
             .iter()
-            .filter(|(path, digest)| here.get(*path) != Some(digest))
+            .filter(|(path, digest)| local.get(*path) != Some(digest))
             .map(|(path, _)| path)
             .collect();
         let mut tally = TransferCounts {
             transferred: changed.len(),
-            unchanged: there.len() - changed.len(),
+            unchanged: remote.len() - changed.len(),
             removed: 0,
         };
         if !changed.is_empty() {
-            let mut archive = tempfile::tempfile().map_err(|error| Error::here(to, error))?;
+            let mut archive = tempfile::tempfile().map_err(|error| Error::local(to, error))?;
             let progress = Progress::new(events, host, format!("downloading {from}"), None);
             let names: Vec<u8> = changed
                 .iter()
@@ -173,13 +173,13 @@ impl Download<'_> {
             fetch(connection, &command, &what, &mut archive, &progress, to).await?;
             archive
                 .seek(SeekFrom::Start(0))
-                .map_err(|error| Error::here(to, error))?;
-            unpack(archive, to).map_err(|error| Error::here(to, error))?;
+                .map_err(|error| Error::local(to, error))?;
+            unpack(archive, to).map_err(|error| Error::local(to, error))?;
         }
         if remove {
-            for path in here.keys().filter(|path| !there.contains_key(*path)) {
+            for path in local.keys().filter(|path| !remote.contains_key(*path)) {
                 let path = to.join(path);
-                fs::remove_file(&path).map_err(|error| Error::here(&path, error))?;
+                fs::remove_file(&path).map_err(|error| Error::local(&path, error))?;
                 tally.removed += 1;
             }
         }
@@ -187,8 +187,8 @@ impl Download<'_> {
     }
 }
 
-/// Unpacks plain files. Links are not made, and names that would lead out of the folder are not
-/// followed: the server may be anybody's.
+/// Unpacks the regular files of an archive. Skips links, and names that lead out of the folder: the
+/// server is not trusted.
 fn unpack(archive: fs::File, to: &Path) -> io::Result<()> {
     let mut archive = tar::Archive::new(archive);
     for entry in archive.entries()? {
@@ -200,7 +200,7 @@ fn unpack(archive: fs::File, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs a command and writes what it writes into a file.
+/// Runs a command, and writes its standard output to a file.
 async fn fetch(
     connection: &Arc<Connection>,
     command: &Command,
@@ -220,14 +220,15 @@ async fn fetch(
             }
         })
         .await?;
-    written.map_err(|error| Error::here(path, error))?;
+    written.map_err(|error| Error::local(path, error))?;
     Error::check(&connection.target().name, what, &output)
 }
 
+/// Creates the parent folder of a file.
 fn make_parent(path: &Path) -> Result<(), Error> {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => {
-            fs::create_dir_all(folder).map_err(|error| Error::here(folder, error))
+            fs::create_dir_all(folder).map_err(|error| Error::local(folder, error))
         }
         _ => Ok(()),
     }

@@ -1,4 +1,4 @@
-//! What can go wrong with files.
+//! Errors of file transfers.
 
 use std::{io, path::Path};
 
@@ -10,53 +10,54 @@ use crate::{
     ssh,
 };
 
-/// Why a file did not get where it should.
+/// Why a file could not be transferred.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The server could not be reached.
+    /// The server could not be reached, or the command not be run.
     #[error(transparent)]
     Ssh(#[from] ssh::Error),
-    /// A file of this machine.
+    /// A local file could not be read or written.
     #[error("`{path}`: {cause}")]
-    Here {
-        /// The file.
+    Local {
+        /// The path of the file.
         path: String,
-        /// What the system said.
+        /// The message of the system.
         cause: String,
     },
-    /// Something on the server.
+    /// A command on the server failed.
     #[error("host `{host}`: {what}: {cause}")]
-    There {
-        /// The host's name.
+    Remote {
+        /// The name of the host.
         host: String,
-        /// What was tried.
+        /// The operation that failed.
         what: String,
-        /// What was said there.
+        /// The last lines of the command's standard error, or its exit status.
         cause: String,
     },
 }
 
 impl Error {
-    pub(super) fn here(path: &Path, error: impl std::borrow::Borrow<io::Error>) -> Self {
-        Error::Here {
+    /// Creates the error of a local file.
+    pub(super) fn local(path: &Path, error: impl std::borrow::Borrow<io::Error>) -> Self {
+        Error::Local {
             path: path.display().to_string(),
             cause: plain(error.borrow()),
         }
     }
 
-    /// An error if a command went wrong.
+    /// Returns an error if a command on the server failed.
     pub(super) fn check(host: &str, what: &str, output: &Output) -> Result<(), Self> {
         if output.ok() {
             return Ok(());
         }
-        let said = output.tail(3);
-        Err(Error::There {
+        let message = output.tail(3);
+        Err(Error::Remote {
             host: host.to_owned(),
             what: what.to_owned(),
-            cause: if said.is_empty() {
+            cause: if message.is_empty() {
                 output.exit.to_string()
             } else {
-                said
+                message
             },
         })
     }
@@ -66,8 +67,8 @@ impl From<Error> for Diagnostic {
     fn from(error: Error) -> Self {
         match error {
             Error::Ssh(error) => error.into(),
-            Error::Here { .. } => Diagnostic::new(Kind::Usage, error.to_string()),
-            Error::There { ref host, .. } => {
+            Error::Local { .. } => Diagnostic::new(Kind::Usage, error.to_string()),
+            Error::Remote { ref host, .. } => {
                 let host = host.clone();
                 Diagnostic::new(Kind::Failed, error.to_string()).on(&host)
             }

@@ -1,5 +1,4 @@
-//! Files from and to servers, by commands that every server has: no agent, and no SFTP, which
-//! cannot become root.
+//! File transfers by shell commands that every server has. Not by SFTP, which cannot use sudo.
 
 mod atomic;
 mod diff;
@@ -16,13 +15,13 @@ pub use error::Error;
 pub use progress::Progress;
 pub use upload::Upload;
 
-/// What came of a transfer.
+/// How many files a transfer changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TransferCounts {
-    /// How many files were sent or fetched.
+    /// Files that were transferred.
     pub transferred: usize,
-    /// How many were there already.
+    /// Files that were identical on both sides.
     pub unchanged: usize,
-    /// How many were removed at the other end.
+    /// Files that were removed at the destination.
     pub removed: usize,
 }

@@ -1,4 +1,4 @@
-//! How far a transfer is, for whoever waits longer than a second.
+//! The progress of a transfer, which is shown if the transfer takes longer than a second.
 
 use std::{
     sync::{
@@ -12,25 +12,25 @@ use tokio::task::JoinHandle;
 
 use crate::core::{event::Events, units::human_bytes};
 
-/// After this long it is shown.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// And then so often.
-const EVERY: Duration = Duration::from_millis(200);
+/// How long a transfer takes before its progress is shown.
+const DELAY: Duration = Duration::from_secs(1);
+/// How often the progress is updated.
+const INTERVAL: Duration = Duration::from_millis(200);
 
-/// Bytes that are on their way. Shown as long as this lives.
+/// The progress of a transfer, shown until it is dropped.
 pub struct Progress {
-    /// How many have gone.
+    /// How many bytes were transferred.
     pub done: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
 impl Progress {
-    /// Counts bytes of something that is called `what`, on a host; `total` if that is known.
+    /// Starts the progress of `what` on a host; `total` is the number of bytes, if known.
     pub fn new(events: &Events, host: &str, what: String, total: Option<u64>) -> Self {
         let done = Arc::new(AtomicU64::new(0));
         let (events, host, counted) = (events.clone(), host.to_owned(), done.clone());
         let task = tokio::spawn(async move {
-            tokio::time::sleep(PATIENCE).await;
+            tokio::time::sleep(DELAY).await;
             let activity = events.start(host, what.clone());
             loop {
                 let done = counted.load(Ordering::Relaxed);
@@ -43,7 +43,7 @@ impl Progress {
                     ),
                     _ => format!("{what}: {}", human_bytes(done)),
                 });
-                tokio::time::sleep(EVERY).await;
+                tokio::time::sleep(INTERVAL).await;
             }
         });
         Progress { done, task }

@@ -1,4 +1,4 @@
-//! What is in a folder, here and there, to send only what differs.
+//! The files of a folder with their digests, to transfer only the files that differ.
 
 use std::{
     collections::BTreeMap,
@@ -14,32 +14,32 @@ use sha2::{Digest, Sha256};
 use super::Error;
 use crate::ssh::{Command, Connection, quote};
 
-/// The files of a folder by their paths below it, with the digests of their contents.
+/// SHA-256 digests of the files of a folder, by their relative paths.
 pub(super) type Tree = BTreeMap<String, String>;
 
-/// Reads a folder of this machine. What is neither a file nor a folder is left out; with `links`,
-/// links are what they lead to.
-pub(super) fn here(folder: &Path, links: bool) -> Result<Tree, Error> {
+/// Reads a local folder. Skips everything that is neither a file nor a folder. Follows symbolic links
+/// if `follow_links` is set, and skips them otherwise.
+pub(super) fn read_local(folder: &Path, follow_links: bool) -> Result<Tree, Error> {
     let mut tree = Tree::new();
     let mut folders = vec![PathBuf::new()];
     while let Some(within) = folders.pop() {
         let full = folder.join(&within);
-        for entry in fs::read_dir(&full).map_err(|error| Error::here(&full, error))? {
+        for entry in fs::read_dir(&full).map_err(|error| Error::local(&full, error))? {
             let name = entry
-                .map_err(|error| Error::here(&full, error))?
+                .map_err(|error| Error::local(&full, error))?
                 .file_name();
             let path = within.join(name);
             let full = folder.join(&path);
-            let metadata = if links {
+            let metadata = if follow_links {
                 fs::metadata(&full)
             } else {
                 fs::symlink_metadata(&full)
             };
-            let metadata = metadata.map_err(|error| Error::here(&full, error))?;
+            let metadata = metadata.map_err(|error| Error::local(&full, error))?;
             if metadata.is_dir() {
                 folders.push(path);
             } else if metadata.is_file() {
-                let digest = digest(&full, None).map_err(|error| Error::here(&full, error))?;
+                let digest = digest(&full, None).map_err(|error| Error::local(&full, error))?;
                 tree.insert(path.to_string_lossy().into_owned(), digest);
             }
         }
@@ -47,7 +47,7 @@ pub(super) fn here(folder: &Path, links: bool) -> Result<Tree, Error> {
     Ok(tree)
 }
 
-/// The digest of a file, or of its beginning.
+/// The SHA-256 digest of a file, or of its first `length` bytes.
 pub(super) fn digest(path: &Path, length: Option<u64>) -> io::Result<String> {
     let mut file = io::Read::take(fs::File::open(path)?, length.unwrap_or(u64::MAX));
     let mut hash = Sha256::new();
@@ -61,16 +61,16 @@ pub(super) fn digest(path: &Path, length: Option<u64>) -> io::Result<String> {
     Ok(HEXLOWER.encode(&hash.finalize()))
 }
 
-/// Reads a folder of a server; it is empty if it is not there. With `links`, links are what they
-/// lead to; without, they are left out, and nothing beyond the folder is seen.
-pub(super) async fn there(
+/// Reads a folder on a server; empty if the folder does not exist. Follows symbolic links if
+/// `follow_links` is set, and skips them otherwise, so that no file outside the folder is listed.
+pub(super) async fn read_remote(
     connection: &Arc<Connection>,
     folder: &str,
     sudo: bool,
-    links: bool,
+    follow_links: bool,
 ) -> Result<Tree, Error> {
     let folder = quote(folder);
-    let follow = if links { "-L " } else { "" };
+    let follow = if follow_links { "-L " } else { "" };
     let command = Command {
         sudo,
         ..Command::new(format!(
@@ -79,12 +79,12 @@ pub(super) async fn there(
     };
     let output = connection.run(&command).await?;
     let host = &connection.target().name;
-    Error::check(host, &format!("look into {folder}"), &output)?;
+    Error::check(host, &format!("list {folder}"), &output)?;
     Ok(parse(&String::from_utf8_lossy(&output.stdout)))
 }
 
-/// Reads the lines of sha256sum. A name with a line end or a backslash in it is escaped, and the
-/// line begins with a backslash.
+/// Parses the output of sha256sum. A line that starts with a backslash has an escaped name: one with
+/// a newline or backslash (sha256sum(1)).
 fn parse(text: &str) -> Tree {
     let mut tree = Tree::new();
     for line in text.lines() {
@@ -106,7 +106,7 @@ fn parse(text: &str) -> Tree {
     tree
 }
 
-/// Writes files of a folder as a tar archive.
+/// Writes files of a folder to a tar archive; `mode` replaces their modes.
 pub(super) fn archive(
     folder: &Path,
     paths: &[&String],
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_sha256sum() {
+    fn parses_escaped_names() {
         let tree = parse("aa  ./x y\n\\bb  ./a\\nb\n");
         let found: Vec<_> = tree.iter().map(|(p, d)| (p.as_str(), d.as_str())).collect();
         assert_eq!(found, [("a\nb", "bb"), ("x y", "aa")]);

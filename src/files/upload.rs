@@ -1,4 +1,4 @@
-//! From this machine to a server.
+//! Uploads of files and folders to a server.
 
 use std::{fs, io, path::Path, sync::Arc};
 
@@ -8,29 +8,28 @@ use crate::{
     ssh::{Command, Connection, Input, quote},
 };
 
-/// A file that is smaller goes in one piece, without a question before it.
-const SMALL: u64 = 1024 * 1024;
+/// Smaller files are written at once, without a query whether a part exists.
+const RESUMABLE: u64 = 1024 * 1024;
 
-/// A file or a folder on its way to a server. A folder's files that are there already are left
-/// alone.
+/// An upload of a file or folder. Files of a folder that are identical already are not transferred.
 #[derive(Clone, Copy)]
 pub struct Upload<'a> {
-    /// Who is told how far it is.
+    /// Where the progress is reported.
     pub events: &'a Events,
     /// The server.
     pub connection: &'a Arc<Connection>,
-    /// What is sent.
+    /// The local path.
     pub from: &'a Path,
-    /// Where it goes; what ends with a slash is a folder.
+    /// The path on the server; a folder if it ends with a slash.
     pub to: &'a str,
-    /// How it comes to its place.
+    /// How the files are written.
     pub write_options: &'a WriteOptions,
-    /// Of a folder, files are removed that only the server has.
+    /// Removes files of the folder on the server that do not exist locally.
     pub remove: bool,
 }
 
 impl Upload<'_> {
-    /// Sends it.
+    /// Runs the upload.
     pub async fn run(self) -> Result<TransferCounts, Error> {
         let Upload {
             connection,
@@ -39,11 +38,11 @@ impl Upload<'_> {
             write_options,
             ..
         } = self;
-        let metadata = fs::metadata(from).map_err(|error| Error::here(from, error))?;
+        let metadata = fs::metadata(from).map_err(|error| Error::local(from, error))?;
         if metadata.is_dir() {
             return self.folder().await;
         }
-        // Into a folder, if that is what it names.
+        // A path with a trailing slash names a folder.
         let name = from.file_name().unwrap_or_default().to_string_lossy();
         let to = if to.ends_with('/') {
             format!("{to}{name}")
@@ -54,8 +53,8 @@ impl Upload<'_> {
             "{:o}",
             std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777
         );
-        if metadata.len() < SMALL {
-            let content = fs::read(from).map_err(|error| Error::here(from, error))?;
+        if metadata.len() < RESUMABLE {
+            let content = fs::read(from).map_err(|error| Error::local(from, error))?;
             put(connection, content.into(), &to, write_options, &mode).await?;
         } else {
             self.file(metadata.len(), &to, &mode).await?;
@@ -66,8 +65,8 @@ impl Upload<'_> {
         })
     }
 
-    /// Sends a large file, beside its place first. What is there of it since an earlier try is not
-    /// sent again.
+    /// Sends a large file to a temporary file, which is then renamed. Continues an interrupted
+    /// upload.
     async fn file(self, size: u64, to: &str, mode: &str) -> Result<(), Error> {
         let Upload {
             events,
@@ -78,42 +77,42 @@ impl Upload<'_> {
         } = self;
         let host = &connection.target().name;
         let part = quote(&format!("{to}.part"));
-        let ask = Command {
+        let query = Command {
             sudo: write_options.sudo,
             ..Command::new(format!(
                 "{}if [ -f {part} ] && [ ! -L {part} ] && [ -O {part} ]; then
              wc -c <{part}; sha256sum <{part}; else rm -f {part}; fi",
-                write_options.begin(to)
+                write_options.parents_command(to)
             ))
         };
-        let output = connection.run(&ask).await?;
+        let output = connection.run(&query).await?;
         let what = format!("upload {to}");
         Error::check(host, &what, &output)?;
         let text = output.text();
         let mut words = text.split_whitespace();
-        let begun = words.next().and_then(|word| word.parse::<u64>().ok());
-        let mut is_ours = |length: u64| -> io::Result<bool> {
+        let part_size = words.next().and_then(|word| word.parse::<u64>().ok());
+        let mut is_part = |length: u64| -> io::Result<bool> {
             Ok(length <= size && Some(tree::digest(from, Some(length))?.as_str()) == words.next())
         };
-        let start = match begun {
-            Some(length) if is_ours(length).map_err(|error| Error::here(from, error))? => length,
+        let start = match part_size {
+            Some(length) if is_part(length).map_err(|error| Error::local(from, error))? => length,
             _ => 0,
         };
         let progress = Progress::new(events, host, format!("uploading {to}"), Some(size));
         progress
             .done
             .store(start, std::sync::atomic::Ordering::Relaxed);
-        // What is not continued begins as a file that was not there before (`-C`).
+        // A new part must not exist (`set -C`): nothing is written through another user's link.
         let (begin, into) = if start > 0 {
             ("", ">>")
         } else {
             ("rm -f \"$t\"; set -C; ", ">")
         };
-        // Somebody else may still write to what is continued.
+        // Another process may still write to the part that is continued, so the digest is checked.
         let check = if start > 0 {
-            let digest = tree::digest(from, None).map_err(|error| Error::here(from, error))?;
+            let digest = tree::digest(from, None).map_err(|error| Error::local(from, error))?;
             format!(
-                "[ \"$(sha256sum <\"$t\" | cut -c1-64)\" = {digest} ] || {{ rm -f \"$t\"; echo the parts do not fit >&2; exit 1; }}"
+                "[ \"$(sha256sum <\"$t\" | cut -c1-64)\" = {digest} ] || {{ rm -f \"$t\"; echo the resumed upload does not match the local file >&2; exit 1; }}"
             )
         } else {
             String::new()
@@ -121,7 +120,7 @@ impl Upload<'_> {
         let line = format!(
             "set -e; umask 077; t={part}; {begin}cat {into}\"$t\"\n{}\n{check}\n{}",
             size_check(size),
-            write_options.finish(to, mode)
+            write_options.rename_command(to, mode)
         );
         let command = Command {
             sudo: write_options.sudo,
@@ -146,22 +145,22 @@ impl Upload<'_> {
             remove,
         } = self;
         let host = &connection.target().name;
-        let (here, there) = (
-            tree::here(from, true)?,
-            tree::there(connection, to, write_options.sudo, false).await?,
+        let (local, remote) = (
+            tree::read_local(from, true)?,
+            tree::read_remote(connection, to, write_options.sudo, false).await?,
         );
-        let changed: Vec<&String> = here
+        let changed: Vec<&String> = local
             .iter()
-            .filter(|(path, digest)| there.get(*path) != Some(digest))
+            .filter(|(path, digest)| remote.get(*path) != Some(digest))
             .map(|(path, _)| path)
             .collect();
-        let extra: Vec<&String> = there
+        let extra: Vec<&String> = remote
             .keys()
-            .filter(|path| remove && !here.contains_key(*path))
+            .filter(|path| remove && !local.contains_key(*path))
             .collect();
         let tally = TransferCounts {
             transferred: changed.len(),
-            unchanged: here.len() - changed.len(),
+            unchanged: local.len() - changed.len(),
             removed: extra.len(),
         };
         let folder = quote(to);
@@ -170,7 +169,7 @@ impl Upload<'_> {
         } else {
             format!("[ -d {folder} ] || mkdir -- {folder}")
         };
-        if !changed.is_empty() || there.is_empty() {
+        if !changed.is_empty() || remote.is_empty() {
             let archive = tempfile::NamedTempFile::new()
                 .and_then(|file| {
                     let mode = write_options.mode.as_deref();
@@ -178,7 +177,7 @@ impl Upload<'_> {
                     tree::archive(from, &changed, mode, file.as_file())?;
                     Ok(file)
                 })
-                .map_err(|error| Error::here(from, error))?;
+                .map_err(|error| Error::local(from, error))?;
             let size = archive
                 .as_file()
                 .metadata()
@@ -196,18 +195,19 @@ impl Upload<'_> {
             let output = connection.run(&command).await?;
             Error::check(host, &format!("upload {to}"), &output)?;
             if let Some(owner) = &write_options.owner {
-                self.on_each(&format!("chown {} --", quote(owner)), &changed)
+                self.run_on_files(&format!("chown {} --", quote(owner)), &changed)
                     .await?;
             }
         }
         if !extra.is_empty() {
-            self.on_each("rm -f --", &extra).await?;
+            self.run_on_files("rm -f --", &extra).await?;
         }
         Ok(tally)
     }
 
-    /// Runs a command with the names of files of a folder; there may be more than fit into one.
-    async fn on_each(self, command: &str, paths: &[&String]) -> Result<(), Error> {
+    /// Runs a command with the names of files of a folder as arguments, in several batches if there
+    /// are many (`xargs`).
+    async fn run_on_files(self, command: &str, paths: &[&String]) -> Result<(), Error> {
         let Upload {
             connection,
             write_options,
@@ -218,12 +218,12 @@ impl Upload<'_> {
             .iter()
             .flat_map(|path| format!("./{path}\0").into_bytes())
             .collect();
-        let what = Command {
+        let command_line = Command {
             sudo: write_options.sudo,
             stdin: Input::Bytes(names.into()),
             ..Command::new(format!("cd -- {} && xargs -0 {command}", quote(folder)))
         };
-        let output = connection.run(&what).await?;
+        let output = connection.run(&command_line).await?;
         Error::check(
             &connection.target().name,
             &format!("{command} in {folder}"),

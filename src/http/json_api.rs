@@ -1,9 +1,6 @@
-//! An API that speaks JSON.
+//! A JSON API: authentication, retries, rate limits.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Mutex, time::Duration};
 
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value as Json;
@@ -14,63 +11,67 @@ use tokio::{
 
 use super::{
     client,
-    retry::{LONGEST, TRIES, is_passing, is_turned_away, pause, retry_after},
+    retry::{MAX_ATTEMPTS, MAX_RETRY_AFTER, backoff, is_rate_limited, is_transient, retry_after},
     root_cause,
 };
-use crate::core::diagnostic::{Diagnostic, Kind};
+use crate::core::{
+    diagnostic::{Diagnostic, Kind},
+    sync::lock,
+};
 
-/// How long one try may take.
+/// The default time limit of one attempt.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How many requests are under way at once.
-const AT_ONCE: usize = 8;
+/// How many requests are sent at the same time.
+const CONCURRENCY: usize = 8;
 
-/// The headers by which providers name a request, for their support.
+/// The response headers with the id of the request, which the provider's support asks for.
 const REQUEST_ID: [&str; 3] = ["x-request-id", "x-correlation-id", "x-amzn-requestid"];
 
-/// An API at one address, for whoever has a token. What is asked of it is asked again if that is
-/// safe and may help; when it wants to be left alone, everybody waits.
+/// A JSON API with a bearer token. Retries requests if that is safe and may help. A rate limit pauses
+/// all requests.
 pub struct JsonApi {
     name: String,
     base: String,
     token: String,
     client: reqwest::Client,
     slots: Semaphore,
-    quiet_until: Mutex<Option<Instant>>,
-    /// How long one try may take.
+    /// The end of the pause that the API requested.
+    paused_until: Mutex<Option<Instant>>,
+    /// The time limit of one attempt.
     pub timeout: Duration,
 }
 
-/// What is asked.
+/// A request.
 #[derive(Clone, Debug)]
 pub struct ApiRequest {
-    /// GET, POST, …
+    /// The method.
     pub method: Method,
-    /// Below the address of the API, with its query.
+    /// The path below the address of the API, with its query.
     pub path: String,
-    /// What is sent along.
+    /// The JSON body.
     pub body: Option<Json>,
-    /// Done twice, it is as if it was done once.
+    /// The request is idempotent: to execute it twice has the same effect as once.
     pub is_repeatable: bool,
 }
 
 impl ApiRequest {
-    /// A GET request.
+    /// Creates a GET request.
     pub fn get(path: impl Into<String>) -> Self {
         ApiRequest::new(Method::GET, path, None)
     }
 
-    /// A DELETE request.
+    /// Creates a DELETE request.
     pub fn delete(path: impl Into<String>) -> Self {
         ApiRequest::new(Method::DELETE, path, None)
     }
 
-    /// A POST request, which is not sent twice if it may have been heard.
+    /// Creates a POST request. It is not retried if it may have been executed.
     pub fn post(path: impl Into<String>, body: Json) -> Self {
         ApiRequest::new(Method::POST, path, Some(body))
     }
 
-    /// Any request; only POST and PATCH are not repeatable (RFC 9110, 9.2.2).
+    /// Creates a request. All methods but POST and PATCH are repeatable (RFC 9110, section 9.2.2).
     pub fn new(method: Method, path: impl Into<String>, body: Option<Json>) -> Self {
         ApiRequest {
             is_repeatable: ![Method::POST, Method::PATCH].contains(&method),
@@ -80,7 +81,7 @@ impl ApiRequest {
         }
     }
 
-    /// Says that it may be done twice.
+    /// Marks the request as repeatable.
     #[must_use]
     pub fn repeatable(mut self) -> Self {
         self.is_repeatable = true;
@@ -88,35 +89,35 @@ impl ApiRequest {
     }
 }
 
-/// Why an API did not do it.
+/// Why a request failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// It said no.
+    /// The API rejected the request.
     #[error("{api}: {what}: {message}{}", details(*.status, .code.as_deref(), .request.as_deref()))]
     Refused {
-        /// The API.
+        /// The name of the API.
         api: String,
-        /// What was asked.
+        /// The method and path of the request.
         what: String,
-        /// The status of the answer.
+        /// The status of the response.
         status: u16,
-        /// The API's own word for what is wrong.
+        /// The API's error code.
         code: Option<String>,
-        /// What it said.
+        /// The message of the API.
         message: String,
-        /// How it calls the request.
+        /// The id of the request.
         request: Option<String>,
     },
-    /// There was no answer, or none that can be read.
+    /// There was no response, or an invalid one.
     #[error("{api}: {what}: {cause}")]
     NoAnswer {
-        /// The API.
+        /// The name of the API.
         api: String,
-        /// What was asked.
+        /// The method and path of the request.
         what: String,
         /// What went wrong.
         cause: String,
-        /// It may have been done.
+        /// The request may have been executed.
         is_unclear: bool,
     },
 }
@@ -133,7 +134,7 @@ fn details(status: u16, code: Option<&str>, request: Option<&str>) -> String {
 }
 
 impl Error {
-    /// Nobody knows whether it was done.
+    /// Whether the request may have been executed.
     pub fn is_unclear(&self) -> bool {
         match self {
             Error::Refused { status, .. } => *status >= 500,
@@ -141,7 +142,7 @@ impl Error {
         }
     }
 
-    /// The status of the answer, if there was one.
+    /// The status of the response, if there was one.
     pub fn status(&self) -> Option<u16> {
         match self {
             Error::Refused { status, .. } => Some(*status),
@@ -149,7 +150,7 @@ impl Error {
         }
     }
 
-    /// The API's own word for what is wrong.
+    /// The API's error code, if it gave one.
     pub fn code(&self) -> Option<&str> {
         match self {
             Error::Refused { code, .. } => code.as_deref(),
@@ -171,11 +172,11 @@ impl From<Error> for Diagnostic {
 }
 
 impl JsonApi {
-    /// The API at an address. It is called `name` in errors.
+    /// Creates the API at an address; `name` is its name in errors.
     pub fn new(name: &str, base: &str, token: &str) -> Result<Self, Error> {
         let client = client(TIMEOUT).map_err(|error| Error::NoAnswer {
             api: name.to_owned(),
-            what: "beginning".to_owned(),
+            what: "creating the HTTP client".to_owned(),
             cause: root_cause(&error),
             is_unclear: false,
         })?;
@@ -184,95 +185,106 @@ impl JsonApi {
             base: base.trim_end_matches('/').to_owned(),
             token: token.to_owned(),
             client,
-            slots: Semaphore::new(AT_ONCE),
-            quiet_until: Mutex::default(),
+            slots: Semaphore::new(CONCURRENCY),
+            paused_until: Mutex::default(),
             timeout: TIMEOUT,
         })
     }
 
-    /// Asks, and gives the answer; null if there is none to read.
-    pub async fn send(&self, ask: &ApiRequest) -> Result<Json, Error> {
-        let mut tried = 0;
+    /// Sends a request, and returns the response; null if it has no body.
+    pub async fn send(&self, request: &ApiRequest) -> Result<Json, Error> {
+        let mut attempts = 0;
         loop {
-            // It is never closed.
+            // The semaphore is never closed.
             let slot = self.slots.acquire().await.ok();
-            let quiet_until = *self.quiet();
-            if let Some(until) = quiet_until {
+            let paused_until = *lock(&self.paused_until);
+            if let Some(until) = paused_until {
                 sleep_until(until).await;
             }
-            let answer = self.send_once(ask).await;
+            let response = self.send_once(request).await;
             drop(slot);
-            tried += 1;
-            let (error, wait) = match answer {
-                Ok(answer) => return Ok(answer),
+            attempts += 1;
+            let (error, retry) = match response {
+                Ok(response) => return Ok(response),
                 Err(failed) => failed,
             };
-            match wait {
-                Some(Again::After(wait)) if tried < TRIES && wait <= LONGEST => {
+            match retry {
+                Some(Retry::After(wait)) if attempts < MAX_ATTEMPTS && wait <= MAX_RETRY_AFTER => {
                     let until = Instant::now() + wait;
-                    let mut quiet = self.quiet();
-                    *quiet = (*quiet).max(Some(until));
+                    let mut paused_until = lock(&self.paused_until);
+                    *paused_until = (*paused_until).max(Some(until));
                 }
-                Some(Again::Soon) if tried < TRIES => sleep(pause(tried)).await,
+                Some(Retry::Backoff) if attempts < MAX_ATTEMPTS => sleep(backoff(attempts)).await,
                 _ => return Err(error),
             }
         }
     }
 
-    async fn send_once(&self, ask: &ApiRequest) -> Result<Json, (Error, Option<Again>)> {
-        let what = format!("{} {}", ask.method, ask.path);
-        let lost = |cause: String, is_unclear: bool| Error::NoAnswer {
+    /// Sends a request once. An error says whether, and when, to retry.
+    async fn send_once(&self, request: &ApiRequest) -> Result<Json, (Error, Option<Retry>)> {
+        let what = format!("{} {}", request.method, request.path);
+        let no_answer = |cause: String, is_unclear: bool| Error::NoAnswer {
             api: self.name.clone(),
             what: what.clone(),
             cause,
             is_unclear,
         };
-        let mut request = self
+        let mut http_request = self
             .client
-            .request(ask.method.clone(), format!("{}{}", self.base, ask.path))
+            .request(
+                request.method.clone(),
+                format!("{}{}", self.base, request.path),
+            )
             .timeout(self.timeout)
             .bearer_auth(&self.token);
-        if let Some(body) = &ask.body {
-            request = request
+        if let Some(body) = &request.body {
+            http_request = http_request
                 .header(reqwest::header::CONTENT_TYPE, "application/json")
                 .body(body.to_string());
         }
-        let safe = ask.is_repeatable.then_some(Again::Soon);
-        let answer = request.send().await.map_err(|error| {
+        let if_repeatable = request.is_repeatable.then_some(Retry::Backoff);
+        let response = http_request.send().await.map_err(|error| {
             let was_sent = !error.is_connect() && !error.is_builder();
-            let again = if was_sent {
-                safe
+            let retry = if was_sent {
+                if_repeatable
             } else {
-                (!error.is_builder()).then_some(Again::Soon)
+                (!error.is_builder()).then_some(Retry::Backoff)
             };
             (
-                lost(root_cause(&error), was_sent && !ask.is_repeatable),
-                again,
+                no_answer(root_cause(&error), was_sent && !request.is_repeatable),
+                retry,
             )
         })?;
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        let text = answer
-            .text()
-            .await
-            .map_err(|error| (lost(root_cause(&error), !ask.is_repeatable), safe))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let text = response.text().await.map_err(|error| {
+            let error = no_answer(root_cause(&error), !request.is_repeatable);
+            (error, if_repeatable)
+        })?;
         if status.is_success() {
             if text.trim().is_empty() {
                 return Ok(Json::Null);
             }
             return serde_json::from_str(&text).map_err(|error| {
-                let cause = format!("the answer is not JSON: {error}");
-                (lost(cause, !ask.is_repeatable), safe)
+                let cause = format!("invalid JSON in the response: {error}");
+                (no_answer(cause, !request.is_repeatable), if_repeatable)
             });
         }
-        let may_go_better = is_turned_away(status) || is_passing(status) && ask.is_repeatable;
-        let again = may_go_better.then(|| match retry_after(&headers) {
-            Some(wait) => Again::After(wait),
-            None => Again::Soon,
+        let may_retry = is_rate_limited(status) || is_transient(status) && request.is_repeatable;
+        let retry = may_retry.then(|| match retry_after(&headers) {
+            Some(wait) => Retry::After(wait),
+            None => Retry::Backoff,
         });
-        Err((self.refusal(what, status, &headers, &text), again))
+        Err((self.rejection(what, status, &headers, &text), retry))
     }
 
-    fn refusal(&self, what: String, status: StatusCode, headers: &HeaderMap, text: &str) -> Error {
+    /// Creates the error of a rejected request from its response.
+    fn rejection(
+        &self,
+        what: String,
+        status: StatusCode,
+        headers: &HeaderMap,
+        text: &str,
+    ) -> Error {
         let body: Json = serde_json::from_str(text).unwrap_or_default();
         // `{message, id, request_id}` or `{error: {message, code}}`.
         let inner = if body["error"].is_object() {
@@ -294,10 +306,10 @@ impl JsonApi {
         };
         let reason = || status.canonical_reason().unwrap_or("refused").to_owned();
         let mut message = find(&["message"]).unwrap_or_else(reason);
-        if is_turned_away(status)
-            && let Some(wait) = retry_after(headers).filter(|wait| *wait > LONGEST)
+        if is_rate_limited(status)
+            && let Some(wait) = retry_after(headers).filter(|wait| *wait > MAX_RETRY_AFTER)
         {
-            message.push_str(&format!("; it may be asked again in {} s", wait.as_secs()));
+            message.push_str(&format!("; retry after {} s", wait.as_secs()));
         }
         Error::Refused {
             api: self.name.clone(),
@@ -308,19 +320,13 @@ impl JsonApi {
             request: find(&["request_id"]).or_else(of_header),
         }
     }
-
-    fn quiet(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.quiet_until
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// A try may go better.
+/// When to retry.
 #[derive(Clone, Copy)]
-enum Again {
-    /// In a while.
-    Soon,
-    /// When the server says so.
+enum Retry {
+    /// After a pause that grows with each attempt.
+    Backoff,
+    /// After the pause that the server requests.
     After(Duration),
 }

@@ -1,4 +1,4 @@
-//! Requests from this machine: to whatever a script names, and to the APIs of providers.
+//! HTTP requests of scripts, and JSON APIs of providers.
 
 mod json_api;
 mod retry;
@@ -11,9 +11,9 @@ use rustls::crypto::ring;
 
 use crate::core::diagnostic::plain;
 
-/// A client that gives up after this long, the answer included.
+/// Creates a client with a time limit for a request and its response.
 pub fn client(timeout: Duration) -> reqwest::Result<reqwest::Client> {
-    // Fails when a provider is set already, which is fine.
+    // Fails if a provider is installed already, which is the same one.
     let _ = ring::default_provider().install_default();
     reqwest::Client::builder()
         .timeout(timeout)
@@ -21,10 +21,10 @@ pub fn client(timeout: Duration) -> reqwest::Result<reqwest::Client> {
         .build()
 }
 
-/// What was wrong at the bottom of it; the library says what it was doing, which we say ourselves.
+/// The innermost cause of an error. The outer ones describe the request, which hitc does itself.
 pub fn root_cause(error: &reqwest::Error) -> String {
     if error.is_timeout() {
-        return "no answer in time".to_owned();
+        return "timed out".to_owned();
     }
     let mut root: &dyn std::error::Error = error;
     while let Some(source) = root.source() {

@@ -1,4 +1,4 @@
-//! When a request is sent again, and after how long.
+//! When a request is retried, and after which pause.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,33 +8,34 @@ use reqwest::{
     header::{HeaderMap, RETRY_AFTER},
 };
 
-/// How often a request is sent at most.
-pub(super) const TRIES: u32 = 5;
+/// How often a request is sent.
+pub(super) const MAX_ATTEMPTS: u32 = 5;
 
-/// How long after the first try, at least; twice that after the second, and so on.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The minimum pause after the first attempt. It doubles with each attempt.
+const MIN_BACKOFF: Duration = Duration::from_millis(500);
 
-/// What a server wants to be waited for longer than this is an error that says so.
-pub(super) const LONGEST: Duration = Duration::from_secs(90);
+/// The longest `Retry-After` that is honoured. A longer one is an error.
+pub(super) const MAX_RETRY_AFTER: Duration = Duration::from_secs(90);
 
-/// How long to wait after so many tries. Half of it is chance, so that those who were turned away
-/// together do not come back together.
-pub(super) fn pause(tried: u32) -> Duration {
-    let most = PAUSE * 2_u32.saturating_pow(tried);
-    most / 2 + most.mul_f64(fastrand::f64() / 2.0)
+/// The pause after an attempt. Half of it is random, so that clients that were rejected at the same
+/// time do not retry at the same time.
+pub(super) fn backoff(attempt: u32) -> Duration {
+    let max = MIN_BACKOFF * 2_u32.saturating_pow(attempt);
+    max / 2 + max.mul_f64(fastrand::f64() / 2.0)
 }
 
-/// Whether the server has done nothing, so that even what may not be done twice can be sent again.
-pub(super) fn is_turned_away(status: StatusCode) -> bool {
+/// Whether the server rejected the request without executing it, so that even a request that is not
+/// repeatable can be retried.
+pub(super) fn is_rate_limited(status: StatusCode) -> bool {
     status == StatusCode::TOO_MANY_REQUESTS
 }
 
-/// Whether another try may go better, of what may be done twice.
-pub(super) fn is_passing(status: StatusCode) -> bool {
+/// Whether the error may be temporary, so that a repeatable request can be retried.
+pub(super) fn is_transient(status: StatusCode) -> bool {
     status.is_server_error() && status != StatusCode::NOT_IMPLEMENTED
 }
 
-/// How long the server wants to be left alone (RFC 9110, 10.2.3): so many seconds, or until a date.
+/// The pause that the server requests: a number of seconds, or a date (RFC 9110, section 10.2.3).
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
@@ -42,7 +43,7 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     }
     let until = rfc2822::parse(text).ok()?.timestamp();
     let left = SystemTime::from(until).duration_since(SystemTime::now());
-    // A moment that has passed is now.
+    // No pause if the date has passed.
     Some(left.unwrap_or_default())
 }
 
@@ -57,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn seconds_and_dates() {
+    fn retry_after_in_seconds_and_as_a_date() {
         assert_eq!(after("7"), Some(Duration::from_secs(7)));
         assert_eq!(after("Wed, 21 Oct 2015 07:28:00 GMT"), Some(Duration::ZERO));
         let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(60);
@@ -67,11 +68,11 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow() {
-        for tried in 1..4 {
-            let most = PAUSE * 2_u32.pow(tried);
-            let pause = pause(tried);
-            assert!(pause >= most / 2 && pause <= most, "{tried}: {pause:?}");
+    fn backoff_doubles() {
+        for attempt in 1..4 {
+            let max = MIN_BACKOFF * 2_u32.pow(attempt);
+            let pause = backoff(attempt);
+            assert!(pause >= max / 2 && pause <= max, "{attempt}: {pause:?}");
         }
     }
 }

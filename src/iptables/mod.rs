@@ -1,6 +1,4 @@
-//! The packet filter of a server.
-//!
-//! For now it is read and understood, not changed: a manifest's `firewall` is refused.
+//! The packet filter of a server, read-only: a `firewall` in a manifest is not supported yet.
 
 mod parse;
 mod rule;
@@ -17,7 +15,7 @@ use crate::{
     ssh::{Command, Connection},
 };
 
-/// Reads all rules of a server, IPv4 and IPv6.
+/// Reads all rules of a server: IPv4 first, then IPv6. Needs sudo, unless the login user is root.
 pub async fn rules(connection: &Arc<Connection>) -> Result<Vec<Rule>, Diagnostic> {
     let mut rules = Vec::new();
     for family in [Family::V4, Family::V6] {

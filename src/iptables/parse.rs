@@ -1,15 +1,13 @@
-//! Reading what `iptables-save` prints.
+//! Parses the output of `iptables-save`.
 
 use super::{Family, Rule};
 
-/// The rules and policies of an `iptables-save` text, in order.
-///
-/// Fails with the line that is not understood.
+/// Parses the rules and policies, in their order. The error contains the invalid line.
 pub fn parse(family: Family, text: &str) -> Result<Vec<Rule>, String> {
     let mut table = String::new();
     let mut rules = Vec::new();
     for (index, line) in text.lines().enumerate() {
-        let unknown = || format!("line {}: `{line}` is not understood", index + 1);
+        let invalid = || format!("line {}: invalid rule `{line}`", index + 1);
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') || line == "COMMIT" {
             continue;
@@ -19,9 +17,9 @@ pub fn parse(family: Family, text: &str) -> Result<Vec<Rule>, String> {
         } else if let Some(chain) = line.strip_prefix(':') {
             let mut words = chain.split_whitespace();
             let (Some(chain), Some(policy)) = (words.next(), words.next()) else {
-                return Err(unknown());
+                return Err(invalid());
             };
-            // Chains of the user's own have no policy.
+            // User-defined chains have no policy.
             if policy != "-" {
                 rules.push(rule(family, &table, chain, "", policy));
             }
@@ -29,7 +27,7 @@ pub fn parse(family: Family, text: &str) -> Result<Vec<Rule>, String> {
             let (chain, body) = line
                 .strip_prefix("-A ")
                 .map(|rest| rest.split_once(' ').unwrap_or((rest, "")))
-                .ok_or_else(unknown)?;
+                .ok_or_else(invalid)?;
             let (matches, target) = split_target(body);
             rules.push(rule(family, &table, chain, matches, target));
         }
@@ -47,7 +45,8 @@ fn rule(family: Family, table: &str, chain: &str, matches: &str, target: &str) -
     }
 }
 
-/// Splits at the `-j` or `-g` that is not part of a quoted comment.
+/// Splits a rule into its matches and its target, at `-j` or `-g`. Skips quoted comments, which may
+/// contain these.
 fn split_target(body: &str) -> (&str, &str) {
     let mut quoted = false;
     let mut escaped = false;

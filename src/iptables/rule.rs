@@ -1,18 +1,18 @@
-//! One rule of a packet filter.
+//! Rules of a packet filter.
 
 use std::fmt;
 
-/// Which of the two packet filters.
+/// The address family of a packet filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// iptables.
+    /// IPv4 (iptables).
     V4,
-    /// ip6tables.
+    /// IPv6 (ip6tables).
     V6,
 }
 
 impl Family {
-    /// The command that prints all rules in the form that [`super::parse`] reads.
+    /// The command that prints all rules, for [`super::parse`].
     pub fn save_command(self) -> &'static str {
         match self {
             Family::V4 => "iptables-save",
@@ -33,15 +33,15 @@ impl fmt::Display for Family {
 /// A rule, or the policy of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// The packet filter it belongs to.
+    /// The address family.
     pub family: Family,
-    /// Its table: `filter`, `nat`, …
+    /// The table: `filter`, `nat`, …
     pub table: String,
-    /// Its chain.
+    /// The chain.
     pub chain: String,
-    /// What it matches, in the words of iptables; empty for a policy.
+    /// The matches, as iptables prints them; empty for a policy.
     pub matches: String,
-    /// What happens then: `ACCEPT`, `DROP`, another chain; with the target's options. Empty for a
-    /// rule that only counts.
+    /// The target with its options: `ACCEPT`, `DROP`, another chain. Empty for a rule that only
+    /// counts.
     pub target: String,
 }

@@ -1,4 +1,4 @@
-//! What is read from `iptables-save`, from data files (`tests/cases/iptables/`).
+//! Parses saved rules in data files (`tests/cases/iptables/`).
 
 use std::{fs, path::Path};
 
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::{Family, parse};
 
-/// Each file is what the command printed, an empty line, and what is read from it.
+/// Each file contains the output of the command, an empty line, and the parsed rules.
 #[test]
 fn cases() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases/iptables");

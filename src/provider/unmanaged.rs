@@ -212,13 +212,13 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said() {
         let error = |text: &str| list(text).unwrap_err();
-        assert_eq!(error("a\nb:x\n"), "line 2: `x` is no port number");
+        assert_eq!(error("a\nb:x\n"), "line 2: invalid port `x`");
         assert_eq!(error("a web too\n"), "line 1: unexpected `too`");
         assert_eq!(error("a web\nb web\n"), "line 2: duplicate name `web`");
-        assert_eq!(error("$(id)\n"), "line 1: `$(id)` is no address");
+        assert_eq!(error("$(id)\n"), "line 1: invalid address `$(id)`");
         assert_eq!(
             error("-oProxyCommand=x\n"),
-            "line 1: `-oProxyCommand=x` is no address"
+            "line 1: invalid address `-oProxyCommand=x`"
         );
     }
 }

@@ -145,7 +145,10 @@ async fn answering(session: &Session, node: &Node) -> Result<(), Diagnostic> {
                 session.welcome(&connection);
                 return Ok(());
             }
-            Err(ssh::Error::Auth { .. }) if !node.state.is_made() && Instant::now() < end => {
+            Err(ssh::Error {
+                cause: ssh::Cause::Auth { .. },
+                ..
+            }) if !node.state.is_made() && Instant::now() < end => {
                 sleep(KEY_RETRY).await;
             }
             Err(error) => {

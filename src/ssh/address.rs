@@ -1,13 +1,13 @@
-//! Where a server is, in one word.
+//! The address of a server as users write it: `[USER@]HOST[:PORT]`.
 
 use std::str::FromStr;
 
-/// `[USER@]HOST[:PORT]`; an IPv6 address with a port stands in brackets.
+/// `[USER@]HOST[:PORT]`; an IPv6 address with a port is in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
-    /// The user to log in as.
+    /// The login user.
     pub user: Option<String>,
-    /// Host name or IP address.
+    /// The host name or IP address.
     pub host: String,
     /// The SSH port.
     pub port: Option<u16>,
@@ -17,6 +17,7 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        let invalid = || format!("invalid address `{text}`");
         let (user, rest) = match text.rsplit_once('@') {
             Some((user, rest)) => (Some(user), rest),
             None => (None, text),
@@ -24,9 +25,9 @@ impl FromStr for Address {
         let (host, port) = if let Some(rest) = rest.strip_prefix('[') {
             let (host, rest) = rest
                 .split_once(']')
-                .ok_or_else(|| format!("`{text}` has no `]`"))?;
+                .ok_or_else(|| format!("{}: missing `]`", invalid()))?;
             match rest.strip_prefix(':') {
-                None if !rest.is_empty() => return Err(format!("`{text}` is no address")),
+                None if !rest.is_empty() => return Err(invalid()),
                 port => (host, port),
             }
         } else {
@@ -38,18 +39,16 @@ impl FromStr for Address {
             }
         };
         let port = match port {
-            Some(port) => Some(
-                port.parse()
-                    .map_err(|_| format!("`{port}` is no port number"))?,
-            ),
+            Some(port) => Some(port.parse().map_err(|_| format!("invalid port `{port}`"))?),
             None => None,
         };
-        // It may become an argument, or a line of a file.
-        let strange =
+        // The address becomes an argument of `ssh` and part of configuration lines, so characters
+        // with a meaning to shells, and a leading dash, are rejected.
+        let is_special =
             |c: char| c.is_whitespace() || c.is_control() || "'\"$`;&|<>*?{}\\".contains(c);
-        let dash = text.starts_with('-') || host.starts_with('-');
-        if user == Some("") || host.is_empty() || dash || text.contains(strange) {
-            return Err(format!("`{text}` is no address"));
+        let has_dash = text.starts_with('-') || host.starts_with('-');
+        if user == Some("") || host.is_empty() || has_dash || text.contains(is_special) {
+            return Err(invalid());
         }
         Ok(Address {
             user: user.map(str::to_owned),
@@ -64,29 +63,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words() {
+    fn parses_user_host_and_port() {
         let parts = |text: &str| {
             let address: Address = text.parse()?;
             Ok::<_, String>((address.user, address.host, address.port))
         };
-        let own = |user: Option<&str>, host: &str, port| {
+        let expected = |user: Option<&str>, host: &str, port| {
             Ok((user.map(str::to_owned), host.to_owned(), port))
         };
-        assert_eq!(parts("10.0.0.1"), own(None, "10.0.0.1", None));
-        assert_eq!(parts("me@web:2222"), own(Some("me"), "web", Some(2222)));
-        assert_eq!(parts("a@b@web"), own(Some("a@b"), "web", None));
-        assert_eq!(parts("[::1]:22"), own(None, "::1", Some(22)));
-        assert_eq!(parts("fe80::1"), own(None, "fe80::1", None));
+        assert_eq!(parts("10.0.0.1"), expected(None, "10.0.0.1", None));
+        assert_eq!(
+            parts("me@web:2222"),
+            expected(Some("me"), "web", Some(2222))
+        );
+        assert_eq!(parts("a@b@web"), expected(Some("a@b"), "web", None));
+        assert_eq!(parts("[::1]:22"), expected(None, "::1", Some(22)));
+        assert_eq!(parts("fe80::1"), expected(None, "fe80::1", None));
         for (bad, cause) in [
-            ("web:x", "`x` is no port number"),
-            ("web:70000", "`70000` is no port number"),
-            ("[::1", "`[::1` has no `]`"),
-            ("[::1]x", "`[::1]x` is no address"),
-            ("$(id)", "`$(id)` is no address"),
-            ("-oProxyCommand=x", "`-oProxyCommand=x` is no address"),
-            ("me@-x", "`me@-x` is no address"),
-            ("@web", "`@web` is no address"),
-            ("", "`` is no address"),
+            ("web:x", "invalid port `x`"),
+            ("web:70000", "invalid port `70000`"),
+            ("[::1", "invalid address `[::1`: missing `]`"),
+            ("[::1]x", "invalid address `[::1]x`"),
+            ("$(id)", "invalid address `$(id)`"),
+            ("-oProxyCommand=x", "invalid address `-oProxyCommand=x`"),
+            ("me@-x", "invalid address `me@-x`"),
+            ("@web", "invalid address `@web`"),
+            ("", "invalid address ``"),
         ] {
             assert_eq!(parts(bad), Err(cause.to_owned()));
         }

@@ -1,89 +1,94 @@
-//! Which keys are offered to a server, and in which order.
+//! The keys that are offered to a server, in their order.
 
 use std::path::PathBuf;
 
 use russh::keys::{Certificate, PublicKey, agent::AgentIdentity};
 
-use crate::ssh::{
-    Error, Identity, Target,
-    keyring::{Keyring, certificate, certificate_beside, public_of},
+use super::{
+    Cause, Error, Identity, Target,
+    keyring::{Keyring, adjacent_certificate, certificate, public_key_of},
 };
 
-/// One key, with or without a certificate, and who can sign with it.
-pub(super) struct Offer {
-    /// What it is called in messages.
+/// A key to authenticate with.
+pub(super) struct AuthKey {
+    /// The name of the key in messages.
     pub label: String,
     pub public: PublicKey,
     pub certificate: Option<Certificate>,
     pub signer: Signer,
 }
 
+/// What signs with a key.
 #[derive(Clone)]
 pub(super) enum Signer {
     /// A private key file.
     File(PathBuf),
-    /// The agent that listens here.
+    /// The agent with this socket.
     Agent(PathBuf),
 }
 
-/// What can be offered, and what could not be used and why.
+/// The keys for a server.
 #[derive(Default)]
-pub(super) struct Offers {
-    pub list: Vec<Offer>,
+pub(super) struct AuthKeys {
+    /// The keys to offer, in their order.
+    pub keys: Vec<AuthKey>,
+    /// The keys that cannot be used, with the reason.
     pub unusable: Vec<String>,
     certificates: Vec<Certificate>,
-    held: Vec<(PathBuf, AgentIdentity)>,
+    /// The keys of the agent, with its socket.
+    in_agent: Vec<(PathBuf, AgentIdentity)>,
 }
 
-impl Offers {
-    /// In OpenSSH's order: certificates of the agent, the key of the provider or of `--identity`,
-    /// the configured keys that the agent has, its others, the rest of the configured ones.
-    pub async fn new(target: &Target, keyring: &Keyring) -> Result<Self, Error> {
-        let mut offers = Offers::default();
-        offers.ask_agent(target, keyring).await;
-        let files = offers.read_files(target, keyring)?;
+impl AuthKeys {
+    /// Collects the keys in OpenSSH's order: the agent's certificates, the key of the provider or of
+    /// `--identity`, the configured keys that the agent holds, the agent's other keys, the other
+    /// configured keys.
+    pub async fn collect(target: &Target, keyring: &Keyring) -> Result<Self, Error> {
+        let mut all = AuthKeys::default();
+        all.query_agent(target, keyring).await;
+        let files = all.read_files(target, keyring)?;
         if !target.identities_only {
-            offers.add_held_certificates();
+            all.add_agent_certificates();
         }
         let (first, others): (Vec<_>, Vec<_>) =
             files
                 .iter()
                 .enumerate()
                 .partition(|(at, (identity, public))| {
-                    *at == 0 && identity.named || offers.holder(public).is_some()
+                    *at == 0 && identity.is_required || all.agent_with(public).is_some()
                 });
         for (_, (identity, public)) in first {
-            let signer = match offers.holder(public) {
+            let signer = match all.agent_with(public) {
                 Some(socket) => Signer::Agent(socket),
                 None => Signer::File(identity.path.clone()),
             };
-            offers.add(identity.path.display().to_string(), public, &signer);
+            all.add(identity.path.display().to_string(), public, &signer);
         }
         if !target.identities_only {
-            offers.add_held(&files);
+            all.add_agent_keys(&files);
         }
         for (_, (identity, public)) in others {
             let signer = Signer::File(identity.path.clone());
-            offers.add(identity.path.display().to_string(), public, &signer);
+            all.add(identity.path.display().to_string(), public, &signer);
         }
-        Ok(offers)
+        Ok(all)
     }
 
-    async fn ask_agent(&mut self, target: &Target, keyring: &Keyring) {
+    async fn query_agent(&mut self, target: &Target, keyring: &Keyring) {
         let Some(socket) = &target.agent else {
             return;
         };
         match keyring.agent(socket).await.as_ref() {
             Ok(identities) => {
-                let held = identities.iter().cloned();
-                self.held
-                    .extend(held.map(|identity| (socket.clone(), identity)));
+                let identities = identities.iter().cloned();
+                self.in_agent
+                    .extend(identities.map(|identity| (socket.clone(), identity)));
             }
             Err(cause) => self.unusable.push(cause.clone()),
         }
     }
 
-    /// The public halves of the key files. One that somebody named must be usable.
+    /// Reads the public keys of the key files. A required key file that cannot be used is an error.
     fn read_files<'a>(
         &mut self,
         target: &'a Target,
@@ -97,22 +102,19 @@ impl Offers {
             let path = &identity.path;
             match keyring.file(path) {
                 Ok(file) => files.push((identity, file.public)),
-                Err(cause) if identity.named => {
-                    return Err(Error::Identity {
-                        host: target.name.clone(),
-                        path: path.clone(),
-                        cause,
-                    });
+                Err(cause) if identity.is_required => {
+                    let path = path.clone();
+                    return Err(target.error(Cause::Identity { path, cause }));
                 }
-                // As OpenSSH: the public half says which key of the agent's is meant.
-                Err(cause) => match public_of(path).filter(|key| self.holder(key).is_some()) {
+                // As OpenSSH: a public key file selects a key of the agent.
+                Err(cause) => match public_key_of(path).filter(|k| self.agent_with(k).is_some()) {
                     Some(public) => files.push((identity, public)),
-                    // One of the names that OpenSSH tries by itself, or that is not there today.
+                    // A default key file, or a configured one, that does not exist.
                     None if !path.exists() => {}
                     None => self.unusable.push(format!("{} ({cause})", path.display())),
                 },
             }
-            self.add_certificate(certificate_beside(path));
+            self.add_certificate(adjacent_certificate(path));
         }
         Ok(files)
     }
@@ -124,9 +126,9 @@ impl Offers {
         }
     }
 
-    /// The agent that has this key.
-    fn holder(&self, key: &PublicKey) -> Option<PathBuf> {
-        self.held
+    /// The socket of the agent that holds this key.
+    fn agent_with(&self, key: &PublicKey) -> Option<PathBuf> {
+        self.in_agent
             .iter()
             .find_map(|(socket, identity)| match identity {
                 AgentIdentity::PublicKey { key: held, .. } if held.key_data() == key.key_data() => {
@@ -136,49 +138,51 @@ impl Offers {
             })
     }
 
+    /// Adds a key with each of its certificates, and without.
     fn add(&mut self, label: String, public: &PublicKey, signer: &Signer) {
         let certificates = self.certificates.iter();
-        let own = certificates.filter(|certificate| certificate.public_key() == public.key_data());
-        let mut offers: Vec<Offer> = own
-            .map(|certificate| Offer {
+        let matching =
+            certificates.filter(|certificate| certificate.public_key() == public.key_data());
+        let mut keys: Vec<AuthKey> = matching
+            .map(|certificate| AuthKey {
                 label: format!("{label} with its certificate"),
                 public: public.clone(),
                 certificate: Some(certificate.clone()),
                 signer: signer.clone(),
             })
             .collect();
-        offers.push(Offer {
+        keys.push(AuthKey {
             label,
             public: public.clone(),
             certificate: None,
             signer: signer.clone(),
         });
-        self.list.extend(offers);
+        self.keys.extend(keys);
     }
 
-    /// The keys of the agent that are in no file.
-    fn add_held(&mut self, files: &[(&Identity, PublicKey)]) {
-        for (socket, identity) in self.held.clone() {
+    /// Adds the agent's keys that are in no key file.
+    fn add_agent_keys(&mut self, files: &[(&Identity, PublicKey)]) {
+        for (socket, identity) in self.in_agent.clone() {
             let AgentIdentity::PublicKey { key, comment } = identity else {
                 continue;
             };
             let is_known = |(_, known): &(_, PublicKey)| known.key_data() == key.key_data();
             if !files.iter().any(is_known) {
-                let label = format!("{comment} of the agent");
+                let label = format!("{comment} in the agent");
                 self.add(label, &key, &Signer::Agent(socket));
             }
         }
     }
 
-    fn add_held_certificates(&mut self) {
-        for (socket, identity) in &self.held {
+    fn add_agent_certificates(&mut self) {
+        for (socket, identity) in &self.in_agent {
             if let AgentIdentity::Certificate {
                 certificate,
                 comment,
             } = identity
             {
-                self.list.push(Offer {
-                    label: format!("{comment} of the agent, with its certificate"),
+                self.keys.push(AuthKey {
+                    label: format!("{comment} in the agent, with its certificate"),
                     public: PublicKey::new(certificate.public_key().clone(), comment.clone()),
                     certificate: Some(certificate.clone()),
                     signer: Signer::Agent(socket.clone()),

@@ -1,76 +1,62 @@
-//! Channels on a connection, always drained and always closed.
+//! Channels whose messages are received at once and spooled until they are read.
 //!
-//! The SSH library stops reading the whole connection when one channel's messages are not taken,
-//! and a dropped channel stays open at the server. So every channel gets a task that takes its
-//! messages at once, and closes it when nobody listens any more.
+//! russh stops reading the whole connection while the messages of one channel are not received, and
+//! a dropped channel stays open on the server. So each channel has a task that receives its messages
+//! at once, and closes the channel when its reader is dropped.
 
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    io,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
 
-use bytes::{Buf, Bytes};
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, client::Msg};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    sync::{OwnedSemaphorePermit, mpsc},
-};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
-use super::{Command, spool::Spool};
+use super::spool::Spool;
 
-/// How a remote end is spoken to.
-#[derive(Clone, Debug)]
-pub enum StreamTarget {
-    /// A Unix socket on the server.
-    Socket(String),
-    /// A command's standard input and output.
-    Command(Box<Command>),
-}
-
-/// Where a channel's messages come from.
+/// Where the messages of a channel come from.
 enum Source {
     Channel(ChannelReadHalf),
-    /// A channel that was opened while the connection was made.
-    Early(mpsc::Receiver<ChannelMsg>),
+    /// The channel of an early command, whose messages the client handler forwards.
+    Handler(mpsc::Receiver<ChannelMsg>),
 }
 
 impl Source {
     async fn next(&mut self) -> Option<ChannelMsg> {
         match self {
             Source::Channel(read) => read.wait().await,
-            Source::Early(messages) => messages.recv().await,
+            Source::Handler(messages) => messages.recv().await,
         }
     }
 }
 
-/// A channel whose messages are taken as they come.
-pub(super) struct Drained {
+/// A channel with a task that receives its messages into a spool.
+pub(super) struct SpooledChannel {
     spool: Arc<Spool>,
+    /// Messages that were put back by the reader.
     unread: VecDeque<ChannelMsg>,
-    /// None for a channel to which nothing is sent.
+    /// None for a channel that can only be read.
     pub(super) write: Option<Arc<ChannelWriteHalf<Msg>>>,
 }
 
-impl Drained {
-    /// Takes over a channel. The permit, if any, is given back when it is closed.
+impl SpooledChannel {
+    /// Takes over a channel. Releases the permit when the channel is closed.
     pub(super) fn new(channel: Channel<Msg>, permit: Option<OwnedSemaphorePermit>) -> Self {
         let (read, write) = channel.split();
-        Drained::pump(Source::Channel(read), Some(Arc::new(write)), permit)
+        SpooledChannel::spawn(Source::Channel(read), Some(Arc::new(write)), permit)
     }
 
-    /// Takes over a channel of which only the messages are there.
-    pub(super) fn early(
+    /// Takes over the messages of a channel to which nothing is written.
+    pub(super) fn read_only(
         messages: mpsc::Receiver<ChannelMsg>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        Drained::pump(Source::Early(messages), None, permit)
+        SpooledChannel::spawn(Source::Handler(messages), None, permit)
     }
 
-    fn pump(
+    fn spawn(
         mut source: Source,
         write: Option<Arc<ChannelWriteHalf<Msg>>>,
         permit: Option<OwnedSemaphorePermit>,
@@ -80,17 +66,14 @@ impl Drained {
         tokio::spawn(async move {
             loop {
                 tokio::select! {
-                    message = source.next() => {
-                        if message.is_none() {
-                            break;
-                        }
-                        let mut message = message;
-                        // Whether anybody listens is seen below.
-                        poll_fn(|context| into.poll_push(context, &mut message)).await;
-                    }
+                    message = source.next() => match message {
+                        // If the reader is gone, the other branch notices.
+                        Some(message) => into.push(message).await,
+                        None => break,
+                    },
                     () = poll_fn(|context| into.poll_abandoned(context)) => {
-                        // The library says nothing of a channel that we closed ourselves, so
-                        // there is nothing to wait for.
+                        // russh reports no messages of a channel that the client closed, so there
+                        // is nothing to wait for.
                         if let Some(closer) = closer {
                             let _ = closer.close().await;
                         }
@@ -101,26 +84,27 @@ impl Drained {
             into.end();
             drop(permit);
         });
-        Drained {
+        SpooledChannel {
             spool,
             unread: VecDeque::new(),
             write,
         }
     }
 
-    /// The next message; none when the channel is closed.
+    /// Returns the next message, or none when the channel is closed.
     pub(super) async fn next(&mut self) -> Option<ChannelMsg> {
-        // There may always be a next one: let others have a turn, such as Ctrl-C.
+        // A spool may always have another message: yields to other tasks, such as Ctrl-C.
         tokio::task::consume_budget().await;
         poll_fn(|context| self.poll_next(context)).await
     }
 
-    /// Puts a message back, behind others that were put back.
+    /// Puts a message back, behind the messages that were put back before.
     pub(super) fn put_back(&mut self, message: ChannelMsg) {
         self.unread.push_back(message);
     }
 
-    fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<ChannelMsg>> {
+    /// Polls for the next message; none when the channel is closed.
+    pub(super) fn poll_next(&mut self, context: &mut Context<'_>) -> Poll<Option<ChannelMsg>> {
         match self.unread.pop_front() {
             Some(message) => Poll::Ready(Some(message)),
             None => self.spool.poll_pop(context),
@@ -128,100 +112,8 @@ impl Drained {
     }
 }
 
-impl Drop for Drained {
+impl Drop for SpooledChannel {
     fn drop(&mut self) {
         self.spool.abandon();
-    }
-}
-
-/// A byte stream to something on the server: a Unix socket, or a command's input and output.
-///
-/// What the command writes to its standard error is kept for messages.
-pub struct Stream {
-    channel: Drained,
-    writer: Option<Pin<Box<dyn AsyncWrite + Send + Sync>>>,
-    buffer: Bytes,
-    ended: bool,
-    /// A command's exit status follows its end of file, and is worth waiting for; a socket's end
-    /// of file is all there is.
-    status_follows: bool,
-    stderr: Vec<u8>,
-}
-
-impl Stream {
-    pub(super) fn new(channel: Drained, status_follows: bool) -> Self {
-        Stream {
-            status_follows,
-            writer: channel
-                .write
-                .as_ref()
-                .map(|write| Box::pin(write.make_writer()) as Pin<Box<_>>),
-            channel,
-            buffer: Bytes::new(),
-            ended: false,
-            stderr: Vec::new(),
-        }
-    }
-}
-
-impl AsyncRead for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            if !self.buffer.is_empty() {
-                let count = self.buffer.len().min(into.remaining());
-                into.put_slice(&self.buffer[..count]);
-                self.buffer.advance(count);
-                return Poll::Ready(Ok(()));
-            }
-            if self.ended {
-                return Poll::Ready(Ok(()));
-            }
-            match self.channel.poll_next(context) {
-                Poll::Pending => return Poll::Pending,
-                Poll::Ready(Some(ChannelMsg::Data { data })) => self.buffer = data,
-                Poll::Ready(Some(ChannelMsg::ExtendedData { data, .. })) => {
-                    self.stderr.extend_from_slice(&data);
-                }
-                Poll::Ready(Some(ChannelMsg::ExitStatus { exit_status })) if exit_status != 0 => {
-                    let stderr = String::from_utf8_lossy(&self.stderr).trim().to_owned();
-                    self.ended = true;
-                    return Poll::Ready(Err(io::Error::other(stderr)));
-                }
-                Poll::Ready(Some(ChannelMsg::Eof)) => self.ended = !self.status_follows,
-                Poll::Ready(Some(ChannelMsg::Close) | None) => self.ended = true,
-                Poll::Ready(Some(_)) => {}
-            }
-        }
-    }
-}
-
-impl AsyncWrite for Stream {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        match &mut self.writer {
-            Some(writer) => writer.as_mut().poll_write(context, bytes),
-            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-        }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.writer {
-            Some(writer) => writer.as_mut().poll_flush(context),
-            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.writer {
-            Some(writer) => writer.as_mut().poll_shutdown(context),
-            None => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-        }
     }
 }

@@ -1,4 +1,5 @@
-//! Our side of a connection: what is done when the server says something by itself.
+//! The client side of a connection: russh calls this handler when the server sends something that was
+//! not requested, such as its host key or a forwarded connection.
 
 use std::{path::PathBuf, sync::Arc};
 
@@ -12,104 +13,120 @@ use tokio_util::sync::DropGuard;
 
 use super::{
     Error, Target,
-    channel::{Drained, Stream},
-    early::Early,
-    host_key::{judge, judge_certificate},
+    channel::SpooledChannel,
+    connection_state::ConnectionState,
+    early_command::EarlyCommand,
+    host_key::{verify, verify_certificate},
+    stream::Stream,
 };
-use crate::{core::diagnostic::plain, ssh::server_facts::Noted};
+use crate::core::diagnostic::plain;
 
-/// How OpenSSH introduces itself. Its first channel has the number 0, so that it can be used
-/// before the server has said so.
+/// The version string of OpenSSH. Its first channel has the number 0, so the channel can be used
+/// before the server confirms it.
 const OPENSSH: &[u8] = b"SSH-2.0-OpenSSH_";
 
-pub(super) struct Client {
+pub(super) struct ClientHandler {
     target: Target,
-    noted: Arc<Noted>,
+    state: Arc<ConnectionState>,
+    /// The socket of the local agent, if the server may use it.
     agent: Option<PathBuf>,
-    waiting: Option<Early>,
+    /// The early command, until it is sent.
+    pending: Option<EarlyCommand>,
+    /// The channel of the early command, and where its messages go.
     early: Option<(ChannelId, mpsc::Sender<ChannelMsg>)>,
-    /// It lives as long as the connection.
-    _gone: DropGuard,
+    /// Marks the connection as closed when russh drops the handler.
+    _close_guard: DropGuard,
 }
 
-/// Why a connection is not made, or ends.
-pub(super) enum Refusal {
+/// Why a connection is refused or closed.
+pub(super) enum ClientError {
     HostKey(Box<Error>),
     Protocol(russh::Error),
 }
 
-impl std::fmt::Debug for Refusal {
+impl std::fmt::Debug for ClientError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Refusal::HostKey(error) => write!(f, "{error}"),
-            Refusal::Protocol(error) => write!(f, "{error}"),
+            ClientError::HostKey(error) => write!(f, "{error}"),
+            ClientError::Protocol(error) => write!(f, "{error}"),
         }
     }
 }
 
-impl From<russh::Error> for Refusal {
+impl From<russh::Error> for ClientError {
     fn from(error: russh::Error) -> Self {
-        Refusal::Protocol(error)
+        ClientError::Protocol(error)
     }
 }
 
-impl Client {
-    pub fn new(target: &Target, noted: Arc<Noted>, early: Option<Early>) -> Self {
-        Client {
+impl ClientHandler {
+    pub fn new(
+        target: &Target,
+        state: Arc<ConnectionState>,
+        early_command: Option<EarlyCommand>,
+    ) -> Self {
+        ClientHandler {
             target: target.clone(),
-            _gone: noted.gone_guard(),
-            noted,
+            _close_guard: state.close_guard(),
+            state,
             agent: target.agent.clone().filter(|_| target.forward_agent),
-            waiting: early,
+            pending: early_command,
             early: None,
         }
     }
 
-    async fn pass_on(&self, channel: ChannelId, message: ChannelMsg) {
+    /// Forwards a message if it is for the channel of the early command.
+    async fn forward_early(&self, channel: ChannelId, message: ChannelMsg) {
         if let Some((id, messages)) = &self.early
             && *id == channel
         {
-            // Whoever does not listen any more has no use for it.
+            // Fails if the reader is gone, which then needs no more messages.
             let _ = messages.send(message).await;
         }
     }
 
-    async fn hand_over(&self, address: &str, channel: Channel<Msg>, reply: ChannelOpenHandle) {
-        let listener = self.noted.listener(address);
-        match listener {
-            Some(listener) if !listener.is_closed() => {
+    /// Gives a channel that the server opened to the forward of this address, or rejects it.
+    async fn accept_forwarded(
+        &self,
+        address: &str,
+        channel: Channel<Msg>,
+        reply: ChannelOpenHandle,
+    ) {
+        match self.state.forward(address) {
+            Some(receiver) if !receiver.is_closed() => {
                 reply.accept().await;
-                let _ = listener.send(channel);
+                let _ = receiver.send(channel);
             }
-            _ => refuse(reply).await,
+            _ => reject(reply).await,
         }
     }
 }
 
-/// Nobody asked for such a channel.
-async fn refuse(reply: ChannelOpenHandle) {
+/// Rejects a channel that was not requested.
+async fn reject(reply: ChannelOpenHandle) {
     reply
         .reject(ChannelOpenFailure::AdministrativelyProhibited)
         .await;
 }
 
-impl Handler for Client {
-    type Error = Refusal;
+impl Handler for ClientHandler {
+    type Error = ClientError;
 
     async fn check_server_key(
         &mut self,
         offered: &PublicKeyOrCertificate,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<bool, ClientError> {
         match offered {
             PublicKeyOrCertificate::PublicKey { key, .. } => {
-                judge(&self.target, key).map(|learned| self.noted.accept(key, learned))
+                let new = verify(&self.target, key).await;
+                new.map(|new| self.state.set_host_key(key, new))
             }
             PublicKeyOrCertificate::Certificate(certificate) => {
-                judge_certificate(&self.target, certificate)
+                verify_certificate(&self.target, certificate)
             }
         }
         .map(|()| true)
-        .map_err(|error| Refusal::HostKey(Box::new(error)))
+        .map_err(|error| ClientError::HostKey(Box::new(error)))
     }
 
     async fn kex_done(
@@ -117,25 +134,27 @@ impl Handler for Client {
         _: Option<&[u8]>,
         _: &russh::Names,
         session: &mut Session,
-    ) -> Result<(), Refusal> {
-        // Nobody else says when we are let in; whoever waits for that need not.
+    ) -> Result<(), ClientError> {
+        // Other servers do not tell the handler that the login succeeded. Dropping the early command
+        // releases the connection, which then sends the command itself.
         if !session.remote_sshid().starts_with(OPENSSH) {
-            self.waiting = None;
+            self.pending = None;
         }
         Ok(())
     }
 
-    /// OpenSSH announces its keys as soon as it has let us in.
+    /// OpenSSH announces its host keys as soon as it accepted the login (`hostkeys-00@openssh.com`,
+    /// section 2.5 of OpenSSH's PROTOCOL).
     async fn openssh_ext_host_keys_announced(
         &mut self,
         _: Vec<PublicKey>,
         session: &mut Session,
-    ) -> Result<(), Refusal> {
-        let Some(early) = self.waiting.take() else {
+    ) -> Result<(), ClientError> {
+        let Some(early) = self.pending.take() else {
             return Ok(());
         };
-        // Whoever waits no longer sends it by itself.
-        if early.begun.send(()).is_err() {
+        // If the connection no longer waits, it sends the command itself.
+        if early.sent.send(()).is_err() {
             return Ok(());
         }
         let id = session.channel_open_session()?;
@@ -155,8 +174,9 @@ impl Handler for Client {
         _: &str,
         _: &str,
         _: &mut Session,
-    ) -> Result<(), Refusal> {
-        self.pass_on(channel, ChannelMsg::OpenFailure(reason)).await;
+    ) -> Result<(), ClientError> {
+        self.forward_early(channel, ChannelMsg::OpenFailure(reason))
+            .await;
         Ok(())
     }
 
@@ -164,8 +184,8 @@ impl Handler for Client {
         &mut self,
         channel: ChannelId,
         _: &mut Session,
-    ) -> Result<(), Refusal> {
-        self.pass_on(channel, ChannelMsg::Failure).await;
+    ) -> Result<(), ClientError> {
+        self.forward_early(channel, ChannelMsg::Failure).await;
         Ok(())
     }
 
@@ -174,10 +194,10 @@ impl Handler for Client {
         channel: ChannelId,
         data: &[u8],
         _: &mut Session,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ClientError> {
         if self.early.is_some() {
             let data = data.to_vec().into();
-            self.pass_on(channel, ChannelMsg::Data { data }).await;
+            self.forward_early(channel, ChannelMsg::Data { data }).await;
         }
         Ok(())
     }
@@ -188,10 +208,10 @@ impl Handler for Client {
         ext: u32,
         data: &[u8],
         _: &mut Session,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ClientError> {
         if self.early.is_some() {
             let data = data.to_vec().into();
-            self.pass_on(channel, ChannelMsg::ExtendedData { data, ext })
+            self.forward_early(channel, ChannelMsg::ExtendedData { data, ext })
                 .await;
         }
         Ok(())
@@ -202,8 +222,8 @@ impl Handler for Client {
         channel: ChannelId,
         exit_status: u32,
         _: &mut Session,
-    ) -> Result<(), Refusal> {
-        self.pass_on(channel, ChannelMsg::ExitStatus { exit_status })
+    ) -> Result<(), ClientError> {
+        self.forward_early(channel, ChannelMsg::ExitStatus { exit_status })
             .await;
         Ok(())
     }
@@ -216,18 +236,22 @@ impl Handler for Client {
         error_message: &str,
         lang_tag: &str,
         _: &mut Session,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ClientError> {
         let message = ChannelMsg::ExitSignal {
             signal_name,
             core_dumped,
             error_message: error_message.to_owned(),
             lang_tag: lang_tag.to_owned(),
         };
-        self.pass_on(channel, message).await;
+        self.forward_early(channel, message).await;
         Ok(())
     }
 
-    async fn channel_close(&mut self, channel: ChannelId, _: &mut Session) -> Result<(), Refusal> {
+    async fn channel_close(
+        &mut self,
+        channel: ChannelId,
+        _: &mut Session,
+    ) -> Result<(), ClientError> {
         if matches!(&self.early, Some((id, _)) if *id == channel) {
             self.early = None;
         }
@@ -243,9 +267,9 @@ impl Handler for Client {
         _: u32,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ClientError> {
         let address = format!("{connected_address}:{connected_port}");
-        self.hand_over(&address, channel, reply).await;
+        self.accept_forwarded(&address, channel, reply).await;
         Ok(())
     }
 
@@ -255,8 +279,8 @@ impl Handler for Client {
         socket_path: &str,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Refusal> {
-        self.hand_over(socket_path, channel, reply).await;
+    ) -> Result<(), ClientError> {
+        self.accept_forwarded(socket_path, channel, reply).await;
         Ok(())
     }
 
@@ -265,21 +289,21 @@ impl Handler for Client {
         channel: Channel<Msg>,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ClientError> {
         let Some(socket) = self.agent.clone() else {
-            refuse(reply).await;
+            reject(reply).await;
             return Ok(());
         };
         match UnixStream::connect(socket).await {
             Ok(mut agent) => {
                 reply.accept().await;
                 tokio::spawn(async move {
-                    let mut stream = Stream::new(Drained::new(channel, None), false);
-                    // Either side may hang up at any time.
+                    let mut stream = Stream::of_socket(SpooledChannel::new(channel, None));
+                    // Either side may close at any time.
                     let _ = tokio::io::copy_bidirectional(&mut stream, &mut agent).await;
                 });
             }
-            Err(_) => refuse(reply).await,
+            Err(_) => reject(reply).await,
         }
         Ok(())
     }
@@ -289,8 +313,8 @@ impl Handler for Client {
         _: Channel<Msg>,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Refusal> {
-        refuse(reply).await;
+    ) -> Result<(), ClientError> {
+        reject(reply).await;
         Ok(())
     }
 
@@ -303,8 +327,8 @@ impl Handler for Client {
         _: u32,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Refusal> {
-        refuse(reply).await;
+    ) -> Result<(), ClientError> {
+        reject(reply).await;
         Ok(())
     }
 
@@ -314,8 +338,8 @@ impl Handler for Client {
         _: &str,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Refusal> {
-        refuse(reply).await;
+    ) -> Result<(), ClientError> {
+        reject(reply).await;
         Ok(())
     }
 
@@ -326,23 +350,26 @@ impl Handler for Client {
         _: u32,
         reply: ChannelOpenHandle,
         _: &mut Session,
-    ) -> Result<(), Refusal> {
-        refuse(reply).await;
+    ) -> Result<(), ClientError> {
+        reject(reply).await;
         Ok(())
     }
 
-    async fn disconnected(&mut self, reason: DisconnectReason<Refusal>) -> Result<(), Refusal> {
-        // Nobody hears of the rest of the early command.
+    async fn disconnected(
+        &mut self,
+        reason: DisconnectReason<ClientError>,
+    ) -> Result<(), ClientError> {
+        // Ends the output of the early command.
         self.early = None;
-        self.waiting = None;
+        self.pending = None;
         match reason {
             DisconnectReason::ReceivedDisconnect(info) => {
-                self.noted.hung_up(info.message);
+                self.state.set_disconnect_reason(info.message);
                 Ok(())
             }
             DisconnectReason::Error(error) => {
-                if let Refusal::Protocol(error) = &error {
-                    self.noted.hung_up(protocol(error));
+                if let ClientError::Protocol(error) = &error {
+                    self.state.set_disconnect_reason(describe(error));
                 }
                 Err(error)
             }
@@ -350,13 +377,15 @@ impl Handler for Client {
     }
 }
 
-/// What the SSH library says, in words.
-pub(super) fn protocol(error: &russh::Error) -> String {
+/// Describes an error of the SSH library.
+pub(super) fn describe(error: &russh::Error) -> String {
     match error {
         russh::Error::IO(error) => plain(error),
-        russh::Error::HUP | russh::Error::Disconnect => "the server hung up".to_owned(),
-        russh::Error::Version => "what answers does not speak SSH".to_owned(),
-        russh::Error::KeepaliveTimeout => "the server does not answer any more".to_owned(),
+        russh::Error::HUP | russh::Error::Disconnect => {
+            "the server closed the connection".to_owned()
+        }
+        russh::Error::Version => "the server does not speak SSH".to_owned(),
+        russh::Error::KeepaliveTimeout => "the server stopped responding".to_owned(),
         other => other.to_string(),
     }
 }

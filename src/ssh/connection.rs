@@ -1,11 +1,11 @@
-//! One authenticated connection to a server.
+//! One authenticated connection to a server, and its channels.
 
 use std::{
     future::Future,
     path::PathBuf,
     pin::pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -23,130 +23,143 @@ use tokio::{
 };
 
 use super::{
-    Error, HostKey, StreamTarget, Target,
-    channel::{Drained, Stream},
-    client::{Client, Refusal, protocol},
+    Cause, Error, HostKey, Target,
+    channel::SpooledChannel,
+    client::{ClientError, ClientHandler, describe},
+    connection_state::ConnectionState,
     dial::dial,
-    early::{Early, EarlyChannel},
+    early_command::{EarlyChannel, EarlyCommand},
     host_key::NewHostKey,
     keyring::Keyring,
-    login::{LoggedIn, log_in},
+    login::{LoginOutcome, log_in},
+    stream::Stream,
+    terminations::Terminations,
 };
-use crate::ssh::{server_facts::Noted, terminate::Terminations};
+use crate::core::sync::lock;
 
-/// sshd serves ten sessions on a connection (`MaxSessions` in sshd_config(5)); we keep below.
+/// How many sessions are open at once. sshd allows ten per connection (`MaxSessions` in
+/// sshd_config(5)); two are left for sessions that the server has not closed yet.
 const SESSIONS: usize = 8;
 
-/// How long to wait for a session where the server admits no more, and how often to ask.
+/// How long to wait for a session if the server allows fewer, and how often to try.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
 const SESSION_RETRY: Duration = Duration::from_millis(50);
 
-/// How long an early command may take to be sent after we were let in; the server says at once
-/// what is waited for.
-const EARLY: Duration = Duration::from_millis(100);
+/// How long to wait, after the login, until the early command is sent. OpenSSH announces its host
+/// keys immediately, so a longer wait means that it does not.
+const EARLY_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// How many bytes a channel may send before we say that we have read them. Large, because every
-/// channel is drained at once and a small window costs round trips.
+/// The receive window of a channel, in bytes. Large, because every channel is received at once, and
+/// each window adjustment costs a round trip.
 const WINDOW: u32 = 8 * 1024 * 1024;
 
-/// An authenticated connection. Channels on it are independent and may be used at once.
+/// An authenticated connection. Its channels are independent and can be used at the same time.
 pub struct Connection {
     target: Target,
-    pub(super) handle: Arc<Handle<Client>>,
+    pub(super) handle: Arc<Handle<ClientHandler>>,
     sessions: Arc<Semaphore>,
-    pub(super) noted: Arc<Noted>,
+    pub(super) state: Arc<ConnectionState>,
     pub(super) keyring: Arc<Keyring>,
-    pub(super) endings: Terminations,
-    /// A session that is opened before it is needed: the next command then takes one round trip
-    /// instead of two.
-    spare: Mutex<Option<JoinHandle<Option<Drained>>>>,
-    /// How many commands it has run.
+    pub(super) terminations: Terminations,
+    /// A session that is opened in advance, so that the next command takes one round trip instead
+    /// of two.
+    spare: Mutex<Option<JoinHandle<Option<SpooledChannel>>>>,
+    /// How many commands were run.
     commands: AtomicUsize,
-    /// The server has no session to spare.
-    without_spare: Arc<AtomicBool>,
-    early: Mutex<Option<(String, Drained)>>,
+    /// The server refused a spare session.
+    spare_refused: Arc<AtomicBool>,
+    /// The line and the channel of the early command.
+    early: Mutex<Option<(String, SpooledChannel)>>,
+    /// The connection to the jump host, which must stay open.
+    _jump: Option<Arc<Connection>>,
 }
 
-/// How a try to connect ended that did not fail.
-pub(super) enum Opened {
-    Connection(Box<Connection>),
-    /// The server wants this key, which is still encrypted.
-    Locked(PathBuf),
+/// The result of an attempt to connect that did not fail.
+pub(super) enum OpenOutcome {
+    Connected(Box<Connection>),
+    /// The server accepts this private key, which is still encrypted.
+    KeyLocked(PathBuf),
 }
 
 impl Connection {
-    /// Connects, checks the host key, and logs in. A command that reads nothing can be sent along;
-    /// whoever runs the same line then finds it running.
+    /// Connects, verifies the host key, and logs in.
+    ///
+    /// An `early_line` is a command without input that is sent in the moment in which the server
+    /// accepts the login. [`Connection::take_early`] then returns its channel.
     pub(super) async fn open(
         target: &Target,
         jump: Option<Arc<Connection>>,
         keyring: Arc<Keyring>,
-        endings: Terminations,
-        line: Option<&str>,
-    ) -> Result<Opened, Error> {
-        let noted = Arc::new(Noted::default());
-        let (early, channel) = line.map(|line| Early::new(line.to_owned())).unzip();
+        terminations: Terminations,
+        early_line: Option<&str>,
+    ) -> Result<OpenOutcome, Error> {
+        let state = Arc::new(ConnectionState::default());
+        let (early, channel) = early_line
+            .map(|line| EarlyCommand::new(line.to_owned()))
+            .unzip();
         let opening = async {
-            let mut handle = shake_hands(target, jump, &noted, early).await?;
+            let mut handle = handshake(target, jump.as_deref(), &state, early).await?;
             match log_in(&mut handle, target, &keyring).await? {
-                LoggedIn::Yes => Ok((handle, None)),
-                LoggedIn::Locked(path) => Ok((handle, Some(path))),
+                LoginOutcome::LoggedIn => Ok((handle, None)),
+                LoginOutcome::KeyLocked(path) => Ok((handle, Some(path))),
             }
         };
-        let (handle, locked) = while_heard(&noted, target.connect_timeout, opening)
+        let (handle, locked) = timeout_if_silent(&state, target.connect_timeout, opening)
             .await
-            .map_err(|waited| Error::NoAnswer {
-                host: target.name.clone(),
-                address: target.endpoint(),
-                seconds: waited.as_secs(),
+            .map_err(|waited| {
+                target.error(Cause::NoAnswer {
+                    address: target.endpoint(),
+                    seconds: waited.as_secs(),
+                })
             })?
-            .map_err(|error| with_reason(error, &noted))?;
+            .map_err(|error| add_reason(error, &state))?;
         if let Some(path) = locked {
-            return Ok(Opened::Locked(path));
+            return Ok(OpenOutcome::KeyLocked(path));
         }
         let sessions = Arc::new(Semaphore::new(SESSIONS));
-        let early = match (line, channel) {
-            (Some(line), Some(channel)) => taken_up(channel, &sessions)
+        let early = match (early_line, channel) {
+            (Some(line), Some(channel)) => early_session(channel, &sessions)
                 .await
                 .map(|channel| (line.to_owned(), channel)),
             _ => None,
         };
-        Ok(Opened::Connection(Box::new(Connection {
+        Ok(OpenOutcome::Connected(Box::new(Connection {
             target: target.clone(),
             handle: Arc::new(handle),
             sessions,
-            noted,
+            state,
             keyring,
-            endings,
+            terminations,
             spare: Mutex::default(),
             commands: AtomicUsize::new(0),
-            without_spare: Arc::default(),
+            spare_refused: Arc::default(),
             early: Mutex::new(early),
+            _jump: jump,
         })))
     }
 
-    /// Where it leads.
+    /// The server and how it was reached.
     pub fn target(&self) -> &Target {
         &self.target
     }
 
-    /// The host key, if it was seen for the first time; once.
+    /// Takes the host key if it was seen for the first time, so that it is reported only once.
     pub fn take_new_host_key(&self) -> Option<NewHostKey> {
-        self.noted.take_new_host_key()
+        self.state.take_new_host_key()
     }
 
-    /// Whether it has broken.
+    /// Whether the connection is closed.
     pub fn is_closed(&self) -> bool {
         self.handle.is_closed()
     }
 
-    /// Resolves when it has broken.
+    /// Resolves when the connection is closed.
     pub async fn closed(&self) {
-        self.noted.gone().await;
+        self.state.closed().await;
     }
 
-    /// The channel of a command that was sent along when the connection was made.
-    pub(super) fn take_early(&self, line: &str) -> Option<Drained> {
+    /// Takes the channel of the early command, if this line was sent as one.
+    pub(super) fn take_early(&self, line: &str) -> Option<SpooledChannel> {
         let mut early = lock(&self.early);
         if early.as_ref().is_some_and(|(sent, _)| sent == line) {
             early.take().map(|(_, channel)| channel)
@@ -155,8 +168,8 @@ impl Connection {
         }
     }
 
-    /// Opens a session channel; waits while as many are open as the server allows.
-    pub(super) async fn session(&self) -> Result<Drained, Error> {
+    /// Opens a session channel. Waits while as many are open as the server allows.
+    pub(super) async fn open_session(&self) -> Result<SpooledChannel, Error> {
         let spare = lock(&self.spare).take();
         if let Some(spare) = spare
             && let Ok(Some(channel)) = spare.await
@@ -168,60 +181,55 @@ impl Connection {
             let permit = self.sessions.clone().acquire_owned().await;
             let permit = permit.map_err(|_| self.lost("opening a channel"))?;
             let handle = self.handle.clone();
-            // On its own: if nobody waits for it any more, the channel is closed and not lost.
+            // In a task of its own: if this future is dropped, the channel is still closed.
             let opening = tokio::spawn(async move {
                 let channel = handle.channel_open_session().await?;
-                Ok(Drained::new(channel, Some(permit)))
+                Ok(SpooledChannel::new(channel, Some(permit)))
             });
             match opening.await.map_err(|_| self.lost("opening a channel"))? {
                 Ok(channel) => return Ok(channel),
-                // A command that was given up may hold its session until it ends.
+                // An abandoned command keeps its session until it ends.
                 Err(russh::Error::ChannelOpenFailure(_)) if Instant::now() < end => {
                     sleep(SESSION_RETRY).await;
                 }
-                Err(error) => return Err(self.not_opened(error, "a session")),
+                Err(error) => return Err(self.channel_error(error, "a session")),
             }
         }
     }
 
-    /// Opens a session for the next command, if none is and the server has one to spare. Who has
-    /// run one command only may need no other.
-    pub(super) fn prepare_session(&self) {
+    /// Opens a spare session for the next command, unless there is one or the server refuses it.
+    /// Does nothing after the first command, which may be the only one.
+    pub(super) fn open_spare_session(&self) {
         if self.commands.fetch_add(1, Ordering::Relaxed) == 0 {
             return;
         }
         let mut spare = lock(&self.spare);
-        if spare.is_some() || self.without_spare.load(Ordering::Relaxed) || self.is_closed() {
+        if spare.is_some() || self.spare_refused.load(Ordering::Relaxed) || self.is_closed() {
             return;
         }
         let Ok(permit) = self.sessions.clone().try_acquire_owned() else {
             return;
         };
-        let (handle, without) = (self.handle.clone(), self.without_spare.clone());
+        let (handle, refused) = (self.handle.clone(), self.spare_refused.clone());
         *spare = Some(tokio::spawn(async move {
             match handle.channel_open_session().await {
-                Ok(channel) => Some(Drained::new(channel, Some(permit))),
+                Ok(channel) => Some(SpooledChannel::new(channel, Some(permit))),
                 Err(_) => {
-                    without.store(true, Ordering::Relaxed);
+                    refused.store(true, Ordering::Relaxed);
                     None
                 }
             }
         }));
     }
 
-    /// Opens a byte stream to something on the server.
-    pub async fn stream(&self, to: &StreamTarget) -> Result<Stream, Error> {
-        match to {
-            StreamTarget::Socket(path) => {
-                let channel = self
-                    .handle
-                    .channel_open_direct_streamlocal(path.clone())
-                    .await
-                    .map_err(|error| self.not_opened(error, &format!("the socket `{path}`")))?;
-                Ok(Stream::new(Drained::new(channel, None), false))
-            }
-            StreamTarget::Command(command) => Ok(Stream::new(self.begin(command).await?, true)),
-        }
+    /// Opens a byte stream to a Unix socket on the server.
+    pub(super) async fn open_socket(&self, path: &str) -> Result<Stream, Error> {
+        let channel = self
+            .handle
+            .channel_open_direct_streamlocal(path)
+            .await
+            .map_err(|error| self.channel_error(error, &format!("the socket `{path}`")))?;
+        Ok(Stream::of_socket(SpooledChannel::new(channel, None)))
     }
 
     /// Opens a TCP connection from the server to `address:port`.
@@ -230,65 +238,69 @@ impl Connection {
             .handle
             .channel_open_direct_tcpip(address, u32::from(port), "127.0.0.1", 0)
             .await
-            .map_err(|error| self.not_opened(error, &format!("{address}:{port}")))?;
-        Ok(Stream::new(Drained::new(channel, None), false))
+            .map_err(|error| self.channel_error(error, &format!("{address}:{port}")))?;
+        Ok(Stream::of_socket(SpooledChannel::new(channel, None)))
     }
 
-    /// The error for a connection that broke while `doing` something.
+    /// Creates the error for a connection that broke while `doing` something.
     pub fn lost(&self, doing: &str) -> Error {
-        let error = Error::Lost {
-            host: self.target.name.clone(),
-            doing: doing.to_owned(),
-        };
-        with_reason(error, &self.noted)
+        let doing = doing.to_owned();
+        add_reason(self.target.error(Cause::Lost { doing }), &self.state)
     }
 
-    fn not_opened(&self, error: russh::Error, what: &str) -> Error {
+    fn channel_error(&self, error: russh::Error, what: &str) -> Error {
         match error {
-            russh::Error::ChannelOpenFailure(reason) => Error::Refused {
-                host: self.target.name.clone(),
-                forbidden: matches!(reason, ChannelOpenFailure::AdministrativelyProhibited),
+            russh::Error::ChannelOpenFailure(reason) => self.target.error(Cause::Refused {
+                is_forbidden: matches!(reason, ChannelOpenFailure::AdministrativelyProhibited),
                 what: match reason {
                     ChannelOpenFailure::AdministrativelyProhibited => {
-                        format!("{what} (its configuration forbids it)")
+                        format!("{what} (forbidden by its configuration)")
                     }
-                    ChannelOpenFailure::ResourceShortage => format!("{what} (too many are open)"),
+                    ChannelOpenFailure::ResourceShortage => {
+                        format!("{what} (too many channels are open)")
+                    }
                     _ => what.to_owned(),
                 },
-            },
+            }),
             _ => self.lost(&format!("opening {what}")),
         }
     }
 }
 
-/// The channel of the early command, if it was sent.
-async fn taken_up(mut channel: EarlyChannel, sessions: &Arc<Semaphore>) -> Option<Drained> {
-    match timeout(EARLY, &mut channel.begun).await {
-        Ok(begun) => begun.ok()?,
+/// Returns the channel of the early command if the command was sent.
+async fn early_session(
+    mut channel: EarlyChannel,
+    sessions: &Arc<Semaphore>,
+) -> Option<SpooledChannel> {
+    match timeout(EARLY_TIMEOUT, &mut channel.sent).await {
+        Ok(sent) => sent.ok()?,
         Err(_) => {
-            channel.begun.close();
-            // It may have been sent in this very moment.
-            channel.begun.try_recv().ok()?;
+            channel.sent.close();
+            // It may have been sent between the timeout and the closing.
+            channel.sent.try_recv().ok()?;
         }
     }
     let permit = sessions.clone().try_acquire_owned().ok();
-    Some(Drained::early(channel.messages, permit))
+    Some(SpooledChannel::read_only(channel.messages, permit))
 }
 
-/// Waits for something that the other side takes part in, until nothing has come from there for
-/// `limit`, or for six times that in all; gives how long that was. Where hundreds of servers share
-/// a machine all of them are slow, and none is dead.
-async fn while_heard<T>(
-    noted: &Noted,
+/// Waits for a future until the server was silent for `limit`, or for six times `limit` in all.
+/// Returns how long it waited if that is exceeded.
+///
+/// Silence is what tells a dead server from a slow one: where hundreds of servers share a machine,
+/// all of them are slow.
+async fn timeout_if_silent<T>(
+    state: &ConnectionState,
     limit: Duration,
     future: impl Future<Output = T>,
 ) -> Result<T, Duration> {
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut future = pin!(future);
     loop {
-        let end = noted.heard().unwrap_or(begun).min(begun + 5 * limit) + limit;
+        let last_activity = state.last_activity().unwrap_or(started);
+        let end = last_activity.min(started + 5 * limit) + limit;
         if end <= Instant::now() {
-            return Err(end - begun);
+            return Err(end - started);
         }
         if let Ok(done) = timeout_at(end, &mut future).await {
             return Ok(done);
@@ -296,13 +308,27 @@ async fn while_heard<T>(
     }
 }
 
-async fn shake_hands(
+/// Opens the transport, and exchanges keys.
+async fn handshake(
     target: &Target,
-    jump: Option<Arc<Connection>>,
-    noted: &Arc<Noted>,
-    early: Option<Early>,
-) -> Result<Handle<Client>, Error> {
-    let wire = dial(target, jump, noted).await?;
+    jump: Option<&Connection>,
+    state: &Arc<ConnectionState>,
+    early: Option<EarlyCommand>,
+) -> Result<Handle<ClientHandler>, Error> {
+    let tunnel = match jump {
+        Some(jump) => {
+            let stream = jump.dial(&target.address, target.port).await;
+            Some(stream.map_err(|error| {
+                let jump = &jump.target.name;
+                target.error(Cause::Connect {
+                    address: target.endpoint(),
+                    cause: format!("not reachable through `{jump}`: {error}"),
+                })
+            })?)
+        }
+        None => None,
+    };
+    let transport = dial(target, tunnel, state).await?;
     let mut config = client::Config {
         keepalive_interval: Some(target.keepalive),
         window_size: WINDOW,
@@ -310,57 +336,49 @@ async fn shake_hands(
     };
     prefer_fast_ciphers(&mut config);
     prefer_known_algorithms(&mut config, target)?;
-    let client = Client::new(target, noted.clone(), early);
-    client::connect_stream(Arc::new(config), wire, client)
+    let handler = ClientHandler::new(target, state.clone(), early);
+    client::connect_stream(Arc::new(config), transport, handler)
         .await
-        .map_err(|refusal| match refusal {
-            Refusal::HostKey(error) => *error,
-            Refusal::Protocol(error) => Error::HungUp {
-                host: target.name.clone(),
+        .map_err(|error| match error {
+            ClientError::HostKey(error) => *error,
+            ClientError::Protocol(error) => target.error(Cause::Handshake {
                 address: target.endpoint(),
-                cause: format!("{} during the handshake", protocol(&error)),
-            },
+                cause: format!("{} during the handshake", describe(&error)),
+            }),
         })
 }
 
-/// Puts AES with GCM first, which processors of today have instructions for: large files go faster
-/// than with ChaCha20, which stays for servers that have nothing else.
+/// Prefers AES-GCM, which current processors have instructions for: large files transfer faster than
+/// with ChaCha20, which remains for servers without AES-GCM.
 fn prefer_fast_ciphers(config: &mut client::Config) {
     let mut order = config.preferred.cipher.to_vec();
     order.sort_by_key(|cipher| !cipher.as_ref().contains("gcm"));
     config.preferred.cipher = order.into();
 }
 
-/// Says why, if something on the way said so.
-fn with_reason(error: Error, noted: &Noted) -> Error {
-    match error {
-        Error::HungUp {
-            host,
-            address,
-            cause,
-        } => Error::HungUp {
-            host,
-            address,
-            cause: match noted.complaint() {
-                Some(line) => format!("{cause}; ProxyCommand said: {line}"),
-                None => cause,
-            },
-        },
-        Error::Lost { host, doing } => Error::Lost {
-            host,
-            doing: match noted.reason() {
-                Some(reason) if !reason.is_empty() => format!("{doing}: {reason}"),
-                _ => doing,
-            },
-        },
-        other => other,
+/// Adds the reason to an error, if the server or a ProxyCommand gave one.
+fn add_reason(mut error: Error, state: &ConnectionState) -> Error {
+    match &mut error.cause {
+        Cause::Handshake { cause, .. } => {
+            if let Some(line) = state.proxy_error() {
+                *cause = format!("{cause}; ProxyCommand said: {line}");
+            }
+        }
+        Cause::Lost { doing } => {
+            let reason = state.disconnect_reason();
+            if let Some(reason) = reason.filter(|reason| !reason.is_empty()) {
+                *doing = format!("{doing}: {reason}");
+            }
+        }
+        _ => {}
     }
+    error
 }
 
-/// Puts the algorithms of the key on record first, so that the server shows that key. Where an
-/// authority is on record, the server's certificate is asked for.
+/// Prefers the algorithms of the recorded host keys, so that the server presents a recorded key.
+/// Requests a certificate if a certificate authority is recorded for the host.
 fn prefer_known_algorithms(config: &mut client::Config, target: &Target) -> Result<(), Error> {
-    let (name, port) = target.host_name();
+    let (name, port) = target.known_hosts_name();
     let known = match &target.host_key {
         HostKey::Pinned(key) => vec![key.algorithm()],
         HostKey::KnownHosts { hosts, .. } => {
@@ -370,19 +388,14 @@ fn prefer_known_algorithms(config: &mut client::Config, target: &Target) -> Resu
             hosts.algorithms(name, port)?
         }
     };
-    let rsa = |algorithm: &Algorithm| matches!(algorithm, Algorithm::Rsa { .. });
+    let is_rsa = |algorithm: &Algorithm| matches!(algorithm, Algorithm::Rsa { .. });
     let mut order = config.preferred.key.to_vec();
-    // A stable sort: `rsa-sha2-512` and `rsa-sha2-256` keep their order.
+    // The sort is stable: `rsa-sha2-512` stays before `rsa-sha2-256`.
     order.sort_by_key(|algorithm| {
         !known
             .iter()
-            .any(|k| k == algorithm || (rsa(k) && rsa(algorithm)))
+            .any(|k| k == algorithm || (is_rsa(k) && is_rsa(algorithm)))
     });
     config.preferred.key = order.into();
     Ok(())
-}
-
-/// A thread that died with the lock held has left a sound value behind.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The bytes to a server: by TCP, through another server, or through a command.
+//! The transport of a connection: TCP, a tunnel through a jump host, or a ProxyCommand.
 
 use std::{
     io,
@@ -14,34 +14,35 @@ use tokio::{
     process::{Child, Command},
 };
 
-use super::{Connection, Error, Route, Target};
-use crate::{core::diagnostic::plain, ssh::server_facts::Noted};
+use super::{Cause, Error, Route, Target, connection_state::ConnectionState, stream::Stream};
+use crate::core::diagnostic::plain;
 
-/// Both directions.
+/// A byte stream in both directions.
 trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
-/// The way to a server, open as long as it lives.
-pub(super) struct Wire {
+/// A byte stream to the SSH server that records when bytes arrive.
+pub(super) struct Transport {
     bytes: Box<dyn Duplex>,
-    /// What is on the way must stay.
-    _child: Option<Child>,
-    _jump: Option<Arc<Connection>>,
-    noted: Arc<Noted>,
+    /// The ProxyCommand, which is killed when the transport is dropped.
+    _proxy: Option<Child>,
+    state: Arc<ConnectionState>,
 }
 
-/// Opens the way. The jump, if there is one, is connected already.
+/// Opens the transport to a server; `tunnel` is the stream from the jump host to the server, if the
+/// route has one.
 pub(super) async fn dial(
     target: &Target,
-    jump: Option<Arc<Connection>>,
-    noted: &Arc<Noted>,
-) -> Result<Wire, Error> {
-    let fail = |cause: String| Error::Connect {
-        host: target.name.clone(),
-        address: target.endpoint(),
-        cause,
+    tunnel: Option<Stream>,
+    state: &Arc<ConnectionState>,
+) -> Result<Transport, Error> {
+    let fail = |cause: String| {
+        target.error(Cause::Connect {
+            address: target.endpoint(),
+            cause,
+        })
     };
-    match (&target.route, jump) {
+    match (&target.route, tunnel) {
         (Route::ProxyCommand(command), _) => {
             let mut child = Command::new("sh")
                 .args(["-c", &format!("exec {command}")])
@@ -54,44 +55,38 @@ pub(super) async fn dial(
             let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
             let (Some(stdin), Some(stdout)) = (stdin, stdout) else {
                 return Err(fail(format!(
-                    "ProxyCommand `{command}` has no input or output"
+                    "ProxyCommand `{command}` has no standard input or output"
                 )));
             };
             if let Some(stderr) = child.stderr.take() {
-                let noted = noted.clone();
+                let state = state.clone();
                 tokio::spawn(async move {
                     let mut lines = BufReader::new(stderr).lines();
                     while let Ok(Some(line)) = lines.next_line().await {
-                        noted.complain(line);
+                        state.set_proxy_error(line);
                     }
                 });
             }
-            Ok(Wire {
+            Ok(Transport {
                 bytes: Box::new(tokio::io::join(stdout, stdin)),
-                _child: Some(child),
-                _jump: None,
-                noted: noted.clone(),
+                _proxy: Some(child),
+                state: state.clone(),
             })
         }
-        (Route::Jump(hop), Some(jump)) => {
-            let stream = jump.dial(&target.address, target.port).await;
-            let stream = stream
-                .map_err(|error| fail(format!("`{}` does not lead there: {error}", hop.name)))?;
-            Ok(Wire {
-                bytes: Box::new(stream),
-                _child: None,
-                _jump: Some(jump),
-                noted: noted.clone(),
-            })
-        }
-        (Route::Jump(hop), None) => Err(fail(format!("`{}` is not connected", hop.name))),
+        (Route::Jump(_), Some(tunnel)) => Ok(Transport {
+            bytes: Box::new(tunnel),
+            _proxy: None,
+            state: state.clone(),
+        }),
+        (Route::Jump(jump), None) => Err(fail(format!("`{}` is not connected", jump.name))),
         (Route::Direct, _) => {
             let addresses: Vec<_> = tokio::net::lookup_host((target.address.as_str(), target.port))
                 .await
-                .map_err(|error| Error::Resolve {
-                    host: target.name.clone(),
-                    address: target.address.clone(),
-                    cause: plain(&error),
+                .map_err(|error| {
+                    target.error(Cause::Resolve {
+                        address: target.address.clone(),
+                        cause: plain(&error),
+                    })
                 })?
                 .collect();
             let socket = TcpStream::connect(addresses.as_slice())
@@ -100,19 +95,18 @@ pub(super) async fn dial(
             socket
                 .set_nodelay(true)
                 .map_err(|error| fail(plain(&error)))?;
-            // That it is connected is an answer.
-            noted.hear();
-            Ok(Wire {
+            // The TCP handshake is a sign of life.
+            state.record_activity();
+            Ok(Transport {
                 bytes: Box::new(socket),
-                _child: None,
-                _jump: None,
-                noted: noted.clone(),
+                _proxy: None,
+                state: state.clone(),
             })
         }
     }
 }
 
-impl AsyncRead for Wire {
+impl AsyncRead for Transport {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -121,13 +115,13 @@ impl AsyncRead for Wire {
         let before = into.filled().len();
         let polled = Pin::new(&mut self.bytes).poll_read(context, into);
         if into.filled().len() > before {
-            self.noted.hear();
+            self.state.record_activity();
         }
         polled
     }
 }
 
-impl AsyncWrite for Wire {
+impl AsyncWrite for Transport {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

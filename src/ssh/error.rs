@@ -1,4 +1,4 @@
-//! What can go wrong between this machine and a server.
+//! Errors of the SSH layer: the host, the cause, and what to do about it.
 
 use std::path::PathBuf;
 
@@ -7,299 +7,285 @@ use crate::core::{
     process::TooMuch,
 };
 
-/// Why a server could not be reached, or a command not be run there.
+/// Why a server could not be reached, or a command could not be run there.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
+#[error("{}{cause}", prefix(host.as_deref()))]
+pub struct Error {
+    /// The name of the host; none for errors of local files that several hosts share.
+    pub host: Option<String>,
+    /// What went wrong.
+    pub cause: Cause,
+}
+
+fn prefix(host: Option<&str>) -> String {
+    host.map_or(String::new(), |host| format!("host `{host}`: "))
+}
+
+/// What went wrong.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Cause {
     /// The host name has no address.
-    #[error("host `{host}`: no address for `{address}`: {cause}")]
+    #[error("cannot resolve `{address}`: {cause}")]
     Resolve {
-        /// The host's name.
-        host: String,
-        /// What was looked up.
+        /// The name that was looked up.
         address: String,
-        /// What the resolver said.
+        /// The message of the resolver.
         cause: String,
     },
-    /// The connection was refused or broken while it was made.
-    #[error("host `{host}`: {cause} ({address})")]
+    /// The connection was refused or broke before the SSH handshake.
+    #[error("{cause} ({address})")]
     Connect {
-        /// The host's name.
-        host: String,
         /// `address:port`.
         address: String,
-        /// What the system or the SSH library said.
+        /// The message of the system.
         cause: String,
     },
-    /// The server hung up while the connection was made, or does not speak SSH.
-    #[error("host `{host}`: {cause} ({address})")]
-    HungUp {
-        /// The host's name.
-        host: String,
+    /// The SSH handshake failed: the server closed the connection, or does not speak SSH.
+    #[error("{cause} ({address})")]
+    Handshake {
         /// `address:port`.
         address: String,
-        /// What happened.
+        /// The message of the SSH library.
         cause: String,
     },
-    /// The user's SSH configuration cannot be used.
-    #[error("host `{host}`: SSH configuration: {cause}")]
+    /// The user's SSH configuration is invalid.
+    #[error("SSH configuration: {cause}")]
     Config {
-        /// The host's name.
-        host: String,
-        /// What is wrong, and in which file and line.
+        /// What is wrong, with file and line.
         cause: String,
     },
-    /// Nobody answered in time.
-    #[error("host `{host}`: no answer within {seconds} s ({address})")]
+    /// The server did not answer in time.
+    #[error("no answer within {seconds} s ({address})")]
     NoAnswer {
-        /// The host's name.
-        host: String,
         /// `address:port`.
         address: String,
-        /// How long we waited.
+        /// How long hitc waited.
         seconds: u64,
     },
-    /// The host showed another key than the one on record.
-    #[error("host `{host}`: the host key of {address} is not the one on record ({fingerprint})")]
+    /// The host presented another key than the recorded one.
+    #[error("the host key of {address} does not match the recorded one ({fingerprint})")]
     HostKeyChanged {
-        /// The host's name.
-        host: String,
-        /// `address:port`.
+        /// The name of the host in known_hosts files.
         address: String,
-        /// SHA-256 fingerprint of the key that was shown.
+        /// The SHA-256 fingerprint of the presented key.
         fingerprint: String,
-        /// Where the key on record stands: `file:line`, or who vouches for it.
+        /// Where the recorded key is: `file:line`, or the provider.
         record: String,
     },
-    /// The host is not on record, and must be (`StrictHostKeyChecking yes`).
-    #[error("host `{host}`: {address} has a key that is not on record ({fingerprint})")]
+    /// The host key is not recorded, and must be (`StrictHostKeyChecking yes`).
+    #[error("unknown host key of {address} ({fingerprint})")]
     HostKeyUnknown {
-        /// The host's name.
-        host: String,
-        /// `address:port`.
+        /// The name of the host in known_hosts files.
         address: String,
-        /// SHA-256 fingerprint of the key that was shown.
+        /// The SHA-256 fingerprint of the presented key.
         fingerprint: String,
     },
-    /// The host showed a key that is marked `@revoked`.
-    #[error("host `{host}`: the host key of {address} is revoked ({record})")]
+    /// The host presented a key that is marked `@revoked`.
+    #[error("the host key of {address} is revoked ({record})")]
     HostKeyRevoked {
-        /// The host's name.
-        host: String,
-        /// `address:port`.
+        /// The name of the host in known_hosts files.
         address: String,
-        /// `file:line` of the mark.
+        /// The place of the mark: `file:line`.
         record: String,
     },
-    /// The host showed a certificate that does not count.
-    #[error("host `{host}`: the host certificate of {address} does not count: {cause}")]
+    /// The host presented an invalid certificate.
+    #[error("invalid host certificate of {address}: {cause}")]
     HostCertificate {
-        /// The host's name.
-        host: String,
-        /// The name that it should be for.
+        /// The name that the certificate must be valid for.
         address: String,
         /// What is wrong with it.
         cause: String,
     },
-    /// The known_hosts file could not be used.
+    /// A known_hosts file could not be used.
     #[error("known hosts file `{}`: {cause}", path.display())]
     KnownHosts {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// What is wrong with it.
         cause: String,
     },
-    /// A private key could not be used.
+    /// A private key could not be used for any host.
     #[error("key `{}`: {cause}", path.display())]
     Key {
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// What is wrong with it.
         cause: String,
     },
-    /// The server accepted none of our keys.
-    #[error("host `{host}`: {user}@{address} accepts none of our keys ({tried})")]
+    /// The server rejected all keys.
+    #[error("authentication failed for {user}@{address} ({tried})")]
     Auth {
-        /// The host's name.
-        host: String,
-        /// The user we tried to log in as.
+        /// The login user.
         user: String,
         /// `address:port`.
         address: String,
-        /// The keys that were offered, and what could not be.
+        /// The offered keys, and the keys that could not be offered.
         tried: String,
-        /// A key was right, but is not enough.
+        /// The server accepted a key, but requires another authentication method as well.
         wants_more: bool,
     },
-    /// A key for this host could not be used.
-    #[error("host `{host}`: key `{}`: {cause}", path.display())]
+    /// A private key that was named for this host could not be used.
+    #[error("key `{}`: {cause}", path.display())]
     Identity {
-        /// The host's name.
-        host: String,
-        /// The file.
+        /// The path of the file.
         path: PathBuf,
         /// What is wrong with it.
         cause: String,
     },
-    /// This machine does not listen where it should.
-    #[error("host `{host}`: cannot listen on {what}: {cause}")]
+    /// A local port or socket could not be opened.
+    #[error("cannot listen on {what}: {cause}")]
     Listen {
-        /// The host's name.
-        host: String,
-        /// Where.
+        /// The port or socket.
         what: String,
-        /// What the system said.
+        /// The message of the system.
         cause: String,
     },
-    /// sudo did not take the password.
-    #[error("host `{host}`: sudo does not accept the password of `{user}`")]
+    /// sudo rejected the password.
+    #[error("sudo rejected the password of `{user}`")]
     SudoPassword {
-        /// The host's name.
-        host: String,
-        /// The user we are logged in as.
+        /// The login user.
         user: String,
     },
     /// The connection broke.
-    #[error("host `{host}`: connection lost while {doing}")]
+    #[error("connection lost while {doing}")]
     Lost {
-        /// The host's name.
-        host: String,
-        /// What was going on.
+        /// The operation that was interrupted, and the reason if it is known.
         doing: String,
     },
     /// The server refused a channel or a request.
-    #[error("host `{host}`: the server refused {what}")]
+    #[error("the server refused {what}")]
     Refused {
-        /// The host's name.
-        host: String,
-        /// What was asked for.
+        /// What was requested.
         what: String,
-        /// Whether its configuration forbids it.
-        forbidden: bool,
+        /// The configuration of the server forbids it.
+        is_forbidden: bool,
     },
-    /// A command wrote more than can be kept.
-    #[error("host `{host}`: `{command}`: {cause}")]
+    /// A command wrote more output than can be kept.
+    #[error("`{command}`: {cause}")]
     TooMuch {
-        /// The host's name.
-        host: String,
-        /// The command.
+        /// The command line.
         command: String,
         /// How much that is.
         cause: TooMuch,
     },
-    /// A command took longer than it may.
+    /// A command exceeded its time limit.
     #[error(
-        "host `{host}`: `{command}` took longer than {seconds} s{}",
-        if *ended { "" } else { ", and may still run there" }
+        "`{command}`: timed out after {seconds} s{}",
+        if *terminated { "" } else { ", and may still be running" }
     )]
     Timeout {
-        /// The host's name.
-        host: String,
-        /// The command.
+        /// The command line.
         command: String,
         /// The limit.
         seconds: f64,
-        /// Its processes are gone.
-        ended: bool,
+        /// Its processes were terminated.
+        terminated: bool,
     },
 }
 
-impl Error {
-    /// The kind that decides the exit status.
-    pub fn kind(&self) -> Kind {
-        match self {
-            Error::Resolve { .. }
-            | Error::Connect { .. }
-            | Error::HungUp { .. }
-            | Error::NoAnswer { .. }
-            | Error::HostKeyChanged { .. }
-            | Error::HostKeyUnknown { .. }
-            | Error::HostKeyRevoked { .. }
-            | Error::HostCertificate { .. }
-            | Error::Auth { .. }
-            | Error::Identity { .. }
-            | Error::Lost { .. } => Kind::Unreachable,
-            Error::KnownHosts { .. } | Error::Key { .. } | Error::Config { .. } => Kind::Usage,
-            Error::Refused { .. }
-            | Error::TooMuch { .. }
-            | Error::SudoPassword { .. }
-            | Error::Listen { .. } => Kind::Failed,
-            Error::Timeout { .. } => Kind::Timeout,
-        }
-    }
-
-    fn host(&self) -> Option<&str> {
-        match self {
-            Error::Resolve { host, .. }
-            | Error::Connect { host, .. }
-            | Error::HungUp { host, .. }
-            | Error::Config { host, .. }
-            | Error::NoAnswer { host, .. }
-            | Error::HostKeyChanged { host, .. }
-            | Error::HostCertificate { host, .. }
-            | Error::HostKeyUnknown { host, .. }
-            | Error::HostKeyRevoked { host, .. }
-            | Error::Auth { host, .. }
-            | Error::Identity { host, .. }
-            | Error::SudoPassword { host, .. }
-            | Error::Listen { host, .. }
-            | Error::Lost { host, .. }
-            | Error::Refused { host, .. }
-            | Error::TooMuch { host, .. }
-            | Error::Timeout { host, .. } => Some(host),
-            Error::KnownHosts { .. } | Error::Key { .. } => None,
-        }
+impl Cause {
+    /// Whether another attempt to connect may succeed, because the server or the network between
+    /// may only be overloaded or starting.
+    pub(super) fn is_transient(&self) -> bool {
+        matches!(
+            self,
+            Cause::Connect { .. }
+                | Cause::Handshake { .. }
+                | Cause::NoAnswer { .. }
+                | Cause::Lost { .. }
+        )
     }
 
     fn help(&self) -> Option<String> {
-        match self {
-            Error::HostKeyChanged {
+        let help = match self {
+            Cause::HostKeyChanged {
                 address, record, ..
-            } => Some(format!(
-                "somebody may be listening in. If the server was really made anew, remove its \
-                 old key ({record}) with `ssh-keygen -R '{address}'` and try again"
-            )),
-            Error::HostKeyUnknown { address, .. } => Some(format!(
-                "your SSH configuration refuses hosts that are not on record \
-                 (StrictHostKeyChecking yes); record it with `ssh {address}` or `ssh-keyscan`"
-            )),
-            Error::HostKeyRevoked { .. } => {
-                Some("the server must get a new host key before it is used again".to_owned())
+            } => {
+                return Some(format!(
+                    "this may be a man-in-the-middle attack. If the server was reinstalled, remove \
+                     its old key ({record}) with `ssh-keygen -R '{address}'` and try again"
+                ));
             }
-            Error::HostCertificate { .. } => Some(
-                "an authority of this host is on record (@cert-authority): have the server's key \
-                 signed by it for that name"
-                    .to_owned(),
-            ),
-            Error::Auth {
+            Cause::HostKeyUnknown { address, .. } => {
+                return Some(format!(
+                    "your SSH configuration rejects unknown host keys (StrictHostKeyChecking yes); \
+                     record the key with `ssh {address}` or `ssh-keyscan`"
+                ));
+            }
+            Cause::HostKeyRevoked { .. } => {
+                "generate a new host key on the server before using it again"
+            }
+            Cause::HostCertificate { .. } => {
+                "a certificate authority is recorded for this host (@cert-authority): have it sign \
+                 the server's key for that name"
+            }
+            Cause::Auth {
                 wants_more: true, ..
-            } => Some(
-                "the server wants more than a key, such as a password or a code, which hitc \
-                 cannot give; allow a key alone for this user"
-                    .to_owned(),
-            ),
-            Error::Identity { .. } => {
-                Some("name the right key with `--identity` or in ~/.ssh/config".to_owned())
+            } => {
+                "the server requires more than a key, such as a password or a one-time code, which \
+                 hitc does not support; allow public key authentication alone for this user"
             }
-            Error::SudoPassword { .. } => Some(
-                "give the right one with `--ask-sudo-pass`, and see that the user may use sudo"
-                    .to_owned(),
-            ),
-            Error::Auth { .. } => Some(
-                "name the right user with `--user`, or the right key with `--identity`".to_owned(),
-            ),
-            Error::NoAnswer { .. } => {
-                Some("is the server running, and does its firewall admit SSH?".to_owned())
+            Cause::Auth { .. } => {
+                "set the user with `--user`, or the private key with `--identity`"
             }
-            Error::TooMuch { .. } => Some(TooMuch::HELP.to_owned()),
-            _ => None,
+            Cause::Identity { .. } => {
+                "set the private key with `--identity`, or with IdentityFile in ~/.ssh/config"
+            }
+            Cause::SudoPassword { .. } => {
+                "enter the right password with `--ask-sudo-pass`, and check that the user may use sudo"
+            }
+            Cause::NoAnswer { .. } => {
+                "check that the server is running, and that its firewall allows SSH"
+            }
+            Cause::TooMuch { .. } => TooMuch::HELP,
+            _ => return None,
+        };
+        Some(help.to_owned())
+    }
+}
+
+impl Error {
+    /// Creates an error of one host.
+    pub(super) fn on_host(host: &str, cause: Cause) -> Self {
+        Error {
+            host: Some(host.to_owned()),
+            cause,
+        }
+    }
+
+    /// Creates an error of a local file that several hosts share.
+    pub(super) fn local(cause: Cause) -> Self {
+        Error { host: None, cause }
+    }
+
+    /// The kind, which decides the exit status.
+    pub fn kind(&self) -> Kind {
+        match self.cause {
+            Cause::Resolve { .. }
+            | Cause::Connect { .. }
+            | Cause::Handshake { .. }
+            | Cause::NoAnswer { .. }
+            | Cause::HostKeyChanged { .. }
+            | Cause::HostKeyUnknown { .. }
+            | Cause::HostKeyRevoked { .. }
+            | Cause::HostCertificate { .. }
+            | Cause::Auth { .. }
+            | Cause::Identity { .. }
+            | Cause::Lost { .. } => Kind::Unreachable,
+            Cause::KnownHosts { .. } | Cause::Key { .. } | Cause::Config { .. } => Kind::Usage,
+            Cause::Refused { .. }
+            | Cause::TooMuch { .. }
+            | Cause::SudoPassword { .. }
+            | Cause::Listen { .. } => Kind::Failed,
+            Cause::Timeout { .. } => Kind::Timeout,
         }
     }
 }
 
 impl From<Error> for Diagnostic {
     fn from(error: Error) -> Self {
-        let diagnostic = Diagnostic::new(error.kind(), error.to_string()).help(error.help());
-        match error.host() {
+        let diagnostic = Diagnostic::new(error.kind(), error.to_string()).help(error.cause.help());
+        match error.host {
             Some(host) => diagnostic.on(host),
             None => diagnostic,
         }

@@ -1,4 +1,4 @@
-//! Ports and sockets of one machine that lead to the other.
+//! Port and socket forwarding between the local machine and a server.
 
 use std::{fmt, io, path::PathBuf, str::FromStr, sync::Arc};
 
@@ -8,30 +8,27 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{
-    Connection, Error, StreamTarget,
-    channel::{Drained, Stream},
-};
+use super::{Cause, Connection, Error, channel::SpooledChannel, stream::Stream};
 use crate::core::diagnostic::plain;
 
-/// Where something listens.
+/// A TCP port or Unix socket.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// A TCP port of an address.
+    /// A host name or address, and a port.
     Tcp(String, u16),
-    /// A Unix socket.
+    /// The path of a Unix socket.
     Unix(String),
 }
 
 impl FromStr for Endpoint {
     type Err = String;
 
-    /// `PORT`, `HOST:PORT` or `/PATH`; a port alone is one of the machine itself.
+    /// Parses `PORT`, `HOST:PORT` or `/PATH`. The host is 127.0.0.1 by default.
     fn from_str(text: &str) -> Result<Self, String> {
         if text.starts_with('/') {
             return Ok(Endpoint::Unix(text.to_owned()));
         }
-        let wrong = || format!("`{text}` is no PORT, HOST:PORT or /PATH of a socket");
+        let wrong = || format!("invalid endpoint `{text}`: expected PORT, HOST:PORT or /PATH");
         let (host, port) = text.rsplit_once(':').unwrap_or(("127.0.0.1", text));
         let port = port.parse().map_err(|_| wrong())?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
@@ -52,30 +49,31 @@ impl fmt::Display for Endpoint {
     }
 }
 
-/// A way that is open as long as this lives.
+/// A forwarded port or socket, until it is dropped.
 pub struct Forward {
-    /// Where it begins: with the port that was chosen, if any would do.
+    /// Where it listens; with the port that the system chose for port 0.
     pub from: Endpoint,
     task: JoinHandle<()>,
-    /// Our own socket file.
+    /// The local socket file to remove.
     socket: Option<PathBuf>,
-    /// What the server listens on for us.
+    /// The connection on whose server a listener must be cancelled.
     remote: Option<Arc<Connection>>,
 }
 
 impl Forward {
-    /// Listens on this machine, and leads to what the server can reach.
+    /// Listens on the local machine, and forwards to an address that the server can reach.
     pub async fn local(
         connection: &Arc<Connection>,
         from: &Endpoint,
         to: &Endpoint,
     ) -> Result<Self, Error> {
-        let fail = |error: io::Error| Error::Listen {
-            host: connection.target().name.clone(),
-            what: format!("{from} of this machine"),
-            cause: plain(&error),
+        let fail = |error: io::Error| {
+            connection.target().error(Cause::Listen {
+                what: format!("{from} of the local machine"),
+                cause: plain(&error),
+            })
         };
-        let (connection, to) = (connection.clone(), to.clone());
+        let (accepting, to) = (connection.clone(), to.clone());
         match from {
             Endpoint::Tcp(host, port) => {
                 let listener = TcpListener::bind((host.as_str(), *port))
@@ -84,7 +82,7 @@ impl Forward {
                 let port = listener.local_addr().map_err(fail)?.port();
                 let task = tokio::spawn(async move {
                     while let Ok((socket, _)) = listener.accept().await {
-                        lead(connection.clone(), socket, to.clone());
+                        forward_to_server(accepting.clone(), socket, to.clone());
                     }
                 });
                 Ok(Forward {
@@ -98,7 +96,7 @@ impl Forward {
                 let listener = UnixListener::bind(path).map_err(fail)?;
                 let task = tokio::spawn(async move {
                     while let Ok((socket, _)) = listener.accept().await {
-                        lead(connection.clone(), socket, to.clone());
+                        forward_to_server(accepting.clone(), socket, to.clone());
                     }
                 });
                 Ok(Forward {
@@ -111,16 +109,17 @@ impl Forward {
         }
     }
 
-    /// Lets the server listen, and leads to what this machine can reach.
+    /// Listens on the server, and forwards to an address that the local machine can reach.
     pub async fn remote(
         connection: &Arc<Connection>,
         from: &Endpoint,
         to: &Endpoint,
     ) -> Result<Self, Error> {
-        let fail = |_| Error::Refused {
-            host: connection.target().name.clone(),
-            what: format!("to listen on {from}"),
-            forbidden: false,
+        let fail = |_| {
+            connection.target().error(Cause::Refused {
+                what: format!("to listen on {from}"),
+                is_forbidden: false,
+            })
         };
         let mut from = from.clone();
         match &mut from {
@@ -130,7 +129,7 @@ impl Forward {
                     .tcpip_forward(host.clone(), u32::from(*port))
                     .await
                     .map_err(fail)?;
-                // The server says which port it chose, and nothing if it had no choice.
+                // The server reports the port only if it chose one (RFC 4254, section 7.1).
                 if *port == 0 {
                     *port = u16::try_from(chosen).unwrap_or(0);
                 }
@@ -145,14 +144,14 @@ impl Forward {
             Endpoint::Tcp(host, port) => format!("{host}:{port}"),
             Endpoint::Unix(path) => path.clone(),
         };
-        let mut channels = connection.noted.forward(&key);
+        let mut channels = connection.state.register_forward(&key);
         let to = to.clone();
         let task = tokio::spawn(async move {
             while let Some(channel) = channels.recv().await {
                 let to = to.clone();
                 tokio::spawn(async move {
-                    let mut stream = Stream::new(Drained::new(channel, None), false);
-                    // Who cannot be reached hangs up, as one would see here.
+                    let mut stream = Stream::of_socket(SpooledChannel::new(channel, None));
+                    // If the target is unreachable, the connection is closed, as for a local client.
                     let _ = match &to {
                         Endpoint::Tcp(host, port) => {
                             match TcpStream::connect((host.as_str(), *port)).await {
@@ -183,7 +182,7 @@ impl Drop for Forward {
     fn drop(&mut self) {
         self.task.abort();
         if let Some(path) = &self.socket {
-            // It is of no use to anybody any more.
+            // The socket is closed: clients could not connect anyway.
             let _ = std::fs::remove_file(path);
         }
         if let Some(connection) = self.remote.take()
@@ -191,7 +190,7 @@ impl Drop for Forward {
         {
             let from = self.from.clone();
             runtime.spawn(async move {
-                // The connection's end does the same.
+                // Fails if the connection is closed, which cancels the listener too.
                 let _ = match from {
                     Endpoint::Tcp(host, port) => {
                         connection
@@ -208,8 +207,8 @@ impl Drop for Forward {
     }
 }
 
-/// Leads one connection to the other end, beside others.
-fn lead<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+/// Forwards one accepted connection to the server, in a task of its own.
+fn forward_to_server<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     connection: Arc<Connection>,
     mut socket: S,
     to: Endpoint,
@@ -217,9 +216,9 @@ fn lead<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     tokio::spawn(async move {
         let stream = match &to {
             Endpoint::Tcp(host, port) => connection.dial(host, *port).await,
-            Endpoint::Unix(path) => connection.stream(&StreamTarget::Socket(path.clone())).await,
+            Endpoint::Unix(path) => connection.open_socket(path).await,
         };
-        // Who cannot be reached hangs up, as one would see there.
+        // If the target is unreachable, the connection is closed, as for a client on the server.
         if let Ok(mut stream) = stream {
             let _ = copy_bidirectional(&mut socket, &mut stream).await;
         }
@@ -231,7 +230,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn endpoints() {
+    fn parses_endpoints() {
         let parse = |text: &str| text.parse::<Endpoint>().map(|e| e.to_string());
         assert_eq!(parse("80").unwrap(), "127.0.0.1:80");
         assert_eq!(parse("db:5432").unwrap(), "db:5432");

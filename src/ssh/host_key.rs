@@ -1,98 +1,97 @@
-//! Whether a server is the one that it should be.
+//! Verifies the host key or certificate that a server presents.
 
 use russh::keys::{Certificate, HashAlg, PublicKey, ssh_key::certificate::CertType};
 
-use super::{Error, HostKey, HostKeyStatus, Target};
+use super::{Cause, Error, HostKey, HostKeyStatus, Target};
 
-/// A host key that was seen for the first time.
+/// A host key that is seen for the first time.
 #[derive(Clone, Debug)]
 pub struct NewHostKey {
-    /// Its SHA-256 fingerprint.
+    /// The SHA-256 fingerprint.
     pub fingerprint: String,
-    /// It is on record from now on.
+    /// It was recorded in a known_hosts file.
     pub is_recorded: bool,
 }
 
-/// Judges the key that a server shows. A key that nobody knew is given back in words.
-pub(super) fn judge(target: &Target, key: &PublicKey) -> Result<Option<NewHostKey>, Error> {
+/// Verifies the key that a server presents. Records an unknown key, and returns it.
+pub(super) async fn verify(target: &Target, key: &PublicKey) -> Result<Option<NewHostKey>, Error> {
     let fingerprint = || key.fingerprint(HashAlg::Sha256).to_string();
-    let changed = |record: String| Error::HostKeyChanged {
-        host: target.name.clone(),
-        address: target.known_as(),
-        fingerprint: fingerprint(),
-        record,
+    let changed = |record: String| {
+        target.error(Cause::HostKeyChanged {
+            address: target.known_hosts_field(),
+            fingerprint: fingerprint(),
+            record,
+        })
     };
     match &target.host_key {
         HostKey::Pinned(known) if known.key_data() == key.key_data() => Ok(None),
-        HostKey::Pinned(_) => Err(changed("the provider says so".to_owned())),
+        HostKey::Pinned(_) => Err(changed("from the provider".to_owned())),
         HostKey::KnownHosts { hosts, .. } => {
-            let (name, port) = target.host_name();
-            let mut learned = None;
-            let mut verdict = hosts.check(name, port, key)?;
-            if verdict == HostKeyStatus::New {
+            let (name, port) = target.known_hosts_name();
+            let mut new = None;
+            let mut status = hosts.check(name, port, key)?;
+            if status == HostKeyStatus::New {
                 if hosts.strict {
-                    return Err(Error::HostKeyUnknown {
-                        host: target.name.clone(),
-                        address: target.known_as(),
+                    return Err(target.error(Cause::HostKeyUnknown {
+                        address: target.known_hosts_field(),
                         fingerprint: fingerprint(),
-                    });
+                    }));
                 }
-                verdict = hosts.add(name, port, key)?;
-                learned = Some(NewHostKey {
+                status = hosts.add(name, port, key).await?;
+                new = Some(NewHostKey {
                     fingerprint: fingerprint(),
-                    is_recorded: hosts.records(),
+                    is_recorded: hosts.records_new_keys(),
                 });
             }
-            match verdict {
-                HostKeyStatus::Known | HostKeyStatus::New => Ok(learned),
+            match status {
+                HostKeyStatus::Known | HostKeyStatus::New => Ok(new),
                 HostKeyStatus::Changed { record } => Err(changed(record)),
-                HostKeyStatus::Revoked { record } => Err(Error::HostKeyRevoked {
-                    host: target.name.clone(),
-                    address: target.known_as(),
+                HostKeyStatus::Revoked { record } => Err(target.error(Cause::HostKeyRevoked {
+                    address: target.known_hosts_field(),
                     record,
-                }),
+                })),
             }
         }
     }
 }
 
-/// A host's certificate counts if an authority on record signed it for this name, and it is
-/// in force.
-pub(super) fn judge_certificate(target: &Target, certificate: &Certificate) -> Result<(), Error> {
-    let fail = |cause: &str| Error::HostCertificate {
-        host: target.name.clone(),
-        address: target.known_as(),
-        cause: cause.to_owned(),
+/// Verifies the certificate that a server presents: a recorded certificate authority must have
+/// signed it for this host name, and it must be valid now.
+pub(super) fn verify_certificate(target: &Target, certificate: &Certificate) -> Result<(), Error> {
+    let fail = |cause: &str| {
+        target.error(Cause::HostCertificate {
+            address: target.known_hosts_field(),
+            cause: cause.to_owned(),
+        })
     };
     let HostKey::KnownHosts { hosts, .. } = &target.host_key else {
-        return Err(fail("nobody asked for one"));
+        return Err(fail("no certificate was requested"));
     };
-    let (name, port) = target.host_name();
+    let (name, port) = target.known_hosts_name();
     let authorities = hosts.authorities(name, port)?;
     let fingerprints: Vec<_> = authorities
         .iter()
         .map(|key| key.fingerprint(HashAlg::Sha256))
         .collect();
-    // The authority itself may be revoked, and so may the key.
+    // Both the authority's key and the host's key may be revoked.
     for key in [certificate.signature_key(), certificate.public_key()] {
         let key = PublicKey::from(key.clone());
         if let HostKeyStatus::Revoked { record } = hosts.check(name, port, &key)? {
-            return Err(Error::HostKeyRevoked {
-                host: target.name.clone(),
-                address: target.known_as(),
+            return Err(target.error(Cause::HostKeyRevoked {
+                address: target.known_hosts_field(),
                 record,
-            });
+            }));
         }
     }
     if certificate.cert_type() != CertType::Host {
-        return Err(fail("it is a user's"));
+        return Err(fail("it is a user certificate"));
     }
     if !certificate.critical_options().is_empty() {
-        return Err(fail("it has options that are not understood"));
+        return Err(fail("it has unsupported critical options"));
     }
-    let is_ours = |principal: &String| principal.eq_ignore_ascii_case(name);
-    if !certificate.valid_principals().iter().any(is_ours) {
-        return Err(fail(&format!("it is not for `{name}`")));
+    let is_host = |principal: &String| principal.eq_ignore_ascii_case(name);
+    if !certificate.valid_principals().iter().any(is_host) {
+        return Err(fail(&format!("it is not valid for `{name}`")));
     }
     certificate
         .validate(&fingerprints)

@@ -1,4 +1,4 @@
-//! hitc's own key pair.
+//! The key pair of hitc.
 
 use std::{
     fs,
@@ -9,27 +9,24 @@ use std::{
 
 use russh::keys::{self, Algorithm, PrivateKey, ssh_key::LineEnding};
 
-use super::Error;
+use super::{Cause, Error};
 use crate::{core::diagnostic::plain, project::make_private_folder};
 
-/// A private key on disk and its public half.
+/// A private key file and its public key.
 #[derive(Clone, Debug)]
 pub struct KeyPair {
-    /// The private key file, readable by its owner only.
+    /// The private key file, which only its owner can read.
     pub path: PathBuf,
     /// The public key as a line of `authorized_keys`.
     pub public: String,
 }
 
 impl KeyPair {
-    /// The key pair at `path`, made if there is none: Ed25519, without a passphrase, mode 0600.
+    /// Reads the key pair at `path`. Generates it if it is missing: Ed25519, no passphrase, mode 0600.
     ///
-    /// Two processes that make it at the same time end up with the same one.
+    /// Processes that generate it at the same time end up with the same key pair.
     pub fn ensure(path: &Path) -> Result<Self, Error> {
-        let fail = |cause: String| Error::Key {
-            path: path.to_owned(),
-            cause,
-        };
+        let fail = |cause: String| key_error(path, cause);
         if !path.exists() {
             create(path).map_err(|error| fail(error.to_string()))?;
         }
@@ -45,8 +42,8 @@ impl KeyPair {
     }
 }
 
-/// Writes a new key beside `path` and links it into place, so that the file is never half
-/// written and the first of two writers wins.
+/// Writes a new key to a temporary file and links it to `path`, so that the file is always complete
+/// and the first of two writers wins.
 fn create(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let folder = path.parent().unwrap_or(Path::new("."));
     make_private_folder(folder)?;
@@ -75,13 +72,20 @@ fn create(path: &Path) -> Result<(), Box<dyn std::error::Error>> {
 }
 
 fn load(path: &Path) -> Result<PrivateKey, Error> {
-    keys::load_secret_key(path, None).map_err(|error| Error::Key {
-        path: path.to_owned(),
-        cause: match error {
-            keys::Error::KeyIsEncrypted => "hitc's own key is encrypted".to_owned(),
+    keys::load_secret_key(path, None).map_err(|error| {
+        let cause = match error {
+            keys::Error::KeyIsEncrypted => "the key of hitc must not be encrypted".to_owned(),
             keys::Error::IO(error) => plain(error),
             other => format!("not a private key: {other}"),
-        },
+        };
+        key_error(path, cause)
+    })
+}
+
+fn key_error(path: &Path, cause: String) -> Error {
+    Error::local(Cause::Key {
+        path: path.to_owned(),
+        cause,
     })
 }
 
@@ -92,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pair_is_made_once_and_private() {
+    fn generates_one_private_pair() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/id_ed25519");
         let first = KeyPair::ensure(&path).unwrap();
@@ -104,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_key_says_so() {
+    fn a_broken_key_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("id");
         fs::write(&path, "not a key").unwrap();

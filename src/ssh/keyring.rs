@@ -1,12 +1,12 @@
-//! The secrets of a run: the keys that we log in with, files and the agent's, each read and
-//! unlocked once; and the password for sudo.
+//! The secrets of a run: private keys of files and agents, each read and unlocked once, and the
+//! password for sudo.
 
 use std::{
     collections::HashMap,
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use russh::keys::{
@@ -15,19 +15,19 @@ use russh::keys::{
 };
 use tokio::sync::OnceCell;
 
-use super::Error;
-use crate::core::{diagnostic::plain, event::Events};
+use super::{Cause, Error};
+use crate::core::{diagnostic::plain, event::Events, sync::lock};
 
 /// A private key file.
 #[derive(Clone, Debug)]
 pub(super) struct KeyFile {
     pub public: PublicKey,
-    /// None while it is encrypted.
+    /// None until it is decrypted.
     pub private: Option<Arc<PrivateKey>>,
 }
 
 type Loaded = Result<KeyFile, String>;
-/// What the agent has, or why it cannot be asked.
+/// The keys of an agent, or why it cannot be used.
 type Identities = Arc<Result<Vec<AgentIdentity>, String>>;
 
 /// All secrets of a run.
@@ -36,11 +36,12 @@ pub(super) struct Keyring {
     files: Mutex<HashMap<PathBuf, Loaded>>,
     agents: Mutex<HashMap<PathBuf, Arc<OnceCell<Identities>>>>,
     sudo_password: Option<String>,
-    /// One question at a time.
+    /// Held while the user is asked for a passphrase: one question at a time.
     asking: tokio::sync::Mutex<()>,
 }
 
 impl Keyring {
+    /// Creates a keyring that asks for passphrases through `events`.
     pub fn new(events: Events, sudo_password: Option<String>) -> Self {
         Keyring {
             events,
@@ -51,12 +52,12 @@ impl Keyring {
         }
     }
 
-    /// What sudo is told when it asks.
+    /// The password for sudo.
     pub fn sudo_password(&self) -> Option<&str> {
         self.sudo_password.as_deref()
     }
 
-    /// A private key file. The error says what is wrong with it.
+    /// Reads a private key file, once. The error says what is wrong with it.
     pub fn file(&self, path: &Path) -> Loaded {
         lock(&self.files)
             .entry(path.to_owned())
@@ -64,37 +65,39 @@ impl Keyring {
             .clone()
     }
 
-    /// What the agent that listens at `socket` has.
+    /// Queries the keys of the agent at `socket`, once.
     pub async fn agent(&self, socket: &Path) -> Identities {
         let slot = lock(&self.agents)
             .entry(socket.to_owned())
             .or_default()
             .clone();
-        let asked = slot.get_or_init(|| async { Arc::new(ask_agent(socket).await) });
-        asked.await.clone()
+        let identities = slot.get_or_init(|| async { Arc::new(query_agent(socket).await) });
+        identities.await.clone()
     }
 
-    /// Asks for the passphrase of a key, once, and unlocks it.
+    /// Asks the user for the passphrase of a key, once, and decrypts the key.
     pub async fn unlock(&self, path: &Path) -> Result<(), Error> {
         let _asking = self.asking.lock().await;
         if matches!(self.file(path), Ok(key) if key.private.is_some()) {
-            // Another host needed it too.
+            // Decrypted for another host meanwhile.
             return Ok(());
         }
-        let fail = |cause: String| Error::Key {
-            path: path.to_owned(),
-            cause,
+        let fail = |cause: String| {
+            Error::local(Cause::Key {
+                path: path.to_owned(),
+                cause,
+            })
         };
         let (events, file) = (self.events.clone(), path.to_owned());
         let asked = tokio::task::spawn_blocking(move || {
             let question = format!("Passphrase for the key {}: ", file.display());
             let passphrase = events.prompt(&question, true).map_err(|_| {
-                "it is encrypted, and nobody is there to type its passphrase; add it to an agent \
-                 (`ssh-add`) or name another with `--identity`"
+                "it is encrypted, and there is no terminal to ask for its passphrase; add it to an \
+                 agent with `ssh-add`, or use another key with `--identity`"
                     .to_owned()
             })?;
             keys::load_secret_key(&file, Some(&passphrase))
-                .map_err(|_| "the passphrase is wrong".to_owned())
+                .map_err(|_| "wrong passphrase".to_owned())
         });
         let key = asked
             .await
@@ -109,14 +112,14 @@ impl Keyring {
     }
 }
 
-async fn ask_agent(socket: &Path) -> Result<Vec<AgentIdentity>, String> {
+async fn query_agent(socket: &Path) -> Result<Vec<AgentIdentity>, String> {
     let mut agent = AgentClient::connect_uds(socket)
         .await
-        .map_err(|error| format!("the agent at {}: {}", socket.display(), reason(&error)))?;
+        .map_err(|error| format!("agent at {}: {}", socket.display(), reason(&error)))?;
     agent
         .request_identities()
         .await
-        .map_err(|error| format!("the agent at {}: {}", socket.display(), reason(&error)))
+        .map_err(|error| format!("agent at {}: {}", socket.display(), reason(&error)))
 }
 
 fn reason(error: &keys::Error) -> String {
@@ -128,11 +131,11 @@ fn reason(error: &keys::Error) -> String {
 
 fn read(path: &Path) -> Loaded {
     let metadata = fs::metadata(path).map_err(plain)?;
-    // As OpenSSH: a key that others can read is not used. What is not ours is not our mistake.
-    let is_ours = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == metadata.uid());
-    if is_ours && metadata.mode() & 0o077 != 0 {
+    // As OpenSSH: rejects a key that other users can read, if the current user owns it.
+    let is_own = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == metadata.uid());
+    if is_own && metadata.mode() & 0o077 != 0 {
         return Err(format!(
-            "others can read it; take that from them with `chmod 600 {}`",
+            "other users can read it; run `chmod 600 {}`",
             path.display()
         ));
     }
@@ -142,7 +145,7 @@ fn read(path: &Path) -> Loaded {
             private: Some(Arc::new(key)),
         }),
         Err(keys::Error::KeyIsEncrypted) => Ok(KeyFile {
-            public: public_half(path)?,
+            public: public_key_of_encrypted(path)?,
             private: None,
         }),
         Err(keys::Error::IO(error)) => Err(plain(error)),
@@ -150,35 +153,35 @@ fn read(path: &Path) -> Loaded {
     }
 }
 
-/// The public half of an encrypted key: it stands in clear in OpenSSH's own format, and beside
-/// keys of other formats.
-fn public_half(path: &Path) -> Result<PublicKey, String> {
+/// Reads the public key of an encrypted private key: not encrypted in OpenSSH's own format, in a
+/// `.pub` file for other formats.
+fn public_key_of_encrypted(path: &Path) -> Result<PublicKey, String> {
     if let Ok(key) = PrivateKey::read_openssh_file(path) {
         return Ok(key.public_key().clone());
     }
-    let beside = with_ending(path, ".pub");
-    keys::load_public_key(&beside).map_err(|_| {
+    let public = with_suffix(path, ".pub");
+    keys::load_public_key(&public).map_err(|_| {
         format!(
-            "it is encrypted, and its public half is not in {}",
-            beside.display()
+            "it is encrypted, and its public key is not in {}",
+            public.display()
         )
     })
 }
 
-/// The public key in a file, or in the one with `.pub` beside it.
-pub(super) fn public_of(path: &Path) -> Option<PublicKey> {
-    let beside = with_ending(path, ".pub");
+/// Reads the public key in a file, or in the file of the same name with `.pub` appended.
+pub(super) fn public_key_of(path: &Path) -> Option<PublicKey> {
+    let public = with_suffix(path, ".pub");
     keys::load_public_key(path)
-        .or_else(|_| keys::load_public_key(beside))
+        .or_else(|_| keys::load_public_key(public))
         .ok()
 }
 
-/// The certificate that stands beside a key file, if there is one.
-pub(super) fn certificate_beside(path: &Path) -> Result<Option<Certificate>, String> {
-    certificate(&with_ending(path, "-cert.pub"))
+/// Reads the certificate next to a key file (`NAME-cert.pub`), if it exists.
+pub(super) fn adjacent_certificate(path: &Path) -> Result<Option<Certificate>, String> {
+    certificate(&with_suffix(path, "-cert.pub"))
 }
 
-/// The certificate in a file; none if it is not there.
+/// Reads the certificate in a file; none if the file does not exist.
 pub(super) fn certificate(path: &Path) -> Result<Option<Certificate>, String> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -190,13 +193,8 @@ pub(super) fn certificate(path: &Path) -> Result<Option<Certificate>, String> {
         .map_err(|error| format!("{}: not a certificate: {error}", path.display()))
 }
 
-fn with_ending(path: &Path, ending: &str) -> PathBuf {
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(ending);
+    name.push(suffix);
     PathBuf::from(name)
-}
-
-/// A thread that died with the lock held has left a sound map behind.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,43 +1,48 @@
-//! What is sent to a server to run a command there: one builder for folder, environment, user,
-//! sudo and shell.
+//! Encodes a command as one line for the login shell: working directory, environment, user, sudo and
+//! shell.
 
 use super::Command;
 
-/// The variable by which the processes of a command are found, to end them.
-pub(super) const MARK: &str = "HITC_RUN";
+/// The environment variable that identifies the processes of a command, to terminate them.
+pub(super) const RUN_ID_VARIABLE: &str = "HITC_RUN";
 
-/// The words by which the one who waits for sudo's question and the one who asks understand each
-/// other. Random, so that no output is taken for them.
+/// Strings that sudo and the script print to standard error, to tell when the password is requested
+/// and when the command starts. Random, so that output of the command is not mistaken for them.
 #[derive(Clone, Debug)]
-pub(super) struct Tokens {
-    /// sudo asks for the password.
-    pub question: String,
-    /// The command begins.
-    pub ready: String,
+pub(super) struct SudoMarkers {
+    /// The password prompt of sudo.
+    pub prompt: String,
+    /// Printed before the command starts.
+    pub started: String,
 }
 
-/// What is sent, and what goes before the command's own input.
+/// An encoded command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wire {
+pub(super) struct EncodedCommand {
+    /// The line for the login shell.
     pub line: String,
+    /// What is written to the standard input before the command's own input.
     pub input: Vec<u8>,
 }
 
-/// Builds the line for a user's login shell, whichever that is.
+/// Encodes a command for the login shell of a user, which may be any common shell.
 ///
-/// The innermost shell reads the values of environment variables from its standard input: other
+/// The values of environment variables are read from standard input by the innermost shell: other
 /// users can see the arguments of a process.
-pub(super) fn wire(
+pub(super) fn encode(
     command: &Command,
     login_user: &str,
-    mark: Option<&str>,
-    tokens: Option<&Tokens>,
-) -> Wire {
-    let is_alone = command.environment.is_empty() && command.folder.is_none() && tokens.is_none();
-    let (inner, input) = if is_alone && command.shell.is_none() && is_plain(&command.line) {
+    run_id: Option<&str>,
+    sudo: Option<&SudoMarkers>,
+) -> EncodedCommand {
+    let needs_script = !command.environment.is_empty()
+        || command.folder.is_some()
+        || command.shell.is_some()
+        || sudo.is_some();
+    let (inner, input) = if !needs_script && is_plain(&command.line) {
         (command.line.trim().to_owned(), Vec::new())
     } else {
-        let (script, input) = script(command, tokens);
+        let (script, input) = script(command, sudo);
         let shell = command.shell.as_deref().unwrap_or("sh");
         (format!("{} -c {}", quote(shell), quote(&script)), input)
     };
@@ -46,13 +51,15 @@ pub(super) fn wire(
         .as_deref()
         .or_else(|| command.sudo.then_some("root"))
         .filter(|user| *user != login_user);
-    // The login shell sets the mark itself: one more program takes a server a millisecond.
-    let exported = mark.map_or(String::new(), |mark| format!("export {MARK}={mark}; "));
+    // The login shell exports the run id: another program, `env`, costs the server a millisecond.
+    let exported = run_id.map_or(String::new(), |run_id| {
+        format!("export {RUN_ID_VARIABLE}={run_id}; ")
+    });
     let line = match wanted {
-        // Every shell has these itself, and means the same.
+        // Built into every shell, with the same meaning.
         None if inner == "true" || inner == "false" => format!("{exported}{inner}"),
         None => format!("{exported}exec {inner}"),
-        // Root needs no sudo, which may not be there.
+        // Root needs no sudo, which may not be installed.
         Some(user) if login_user == "root" => {
             let inner = quote(&format!("exec {inner}"));
             format!("{exported}exec su -s /bin/sh -c {inner} -- {}", quote(user))
@@ -63,31 +70,34 @@ pub(super) fn wire(
             } else {
                 format!("-u {} ", quote(user))
             };
-            let ask = match tokens {
-                // `-S`: the question goes to standard error, the answer is read from standard
+            let mode = match sudo {
+                // `-S`: writes the prompt to standard error, and reads the password from standard
                 // input.
-                Some(tokens) => format!("-S -p {}", tokens.question),
-                // sudo that wants a password fails instead of waiting for one.
+                Some(markers) => format!("-S -p {}", markers.prompt),
+                // Fails if a password is required, instead of waiting for it.
                 None => "-n".to_owned(),
             };
-            // sudo forgets the environment.
-            let mark = mark.map_or(String::new(), |mark| format!("env {MARK}={mark} "));
-            format!("exec sudo {ask} -H {user}-- {mark}{inner}")
+            // sudo resets the environment.
+            let run_id = run_id.map_or(String::new(), |run_id| {
+                format!("env {RUN_ID_VARIABLE}={run_id} ")
+            });
+            format!("exec sudo {mode} -H {user}-- {run_id}{inner}")
         }
     };
-    Wire { line, input }
+    EncodedCommand { line, input }
 }
 
-/// Whether a line is a program and its arguments, in which a shell would see nothing to do: it is
-/// run without one.
+/// Whether a line is only a program and its arguments, without anything that a shell would expand or
+/// execute itself, so that it can be run without another shell.
 fn is_plain(line: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@,+ ".contains(c);
     let first = line.split(' ').find(|word| !word.is_empty());
-    line.chars().all(is_plain) && first.is_some_and(|word| !SHELLS_OWN.contains(&word))
+    line.chars().all(is_plain) && first.is_some_and(|word| !SHELL_BUILTINS.contains(&word))
 }
 
-/// What a shell does itself, or does not leave to a program of that name.
-const SHELLS_OWN: [&str; 49] = [
+/// Keywords and built-in commands of shells, and commands that shells implement differently from the
+/// program of that name.
+const SHELL_BUILTINS: [&str; 49] = [
     ".", ":", "alias", "bg", "break", "case", "cd", "command", "continue", "do", "done", "echo",
     "elif", "else", "esac", "eval", "exec", "exit", "export", "fc", "fg", "fi", "for", "getopts",
     "hash", "if", "jobs", "kill", "local", "printf", "pwd", "read", "readonly", "return", "set",
@@ -95,15 +105,16 @@ const SHELLS_OWN: [&str; 49] = [
     "unset", "until", "wait", "while",
 ];
 
-/// What the shell is given, and what it reads before the command does.
-fn script(command: &Command, tokens: Option<&Tokens>) -> (String, Vec<u8>) {
+/// Builds the script for the innermost shell, and the input that the script reads before the command
+/// does.
+fn script(command: &Command, sudo: Option<&SudoMarkers>) -> (String, Vec<u8>) {
     let mut script = String::new();
     let mut input = Vec::new();
-    if let Some(tokens) = tokens {
-        script.push_str(&format!("printf %s {} >&2\n", tokens.ready));
+    if let Some(markers) = sudo {
+        script.push_str(&format!("printf %s {} >&2\n", markers.started));
     }
     for (name, value) in &command.environment {
-        // The dot keeps line ends at the end of the value, which `$(…)` would cut off.
+        // The dot preserves trailing newlines, which `$(…)` strips.
         script.push_str(&format!(
             "IFS= read -r {name} && {name}=$(printf %b. \"${name}\") && {name}=${{{name}%.}} && export {name} || exit 125\n"
         ));
@@ -117,7 +128,7 @@ fn script(command: &Command, tokens: Option<&Tokens>) -> (String, Vec<u8>) {
         input.push(b'\n');
     }
     if let Some(folder) = &command.folder {
-        // A folder such as `-x` is no option.
+        // A folder such as `-x` must not be taken for an option.
         let folder = if folder.starts_with('-') {
             format!("./{folder}")
         } else {
@@ -129,16 +140,16 @@ fn script(command: &Command, tokens: Option<&Tokens>) -> (String, Vec<u8>) {
     (script, input)
 }
 
-/// Whether a command needs sudo for this user.
+/// Whether a command needs sudo if it is run by this login user.
 pub(super) fn needs_sudo(command: &Command, login_user: &str) -> bool {
     let wanted = command.user.as_deref().unwrap_or("root");
     login_user != "root" && wanted != login_user && (command.sudo || command.user.is_some())
 }
 
-/// Quotes a word for a shell: any of sh, bash, dash, ksh, zsh and fish.
+/// Quotes a word for a shell: sh, bash, dash, ksh, zsh or fish.
 ///
-/// Between single quotes fish, alone among them, gives the backslash a meaning; so backslashes
-/// stand outside. A NUL cannot be part of an argument; it is left out.
+/// Backslashes are quoted separately, because fish interprets them between single quotes. NUL
+/// characters are dropped, because an argument cannot contain them.
 pub fn quote(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=@,+".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -164,11 +175,11 @@ mod tests {
     use super::*;
 
     fn line(command: &Command, user: &str) -> String {
-        wire(command, user, None, None).line
+        encode(command, user, None, None).line
     }
 
     #[test]
-    fn sudo_only_when_needed() {
+    fn sudo_is_used_only_if_needed() {
         let command = Command::root("echo 'a b'");
         assert_eq!(line(&command, "root"), r"exec sh -c 'echo '\''a b'\'''");
         assert_eq!(
@@ -188,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shell_only_where_there_is_something_to_do_for_it() {
+    fn plain_lines_are_run_without_another_shell() {
         let line = |text: &str| line(&Command::new(text), "root");
         assert_eq!(line("df -h /srv"), "exec df -h /srv");
         assert_eq!(line("true"), "true");
@@ -200,28 +211,33 @@ mod tests {
     }
 
     #[test]
-    fn values_are_not_arguments() {
+    fn environment_values_are_not_in_the_arguments() {
         let command = Command {
             environment: vec![("TOKEN".to_owned(), "s3cret\n".to_owned())],
             ..Command::new("env")
         };
-        let wire = wire(&command, "root", Some("x1"), None);
-        assert!(!wire.line.contains("s3cret"), "{}", wire.line);
-        assert!(wire.line.starts_with("export HITC_RUN=x1; exec sh -c"));
-        assert_eq!(wire.input, b"s3cret\\0012\n");
+        let encoded = encode(&command, "root", Some("x1"), None);
+        assert!(!encoded.line.contains("s3cret"), "{}", encoded.line);
+        assert!(encoded.line.starts_with("export HITC_RUN=x1; exec sh -c"));
+        assert_eq!(encoded.input, b"s3cret\\0012\n");
     }
 
-    /// What this machine's shell makes of a command, with the values that it is given.
+    /// Runs an encoded command with a local shell, and returns its output.
     fn run(command: &Command, shell: &str) -> String {
         use std::io::Write;
-        let wire = wire(command, "root", Some("x"), None);
+        let encoded = encode(command, "root", Some("x"), None);
         let mut child = std::process::Command::new(shell)
-            .args(["-c", &wire.line])
+            .args(["-c", &encoded.line])
             .stdin(std::process::Stdio::piped())
             .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(&wire.input).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(&encoded.input)
+            .unwrap();
         let output = child.wait_with_output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     }
@@ -230,7 +246,7 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(60))]
 
         #[test]
-        fn any_text_survives(word in "[^\0]{0,12}", value in "[^\0]{0,12}", nasty in r#"['"\\$`!\n -]{0,8}"#) {
+        fn any_text_is_passed_unchanged(word in "[^\0]{0,12}", value in "[^\0]{0,12}", nasty in r#"['"\\$`!\n -]{0,8}"#) {
             let word = format!("{word}{nasty}");
             let command = Command {
                 environment: vec![("VALUE".to_owned(), format!("{nasty}{value}"))],

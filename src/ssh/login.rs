@@ -1,4 +1,4 @@
-//! Logging in on a connection whose server is known.
+//! Public key authentication on a connection whose host key is verified.
 
 use std::path::PathBuf;
 
@@ -12,97 +12,101 @@ use russh::{
 };
 use tokio::net::UnixStream;
 
-use super::{Error, Target, client::Client, keyring::Keyring};
-use crate::ssh::auth_keys::{Offer, Offers, Signer};
+use super::{
+    Cause, Error, Target,
+    auth_keys::{AuthKey, AuthKeys, Signer},
+    client::ClientHandler,
+    keyring::Keyring,
+};
 
-/// sshd hangs up after six (`MaxAuthTries` in sshd_config(5)).
-const OFFERS: usize = 5;
+/// How many keys are offered. sshd closes the connection after six attempts (`MaxAuthTries` in
+/// sshd_config(5)).
+const MAX_KEYS: usize = 5;
 
-/// How a login ended that did not fail.
-pub(super) enum LoggedIn {
-    Yes,
-    /// The server wants this key, which is still encrypted.
-    Locked(PathBuf),
+/// The result of a login that did not fail.
+pub(super) enum LoginOutcome {
+    LoggedIn,
+    /// The server accepts this private key, which is still encrypted.
+    KeyLocked(PathBuf),
 }
 
-/// Offers our keys, one after the other.
+/// Offers the keys one after the other, until the server accepts one.
 pub(super) async fn log_in(
-    handle: &mut Handle<Client>,
+    handle: &mut Handle<ClientHandler>,
     target: &Target,
     keyring: &Keyring,
-) -> Result<LoggedIn, Error> {
-    let Offers {
-        list: offers,
+) -> Result<LoginOutcome, Error> {
+    let AuthKeys {
+        keys,
         unusable: mut tried,
         ..
-    } = Offers::new(target, keyring).await?;
-    let count = offers.len();
+    } = AuthKeys::collect(target, keyring).await?;
+    let count = keys.len();
     let mut wants_more = false;
-    for offer in offers.into_iter().take(OFFERS) {
-        let answer = offer.make(handle, target, keyring).await?;
-        match answer {
-            Some(AuthResult::Success) => return Ok(LoggedIn::Yes),
+    for key in keys.into_iter().take(MAX_KEYS) {
+        match key.authenticate(handle, target, keyring).await? {
+            Some(AuthResult::Success) => return Ok(LoginOutcome::LoggedIn),
             Some(AuthResult::Failure {
                 partial_success, ..
             }) => wants_more |= partial_success,
-            None => match offer.signer {
-                Signer::File(path) => return Ok(LoggedIn::Locked(path)),
+            None => match key.signer {
+                Signer::File(path) => return Ok(LoginOutcome::KeyLocked(path)),
                 Signer::Agent(_) => {
-                    tried.push(format!("{} (the agent would not sign)", offer.label));
+                    tried.push(format!("{} (the agent refused to sign)", key.label));
                     continue;
                 }
             },
         }
-        tried.push(offer.label);
+        tried.push(key.label);
         if handle.is_closed() {
             break;
         }
     }
-    if count > OFFERS {
+    if count > MAX_KEYS {
         tried.push(format!(
-            "and {} more that were not offered, because servers hang up after too many",
-            count - OFFERS
+            "and {} more that were not offered, because servers limit the number of attempts",
+            count - MAX_KEYS
         ));
     }
-    Err(Error::Auth {
-        host: target.name.clone(),
+    Err(target.error(Cause::Auth {
         user: target.user.clone(),
         address: target.endpoint(),
         tried: if tried.is_empty() {
-            "there is none".to_owned()
+            "no key found".to_owned()
         } else {
-            tried.join(", ")
+            format!("tried {}", tried.join(", "))
         },
         wants_more,
-    })
+    }))
 }
 
-impl Offer {
-    /// Offers the key. None if the one who should sign did not.
-    async fn make(
+impl AuthKey {
+    /// Authenticates with the key. Returns none if the signature is missing: the key file is locked,
+    /// or the agent refused to sign.
+    async fn authenticate(
         &self,
-        handle: &mut Handle<Client>,
+        handle: &mut Handle<ClientHandler>,
         target: &Target,
         keyring: &Keyring,
     ) -> Result<Option<AuthResult>, Error> {
-        let lost = |_| Error::Lost {
-            host: target.name.clone(),
-            doing: "logging in".to_owned(),
+        let lost = |_| {
+            target.error(Cause::Lost {
+                doing: "logging in".to_owned(),
+            })
         };
         let user = target.user.as_str();
         let hash = if self.public.algorithm().is_rsa() {
             let best = handle.best_supported_rsa_hash().await.map_err(lost)?;
-            // A server that does not say: what every server of this decade understands.
+            // A server that does not announce its algorithms: supported since OpenSSH 7.2 (2016).
             best.unwrap_or(Some(HashAlg::Sha512))
         } else {
             None
         };
         match &self.signer {
             Signer::File(path) => {
-                let file = keyring.file(path).map_err(|cause| Error::Identity {
-                    host: target.name.clone(),
-                    path: path.clone(),
-                    cause,
+                let file = keyring.file(path).map_err(|cause| {
+                    let path = path.clone();
+                    target.error(Cause::Identity { path, cause })
                 })?;
                 let result = match (file.private, self.certificate.clone()) {
                     (Some(key), Some(certificate)) => {
@@ -114,7 +118,8 @@ impl Offer {
                         let key = PrivateKeyWithHashAlg::new(key, hash);
                         handle.authenticate_publickey(user, key).await
                     }
-                    // Whether the server wants it at all, before anybody is asked.
+                    // Asks the server whether it accepts the key, before the user is asked for the
+                    // passphrase.
                     (None, certificate) => {
                         let result = match certificate {
                             Some(certificate) => {
@@ -123,21 +128,26 @@ impl Offer {
                                         user,
                                         certificate,
                                         hash,
-                                        &mut Locked,
+                                        &mut LockedKeySigner,
                                     )
                                     .await
                             }
                             None => {
                                 let key = self.public.clone();
                                 handle
-                                    .authenticate_publickey_with(user, key, hash, &mut Locked)
+                                    .authenticate_publickey_with(
+                                        user,
+                                        key,
+                                        hash,
+                                        &mut LockedKeySigner,
+                                    )
                                     .await
                             }
                         };
                         return match result {
                             Ok(answer) => Ok(Some(answer)),
-                            Err(StillLocked::Key) => Ok(None),
-                            Err(StillLocked::Lost) => Err(lost(Protocol::Disconnect)),
+                            Err(LockedKeyError::SignatureNeeded) => Ok(None),
+                            Err(LockedKeyError::ConnectionLost) => Err(lost(Protocol::Disconnect)),
                         };
                     }
                 };
@@ -160,7 +170,7 @@ impl Offer {
                             .await
                     }
                 };
-                // What the agent refuses is no fault of the connection's.
+                // Tells a refusal of the agent from a broken connection.
                 if handle.is_closed() {
                     return Err(lost(Protocol::Disconnect));
                 }
@@ -170,29 +180,30 @@ impl Offer {
     }
 }
 
-/// In place of whoever signs with a key that is still encrypted.
-struct Locked;
+/// Signs for a key that is still encrypted: fails as soon as the server accepts the key and a
+/// signature is needed.
+struct LockedKeySigner;
 
-enum StillLocked {
-    Key,
-    Lost,
+enum LockedKeyError {
+    SignatureNeeded,
+    ConnectionLost,
 }
 
-impl From<russh::SendError> for StillLocked {
+impl From<russh::SendError> for LockedKeyError {
     fn from(_: russh::SendError) -> Self {
-        StillLocked::Lost
+        LockedKeyError::ConnectionLost
     }
 }
 
-impl russh::Signer for Locked {
-    type Error = StillLocked;
+impl russh::Signer for LockedKeySigner {
+    type Error = LockedKeyError;
 
     async fn auth_sign(
         &mut self,
         _: &AgentIdentity,
         _: Option<HashAlg>,
         _: Vec<u8>,
-    ) -> Result<Vec<u8>, StillLocked> {
-        Err(StillLocked::Key)
+    ) -> Result<Vec<u8>, LockedKeyError> {
+        Err(LockedKeyError::SignatureNeeded)
     }
 }

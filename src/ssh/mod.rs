@@ -1,15 +1,17 @@
-//! Connections to servers: one a host for the whole run, channels on it.
+//! SSH connections: one per host and run, with any number of channels.
 //!
-//! The only place that knows russh. It knows nothing of providers, Docker or scripts.
+//! The only layer that uses russh. It knows nothing of providers, Docker or scripts.
 
 mod address;
 mod auth_keys;
 mod channel;
 mod client;
+mod command;
 mod config;
 mod connection;
+mod connection_state;
 mod dial;
-mod early;
+mod early_command;
 mod error;
 mod exec;
 mod forward;
@@ -21,17 +23,19 @@ mod line;
 mod login;
 mod openssh;
 mod pool;
-mod server_facts;
+mod prepared;
+mod remote_process;
 mod spool;
+mod stream;
 mod target;
 mod terminate;
+mod terminations;
 
 pub use address::Address;
-pub use channel::{Stream, StreamTarget};
+pub use command::{Command, Input};
 pub use config::Config;
 pub use connection::Connection;
-pub use error::Error;
-pub use exec::{Command, Input};
+pub use error::{Cause, Error};
 pub use forward::{Endpoint, Forward};
 pub use host_key::NewHostKey;
 pub use key::KeyPair;
@@ -40,5 +44,6 @@ pub use line::quote;
 pub use openssh::OpenSsh;
 pub use pool::Pool;
 pub use russh::keys::PublicKey;
+pub use stream::{Stream, StreamTarget};
 pub use target::{HostKey, Identity, Login, Route, Target};
-pub use terminate::{Terminations, UnterminatedCommand};
+pub use terminations::{Terminations, UnterminatedCommand};

@@ -1,4 +1,4 @@
-//! The system's own SSH client, for what it does better: a terminal, and `rsync`.
+//! The system's `ssh` program with the settings of a connection, for terminals and `rsync`.
 
 use std::{
     fmt::Write as _,
@@ -9,27 +9,28 @@ use std::{
 use tempfile::NamedTempFile;
 use tokio::process::Command;
 
-use super::{Error, HostKey, Route, Target};
+use super::{Cause, Error, HostKey, Route, Target};
 
-/// `ssh` with the same settings as ours: user, keys, known hosts, the way there. They stand in a
-/// file that lives as long as this, before the user's own configuration.
+/// The `ssh` program with the settings of a connection: user, keys, known hosts, route. They are in
+/// a temporary configuration file, before the user's own configuration.
 #[derive(Debug)]
 pub struct OpenSsh {
     host: String,
     file: NamedTempFile,
-    /// Read by the program.
+    /// The pinned host key, which `ssh` reads from a file.
     _known_hosts: Option<NamedTempFile>,
 }
 
 impl OpenSsh {
-    /// Settings for a server; `files` are the user's configuration.
+    /// Writes the settings for a server; `files` are the user's configuration files.
     pub(super) fn new(target: &Target, files: &[PathBuf]) -> Result<Self, Error> {
-        let fail = |error: std::io::Error| Error::Connect {
-            host: target.name.clone(),
-            address: target.endpoint(),
-            cause: format!("a file for the system's ssh: {error}"),
+        let fail = |error: std::io::Error| {
+            target.error(Cause::Connect {
+                address: target.endpoint(),
+                cause: format!("cannot write the configuration for ssh: {error}"),
+            })
         };
-        // Of those on the way, the key is on record.
+        // Only the server itself can have a pinned key; jump hosts are in known_hosts files.
         let known_hosts = match &target.host_key {
             HostKey::Pinned(key) => {
                 let key = key.to_openssh().unwrap_or_default();
@@ -54,23 +55,24 @@ impl OpenSsh {
         })
     }
 
-    /// The name under which the server is known to it.
+    /// The host name that selects the server in the settings.
     pub fn host(&self) -> &str {
         &self.host
     }
 
-    /// The program and its arguments, without the server.
+    /// The program and its arguments, without the host name.
     pub fn argv(&self) -> Vec<String> {
         let file = self.file.path().display().to_string();
         ["ssh", "-F", &file].map(str::to_owned).to_vec()
     }
 
-    /// Hands it this terminal, and waits for its end.
+    /// Runs an interactive shell in the current terminal, and waits until it ends.
     pub async fn terminal(&self, target: &Target) -> Result<(), Error> {
-        let fail = |cause: String| Error::Connect {
-            host: target.name.clone(),
-            address: target.endpoint(),
-            cause,
+        let fail = |cause: String| {
+            target.error(Cause::Connect {
+                address: target.endpoint(),
+                cause,
+            })
         };
         let argv = self.argv();
         let status = Command::new(&argv[0])
@@ -78,10 +80,10 @@ impl OpenSsh {
             .args(["--", &self.host])
             .status()
             .await
-            .map_err(|error| fail(format!("the system's ssh does not start: {error}")))?;
+            .map_err(|error| fail(format!("cannot start ssh: {error}")))?;
         match status.code() {
-            // ssh's own errors; anything else is the status of the shell, which is the user's
-            // business.
+            // 255 is the status of ssh's own errors (ssh(1)); any other is that of the shell, and no
+            // error of hitc.
             Some(255) => Err(fail("ssh could not connect".to_owned())),
             _ => Ok(()),
         }
@@ -94,7 +96,7 @@ fn write(text: &str) -> std::io::Result<NamedTempFile> {
     Ok(file)
 }
 
-/// The settings of one server, in the words of ssh_config(5).
+/// The `Host` block of one server, as in ssh_config(5).
 fn block(target: &Target, pinned: Option<&NamedTempFile>) -> String {
     let mut lines = format!("Host {}\n", target.alias);
     let mut set = |keyword: &str, value: String| {
@@ -104,7 +106,7 @@ fn block(target: &Target, pinned: Option<&NamedTempFile>) -> String {
     set("HostName", target.address.clone());
     set("Port", target.port.to_string());
     set("User", target.user.clone());
-    // We have connected already: what is not on record is nowhere.
+    // hitc has connected already: an unrecorded key cannot be recorded anywhere.
     set("StrictHostKeyChecking", "accept-new".to_owned());
     for identity in &target.identities {
         set("IdentityFile", quoted(&identity.path));
@@ -144,8 +146,8 @@ fn block(target: &Target, pinned: Option<&NamedTempFile>) -> String {
     lines
 }
 
-/// Lines that read these files too. They are named, because `ssh` looks for a home folder by
-/// itself, and not where `HOME` says.
+/// `Include` lines for these files. `ssh -F` does not read the default files, and by itself it would
+/// look in the home folder of the user database, not in `HOME`.
 pub(super) fn includes(files: &[PathBuf]) -> String {
     let mut lines = "Match all\n".to_owned();
     for path in files.iter().filter(|path| path.exists()) {

@@ -1,8 +1,8 @@
-//! One connection a host for the whole run.
+//! The connections of a run: one per server, opened on first use.
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -12,57 +12,59 @@ use tokio::{
 };
 
 use super::{
-    Command, Connection, Error, Route, Target, Terminations, connection::Opened, exec::Prepared,
-    keyring::Keyring,
+    Cause, Command, Connection, Error, Route, Target, Terminations, connection::OpenOutcome,
+    keyring::Keyring, prepared::PreparedCommand,
 };
 use crate::core::{
     event::{Events, Stream},
     process::Output,
+    sync::lock,
 };
 
-/// How long to wait between two tries to reach a server that is starting.
+/// The pause between two attempts to reach a server that is starting.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// How often a connection that broke while it was made is tried again, and how long after the
-/// first time, at least. Servers turn connections away while too many begin at once
-/// (`MaxStartups` in sshd_config(5)).
-const TRIES: u32 = 3;
+/// How often a connection is attempted, and the pause after the first attempt, at least. sshd drops
+/// connections while too many are not authenticated yet (`MaxStartups` in sshd_config(5)).
+const ATTEMPTS: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// How many connections through one machine are made at the same time: sshd turns them away by
-/// chance from ten on.
+/// How many handshakes go through one machine at the same time: sshd drops connections at random
+/// from ten on.
 const HANDSHAKES: usize = 8;
 
-/// What came of connecting: whoever waited for it gets the same.
+/// The result of connecting, which all callers that wait for it share.
 type Slot = Arc<OnceCell<Result<Arc<Connection>, Error>>>;
 
-/// The connections of a run, made when they are first needed.
+/// The connections of a run. Clones share them.
 #[derive(Clone)]
 pub struct Pool {
+    /// By the key of the target, with its address.
     connections: Arc<Mutex<HashMap<String, (String, Slot)>>>,
+    /// Limits the handshakes through each machine, by its address.
     handshakes: Arc<Mutex<HashMap<String, Arc<Semaphore>>>>,
     keyring: Arc<Keyring>,
-    endings: Terminations,
+    terminations: Terminations,
 }
 
 impl Pool {
-    /// No connections yet. Passphrases are asked for by `events`, sudo is told the password.
-    pub fn new(events: Events, sudo_password: Option<String>, endings: Terminations) -> Self {
+    /// Creates an empty pool that asks for passphrases through `events`.
+    pub fn new(events: Events, sudo_password: Option<String>, terminations: Terminations) -> Self {
         Pool {
             connections: Arc::default(),
             handshakes: Arc::default(),
             keyring: Arc::new(Keyring::new(events, sudo_password)),
-            endings,
+            terminations,
         }
     }
 
-    /// The connection to a server. Whoever asks at the same time gets the same one.
+    /// Returns the connection to a server. Callers at the same time get the same one.
     pub async fn connect(&self, target: &Target) -> Result<Arc<Connection>, Error> {
-        self.connect_with(target, None, TRIES).await
+        self.connect_with(target, None, ATTEMPTS).await
     }
 
-    /// The connection to a server that may still be starting: tries until it answers, for as long
-    /// as `limit`. An answer that more time will not change (a wrong key) ends it at once.
+    /// Returns the connection to a server that may still be starting. Tries for at most `limit`, but
+    /// not after an error that waiting does not change, such as a rejected key.
     pub async fn wait_for(
         &self,
         target: &Target,
@@ -71,12 +73,7 @@ impl Pool {
         let end = Instant::now() + limit;
         loop {
             match self.connect_with(target, None, 1).await {
-                Err(
-                    Error::Connect { .. }
-                    | Error::HungUp { .. }
-                    | Error::NoAnswer { .. }
-                    | Error::Lost { .. },
-                ) if Instant::now() < end => {
+                Err(error) if error.cause.is_transient() && Instant::now() < end => {
                     sleep(RETRY).await;
                 }
                 result => return result,
@@ -84,8 +81,8 @@ impl Pool {
         }
     }
 
-    /// Runs a command on a server. Where there is no connection yet, the command is sent as it is
-    /// made. `on_connected` is told of the connection before the command's output comes.
+    /// Runs a command on a server. If there is no connection yet, sends the command as part of
+    /// connecting. Calls `on_connected` before any output of the command.
     pub async fn exec(
         &self,
         target: &Target,
@@ -94,16 +91,16 @@ impl Pool {
         on_output: impl FnMut(Stream, &[u8]),
     ) -> Result<Output, Error> {
         let has_password = self.keyring.sudo_password().is_some();
-        let prepared = Prepared::new(command, &target.user, has_password, true);
+        let prepared = PreparedCommand::new(command, &target.user, has_password, true);
         let line = prepared
-            .is_alone(command)
-            .then_some(prepared.wire.line.as_str());
-        let connection = self.connect_with(target, line, TRIES).await?;
+            .is_line_only(command)
+            .then_some(prepared.encoded.line.as_str());
+        let connection = self.connect_with(target, line, ATTEMPTS).await?;
         on_connected(&connection);
         connection.exec_prepared(command, prepared, on_output).await
     }
 
-    /// Forgets the connections to an address; each is closed when its last user is done.
+    /// Removes the connections to an address from the pool. Each is closed when its last user drops it.
     pub fn forget(&self, address: &str) {
         lock(&self.connections).retain(|_, (known, _)| known != address);
     }
@@ -112,15 +109,15 @@ impl Pool {
         &self,
         target: &Target,
         line: Option<&str>,
-        tries: u32,
+        attempts: u32,
     ) -> Result<Arc<Connection>, Error> {
         let slot = self.slot(target);
         let made = slot
-            .get_or_init(|| self.open(target, line, tries))
+            .get_or_init(|| self.open(target, line, attempts))
             .await
             .clone();
         if made.is_err() {
-            // Whoever asks again from now on gets another try.
+            // The next caller tries again.
             let mut connections = lock(&self.connections);
             if let Some((_, known)) = connections.get_mut(&target.key())
                 && Arc::ptr_eq(known, &slot)
@@ -135,7 +132,7 @@ impl Pool {
         &self,
         target: &Target,
         line: Option<&str>,
-        tries: u32,
+        attempts: u32,
     ) -> Result<Arc<Connection>, Error> {
         let jump = match &target.route {
             Route::Jump(jump) => Some(Box::pin(self.connect(jump)).await?),
@@ -145,30 +142,34 @@ impl Pool {
             .entry(target.first_hop().to_owned())
             .or_insert_with(|| Arc::new(Semaphore::new(HANDSHAKES)))
             .clone();
-        let mut tried = 0;
+        let mut attempt = 0;
         loop {
-            tried += 1;
-            // It is never closed.
+            attempt += 1;
+            // The semaphore is never closed.
             let permit = gate.acquire().await.ok();
-            let (keyring, endings) = (self.keyring.clone(), self.endings.clone());
-            let opened = Connection::open(target, jump.clone(), keyring, endings, line).await;
+            let (keyring, terminations) = (self.keyring.clone(), self.terminations.clone());
+            let opened = Connection::open(target, jump.clone(), keyring, terminations, line).await;
             drop(permit);
             match opened {
-                Ok(Opened::Connection(connection)) => return Ok(Arc::from(connection)),
-                Ok(Opened::Locked(path)) => {
+                Ok(OpenOutcome::Connected(connection)) => return Ok(Arc::from(connection)),
+                Ok(OpenOutcome::KeyLocked(path)) => {
                     self.keyring.unlock(&path).await?;
-                    tried -= 1;
+                    attempt -= 1;
                 }
-                // Never after the server has said no to a key: accounts get locked.
-                Err(Error::Connect { .. } | Error::HungUp { .. }) if tried < tries => {
+                // Not after a rejected key: repeated failures may lock the account.
+                Err(Error {
+                    cause: Cause::Connect { .. } | Cause::Handshake { .. },
+                    ..
+                }) if attempt < attempts => {
                     let jitter = Duration::from_millis(fastrand::u64(..200));
-                    sleep(PAUSE * tried + jitter).await;
+                    sleep(PAUSE * attempt + jitter).await;
                 }
                 Err(error) => return Err(error),
             }
         }
     }
 
+    /// The slot of a target; an empty one if its connection is closed.
     fn slot(&self, target: &Target) -> Slot {
         let mut connections = lock(&self.connections);
         let (_, slot) = connections
@@ -181,9 +182,4 @@ impl Pool {
         }
         slot.clone()
     }
-}
-
-/// A thread that died with the lock held has left a sound map behind.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

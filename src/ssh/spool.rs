@@ -1,39 +1,46 @@
-//! What a channel has brought and nobody has read yet: a little in memory, more in a file.
+//! The unread messages of a channel: up to 4 MiB in memory, more in a temporary file.
 //!
-//! A slow reader must not make the connection wait, on which others have channels too.
+//! A slow reader must not stop the connection, which other channels share.
 
 use std::{
     collections::VecDeque,
     fs::File,
+    future::poll_fn,
     io,
     os::unix::fs::FileExt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
 use russh::ChannelMsg;
 
-/// How many bytes wait in memory.
+use crate::core::sync::lock;
+
+/// How many bytes are kept in memory.
 const MEMORY: usize = 4 * 1024 * 1024;
-/// How large the file may become before all of it has been read. Past that the whole connection
-/// waits: the other end of a channel is told to stop only by not reading on.
+/// The size limit of the file, which shrinks only when all of it was read. Beyond it the whole
+/// connection waits: SSH has no other way to stop the sender of a channel than not to receive.
 const DISK: u64 = 1024 * 1024 * 1024;
 
-/// A queue with one end that writes and one that reads.
+/// A queue of messages with one writer and one reader.
 #[derive(Default)]
 pub(super) struct Spool(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {
     queue: VecDeque<Item>,
+    /// How many bytes of the queue are in memory.
     memory: usize,
-    file: Option<File>,
+    file: Option<Arc<File>>,
+    /// How many bytes of the file were written and read.
     written: u64,
     read: u64,
-    /// No more comes.
+    /// The writer is writing to the file, without the lock.
+    is_writing: bool,
+    /// The writer is done.
     ended: bool,
-    /// Nobody reads any more.
+    /// The reader is gone.
     abandoned: bool,
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -41,47 +48,100 @@ struct Inner {
 
 enum Item {
     Message(ChannelMsg),
-    /// So many bytes of the file, of this extended stream if of any.
+    /// A data message whose bytes are next in the file; with `ext`, extended data of that type.
     Spilled {
         length: usize,
         ext: Option<u32>,
     },
 }
 
+/// A data message that does not fit into memory, and where to write it.
+struct Spill {
+    bytes: Bytes,
+    ext: Option<u32>,
+    /// None if the file does not exist yet.
+    file: Option<Arc<File>>,
+    offset: u64,
+}
+
+impl Spill {
+    /// Writes the bytes, and returns the file.
+    fn write(bytes: &[u8], file: Option<Arc<File>>, offset: u64) -> io::Result<Arc<File>> {
+        let file = match file {
+            Some(file) => file,
+            None => Arc::new(tempfile::tempfile()?),
+        };
+        file.write_all_at(bytes, offset)?;
+        Ok(file)
+    }
+}
+
 impl Spool {
-    /// Takes a message; waits only when even the file is full. False if nobody reads any more.
-    pub fn poll_push(
+    /// Adds a message. Waits only if the file is full too; discards it if the reader is gone.
+    ///
+    /// Must not be called twice at the same time, nor be cancelled.
+    pub async fn push(&self, message: ChannelMsg) {
+        let mut message = Some(message);
+        let mut file_failed = false;
+        loop {
+            let placed =
+                poll_fn(|context| self.poll_place(context, &mut message, file_failed)).await;
+            let Some(spill) = placed else {
+                return;
+            };
+            let Spill {
+                bytes,
+                ext,
+                file,
+                offset,
+            } = spill;
+            // A slow disk must not hold up the other tasks of this thread, nor the reader.
+            let data = bytes.clone();
+            let writing =
+                tokio::task::spawn_blocking(move || Spill::write(&data, file, offset)).await;
+            if let Ok(Ok(file)) = writing {
+                self.lock().spilled(file, bytes.len(), ext);
+                return;
+            }
+            // The disk is full or broken: waits until there is room in memory.
+            self.lock().is_writing = false;
+            file_failed = true;
+            message = Some(match ext {
+                None => ChannelMsg::Data { data: bytes },
+                Some(ext) => ChannelMsg::ExtendedData { data: bytes, ext },
+            });
+        }
+    }
+
+    /// Puts the message into memory, or returns where to write it.
+    fn poll_place(
         &self,
         context: &mut Context<'_>,
         message: &mut Option<ChannelMsg>,
-    ) -> Poll<bool> {
+        file_failed: bool,
+    ) -> Poll<Option<Spill>> {
         let mut inner = self.lock();
-        if inner.abandoned {
-            return Poll::Ready(false);
+        let Some(taken) = message.take().filter(|_| !inner.abandoned) else {
+            return Poll::Ready(None);
+        };
+        match inner.place(taken, file_failed) {
+            Ok(spill) => Poll::Ready(spill),
+            Err(back) => {
+                *message = Some(back);
+                inner.writer = Some(context.waker().clone());
+                Poll::Pending
+            }
         }
-        if let Some(taken) = message.take()
-            && let Err(back) = inner.push(taken)
-        {
-            *message = Some(back);
-            inner.writer = Some(context.waker().clone());
-            return Poll::Pending;
-        }
-        if let Some(reader) = inner.reader.take() {
-            reader.wake();
-        }
-        Poll::Ready(true)
     }
 
-    /// No more comes.
+    /// Marks the end: no more messages follow.
     pub fn end(&self) {
         let mut inner = self.lock();
         inner.ended = true;
-        if let Some(reader) = inner.reader.take() {
-            reader.wake();
-        }
+        inner.wake_reader();
     }
 
-    /// Nobody reads any more.
+    /// Marks the reader as gone, and discards all messages.
     pub fn abandon(&self) {
         let mut inner = self.lock();
         inner.abandoned = true;
@@ -92,7 +152,7 @@ impl Spool {
         }
     }
 
-    /// Resolves when nobody reads any more.
+    /// Resolves when the reader is gone.
     pub fn poll_abandoned(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.lock();
         if inner.abandoned {
@@ -102,7 +162,7 @@ impl Spool {
         Poll::Pending
     }
 
-    /// The next message; none after the last one.
+    /// Returns the next message, or none after the last one.
     pub fn poll_pop(&self, context: &mut Context<'_>) -> Poll<Option<ChannelMsg>> {
         let mut inner = self.lock();
         let Some(item) = inner.queue.pop_front() else {
@@ -120,44 +180,64 @@ impl Spool {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // A thread that died with the lock held has left a sound queue behind.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 
 impl Inner {
-    /// Takes a message, or gives it back if there is no room for it.
-    fn push(&mut self, message: ChannelMsg) -> Result<(), ChannelMsg> {
+    /// Puts a message into memory, or returns where to write it. Gives it back if there is no room.
+    fn place(
+        &mut self,
+        message: ChannelMsg,
+        file_failed: bool,
+    ) -> Result<Option<Spill>, ChannelMsg> {
         let (bytes, ext) = match &message {
             ChannelMsg::Data { data } => (data, None),
             ChannelMsg::ExtendedData { data, ext } => (data, Some(*ext)),
             _ => {
-                self.queue.push_back(Item::Message(message));
-                return Ok(());
+                self.add(Item::Message(message));
+                return Ok(None);
             }
         };
         let length = bytes.len();
         // The queue keeps the order, wherever the bytes are.
         if self.memory == 0 || self.memory + length <= MEMORY {
             self.memory += length;
-            self.queue.push_back(Item::Message(message));
-            return Ok(());
+            self.add(Item::Message(message));
+            return Ok(None);
         }
-        if self.written + length as u64 > DISK || self.spill(bytes).is_err() {
+        if file_failed || self.written + length as u64 > DISK {
             return Err(message);
         }
-        self.queue.push_back(Item::Spilled { length, ext });
-        Ok(())
+        self.is_writing = true;
+        Ok(Some(Spill {
+            bytes: bytes.clone(),
+            ext,
+            file: self.file.clone(),
+            offset: self.written,
+        }))
     }
 
-    fn spill(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            none => none.insert(tempfile::tempfile()?),
-        };
-        file.write_all_at(bytes, self.written)?;
-        self.written += bytes.len() as u64;
-        Ok(())
+    /// Adds a message that was written to the file.
+    fn spilled(&mut self, file: Arc<File>, length: usize, ext: Option<u32>) {
+        self.is_writing = false;
+        if self.abandoned {
+            return;
+        }
+        self.file = Some(file);
+        self.written += length as u64;
+        self.add(Item::Spilled { length, ext });
+    }
+
+    fn add(&mut self, item: Item) {
+        self.queue.push_back(item);
+        self.wake_reader();
+    }
+
+    fn wake_reader(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
     }
 
     fn take(&mut self, item: Item) -> Option<ChannelMsg> {
@@ -172,10 +252,11 @@ impl Inner {
             Item::Spilled { length, ext } => {
                 let mut bytes = vec![0; length];
                 let file = self.file.as_ref()?;
-                // A disk that gives back nothing: the channel ends, which its reader notices.
+                // One message at most, of some 32 KiB, which is mostly still in the page cache. If
+                // the disk fails the channel ends, which the reader notices.
                 file.read_exact_at(&mut bytes, self.read).ok()?;
                 self.read += length as u64;
-                if self.read == self.written {
+                if self.read == self.written && !self.is_writing {
                     self.file = None;
                     self.read = 0;
                     self.written = 0;
@@ -192,24 +273,22 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use super::*;
 
+    fn piece(n: u32) -> Bytes {
+        Bytes::from(n.to_be_bytes().repeat(8 * 1024))
+    }
+
     #[tokio::test]
-    async fn in_order_through_memory_and_file() {
+    async fn keeps_the_order_through_memory_and_file() {
         let spool = Spool::default();
-        let piece = |n: u32| Bytes::from(n.to_be_bytes().repeat(8 * 1024));
         for n in 0..400 {
+            let data = piece(n);
             let message = match n % 3 {
-                0 => ChannelMsg::ExtendedData {
-                    data: piece(n),
-                    ext: 1,
-                },
-                _ => ChannelMsg::Data { data: piece(n) },
+                0 => ChannelMsg::ExtendedData { data, ext: 1 },
+                _ => ChannelMsg::Data { data },
             };
-            let mut message = Some(message);
-            assert!(poll_fn(|context| spool.poll_push(context, &mut message)).await);
+            spool.push(message).await;
             assert!(spool.lock().memory <= MEMORY);
         }
         assert!(spool.lock().written > 0);
@@ -225,5 +304,38 @@ mod tests {
         }
         assert!(poll_fn(|context| spool.poll_pop(context)).await.is_none());
         assert!(spool.lock().file.is_none());
+    }
+
+    /// A reader that catches up while the writer writes to the file must not lose what is written.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn reader_and_writer_at_the_same_time() {
+        let spool = Arc::new(Spool::default());
+        let writer = spool.clone();
+        let writing = tokio::spawn(async move {
+            for n in 0..2000 {
+                writer.push(ChannelMsg::Data { data: piece(n) }).await;
+            }
+            writer.end();
+        });
+        // Lets the writer get ahead of the reader first, so that the file is used.
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        for n in 0..2000 {
+            match poll_fn(|context| spool.poll_pop(context)).await {
+                Some(ChannelMsg::Data { data }) => assert_eq!(data, piece(n), "{n}"),
+                other => panic!("{n}: {other:?}"),
+            }
+        }
+        writing.await.unwrap();
+        assert!(poll_fn(|context| spool.poll_pop(context)).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_push_ends_when_the_reader_is_gone() {
+        let spool = Spool::default();
+        spool.abandon();
+        for n in 0..400 {
+            spool.push(ChannelMsg::Data { data: piece(n) }).await;
+        }
+        assert!(spool.lock().queue.is_empty() && spool.lock().file.is_none());
     }
 }

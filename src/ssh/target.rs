@@ -1,70 +1,69 @@
-//! Where and how to log in.
+//! How to reach a server and log in there.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use russh::keys::{HashAlg, PublicKey};
 
-use super::KnownHosts;
+use super::{Cause, Error, KnownHosts};
 
-/// What is known about logging in to a server before `~/.ssh/config` is asked: by its provider,
-/// and by the user's flags. What is said here counts more than what stands there.
+/// What the provider and the user's flags say about logging in to a server. Takes precedence over
+/// `~/.ssh/config`, which completes it to a [`Target`].
 #[derive(Clone, Debug, Default)]
 pub struct Login {
-    /// The server's name, for messages.
+    /// The name of the server in messages.
     pub name: String,
-    /// Address, host name, or a name of `~/.ssh/config`.
+    /// An address, a host name, or a host of `~/.ssh/config`.
     pub address: String,
     /// The SSH port.
     pub port: Option<u16>,
-    /// The user to log in as.
+    /// The login user.
     pub user: Option<String>,
-    /// A private key file, offered first.
+    /// A private key file, which is offered first.
     pub identity: Option<PathBuf>,
-    /// `~/.ssh/config` is not about this server, and no key but that one is offered: hitc has made
-    /// it on this machine.
+    /// Ignores `~/.ssh/config` and all other keys: hitc created this server on the local machine.
     pub unconfigured: bool,
-    /// The server's key, where the provider knows it.
+    /// The host key, if the provider knows it.
     pub host_key: Option<PublicKey>,
-    /// The name under which the server stands in known_hosts files, if it is not its address and
-    /// `~/.ssh/config` does not say another.
+    /// The name of the server in known_hosts files, if that is not its address. A `HostKeyAlias` in
+    /// `~/.ssh/config` takes precedence.
     pub host_key_alias: Option<String>,
-    /// The servers to go through, as for `ssh -J`; `none` for none.
+    /// The jump hosts, as for `ssh -J`; `none` for a direct connection.
     pub jump: Option<String>,
-    /// Whether programs on the server may use our SSH agent.
+    /// Forwards the local SSH agent to the server.
     pub forward_agent: bool,
 }
 
-/// Everything that is needed to connect to one server.
+/// Everything needed to connect to a server.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// The server's name, for messages.
+    /// The name of the server in messages.
     pub name: String,
-    /// The name under which `~/.ssh/config` knows it.
+    /// The name of the host in `~/.ssh/config`.
     pub alias: String,
-    /// Address or host name.
+    /// The address or host name.
     pub address: String,
     /// The SSH port.
     pub port: u16,
-    /// The user to log in as.
+    /// The login user.
     pub user: String,
-    /// Private key files, offered in this order.
+    /// The private key files, in the order in which they are offered.
     pub identities: Vec<Identity>,
-    /// Certificates of such keys.
+    /// The certificate files of the keys.
     pub certificates: Vec<PathBuf>,
-    /// Where the agent listens, if it is asked.
+    /// The socket of the SSH agent, if it is used.
     pub agent: Option<PathBuf>,
-    /// Of the agent's keys only those in `identities` are offered.
+    /// Offers only those keys of the agent that are in `identities`.
     pub identities_only: bool,
-    /// How the server's key is checked.
+    /// How the host key is verified.
     pub host_key: HostKey,
-    /// The way there.
+    /// How the server is reached.
     pub route: Route,
-    /// How long the server may be silent while a connection is made; six times that is the limit
-    /// for all of it.
+    /// How long the server may be silent during connecting. Connecting may take six times as long
+    /// in all.
     pub connect_timeout: Duration,
-    /// How long the server may be silent before it is asked for a word.
+    /// The keepalive interval.
     pub keepalive: Duration,
-    /// Whether programs on the server may use our SSH agent.
+    /// Forwards the local SSH agent to the server.
     pub forward_agent: bool,
     /// As in [`Login`].
     pub unconfigured: bool,
@@ -73,35 +72,35 @@ pub struct Target {
 /// A private key file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// Where it is.
+    /// The path of the file.
     pub path: PathBuf,
-    /// Somebody named it, so that it is an error if it is not there.
-    pub named: bool,
+    /// The user or the provider named it, so it is an error if it cannot be used. Default and
+    /// configured keys are skipped instead.
+    pub is_required: bool,
 }
 
-/// How a server's key is checked. There is no way not to check it.
+/// How a host key is verified. There is no way to skip the verification.
 #[derive(Clone, Debug)]
 pub enum HostKey {
     /// The provider knows the key.
     Pinned(PublicKey),
-    /// By known_hosts files.
+    /// known_hosts files.
     KnownHosts {
-        /// The files; a host that is not in them is added.
+        /// The files, to which an unknown host is added.
         hosts: Arc<KnownHosts>,
-        /// The name under which the host stands there, if it is not its address
-        /// (`HostKeyAlias`).
+        /// The name of the host in these files, if that is not its address (`HostKeyAlias`).
         alias: Option<String>,
     },
 }
 
-/// The way to a server.
+/// How a server is reached.
 #[derive(Clone, Debug)]
 pub enum Route {
-    /// TCP.
+    /// A TCP connection.
     Direct,
-    /// Through another server.
+    /// Through a jump host.
     Jump(Arc<Target>),
-    /// The standard input and output of a command on this machine (`ProxyCommand`).
+    /// Through the standard input and output of a local command.
     ProxyCommand(String),
 }
 
@@ -115,8 +114,13 @@ impl Target {
         }
     }
 
-    /// The name and port under which the host stands in known_hosts files.
-    pub(super) fn host_name(&self) -> (&str, u16) {
+    /// Creates an error of this host.
+    pub(super) fn error(&self, cause: Cause) -> Error {
+        Error::on_host(&self.name, cause)
+    }
+
+    /// The name and port of the host in known_hosts files.
+    pub(super) fn known_hosts_name(&self) -> (&str, u16) {
         match &self.host_key {
             HostKey::KnownHosts {
                 alias: Some(alias), ..
@@ -125,17 +129,17 @@ impl Target {
         }
     }
 
-    /// The same, as `ssh-keygen -R` wants it.
-    pub(super) fn known_as(&self) -> String {
-        match self.host_name() {
+    /// The name and port as one field of a known_hosts file, as `ssh-keygen -R` takes it.
+    pub(super) fn known_hosts_field(&self) -> String {
+        match self.known_hosts_name() {
             (name, 22) => name.to_owned(),
             (name, port) => format!("[{name}]:{port}"),
         }
     }
 
-    /// What tells connections apart: the same server by another way is another connection.
+    /// The key of a connection in the pool. The same server by another route is another connection.
     pub(super) fn key(&self) -> String {
-        let checked_by = match &self.host_key {
+        let verified_by = match &self.host_key {
             HostKey::Pinned(key) => key.fingerprint(HashAlg::Sha256).to_string(),
             HostKey::KnownHosts { hosts, alias } => {
                 let files: Vec<_> = hosts.paths().collect();
@@ -143,7 +147,7 @@ impl Target {
             }
         };
         let key = format!(
-            "{}@{} {checked_by} {}",
+            "{}@{} {verified_by} {}",
             self.user,
             self.endpoint(),
             self.forward_agent
@@ -155,7 +159,8 @@ impl Target {
         }
     }
 
-    /// The first machine on the way: who is overrun when too many connections begin at once.
+    /// The address of the first machine on the route, which too many simultaneous handshakes would
+    /// overload.
     pub(super) fn first_hop(&self) -> &str {
         match &self.route {
             Route::Jump(jump) => jump.first_hop(),

@@ -1,150 +1,78 @@
-//! Ending what was given up: a closed channel alone leaves its command running.
+//! Terminates the processes of abandoned commands: a server lets a command run on after its channel
+//! is closed.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    sync::Notify,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::time::timeout;
 
-use crate::ssh::{Command, Connection, line::MARK};
+use super::{Command, Connection, UnterminatedCommand, line::RUN_ID_VARIABLE};
 
-/// How long ending a command may take: two seconds for it to end by itself, two after it was
-/// killed, and the way there.
-const LIMIT: Duration = Duration::from_secs(8);
+/// The time limit for terminating a command: two seconds until it is killed, two more until the
+/// processes are gone, and the round trips.
+const TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Commands of a run that are being ended, and those that could not be.
-#[derive(Clone, Debug, Default)]
-pub struct Terminations {
-    state: Arc<Mutex<State>>,
-    changed: Arc<Notify>,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    next: u64,
-    open: Vec<(u64, UnterminatedCommand)>,
-    failed: Vec<UnterminatedCommand>,
-}
-
-/// A command that may still run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnterminatedCommand {
-    /// The host it runs on.
-    pub host: String,
-    /// Its line.
-    pub line: String,
-}
-
-impl Terminations {
-    /// Waits until all that was given up has ended, for as long as `limit`. Returns what may
-    /// still run.
-    pub async fn wait(&self, limit: Duration) -> Vec<UnterminatedCommand> {
-        let end = Instant::now() + limit;
-        loop {
-            let changed = self.changed.notified();
-            let left: Vec<UnterminatedCommand> = {
-                let state = self.lock();
-                if state.open.is_empty() {
-                    return state.failed.clone();
-                }
-                let open = state.open.iter().map(|(_, left)| left.clone());
-                open.chain(state.failed.iter().cloned()).collect()
-            };
-            if timeout_at(end, changed).await.is_err() {
-                return left;
-            }
-        }
-    }
-
-    fn begin(&self, left: UnterminatedCommand) -> u64 {
-        let mut state = self.lock();
-        state.next += 1;
-        let id = state.next;
-        state.open.push((id, left));
-        id
-    }
-
-    fn done(&self, id: u64, ended: bool) {
-        let mut state = self.lock();
-        if let Some(at) = state.open.iter().position(|(open, _)| *open == id) {
-            let (_, left) = state.open.swap_remove(at);
-            if !ended {
-                state.failed.push(left);
-            }
-        }
-        drop(state);
-        self.changed.notify_waiters();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A thread that died with the lock held has left a sound list behind.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A command that runs. Dropped before its end, the command is ended.
-pub(super) struct Running {
+/// Guards a running command: terminates it when dropped before the command ended.
+pub(super) struct CommandGuard {
     connection: Arc<Connection>,
     command: Command,
-    mark: String,
-    over: bool,
+    run_id: String,
+    is_disarmed: bool,
 }
 
-impl Running {
-    pub fn new(connection: &Arc<Connection>, command: &Command, mark: &str) -> Self {
-        Running {
+impl CommandGuard {
+    /// Creates the guard of a command whose processes carry this run id.
+    pub fn new(connection: &Arc<Connection>, command: &Command, run_id: &str) -> Self {
+        CommandGuard {
             connection: connection.clone(),
             command: command.clone(),
-            mark: mark.to_owned(),
-            over: false,
+            run_id: run_id.to_owned(),
+            is_disarmed: false,
         }
     }
 
-    /// It has ended by itself.
-    pub fn over(mut self) {
-        self.over = true;
+    /// Drops the guard of a command that ended by itself.
+    pub fn disarm(mut self) {
+        self.is_disarmed = true;
     }
 
-    /// Ends it, and says whether it did.
-    pub async fn end(mut self) -> bool {
-        self.over = true;
-        end(&self.connection, &self.command, &self.mark).await
+    /// Terminates the command. Returns whether its processes are gone.
+    pub async fn terminate(mut self) -> bool {
+        self.is_disarmed = true;
+        terminate(&self.connection, &self.command, &self.run_id).await
     }
 }
 
-impl Drop for Running {
+impl Drop for CommandGuard {
     fn drop(&mut self) {
-        if self.over || self.connection.is_closed() {
+        if self.is_disarmed || self.connection.is_closed() {
             return;
         }
-        let endings = self.connection.endings.clone();
-        let id = endings.begin(UnterminatedCommand {
+        let terminations = self.connection.terminations.clone();
+        let id = terminations.start(UnterminatedCommand {
             host: self.connection.target().name.clone(),
             line: self.command.line.clone(),
         });
         let (connection, command) = (self.connection.clone(), self.command.clone());
-        let mark = std::mem::take(&mut self.mark);
+        let run_id = std::mem::take(&mut self.run_id);
         tokio::spawn(async move {
-            let ended = end(&connection, &command, &mark).await;
-            endings.done(id, ended);
+            let succeeded = terminate(&connection, &command, &run_id).await;
+            terminations.finish(id, succeeded);
         });
     }
 }
 
-/// Ends the processes that carry the mark in their environment, and all that they have begun, on
-/// Linux: asked first, killed after two seconds. What sudo has begun carries no mark that we may
-/// see, but is found by its parents; where there is something beside us that we may not look into,
-/// it may be that.
-async fn end(connection: &Arc<Connection>, command: &Command, mark: &str) -> bool {
-    // The pattern does not mean itself.
-    let (first, rest) = mark.split_at(1.min(mark.len()));
+/// Terminates the processes with this run id in their environment, and their descendants: SIGTERM,
+/// and SIGKILL after two seconds. Returns whether they are gone.
+///
+/// Works on Linux only, by `/proc`. The environment of processes that sudo started is not readable,
+/// but they are found as descendants. If there is a sibling process whose environment is not
+/// readable, it may belong to the command, so the result is false.
+async fn terminate(connection: &Arc<Connection>, command: &Command, run_id: &str) -> bool {
+    // The brackets keep the pattern from matching the command line of this script itself.
+    let (first, rest) = run_id.split_at(1.min(run_id.len()));
     let script = format!(
         "[ -r /proc/self/environ ] || exit 1
-         ours() {{ m=$(grep -ls '{MARK}=[{first}]{rest}' /proc/[0-9]*/environ /proc/[0-9]*/cmdline | tr -dc '0-9\\n')
+         ours() {{ m=$(grep -ls '{RUN_ID_VARIABLE}=[{first}]{rest}' /proc/[0-9]*/environ /proc/[0-9]*/cmdline | tr -dc '0-9\\n')
          grep -s '^PPid:' /proc/[0-9]*/status | awk -v m=\"$m\" 'BEGIN {{ n = split(m, a); for (i = 1; i <= n; i++) t[a[i]] = 1 }}
          {{ split($1, p, \"/\"); up[p[3]] = $2 }}
          END {{ do {{ c = 0; for (x in up) if (!(x in t) && (up[x] in t)) {{ t[x] = 1; c = 1 }} }} while (c); for (x in t) if (x in up) print x }}'; }}
@@ -163,7 +91,7 @@ async fn end(connection: &Arc<Connection>, command: &Command, mark: &str) -> boo
         ..Command::new(script)
     };
     matches!(
-        timeout(LIMIT, connection.run_unmarked(&killer)).await,
+        timeout(TIMEOUT, connection.run_untracked(&killer)).await,
         Ok(Ok(output)) if output.ok()
     )
 }

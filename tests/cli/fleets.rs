@@ -2,11 +2,11 @@
 
 use std::{io::Write, net::TcpListener, os::unix::fs::PermissionsExt, time::Duration};
 
-use crate::support::{Project, Run, far_hosts, played_hosts};
+use crate::support::{Project, Run, delayed_hosts, mock_hosts};
 
 /// Creates a project with hosts that answer `played`. A host named `dead` refuses connections.
 fn fleet(names: &[&str]) -> Project {
-    let port = played_hosts();
+    let port = mock_hosts();
     let project = Project::new();
     let ssh = project.home().join(".ssh");
     std::fs::create_dir_all(&ssh).unwrap();
@@ -158,7 +158,7 @@ fn a_shared_configuration_is_read_once() {
 fn a_slow_host() {
     let it = fleet(&[]);
     std::fs::write(it.home().join(".ssh/config"), "ConnectTimeout 1\n").unwrap();
-    let far = far_hosts(played_hosts(), Duration::from_millis(300));
+    let far = delayed_hosts(mock_hosts(), Duration::from_millis(300));
     let babbler = TcpListener::bind("127.2.0.1:0").unwrap();
     let port = babbler.local_addr().unwrap().port();
     std::thread::spawn(move || {

@@ -190,7 +190,7 @@ fn an_invalid_list_of_servers() {
     let run = project.run(&["exec", "-H", "web", "--", "true"]);
     assert!(
         run.stderr
-            .contains("unmanaged_servers.txt`, line 1: `x` is no port number"),
+            .contains("unmanaged_servers.txt`, line 1: invalid port `x`"),
         "{run}"
     );
 }

@@ -1,4 +1,4 @@
-//! Runs that are killed, interrupted, or in each other's way.
+//! Runs of `ensemble.up` that are killed, interrupted, or concurrent.
 
 use std::{
     io::{BufRead, BufReader, Read},
@@ -30,15 +30,15 @@ templates:
     ready: {tcp: 80}
 ";
 
-/// A run of `ensemble.up`. It is killed when the test ends.
+/// A run of `ensemble.up`, which is killed when dropped.
 struct Up {
     child: Child,
     stderr: BufReader<ChildStderr>,
 }
 
 impl Up {
-    /// Begins it, and reads up to the first line that contains `marker`.
-    fn to(live: &Live, marker: &str) -> Self {
+    /// Starts a run, and reads its messages up to the first line that contains `marker`.
+    fn until(live: &Live, marker: &str) -> Self {
         let mut child = live.spawn(&["run", "--yes", "ensemble.up", "it"]);
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let mut up = Up { child, stderr };
@@ -61,7 +61,7 @@ impl Up {
             .unwrap();
     }
 
-    /// Waits for its end: the exit status, none after a signal, and the rest of what it said.
+    /// Waits until it ends. Returns the exit status, or none after a signal, and the remaining messages.
     fn end(mut self) -> (Option<i32>, String) {
         let mut rest = String::new();
         self.stderr.read_to_string(&mut rest).unwrap();
@@ -77,7 +77,7 @@ impl Drop for Up {
     }
 }
 
-/// Brings the manifest up, and sees that everything is there once and nothing is left to do.
+/// Brings the manifest up. Checks that each resource exists once, and that no changes are left.
 fn finish(live: &Live, containers: &[(&str, &str)]) {
     live.run(&["run", "--yes", "ensemble.up", "it"]).ok();
     let names: Vec<String> = live
@@ -102,10 +102,10 @@ fn finish(live: &Live, containers: &[(&str, &str)]) {
     assert_eq!(plan.stdout, "no changes\n");
 }
 
-/// SIGKILL while servers are made, while an image is on its way, while a container starts, and
-/// while one is replaced: the next run finishes the work.
+/// SIGKILL while servers are created, while an image is sent, while a container starts, and while one
+/// is replaced.
 #[test]
-fn killed_at_any_moment_the_next_run_finishes() {
+fn the_next_run_finishes_after_a_kill() {
     let live = Live::new().web_server("web").file("it.yml", MANIFEST);
     let both = [("one", "first"), ("two", "second")];
     for marker in [
@@ -115,17 +115,17 @@ fn killed_at_any_moment_the_next_run_finishes() {
         "one.first: waiting until it is ready",
         "two.second: creating",
     ] {
-        let up = Up::to(&live, marker);
+        let up = Up::until(&live, marker);
         up.signal("-KILL");
         assert_eq!(up.end().0, None);
     }
     finish(&live, &both);
 
-    // While a container takes the place of another, at different points of the way.
+    // While a container is replaced, at different points of the replacement.
     for (round, wait) in [0, 300, 1200, 1500, 2000].into_iter().enumerate() {
         let answer = format!("ANSWER: again{round}");
         live.write("it.yml", &MANIFEST.replace("ANSWER: first", &answer));
-        let up = Up::to(&live, "one.first: replacing");
+        let up = Up::until(&live, "one.first: replacing");
         sleep(Duration::from_millis(wait));
         up.signal("-KILL");
         up.end();
@@ -133,10 +133,10 @@ fn killed_at_any_moment_the_next_run_finishes() {
         assert_eq!(live.get("one", 80), format!("again{round}"));
     }
 
-    // While it waits for one that never becomes ready: the old one is not lost.
+    // While it waits for a container that never becomes ready: the old container is not lost.
     let bad = MANIFEST.replace("ready: {tcp: 80}", "ready: {exec: \"false\", timeout: 2s}");
     live.write("it.yml", &bad.replace("ANSWER: first", "ANSWER: bad"));
-    let up = Up::to(&live, "one.first: waiting until it is ready");
+    let up = Up::until(&live, "one.first: waiting until it is ready");
     up.signal("-KILL");
     assert_eq!(up.end().0, None);
     let failed = live.run(&["run", "--yes", "ensemble.up", "it"]);
@@ -145,9 +145,9 @@ fn killed_at_any_moment_the_next_run_finishes() {
 }
 
 #[test]
-fn an_interrupt_finishes_what_runs_and_begins_nothing() {
+fn ctrl_c_finishes_running_operations_and_starts_no_others() {
     let live = Live::new().web_server("web").file("it.yml", MANIFEST);
-    let up = Up::to(&live, "one: setting up Docker");
+    let up = Up::until(&live, "one: setting up Docker");
     up.signal("-INT");
     let (status, rest) = up.end();
     assert_eq!(status, Some(130), "{rest}");
@@ -168,10 +168,10 @@ fn an_interrupt_finishes_what_runs_and_begins_nothing() {
 }
 
 #[test]
-fn a_second_interrupt_ends_it() {
+fn a_second_ctrl_c_ends_the_run() {
     let slow = MANIFEST.replace("ready: {tcp: 80}", "ready: {exec: \"false\", timeout: 60s}");
     let live = Live::new().web_server("web").file("it.yml", &slow);
-    let mut up = Up::to(&live, "one.first: waiting until it is ready");
+    let mut up = Up::until(&live, "one.first: waiting until it is ready");
     up.signal("-INT");
     up.read_to("stopping; waiting for");
     up.signal("-INT");
@@ -180,13 +180,13 @@ fn a_second_interrupt_ends_it() {
 }
 
 #[test]
-fn two_at_once_do_not_mix() {
+fn concurrent_runs_exclude_each_other() {
     let slow = MANIFEST.replace(
         "ready: {tcp: 80}",
         "ready: {exec: \"test -e /go\", timeout: 60s}",
     );
     let live = Live::new().web_server("web").file("it.yml", &slow);
-    let up = Up::to(&live, "one.first: waiting until it is ready");
+    let up = Up::until(&live, "one.first: waiting until it is ready");
     let second = live.run(&["run", "--yes", "ensemble.up", "it"]);
     assert_eq!(second.status, 1, "{second}");
     let busy = format!(

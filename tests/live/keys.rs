@@ -1,4 +1,4 @@
-//! Who is let in, and who is believed: keys, agents, certificates, known hosts, sudo.
+//! Authentication and verification: keys, agents, certificates, known hosts, sudo.
 
 use std::{
     fs,
@@ -6,27 +6,31 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::support::stranger::{Stranger, keygen};
+use crate::support::foreign_server::{ForeignServer, keygen};
 
 #[test]
-fn keys_of_all_kinds() {
-    let it = Stranger::new();
+fn keys_and_certificates() {
+    let it = ForeignServer::new();
     let ip = &it.ip;
     it.config("Host *\n User root\n");
-    // No key at all, and then one that is not admitted.
+    // No key, and then a key that the server rejects.
     let run = it.exec(ip, "true");
     assert!(
-        run.stderr
-            .contains("accepts none of our keys (there is none)"),
+        run.stderr.contains(&format!(
+            "authentication failed for root@{ip}:22 (no key found)"
+        )),
         "{run}"
     );
     let key = it.ssh("id_ed25519");
     it.new_key("id_ed25519");
     let run = it.exec(ip, "true");
-    let tried = format!("accepts none of our keys ({})", key.display());
+    let tried = format!(
+        "authentication failed for root@{ip}:22 (tried {})",
+        key.display()
+    );
     assert!(run.status == 4 && run.stderr.contains(&tried), "{run}");
 
-    // Admitted by a certificate.
+    // Accepted because of its certificate.
     let authority = it.ssh("authority");
     let vouches = it.new_key("authority");
     it.inside(&format!("echo '{vouches}' >/etc/ssh/users.pub"));
@@ -44,7 +48,7 @@ fn keys_of_all_kinds() {
     assert_eq!(it.exec(&format!("{ip}:2201"), "echo in").stdout, "in\n");
     fs::remove_file(it.ssh("id_ed25519-cert.pub")).unwrap();
 
-    // One that others can read is not used; one that was named and is not there is an error.
+    // A key that other users can read is not used; a named key that does not exist is an error.
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     let run = it.exec(ip, "true");
     assert!(run.stderr.contains("chmod 600"), "{run}");
@@ -56,15 +60,15 @@ fn keys_of_all_kinds() {
         4,
         &format!(
             "error: host `{ip}`: key `/no/key`: no such file or directory\n\
-             help: name the right key with `--identity` or in ~/.ssh/config\n"
+             help: set the private key with `--identity`, or with IdentityFile in ~/.ssh/config\n"
         ),
     );
 }
 
-/// Nobody is there to type the passphrase, and then the agent has it.
+/// First without a terminal for the passphrase, then with one, then with the key in an agent.
 #[test]
 fn an_encrypted_key_and_an_agent() {
-    let it = Stranger::new();
+    let it = ForeignServer::new();
     let ip = &it.ip;
     it.config("Host *\n User root\n");
     let key = it.ssh("id_ed25519");
@@ -83,10 +87,11 @@ fn an_encrypted_key_and_an_agent() {
     ]);
     let run = it.exec(ip, "true");
     assert!(
-        run.stderr.contains("it is encrypted, and nobody is there"),
+        run.stderr
+            .contains("it is encrypted, and there is no terminal"),
         "{run}"
     );
-    // Where somebody is, it is asked for once, whatever it opens.
+    // With a terminal, the passphrase is asked for once, for all hosts.
     it.sshd(2201, "");
     let other = format!("{ip}:2201");
     let (status, shown) = it.live.answer_on_terminal(
@@ -126,7 +131,7 @@ fn an_encrypted_key_and_an_agent() {
         socket.display()
     ));
     assert_eq!(it.exec(ip, "echo in").stdout, "in\n");
-    // Programs there may use it, if that is wished for.
+    // Programs on the server may use the agent only if it is forwarded.
     let line = "ssh-add -l 2>&1 | grep -c ED25519";
     assert_eq!(
         it.live.run(&["exec", "-A", "-H", ip, "--", line]).stdout,
@@ -138,19 +143,19 @@ fn an_encrypted_key_and_an_agent() {
 }
 
 #[test]
-fn host_keys() {
-    let it = Stranger::new();
+fn host_keys_and_host_certificates() {
+    let it = ForeignServer::new();
     let key = it.own_key();
     let (ip, key) = (&it.ip, key.display());
     let all = format!("Host *\n User root\n IdentityFile {key}\n HashKnownHosts no\n");
     it.config(&format!("{all} StrictHostKeyChecking yes\n"));
     let run = it.exec(ip, "true");
     assert!(
-        run.status == 4 && run.stderr.contains("has a key that is not on record"),
+        run.status == 4 && run.stderr.contains("unknown host key of"),
         "{run}"
     );
 
-    // A certificate of an authority that is on record.
+    // A certificate of a recorded certificate authority.
     let authority = it.ssh("authority");
     let vouches = it.new_key("authority");
     let host_key = it.ssh("host.pub");
@@ -185,16 +190,16 @@ fn host_keys() {
     assert_eq!(it.exec(&format!("{ip}:2201"), "echo in").stdout, "in\n");
     let run = it.exec(&format!("{ip}:2202"), "true");
     assert!(
-        run.stderr.contains(&format!("it is not for `{ip}`")),
+        run.stderr.contains(&format!("it is not valid for `{ip}`")),
         "{run}"
     );
-    // It does not get better by trying again.
+    // It is not retried.
     assert_eq!(
         it.inside("grep -c '^Connection from' /tmp/sshd-2202.log"),
         "1"
     );
 
-    // Revoked, wherever that stands.
+    // A key that is known in one file and revoked in another.
     let known = fs::read_to_string(&host_key).unwrap();
     fs::write(it.ssh("revoked"), format!("@revoked * {known}")).unwrap();
     fs::write(it.ssh("known_hosts"), format!("{ip} {known}")).unwrap();
@@ -210,10 +215,10 @@ fn host_keys() {
     );
 }
 
-/// A user whom sudo asks for a password.
+/// For a user whom sudo asks for a password.
 #[test]
 fn sudo_with_a_password() {
-    let it = Stranger::new();
+    let it = ForeignServer::new();
     let ip = &it.ip;
     it.inside(
         "useradd -m -s /bin/bash ann && echo ann:sesame | chpasswd && \
@@ -248,7 +253,7 @@ fn sudo_with_a_password() {
     );
     let said = ask("wrong");
     assert!(
-        said.contains("sudo does not accept the password of `ann`"),
+        said.contains("sudo rejected the password of `ann`"),
         "{said}"
     );
 }

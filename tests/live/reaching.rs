@@ -1,4 +1,4 @@
-//! Reaching hosts as OpenSSH does: by its configuration, through others.
+//! Reaches hosts as OpenSSH does: by its configuration, through jump hosts and proxy commands.
 
 use std::{
     fs,
@@ -9,17 +9,16 @@ use std::{
 };
 
 use crate::support::{
+    foreign_server::ForeignServer,
     live::{Live, docker},
-    stranger::Stranger,
 };
 
 #[test]
-fn through_two_bastions() {
-    let it = Stranger::new();
+fn through_two_jump_hosts() {
+    let it = ForeignServer::new();
     let key = it.own_key();
     let (ip, key) = (&it.ip, key.display());
-    // Three servers in a row: each sshd is one, and the last one is reached by its inner address
-    // only.
+    // Three sshds in place of three servers. The last one listens on the loopback address only.
     it.sshd(2201, "");
     it.sshd(2202, "");
     it.sshd(2203, "ListenAddress=127.0.0.1:2203");
@@ -30,7 +29,7 @@ fn through_two_bastions() {
     ));
     let run = it.exec("inner.host", "echo $SSH_CONNECTION");
     assert!(run.stdout.ends_with("127.0.0.1 2203\n"), "{run}");
-    // Another way there, by flag.
+    // Another route, by flag.
     let run = it.live.run(&[
         "exec",
         "-J",
@@ -41,14 +40,14 @@ fn through_two_bastions() {
         "echo $SSH_CONNECTION",
     ]);
     assert!(run.stdout.ends_with("127.0.0.1 2203\n"), "{run}");
-    // The system's ssh, as `hitc ssh` calls it, goes the same way.
+    // The `ssh` program, as the task `ssh` runs it, takes the same route.
     let run = it.live.run_with_input(
         &["run", "-H", "inner.host", "ssh"],
         "echo $SSH_CONNECTION\n",
     );
     assert!(run.stdout.ends_with("127.0.0.1 2203\n"), "{run}");
 
-    // A jump that fails is an error, and never a direct dial.
+    // If the jump host fails, the server is never connected directly.
     it.config(&format!(
         "Host one\n HostName {ip}\n Port 2299\nHost {ip}\n ProxyJump one\nHost *\n User root\n IdentityFile {key}\n"
     ));
@@ -59,8 +58,8 @@ fn through_two_bastions() {
 }
 
 #[test]
-fn through_a_command() {
-    let it = Stranger::new();
+fn through_a_proxy_command() {
+    let it = ForeignServer::new();
     let key = it.own_key();
     let (ip, key) = (&it.ip, key.display());
     it.config(&format!(
@@ -78,8 +77,8 @@ fn through_a_command() {
 }
 
 #[test]
-fn a_configuration_that_cannot_be_read() {
-    let it = Stranger::new();
+fn an_invalid_ssh_configuration() {
+    let it = ForeignServer::new();
     it.config("Host *\n  Bogus yes\n");
     let run = it.exec(&it.ip, "true");
     let path = it.ssh("config");
@@ -95,15 +94,15 @@ fn a_configuration_that_cannot_be_read() {
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
     let run = it.exec(&it.ip, "true");
     assert!(
-        run.status == 2 && run.stderr.contains("others can write it"),
+        run.status == 2 && run.stderr.contains("other users can write it"),
         "{run}"
     );
 }
 
-/// One bastion, behind it a machine that turns away whoever comes when nine are at its door.
+/// Behind the jump host is an sshd that drops connections from the ninth unauthenticated one on.
 #[test]
-fn many_through_one_bastion() {
-    let it = Stranger::new();
+fn many_hosts_through_one_jump_host() {
+    let it = ForeignServer::new();
     let key = it.own_key();
     let (ip, key) = (&it.ip, key.display());
     it.sshd(2201, "MaxStartups=9:100:9");
@@ -121,16 +120,16 @@ fn many_through_one_bastion() {
         .run(&["exec", "-H", "inner-*", "--", "echo in"])
         .ok();
     assert_eq!(run.stdout.matches("] in\n").count(), 40, "{run}");
-    // None was turned away and tried again.
+    // No connection was dropped and retried.
     let count = |what: &str| it.inside(&format!("grep -c '{what}' /tmp/sshd-2201.log || true"));
     assert_eq!(count("Accepted publickey"), "40");
     assert_eq!(count("MaxStartups"), "0");
 }
 
-/// A machine that does not go on is not waited for without end.
+/// Noticed by keepalive messages.
 #[test]
 fn a_frozen_server() {
-    let it = Stranger::new();
+    let it = ForeignServer::new();
     let key = it.own_key();
     let ip = &it.ip;
     it.config(&format!(
@@ -153,15 +152,15 @@ fn a_frozen_server() {
     assert_eq!(output.status.code(), Some(4), "{output:?}");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
-        said.contains("connection lost") && said.contains("the server does not answer any more"),
+        said.contains("connection lost") && said.contains("the server stopped responding"),
         "{said}"
     );
 }
 
-/// An SSH server that is not OpenSSH's.
+/// Dropbear.
 #[test]
-fn a_server_of_another_make() {
-    let it = Stranger::new();
+fn an_ssh_server_other_than_openssh() {
+    let it = ForeignServer::new();
     let key = it.own_key();
     let made = it.inside(
         "(apt-get update -qq && apt-get install -qqy dropbear-bin) >/dev/null 2>&1
@@ -185,14 +184,14 @@ fn a_server_of_another_make() {
     let slow = ["exec", "-t", "1", "-H", "drop.bear", "--", "sleep 4321"];
     it.live.run(&slow).fails(
         124,
-        "error: host `drop.bear`: `sleep 4321` took longer than 1 s\n",
+        "error: host `drop.bear`: `sleep 4321`: timed out after 1 s\n",
     );
     assert_eq!(it.inside("pgrep -cf 'sleep [4]321' || true"), "0");
 }
 
 #[test]
-fn a_name_without_an_address() {
-    let it = Stranger::new();
+fn an_unresolvable_host_name() {
+    let it = ForeignServer::new();
     it.config(&format!(
         "Host *.example.invalid\n ProxyJump none\nHost {}\n ProxyJump gate.example.invalid\n",
         it.ip
@@ -203,15 +202,15 @@ fn a_name_without_an_address() {
     ] {
         let run = it.exec(host, "true");
         assert_eq!(run.status, 4, "{run}");
-        let said = format!("error: host `{to_blame}`: no address for `{to_blame}`: ");
+        let said = format!("error: host `{to_blame}`: cannot resolve `{to_blame}`: ");
         assert!(run.stderr.starts_with(&said), "{run}");
         assert_eq!(run.stderr.matches("error: ").count(), 1, "{run}");
     }
 }
 
-/// What stands in `~/.ssh/config` is not about the servers that hitc makes on this machine.
+/// `~/.ssh/config` does not apply to the servers that hitc creates on the local machine.
 #[test]
-fn a_configuration_is_not_about_our_own_servers() {
+fn the_ssh_configuration_is_ignored_for_local_servers() {
     let live = Live::new();
     live.run(&["run", "create", "name=web"]).ok();
     fs::create_dir_all(live.home().join(".ssh")).unwrap();
@@ -227,10 +226,10 @@ fn a_configuration_is_not_about_our_own_servers() {
     assert!(ssh.stdout.ends_with("root\n"), "{ssh}");
 }
 
-/// The tasks around a connection.
+/// `ssh`, `ping`, `forward`, and `-v`.
 #[test]
-fn tasks() {
-    let it = Stranger::new();
+fn connection_tasks() {
+    let it = ForeignServer::new();
     let key = it.own_key();
     let ip = &it.ip;
     it.config(&format!(
@@ -252,7 +251,7 @@ fn tasks() {
         "{run}"
     );
 
-    // A port of this machine leads to one over there, until Ctrl-C.
+    // Forwards a local port to a port of the server, until Ctrl-C.
     let mut forward = it.live.spawn(&["run", "-H", "here", "forward", "0", "22"]);
     let mut said = BufReader::new(forward.stderr.take().unwrap());
     let mut line = String::new();

@@ -198,7 +198,10 @@ fn unmanaged_servers() {
     live.write("unmanaged_servers.txt", &format!("{ip} shop\n"));
     let run = live.run(&["exec", "-H", "shop", "-i", key, "--", "true"]);
     assert_eq!(run.status, 4, "{run}");
-    assert!(run.stderr.contains("is not the one on record"), "{run}");
+    assert!(
+        run.stderr.contains("does not match the recorded one"),
+        "{run}"
+    );
     assert!(
         run.stderr.contains(&format!("ssh-keygen -R '{ip}'")),
         "{run}"

@@ -16,7 +16,7 @@ use hitc::{
     },
     provider::{Create, Local, Provider},
     ssh::{
-        Command, Config, Connection, Endpoint, Error, Forward, HostKey, Input, Pool, PublicKey,
+        Cause, Command, Config, Connection, Endpoint, Forward, HostKey, Input, Pool, PublicKey,
         StreamTarget, Target, Terminations, quote,
     },
 };
@@ -29,7 +29,7 @@ use tokio::{
 use crate::support::{
     Project,
     live::{Live, docker},
-    played_hosts,
+    mock_hosts,
 };
 
 struct Silent;
@@ -48,7 +48,7 @@ impl Interface for Silent {
     fn hide(&self, _: &str) {}
 }
 
-/// Makes a server, and gives how to log in there.
+/// Creates a server, and returns its target.
 async fn server(live: &Live) -> Target {
     let provider = Local::new(live.container(""), live.home());
     let create = Create {
@@ -95,7 +95,7 @@ async fn output_status_signal_and_input() {
     );
     assert_eq!(run("printf '\\000\\377'").await.stdout, [0, 255]);
 
-    // More than fits into any buffer, both ways at once.
+    // More than any buffer holds, in both directions at the same time.
     let bytes: Vec<u8> = (0..5_000_000_u32).map(|n| n.to_le_bytes()[0]).collect();
     let command = Command {
         stdin: Input::Bytes(bytes.clone().into()),
@@ -103,7 +103,7 @@ async fn output_status_signal_and_input() {
     };
     assert!(connection.run(&command).await.unwrap().stdout == bytes);
 
-    // As it comes, not at the end.
+    // Output is passed on as it arrives, not at the end.
     let mut first = None;
     let started = Instant::now();
     connection
@@ -116,17 +116,17 @@ async fn output_status_signal_and_input() {
     assert!(first.unwrap() < Duration::from_millis(700), "{first:?}");
 }
 
-/// What takes too long is ended with all its processes, also if it does not want to.
+/// Including processes that ignore SIGTERM, or that have a session of their own.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_given_up_does_not_go_on() {
+async fn a_timeout_terminates_all_processes() {
     let live = Live::new();
     let connection = open(&server(&live).await).await;
     let stubborn = "trap '' TERM; setsid sleep 4321 & sleep 4321; sleep 4321";
-    is_ended(&connection, stubborn).await;
+    assert_terminated(&connection, stubborn).await;
 }
 
-/// Runs a line that sleeps for 4321 s with a limit, and sees that nothing of it is left.
-async fn is_ended(connection: &Arc<Connection>, line: &str) {
+/// Runs a line that sleeps for 4321 s with a time limit, and checks that its processes are gone.
+async fn assert_terminated(connection: &Arc<Connection>, line: &str) {
     let slow = Command {
         timeout: Some(Duration::from_millis(300)),
         ..Command::new(line)
@@ -134,16 +134,23 @@ async fn is_ended(connection: &Arc<Connection>, line: &str) {
     let error = connection.run(&slow).await.unwrap_err();
     let user = &connection.target().user;
     assert!(
-        matches!(error, Error::Timeout { ended: true, .. }),
+        matches!(
+            error.cause,
+            Cause::Timeout {
+                terminated: true,
+                ..
+            }
+        ),
         "{user}: {error}"
     );
     let left = Command::new("pgrep -cf 'sleep [4]321'");
     assert_eq!(connection.run(&left).await.unwrap().text(), "0", "{user}");
 }
 
-/// What sudo has begun in the middle of a line belongs to somebody else: that it may go on is said.
+/// A process that sudo starts in the middle of a line belongs to another user. The error says that it
+/// may still be running.
 #[tokio::test(flavor = "multi_thread")]
-async fn what_cannot_be_ended_is_named() {
+async fn an_unterminated_command_is_reported() {
     let live = Live::new();
     let mut target = server(&live).await;
     target.user = "admin".to_owned();
@@ -160,20 +167,20 @@ async fn what_cannot_be_ended_is_named() {
     assert!(
         error
             .to_string()
-            .ends_with("took longer than 0.5 s, and may still run there"),
+            .ends_with("timed out after 0.5 s, and may still be running"),
         "{error}"
     );
-    // As root from the beginning, it is ended.
+    // If the whole line runs as root, it is terminated.
     let error = connection.run(&slow(true, "sleep 4322")).await.unwrap_err();
     assert!(
-        error.to_string().ends_with("took longer than 0.5 s"),
+        error.to_string().ends_with("timed out after 0.5 s"),
         "{error}"
     );
 }
 
-/// By the first Ctrl-C where there is nothing else to wait for.
+/// By the first Ctrl-C, because there are no other hosts to wait for.
 #[test]
-fn what_is_interrupted_does_not_go_on() {
+fn ctrl_c_terminates_the_command() {
     let live = Live::new();
     live.run(&["run", "create", "name=web"]).ok();
     let web = live.container("web");
@@ -191,9 +198,9 @@ fn what_is_interrupted_does_not_go_on() {
     assert_eq!(left(), "0");
 }
 
-/// The first Ctrl-C waits for what runs, and says for whom.
+/// The first Ctrl-C waits for running commands.
 #[test]
-fn who_is_waited_for_is_named() {
+fn ctrl_c_names_the_hosts_it_waits_for() {
     let live = Live::new();
     live.run(&["run", "create", "name=web", "count=2"]).ok();
     let line = "echo begun; while [ ! -e /go ]; do sleep 0.1; done; echo done";
@@ -222,15 +229,15 @@ fn who_is_waited_for_is_named() {
     hitc.wait().unwrap();
 }
 
-/// A gigabyte that nobody reads, in whose shadow others go on; and then it is all there.
+/// Other commands go on while a gigabyte of output is unread, and the output is complete.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_gigabyte_beside_others() {
+async fn an_unread_gigabyte_does_not_delay_other_commands() {
     let live = Live::new();
     let connection = open(&server(&live).await).await;
     let size = 1_000_000_000;
     let line = format!("yes $(printf %0999d 0) | head -c {size}");
-    let dialect = StreamTarget::Command(Box::new(Command::new(line)));
-    let mut unread = connection.stream(&dialect).await.unwrap();
+    let target = StreamTarget::Command(Box::new(Command::new(line)));
+    let mut unread = connection.stream(&target).await.unwrap();
     for n in 0..20 {
         let echo = Command {
             timeout: Some(Duration::from_secs(20)),
@@ -249,9 +256,9 @@ async fn a_gigabyte_beside_others() {
     assert_eq!(read, size);
 }
 
-/// Its sshd admits two sessions at a time: a hundred commands wait for each other.
+/// sshd allows two sessions at a time, so the commands wait for each other.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_hundred_commands_where_two_are_admitted() {
+async fn a_hundred_commands_with_max_sessions_two() {
     let live = Live::new();
     let mut target = server(&live).await;
     drop(open(&target).await);
@@ -283,9 +290,9 @@ async fn a_hundred_commands_where_two_are_admitted() {
     }
 }
 
-/// Ports and sockets, both ways.
+/// In both directions.
 #[tokio::test(flavor = "multi_thread")]
-async fn forwards() {
+async fn forwards_ports_and_sockets() {
     let live = Live::new();
     let connection = open(&server(&live).await).await;
     let sshd: Endpoint = "22".parse().unwrap();
@@ -299,7 +306,7 @@ async fn forwards() {
     let address = forward.from.to_string();
     banner(&mut TcpStream::connect(&address).await.unwrap()).await;
     drop(forward);
-    // Soon nobody listens there any more.
+    // The listener is closed soon after.
     while TcpStream::connect(&address).await.is_ok() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -332,17 +339,17 @@ async fn forwards() {
     let command = Command::new("test -S /run/from-here.sock && echo listens");
     assert_eq!(connection.run(&command).await.unwrap().text(), "listens");
     drop(forward);
-    // What nobody listens on refuses.
+    // An address that is not local.
     let busy = Forward::local(
         &connection,
         &Endpoint::Tcp("192.0.2.1".to_owned(), 1),
         &sshd,
     )
     .await;
-    assert!(matches!(busy, Err(Error::Listen { .. })));
+    assert!(matches!(busy.err().unwrap().cause, Cause::Listen { .. }));
 }
 
-/// Whatever shell a user logs in to, a command gets there as it is.
+/// Arguments, environment and working directory arrive unchanged.
 #[tokio::test(flavor = "multi_thread")]
 async fn any_text_through_any_login_shell() {
     let live = Live::new();
@@ -361,7 +368,7 @@ async fn any_text_through_any_login_shell() {
             .await
             .unwrap();
         assert!(output.text().ends_with(shell), "{}", output.text());
-        is_ended(&connection, "sleep 4321").await;
+        assert_terminated(&connection, "sleep 4321").await;
         for seed in 0..25_u64 {
             let mut random = fastrand::Rng::with_seed(seed);
             let pool: Vec<char> = "ab 'é\"\\$`!*?~#&;|<>(){}[]%^=\n\t-".chars().collect();
@@ -389,10 +396,10 @@ async fn any_text_through_any_login_shell() {
     }
 }
 
-/// A thousand hosts at once take a thread for none, and little memory.
+/// A thousand hosts at the same time need neither a thread each nor much memory.
 #[test]
 fn a_thousand_hosts() {
-    let port = played_hosts();
+    let port = mock_hosts();
     let project = Project::new();
     let ssh = project.home().join(".ssh");
     std::fs::create_dir_all(&ssh).unwrap();
@@ -433,7 +440,7 @@ fn a_thousand_hosts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn more_commands_at_once_than_the_server_admits() {
+async fn more_concurrent_commands_than_max_sessions() {
     let live = Live::new();
     let connection = open(&server(&live).await).await;
     let many = (0..40).map(|n| {
@@ -449,7 +456,7 @@ async fn more_commands_at_once_than_the_server_admits() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_command_that_is_dropped_gives_its_place_back() {
+async fn a_dropped_command_releases_its_session() {
     let live = Live::new();
     let connection = open(&server(&live).await).await;
     for _ in 0..30 {
@@ -466,11 +473,11 @@ async fn a_command_that_is_dropped_gives_its_place_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_channel_that_nobody_reads_holds_nobody_up() {
+async fn an_unread_channel_does_not_block_other_channels() {
     let live = Live::new();
     let connection = open(&server(&live).await).await;
-    let dialect = StreamTarget::Command(Box::new(Command::new("yes | head -c 50000000")));
-    let unread = connection.stream(&dialect).await.unwrap();
+    let target = StreamTarget::Command(Box::new(Command::new("yes | head -c 50000000")));
+    let unread = connection.stream(&target).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     let command = Command::new("echo alive");
     let echo = connection.run(&command);
@@ -482,30 +489,33 @@ async fn a_channel_that_nobody_reads_holds_nobody_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_with_another_key_is_refused() {
+async fn a_changed_host_key_is_rejected() {
     let live = Live::new();
     let mut target = server(&live).await;
     drop(open(&target).await);
     let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGS3ZmKGR4LRIQSj6qvpA4CWuTnBjzhxPdVxDyEr1W5V";
     target.host_key = HostKey::Pinned(PublicKey::from_openssh(key).unwrap());
     let error = pool().connect(&target).await.err().unwrap();
-    assert!(matches!(error, Error::HostKeyChanged { .. }), "{error}");
+    assert!(
+        matches!(error.cause, Cause::HostKeyChanged { .. }),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_dies_in_the_middle() {
+async fn a_connection_that_breaks_during_a_command() {
     let live = Live::new();
     let target = server(&live).await;
     let connection = open(&target).await;
     let command = Command::new("echo begun; kill -KILL $(pgrep -x sshd-session || pgrep -x sshd)");
     let error = connection.run(&command).await.unwrap_err();
-    assert!(matches!(error, Error::Lost { .. }), "{error}");
+    assert!(matches!(error.cause, Cause::Lost { .. }), "{error}");
     assert!(connection.is_closed());
 }
 
-/// Something that accepts connections and never says a word.
+/// Accepts connections and never sends a byte.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_host_that_never_speaks() {
+async fn a_silent_server_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let live = Live::new();
     let mut target = server(&live).await;
@@ -513,10 +523,10 @@ async fn a_host_that_never_speaks() {
     target.port = listener.local_addr().unwrap().port();
     target.connect_timeout = Duration::from_millis(300);
     let error = pool().connect(&target).await.err().unwrap();
-    assert!(matches!(error, Error::NoAnswer { .. }), "{error}");
+    assert!(matches!(error.cause, Cause::NoAnswer { .. }), "{error}");
 }
 
-/// The most memory that a process has had, in kB; none if it has ended.
+/// The peak memory of a process, in kB; none if it has ended.
 fn peak(pid: u32) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
@@ -524,13 +534,13 @@ fn peak(pid: u32) -> Option<u64> {
 }
 
 #[test]
-fn output_without_end_takes_no_memory() {
+fn unlimited_output_with_a_slow_reader_needs_little_memory() {
     let live = Live::new();
     live.run(&["run", "create", "name=web"]).ok();
     let size = 300_000_000;
     let command = format!("yes $(printf %0999d 0) | head -c {size}");
     let mut hitc = live.spawn(&["exec", "-H", "web", "--", &command]);
-    // Whoever reads our output is slower than the server.
+    // Reads more slowly than the server writes.
     let mut output = hitc.stdout.take().unwrap();
     let mut buffer = vec![0; 1024 * 1024];
     let mut read = 0;
@@ -547,9 +557,9 @@ fn output_without_end_takes_no_memory() {
     assert!(hitc.wait().unwrap().success());
 }
 
-/// `hitc exec` on one host is a pipe: what goes in and out is not touched.
+/// `hitc exec` on one host is a pipe.
 #[test]
-fn exec_passes_bytes_on() {
+fn exec_passes_bytes_unchanged() {
     let live = Live::new();
     live.run(&["run", "create", "name=web"]).ok();
     let exec = |line: &str| ["exec", "-H", "web", "--", line].map(str::to_owned);
@@ -563,12 +573,12 @@ fn exec_passes_bytes_on() {
     );
     let short = live.pipe(&exec("printf 'a\\377b'"), b"");
     assert_eq!(short.stdout, b"a\xffb");
-    // Nobody has to read what is sent.
+    // The command need not read its input.
     assert_eq!(live.pipe(&exec("true"), &bytes).status.code(), Some(0));
 }
 
 #[test]
-fn nobody_reads_the_output() {
+fn a_closed_output_ends_the_run() {
     let live = Live::new();
     live.run(&["run", "create", "name=web"]).ok();
     let mut hitc = live.spawn(&["exec", "-H", "web", "--", "yes"]);
@@ -579,7 +589,7 @@ fn nobody_reads_the_output() {
 }
 
 #[test]
-fn a_script_is_not_given_more_than_it_can_hold() {
+fn too_much_output_for_a_script_is_an_error() {
     let live = Live::new().file(
         "hitcfile.rhai",
         "/// L.\n/// @readonly\nfn long(host) { host.try_run(\"yes\"); }\n",

@@ -1,10 +1,10 @@
-//! Files and folders, to and from real servers.
+//! Uploads and downloads of files and folders.
 
 use std::{fs, path::Path, process::Command};
 
 use crate::support::live::{Live, docker};
 
-/// Some bytes that do not repeat.
+/// Pseudorandom bytes.
 fn bytes(count: usize) -> Vec<u8> {
     let mut state = 1_u32;
     let mut next = || {
@@ -20,7 +20,7 @@ fn write(path: &Path, content: &[u8]) {
 }
 
 #[test]
-fn a_file_there_and_back() {
+fn uploads_and_downloads_a_file() {
     let live = Live::new();
     live.run(&["run", "create", "name=web"]).ok();
     let big = bytes(5_000_000);
@@ -41,7 +41,7 @@ fn a_file_there_and_back() {
     run(&["upload", "it's a \"file\"", "/srv/"]).ok();
     assert_eq!(exec("cat /srv/it*"), "small");
 
-    // A part that is there from an earlier try is completed; another's part is not.
+    // A part of an interrupted upload is continued, unless its content differs.
     exec("head -c 3000000 /srv/deep/big >/srv/again.part; rm /srv/deep/big");
     run(&["upload", "big", "/srv/again"]).ok();
     exec("head -c 100 /dev/zero >/srv/other.part");
@@ -66,9 +66,9 @@ fn a_file_there_and_back() {
     );
 }
 
-/// Killed in the middle, an upload leaves no half file, and the next one goes on where it was.
+/// A killed upload leaves no incomplete file, and the next one continues it.
 #[test]
-fn a_cut_upload() {
+fn a_killed_upload_is_continued() {
     let live = Live::new();
     live.run(&["run", "create", "name=web"]).ok();
     let big = bytes(200_000_000);
@@ -101,7 +101,7 @@ fn a_cut_upload() {
 }
 
 #[test]
-fn a_folder_there_and_back() {
+fn uploads_and_downloads_a_folder() {
     let live = Live::new();
     live.run(&["run", "create", "name=web"]).ok();
     let site = live.root().join("site");
@@ -136,7 +136,7 @@ fn a_folder_there_and_back() {
     run(&["download", "/srv/www", "got"]).is(0, &counts(2, 0, 0), "");
     run(&["download", "/srv/www", "got"]).is(0, &counts(0, 2, 0), "");
     assert_eq!(fs::read(live.root().join("got/a b")).unwrap(), b"a\n");
-    // Each of several servers needs a place of its own.
+    // Several servers need different local paths.
     live.run(&["run", "create", "name=db"]).ok();
     let both = live.run(&["run", "--all", "download", "/etc/hostname", "name"]);
     assert_eq!(both.status, 2, "{both}");
@@ -146,9 +146,9 @@ fn a_folder_there_and_back() {
     assert!(live.root().join("names/db").is_file() && live.root().join("names/web").is_file());
 }
 
-/// A link out of a folder leads nothing of what is outside into danger.
+/// Through symbolic links that lead out of the folder.
 #[test]
-fn nothing_outside_a_folder_is_removed() {
+fn no_file_outside_the_folder_is_removed() {
     let live = Live::new();
     live.run(&["run", "create", "name=web"]).ok();
     write(&live.root().join("site/a"), b"a");
@@ -169,7 +169,7 @@ fn nothing_outside_a_folder_is_removed() {
 }
 
 #[test]
-fn a_dry_run_shows_what_would_differ() {
+fn a_dry_run_shows_the_differences() {
     let live = Live::new().file(
         "hitcfile.rhai",
         "/// M.\n/// @param text  T.\nfn motd(host, text) { host.template(\"motd.tpl\", \"/etc/motd\", #{ text: text }); }\n",
@@ -188,7 +188,7 @@ fn a_dry_run_shows_what_would_differ() {
 }
 
 #[test]
-fn rsync_both_ways() {
+fn rsync_in_both_directions() {
     let installed = Command::new("rsync").arg("--version").output();
     if installed.is_err() {
         let installing = Command::new("apt-get")

@@ -1,9 +1,9 @@
-//! What goes wrong on servers, and how that is said: host, cause, what to do.
+//! Failures of servers, and their messages: host, cause, what to do.
 
 use crate::support::live::{Live, docker};
 
-/// A server on which nobody answers any more.
-fn dead(live: &Live, server: &str) {
+/// Stops the sshd of a server.
+fn stop_sshd(live: &Live, server: &str) {
     docker(&["exec", &live.container(server), "pkill", "-x", "sshd"]);
 }
 
@@ -12,10 +12,10 @@ fn an_unreachable_server() {
     let live = Live::new().web_server("web");
     live.write("it.yml", "web:\n  provider: local\n  count: 2\n");
     live.run(&["run", "--yes", "ensemble.up", "it"]).ok();
-    dead(&live, "web");
+    stop_sshd(&live, "web");
     let ip = live.ip("web");
 
-    // The others are not held up.
+    // The other hosts are not affected.
     let run = live.run(&["exec", "--all", "--", "hostname"]);
     assert_eq!(run.status, 4, "{run}");
     assert_eq!(run.stdout, "[web-1] web-1\n");
@@ -23,12 +23,12 @@ fn an_unreachable_server() {
     assert!(run.stderr.contains("2 hosts: 1 ok, 1 unreachable"), "{run}");
     assert!(run.stderr.contains(&refused), "{run}");
 
-    // Nothing is planned on a guess.
+    // A plan needs the observed state of every host.
     let plan = live.run(&["run", "ensemble.plan", "it"]);
     assert_eq!(plan.status, 4, "{plan}");
     assert!(plan.stderr.contains(&refused), "{plan}");
 
-    // Failed, not only unreachable.
+    // A failed command takes precedence over an unreachable host.
     let mixed = live.run(&["exec", "--all", "--", "false"]);
     assert_eq!(mixed.status, 1, "{mixed}");
 }
@@ -115,11 +115,11 @@ fn a_full_disk() {
 }
 
 #[test]
-fn a_command_that_takes_too_long() {
+fn a_command_that_times_out() {
     let live = Live::new();
     live.run(&["run", "create", "name=web"]).ok();
     let run = live.run(&["exec", "-t", "1", "-H", "web", "--", "sleep 30"]);
-    run.fails(124, "error: host `web`: `sleep 30` took longer than 1 s\n");
+    run.fails(124, "error: host `web`: `sleep 30`: timed out after 1 s\n");
 }
 
 #[test]

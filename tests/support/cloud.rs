@@ -1,4 +1,4 @@
-//! Clouds of our own, to test against: see `tests/clouds/cloud.py`.
+//! Local clouds to test against: see `tests/clouds/cloud.py`.
 
 use std::{
     fs,
@@ -16,15 +16,15 @@ use super::{
     sources,
 };
 
-/// A cloud that ends with the test.
+/// A cloud that is stopped when dropped.
 pub struct Cloud {
     child: Child,
-    /// Its address.
+    /// The address of its API.
     pub url: String,
     machines: Option<String>,
 }
 
-/// Where what the clouds are made of is installed.
+/// The Python environment of the clouds. Installs it once.
 fn tools() -> PathBuf {
     static READY: Once = Once::new();
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("clouds");
@@ -39,7 +39,7 @@ fn tools() -> PathBuf {
     folder
 }
 
-/// Runs Python with what the clouds are made of, and gives what it prints.
+/// Runs Python in the environment of the clouds, and returns its output.
 fn python(arguments: &[&str]) -> String {
     let done = Command::new(tools().join("bin/python"))
         .args(arguments)
@@ -54,7 +54,7 @@ fn python(arguments: &[&str]) -> String {
 }
 
 impl Cloud {
-    /// Starts the cloud of this name; with `live`, its servers are real ones.
+    /// Starts the cloud of this name. With `live`, its servers are real.
     pub fn start(name: &str, live: Option<&Live>, environment: &[(&str, &str)]) -> Self {
         let machines = live.map(|live| live.container("C-"));
         let mut command = Command::new(tools().join("bin/python"));
@@ -84,12 +84,13 @@ impl Cloud {
         }
     }
 
-    /// DigitalOcean, whose contract is held where it is there; and a project that uses it.
+    /// Starts DigitalOcean, and returns it with a project that uses it. Checks all exchanges against
+    /// the OpenAPI contract, if that is available.
     pub fn digitalocean(live: Live, machines: bool) -> (Self, Live) {
         Cloud::digitalocean_with(live, machines, &[])
     }
 
-    /// The same, with settings of its own.
+    /// As above, with environment variables for the cloud.
     pub fn digitalocean_with(
         live: Live,
         machines: bool,
@@ -101,9 +102,9 @@ impl Cloud {
         if std::path::Path::new(&*contract).exists() {
             environment.push(("DIGITALOCEAN_CONTRACT", &*contract));
         } else {
-            // Said where nothing else can be: a test has no other way.
+            // Directly to standard error: the test harness captures the output of macros.
             std::io::stderr()
-                .write_all(b"DigitalOcean's contract is not there: exchanges are not checked\n")
+                .write_all(b"DigitalOcean's contract not found: exchanges are not checked\n")
                 .unwrap();
         }
         let cloud = Cloud::start("digitalocean", machines.then_some(&live), &environment);
@@ -113,12 +114,12 @@ impl Cloud {
         (cloud, live)
     }
 
-    /// Hetzner; and a project that uses it.
+    /// Starts Hetzner, and returns it with a project that uses it.
     pub fn hetzner(live: Live, machines: bool) -> (Self, Live) {
         Cloud::hetzner_with(live, machines, &[])
     }
 
-    /// The same, with settings of its own.
+    /// As above, with environment variables for the cloud.
     pub fn hetzner_with(live: Live, machines: bool, environment: &[(&str, &str)]) -> (Self, Live) {
         let cloud = Cloud::start("hetzner", machines.then_some(&live), environment);
         let live = live
@@ -127,13 +128,13 @@ impl Cloud {
         (cloud, live)
     }
 
-    /// Runs a script of `tests/clouds` with the address of this cloud, and gives what it prints.
+    /// Runs a script of `tests/clouds` with the address of this cloud, and returns its output.
     pub fn drive(&self, script: &str) -> String {
         let script = sources().join("tests/clouds").join(script);
         python(&[script.to_str().unwrap(), &self.url])
     }
 
-    /// EC2 by moto; and a project that uses it, in the region `us-east-1`.
+    /// Starts EC2 (moto), and returns it with a project that uses it, in the region `us-east-1`.
     pub fn ec2(live: Live) -> (Self, Live) {
         let images = sources().join("tests/clouds/images.json");
         let images = images.to_string_lossy();
@@ -155,7 +156,7 @@ impl Cloud {
         (cloud, live)
     }
 
-    /// The same, and its addresses lead to a local server, by `~/.ssh/config`.
+    /// Starts EC2, and maps the addresses of its servers to a local server, by `~/.ssh/config`.
     pub fn reachable_ec2() -> (Self, Live) {
         let live = Live::new();
         live.run(&["run", "create", "provider=local", "name=behind"])
@@ -167,7 +168,7 @@ impl Cloud {
         Cloud::ec2(live)
     }
 
-    /// Runs Python with a client of EC2, `ec2`, and gives what it prints.
+    /// Runs a Python script with an EC2 client `ec2`, and returns its output.
     pub fn boto(&self, script: &str) -> String {
         let script = format!(
             "import boto3\nec2 = boto3.client('ec2', region_name='us-east-1', endpoint_url='{}', \
@@ -177,7 +178,7 @@ impl Cloud {
         python(&["-c", &script]).trim().to_owned()
     }
 
-    /// What goes wrong from now on.
+    /// Sets the faults of the next requests.
     pub fn faults(&self, faults: &Json) {
         self.post("/_faults", faults);
     }
@@ -192,7 +193,7 @@ impl Cloud {
         log.as_array().unwrap().iter().map(line).collect()
     }
 
-    /// What does not fit the contract.
+    /// The violations of the contract so far.
     pub fn violations(&self) -> Json {
         self.get("/_violations")
     }
@@ -223,13 +224,13 @@ impl Cloud {
 
 impl Drop for Cloud {
     fn drop(&mut self) {
-        // It may have ended already.
+        // Fails if it has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
         if let Some(prefix) = &self.machines {
             let filter = format!("label=hitc.server.prefix={prefix}");
             for id in docker(&["ps", "-aq", "--filter", &filter]).split_whitespace() {
-                // The cloud may be at it already.
+                // Fails if the cloud is removing the server already.
                 let removed = Command::new("docker").args(["rm", "-fv", id]).output();
                 removed.unwrap();
             }

@@ -1,4 +1,4 @@
-//! A network far away: what goes through arrives later.
+//! A TCP proxy with latency, in place of a distant network.
 
 use std::{io, time::Duration};
 
@@ -9,17 +9,17 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-/// Takes connections and leads them to `to` of the address that they came for, half of the round
-/// trip later in each direction. The handshake of TCP, which cannot be delayed here, is made up
-/// for by a round trip in which nothing arrives.
+/// Accepts connections, and forwards them to port `to` of the same address, with half of the round
+/// trip as latency in each direction. The TCP handshake cannot be delayed here, so each connection
+/// starts with a pause of one round trip instead.
 pub async fn delay(listener: TcpListener, to: u16, round_trip: Duration) -> io::Result<()> {
     loop {
         let (near, _) = listener.accept().await?;
-        tokio::spawn(lead(near, to, round_trip));
+        tokio::spawn(forward(near, to, round_trip));
     }
 }
 
-async fn lead(near: TcpStream, to: u16, round_trip: Duration) -> io::Result<()> {
+async fn forward(near: TcpStream, to: u16, round_trip: Duration) -> io::Result<()> {
     near.set_nodelay(true)?;
     let address = near.local_addr()?.ip();
     sleep(round_trip).await;
@@ -34,14 +34,14 @@ async fn lead(near: TcpStream, to: u16, round_trip: Duration) -> io::Result<()> 
 async fn pipe(
     mut from: impl AsyncReadExt + Unpin + Send + 'static,
     mut to: impl AsyncWriteExt + Unpin,
-    late: Duration,
+    latency: Duration,
 ) -> io::Result<()> {
-    // As much as is on its way in a fast network.
+    // Large enough for the data in flight in a fast network.
     let (sender, mut receiver) = mpsc::channel::<(Instant, Vec<u8>)>(1024);
     tokio::spawn(async move {
         let mut buffer = vec![0; 64 * 1024];
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
-            let piece = (Instant::now() + late, buffer[..count].to_vec());
+            let piece = (Instant::now() + latency, buffer[..count].to_vec());
             if sender.send(piece).await.is_err() {
                 break;
             }

@@ -1,4 +1,4 @@
-//! Projects with real servers: containers of this machine's Docker Engine.
+//! Projects with real servers: containers of the local Docker Engine.
 
 use std::{
     ops::Deref,
@@ -11,13 +11,13 @@ use std::{
 
 use super::Project;
 
-/// A project whose servers have a name prefix of their own, and end with it.
+/// A project whose servers have a name prefix of their own, and are removed when it is dropped.
 pub struct Live {
     project: Project,
     prefix: String,
 }
 
-/// A web server of two megabytes that answers with one of its environment variables.
+/// A web server of two megabytes that responds with the environment variable `ANSWER`.
 const DOCKERFILE: &str = r#"
 FROM hitc/debian:13 AS tools
 FROM scratch
@@ -33,10 +33,10 @@ impl Live {
     pub fn new() -> Self {
         static READY: Once = Once::new();
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        READY.call_once(make_ready);
+        READY.call_once(set_up_local);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("T{}-{count}-", std::process::id());
-        let project = engine(Project::new()).env("HITC_NAME_PREFIX", &prefix);
+        let project = with_docker_host(Project::new()).env("HITC_NAME_PREFIX", &prefix);
         Live { project, prefix }
     }
 
@@ -46,13 +46,13 @@ impl Live {
         self
     }
 
-    /// Sets an environment variable for hitc.
+    /// Sets an environment variable of hitc.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.project.set(name, value);
         self
     }
 
-    /// Runs hitc in another folder.
+    /// Sets the working directory of hitc.
     pub fn within(mut self, folder: &std::path::Path) -> Self {
         self.project.move_to(folder);
         self
@@ -63,7 +63,7 @@ impl Live {
         self.project.move_to(folder);
     }
 
-    /// Writes a folder from which the web server's image is built.
+    /// Writes the build folder of the web server's image.
     pub fn web_server(self, folder: &str) -> Self {
         self.write(&format!("{folder}/Dockerfile"), DOCKERFILE);
         self.write(&format!("{folder}/index.cgi"), INDEX);
@@ -73,7 +73,7 @@ impl Live {
         self
     }
 
-    /// The name of a server's container.
+    /// The container name of a server.
     pub fn container(&self, server: &str) -> String {
         format!("{}{server}", self.prefix)
     }
@@ -85,26 +85,28 @@ impl Live {
         row.unwrap_or_else(|| panic!("no {server} in {rows:?}"))[3].clone()
     }
 
-    /// What a server's container answers on a public port.
+    /// Sends a request to a public port of a server, and returns the response.
     pub fn get(&self, server: &str, port: u16) -> String {
         get(&format!("http://{}:{port}/", self.ip(server)))
     }
 }
 
-/// With the engine that whoever runs the tests uses.
-fn engine(project: Project) -> Project {
+/// Passes on the Docker host of the environment of the tests.
+fn with_docker_host(project: Project) -> Project {
     match std::env::var("DOCKER_HOST") {
         Ok(host) => project.env("DOCKER_HOST", &host),
         Err(_) => project,
     }
 }
 
-/// Installs, starts and makes what the tests need, as a user would.
-fn make_ready() {
-    engine(Project::new()).run(&["run", "local.setup"]).ok();
+/// Installs and starts Docker, and builds the image of the servers, as a user would.
+fn set_up_local() {
+    with_docker_host(Project::new())
+        .run(&["run", "local.setup"])
+        .ok();
 }
 
-/// Runs docker on this machine.
+/// Runs the local `docker` program, and returns its output.
 pub fn docker(arguments: &[&str]) -> String {
     let output = Command::new("docker").args(arguments).output().unwrap();
     assert!(
@@ -115,7 +117,7 @@ pub fn docker(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// The body of an answer, by hitc's own client. A server that is just starting is waited for.
+/// Sends a request with hitc, and returns the body. Waits for a server that is starting.
 pub fn get(url: &str) -> String {
     let script = format!(
         "import \"std/retry\" as retry;\n/// G.\n\

@@ -1,11 +1,11 @@
-//! Running the program in a folder of its own, as a user would.
+//! Runs hitc in a project folder of its own, as a user would.
 
 pub mod cloud;
 mod delay;
+pub mod foreign_server;
 pub mod live;
-mod played;
+mod mock_sshd;
 mod queue;
-pub mod stranger;
 
 use std::{
     fs,
@@ -17,25 +17,26 @@ use std::{
 
 use tokio::net::TcpListener;
 
-/// A project folder and a home folder, both empty at first.
+/// A project folder and a home folder, both initially empty.
 pub struct Project {
     folder: tempfile::TempDir,
     environment: Vec<(String, String)>,
-    elsewhere: Option<PathBuf>,
+    /// The working directory, if that is not the project folder.
+    working_directory: Option<PathBuf>,
 }
 
-/// Plays any number of hosts for as long as the tests last, on this port of all addresses of this
-/// machine.
-pub fn played_hosts() -> u16 {
-    serve(played::serve)
+/// Starts a mock SSH server on a port of all local addresses, which runs until the tests end. Each
+/// address of 127.0.0.0/8 is a host. Returns the port.
+pub fn mock_hosts() -> u16 {
+    serve(mock_sshd::serve)
 }
 
-/// The same as what is on port `to`, farther away.
-pub fn far_hosts(to: u16, round_trip: Duration) -> u16 {
+/// Starts a proxy to port `to` that delays everything by a round trip. Returns its port.
+pub fn delayed_hosts(to: u16, round_trip: Duration) -> u16 {
     serve(move |listener| delay::delay(listener, to, round_trip))
 }
 
-/// Serves a free port of all addresses of this machine, and gives it.
+/// Runs a server on a free port of all local addresses. Returns the port.
 fn serve<F>(server: impl FnOnce(TcpListener) -> F + Send + 'static) -> u16
 where
     F: Future<Output = std::io::Result<()>>,
@@ -52,7 +53,7 @@ where
     port.recv().unwrap()
 }
 
-/// What came of a run.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Run {
     pub status: i32,
@@ -68,9 +69,9 @@ impl Project {
         let project = Project {
             folder,
             environment: Vec::new(),
-            elsewhere: None,
+            working_directory: None,
         };
-        // A prefix that no server has: what needs servers is in `live/`.
+        // A prefix without servers: tests that need servers are in `live/`.
         project.env("HITC_NAME_PREFIX", "NONE-")
     }
 
@@ -80,26 +81,28 @@ impl Project {
         self
     }
 
+    /// Writes a file of the project.
     pub fn write(&self, path: &str, content: &str) {
         let path = self.root().join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, content).unwrap();
     }
 
+    /// Sets an environment variable of hitc.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.set(name, value);
         self
     }
 
-    /// Sets an environment variable.
+    /// Sets an environment variable of hitc.
     pub fn set(&mut self, name: &str, value: &str) {
         self.environment.retain(|(known, _)| known != name);
         self.environment.push((name.to_owned(), value.to_owned()));
     }
 
-    /// Runs hitc in another folder, with the same home.
+    /// Sets the working directory of hitc.
     pub fn move_to(&mut self, folder: &Path) {
-        self.elsewhere = Some(folder.to_owned());
+        self.working_directory = Some(folder.to_owned());
     }
 
     pub fn root(&self) -> PathBuf {
@@ -114,8 +117,12 @@ impl Project {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hitc"));
         command
             .args(arguments)
-            .current_dir(self.elsewhere.clone().unwrap_or_else(|| self.root()))
-            // Nothing of whoever runs the tests.
+            .current_dir(
+                self.working_directory
+                    .clone()
+                    .unwrap_or_else(|| self.root()),
+            )
+            // Independent of the environment of the tests.
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("HOME", self.home())
@@ -126,17 +133,17 @@ impl Project {
         command
     }
 
-    /// Runs hitc to its end.
+    /// Runs hitc until it ends.
     pub fn run(&self, arguments: &[&str]) -> Run {
         Run::from(self.command(arguments).output().unwrap())
     }
 
-    /// Runs hitc with something to read.
+    /// Runs hitc with a text as standard input.
     pub fn run_with_input(&self, arguments: &[&str], input: &str) -> Run {
         Run::from(self.pipe(arguments, input.as_bytes()))
     }
 
-    /// Runs hitc with bytes to read, and gives the bytes that it wrote.
+    /// Runs hitc with bytes as standard input, and returns its output as bytes.
     pub fn pipe<T: AsRef<str>>(&self, arguments: &[T], input: &[u8]) -> Output {
         let arguments: Vec<&str> = arguments.iter().map(AsRef::as_ref).collect();
         let mut child = self
@@ -146,23 +153,22 @@ impl Project {
             .unwrap();
         let mut stdin = child.stdin.take().unwrap();
         let input = input.to_owned();
-        // Beside the reading. What is not read is not missed.
+        // In a thread of its own: hitc may write before it reads. It need not read everything.
         let writer = std::thread::spawn(move || drop(stdin.write_all(&input)));
         let output = child.wait_with_output().unwrap();
         writer.join().unwrap();
         output
     }
 
-    /// Runs hitc with its standard output going to a file.
+    /// Runs hitc with a file as standard output.
     pub fn run_into(&self, arguments: &[&str], file: &Path) -> Run {
         let file = fs::File::options().write(true).open(file).unwrap();
         Run::from(self.command(arguments).stdout(file).output().unwrap())
     }
 
-    /// Runs hitc on a terminal, with something typed there. What it shows is all in one stream, as
-    /// on a screen.
+    /// Runs hitc on a terminal, and types a text. Returns the exit status and everything shown.
     pub fn run_on_terminal(&self, arguments: &[&str], typed: &str) -> (i32, String) {
-        let (mut child, mut stdin) = self.on_terminal(arguments);
+        let (mut child, mut stdin) = self.spawn_on_terminal(arguments);
         stdin.write_all(typed.as_bytes()).unwrap();
         let mut shown = String::new();
         let mut stdout = child.stdout.take().unwrap();
@@ -171,19 +177,19 @@ impl Project {
         (status.code().unwrap_or(-1), shown.replace("\r\n", "\n"))
     }
 
-    /// The same, with a line typed when it asks for it: what is typed before a secret is asked for
-    /// is thrown away.
+    /// Runs hitc on a terminal, and types a line when the question appears. Input that is typed before
+    /// a prompt for a secret is discarded.
     pub fn answer_on_terminal(
         &self,
         arguments: &[&str],
         question: &str,
         answer: &str,
     ) -> (i32, String) {
-        let (mut child, mut stdin) = self.on_terminal(arguments);
+        let (mut child, mut stdin) = self.spawn_on_terminal(arguments);
         let mut stdout = child.stdout.take().unwrap();
         let (mut shown, mut buffer) = (String::new(), [0; 1024]);
         let mut asked = false;
-        // The end of a terminal is an error.
+        // Reading fails at the end of a terminal session.
         while let Ok(count @ 1..) = stdout.read(&mut buffer) {
             shown.push_str(&String::from_utf8_lossy(&buffer[..count]));
             if !asked && shown.contains(question) {
@@ -195,8 +201,8 @@ impl Project {
         (status.code().unwrap_or(-1), shown.replace("\r\n", "\n"))
     }
 
-    /// Starts hitc on a terminal of its own, which `script` makes.
-    fn on_terminal(&self, arguments: &[&str]) -> (Child, ChildStdin) {
+    /// Starts hitc on a terminal, which `script` provides.
+    fn spawn_on_terminal(&self, arguments: &[&str]) -> (Child, ChildStdin) {
         let mut words = vec![env!("CARGO_BIN_EXE_hitc")];
         words.extend(arguments);
         let words = words.iter().map(|word| hitc::ssh::quote(word));
@@ -233,20 +239,20 @@ impl From<Output> for Run {
 }
 
 impl Run {
-    /// The first lines of its errors.
+    /// The first lines of the errors.
     pub fn errors(&self) -> Vec<&str> {
         let lines = self.stderr.lines();
         lines.filter(|line| line.starts_with("error")).collect()
     }
 
-    /// It must have ended well.
+    /// Asserts exit status 0.
     #[track_caller]
     pub fn ok(self) -> Self {
         assert_eq!(self.status, 0, "{self}");
         self
     }
 
-    /// Exactly this must have come of it.
+    /// Asserts the exact exit status and output.
     #[track_caller]
     pub fn is(&self, status: i32, stdout: &str, stderr: &str) {
         let expected = Run {
@@ -257,13 +263,13 @@ impl Run {
         assert_eq!(self.to_string(), expected.to_string());
     }
 
-    /// It must have failed in exactly this way, with nothing on standard output.
+    /// Asserts the exact exit status and standard error, with an empty standard output.
     #[track_caller]
     pub fn fails(&self, status: i32, stderr: &str) {
         self.is(status, "", stderr);
     }
 
-    /// The rows of the table on standard output, without its head.
+    /// The rows of the table on standard output, without the header.
     pub fn rows(&self) -> Vec<Vec<String>> {
         let words = |line: &str| {
             let cells = line
@@ -286,7 +292,7 @@ impl std::fmt::Display for Run {
     }
 }
 
-/// The folder with the sources.
+/// The root of the repository.
 pub fn sources() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

@@ -132,7 +132,7 @@ fn stream_all(call: &Call, hosts: &[Dynamic], line: &str) -> Answer<()> {
     let command = Command {
         keep: Keep::End,
         stdin: if !many && is_piped() {
-            Input::Ours
+            Input::Stdin
         } else {
             Input::default()
         },

@@ -71,7 +71,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             let command = Command {
                 keep: Keep::End,
                 stdin: if is_alone && is_piped() {
-                    Input::Ours
+                    Input::Stdin
                 } else {
                     Input::default()
                 },

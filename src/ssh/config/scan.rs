@@ -1,4 +1,5 @@
-//! Which hosts a configuration tells apart, and what it says where there is no OpenSSH to ask.
+//! A simple parser for SSH configurations: decides which hosts share their settings, and is the
+//! fallback if OpenSSH is not installed.
 
 use std::{
     fs, io,
@@ -7,26 +8,27 @@ use std::{
 
 use globset::Glob;
 
-use super::answer::Answer;
+use super::settings::Settings;
 use crate::{core::diagnostic::plain, ssh::known_hosts::wildcard};
 
-/// Why a file says nothing.
-const ABSENT: [io::ErrorKind; 2] = [io::ErrorKind::NotFound, io::ErrorKind::IsADirectory];
+/// Errors for which a configuration file is skipped, as in OpenSSH.
+const SKIPPED: [io::ErrorKind; 2] = [io::ErrorKind::NotFound, io::ErrorKind::IsADirectory];
 
-/// How deep files may include each other, as in OpenSSH.
-const DEPTH: usize = 16;
+/// The maximum depth of nested `Include`s, as in OpenSSH.
+const MAX_DEPTH: usize = 16;
 
-/// The lines of a configuration and of what it includes, in their order.
+/// The blocks of a configuration and of its included files, in their order.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     blocks: Vec<Block>,
-    /// It includes files that are not looked for here.
-    opaque: bool,
+    /// An `Include` could not be resolved.
+    has_unresolved_include: bool,
 }
 
 /// A `Host` or `Match` line, and the lines below it.
 #[derive(Debug)]
 struct Block {
+    /// The file and line, for messages.
     place: String,
     condition: Condition,
     lines: Vec<(String, String)>,
@@ -40,25 +42,26 @@ enum Condition {
 }
 
 impl Condition {
-    fn holds(&self, host: &str) -> bool {
+    /// Whether a `Host` line matches. `Match` lines are never evaluated.
+    fn matches(&self, host: &str) -> bool {
         match self {
             Condition::Always => true,
             Condition::Match => false,
             Condition::Host(patterns) => {
                 let host = host.to_lowercase();
-                let is = |pattern: &str| wildcard(&pattern.to_lowercase(), &host);
+                let matches = |pattern: &str| wildcard(&pattern.to_lowercase(), &host);
                 let (negated, plain): (Vec<&str>, Vec<&str>) = patterns
                     .iter()
                     .map(String::as_str)
                     .partition(|pattern| pattern.starts_with('!'));
-                plain.into_iter().any(is) && !negated.into_iter().any(|p| is(&p[1..]))
+                plain.into_iter().any(matches) && !negated.into_iter().any(|p| matches(&p[1..]))
             }
         }
     }
 }
 
 impl Scan {
-    /// Reads these files and what they include. One that is not there says nothing.
+    /// Reads these files and their included files. Skips files that do not exist.
     pub fn read(files: &[PathBuf], home: &Path) -> Result<Self, String> {
         let mut scan = Scan::default();
         for file in files {
@@ -75,13 +78,13 @@ impl Scan {
         depth: usize,
     ) -> Result<(), String> {
         let fail = |text: &str| format!("{}: {text}", path.display());
-        if depth > DEPTH {
-            return Err(fail("files include each other without end"));
+        if depth > MAX_DEPTH {
+            return Err(fail("too many nested `Include`s"));
         }
         let text = match fs::read(path) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            // As OpenSSH: what is not there, and folders among files, say nothing.
-            Err(error) if ABSENT.contains(&error.kind()) => return Ok(()),
+            // As OpenSSH, which also skips folders that an `Include` matches.
+            Err(error) if SKIPPED.contains(&error.kind()) => return Ok(()),
             Err(error) => return Err(fail(&plain(error))),
         };
         self.begin(path, 0, within.clone());
@@ -99,7 +102,7 @@ impl Scan {
                     let current = self.current();
                     for pattern in words(&value) {
                         let Some(files) = expand(home, &pattern) else {
-                            self.opaque = true;
+                            self.has_unresolved_include = true;
                             continue;
                         };
                         for included in files {
@@ -132,59 +135,57 @@ impl Scan {
             .map_or(Condition::Always, |block| block.condition.clone())
     }
 
-    /// What two hosts have in common if the configuration says the same of both; nothing if it
-    /// cannot be known without asking about each.
-    pub fn alike(&self, host: &str) -> Option<Vec<bool>> {
-        let tells = |(keyword, value): &(String, String)| match keyword.as_str() {
-            // Printed as they are written.
+    /// Returns which blocks match a host: hosts with the same matches have the same settings. None if
+    /// the settings may depend on the host in another way, so that each host must be queried.
+    pub fn matching_blocks(&self, host: &str) -> Option<Vec<bool>> {
+        let depends_on_host = |(keyword, value): &(String, String)| match keyword.as_str() {
+            // `ssh -G` prints them without expanding the tokens.
             "proxycommand" | "controlpath" => false,
             "canonicalizehostname" => !value.eq_ignore_ascii_case("no"),
             _ => value.contains('%'),
         };
-        let is_plain = !self.opaque
+        let is_plain = !self.has_unresolved_include
             && self.blocks.iter().all(|block| {
-                !matches!(block.condition, Condition::Match) && !block.lines.iter().any(tells)
+                !matches!(block.condition, Condition::Match)
+                    && !block.lines.iter().any(depends_on_host)
             });
         is_plain.then(|| {
             let blocks = self.blocks.iter();
-            blocks.map(|block| block.condition.holds(host)).collect()
+            blocks.map(|block| block.condition.matches(host)).collect()
         })
     }
 
-    /// Whether the configuration gives a host another address than its name.
-    pub fn renames(&self, host: &str) -> bool {
+    /// Whether the configuration sets the address of a host (`HostName`).
+    pub fn has_hostname(&self, host: &str) -> bool {
         let blocks = self.blocks.iter();
         let mut lines = blocks
-            .filter(|block| block.condition.holds(host))
+            .filter(|block| block.condition.matches(host))
             .flat_map(|block| &block.lines);
         lines.any(|(keyword, _)| keyword == "hostname")
     }
 
-    /// What the configuration says of a host, in our own reading of it: `Host`, `Include` and
-    /// plain values. What depends on `Match` is not guessed.
-    pub fn answer(&self, host: &str) -> Result<Answer, String> {
-        let mut answer = Answer::default();
-        if self.opaque {
-            return Err("an `Include` of it is understood by OpenSSH only".to_owned());
+    /// Returns the settings of a host by `Host`, `Include` and plain values. A `Match` is an error:
+    /// only OpenSSH can evaluate it.
+    pub fn settings(&self, host: &str) -> Result<Settings, String> {
+        let mut settings = Settings::default();
+        if self.has_unresolved_include {
+            return Err("an `Include` requires OpenSSH".to_owned());
         }
         for block in &self.blocks {
             if matches!(block.condition, Condition::Match) {
-                return Err(format!(
-                    "{}: `Match` is understood by OpenSSH only",
-                    block.place
-                ));
+                return Err(format!("{}: `Match` requires OpenSSH", block.place));
             }
-            if block.condition.holds(host) {
+            if block.condition.matches(host) {
                 for (keyword, value) in &block.lines {
-                    answer.add(keyword, value);
+                    settings.add(keyword, value);
                 }
             }
         }
-        Ok(answer)
+        Ok(settings)
     }
 }
 
-/// The keyword of a line, in lower case, and the rest of it.
+/// Splits a line into its keyword, in lower case, and its value.
 fn split(line: &str) -> Option<(String, String)> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
@@ -197,13 +198,13 @@ fn split(line: &str) -> Option<(String, String)> {
     Some((keyword.to_lowercase(), rest.to_owned()))
 }
 
-/// Words, which may be quoted.
+/// Splits a value into words, which may be quoted.
 pub(super) fn words(text: &str) -> Vec<String> {
     shlex::split(text).unwrap_or_else(|| text.split_whitespace().map(str::to_owned).collect())
 }
 
-/// The files that an `Include` means: relative to `~/.ssh`, with wildcards in the last part. None
-/// if it says more than that.
+/// The files of an `Include`: relative to `~/.ssh`, with wildcards in the last part. None if it uses
+/// any other feature.
 fn expand(home: &Path, pattern: &str) -> Option<Vec<PathBuf>> {
     let path = match pattern.strip_prefix("~/") {
         Some(rest) => home.join(rest),
@@ -244,14 +245,15 @@ mod tests {
     }
 
     #[test]
-    fn hosts_that_are_alike() {
-        let it = scan("Include conf.d/*\nHost web-*\n HostName 10.0.0.1\nHost *\n Port 2222\n");
-        assert_eq!(it.alike("a"), it.alike("b"));
-        assert!(it.alike("a") != it.alike("shop") && it.alike("a") != it.alike("web-1"));
-        assert!(it.renames("web-1") && !it.renames("a"));
-        let answer = it.answer("shop").unwrap();
+    fn hosts_that_share_their_settings() {
+        let config = scan("Include conf.d/*\nHost web-*\n HostName 10.0.0.1\nHost *\n Port 2222\n");
+        let blocks = |host: &str| config.matching_blocks(host);
+        assert_eq!(blocks("a"), blocks("b"));
+        assert!(blocks("a") != blocks("shop") && blocks("a") != blocks("web-1"));
+        assert!(config.has_hostname("web-1") && !config.has_hostname("a"));
+        let settings = config.settings("shop").unwrap();
         assert_eq!(
-            (answer.get("user"), answer.get("port")),
+            (settings.get("user"), settings.get("port")),
             (Some("ann"), Some("2222"))
         );
         for own in [
@@ -260,8 +262,8 @@ mod tests {
             "Host *\n UserKnownHostsFile ~/%k\n",
             "Host *\n HostName %h.example.com\n",
         ] {
-            assert_eq!(scan(own).alike("a"), None, "{own}");
+            assert_eq!(scan(own).matching_blocks("a"), None, "{own}");
         }
-        assert!(scan("Match user x\n").answer("a").is_err());
+        assert!(scan("Match user x\n").settings("a").is_err());
     }
 }

@@ -1,17 +1,17 @@
-//! What stands for something else in a value.
+//! Expands `%h`-style tokens (TOKENS in ssh_config(5)).
 
 use std::{
     env,
     path::{Path, PathBuf},
 };
 
-use super::answer::Answer;
+use super::settings::Settings;
 use crate::ssh::Login;
 
-/// What `%h` and its like stand for (TOKENS in ssh_config(5)).
+/// The values of the tokens for one host.
 pub(super) struct Tokens {
     home: PathBuf,
-    /// The name under which the configuration knows the host.
+    /// The name of the host in the configuration.
     pub alias: String,
     pub address: String,
     pub port: u16,
@@ -20,15 +20,17 @@ pub(super) struct Tokens {
 }
 
 impl Tokens {
-    pub fn new(home: &Path, login: &Login, answer: &Answer, renamed: bool) -> Self {
+    /// Determines the values. With `has_hostname`, the `hostname` in the settings is that of this
+    /// host; otherwise the settings are shared with other hosts.
+    pub fn new(home: &Path, login: &Login, settings: &Settings, has_hostname: bool) -> Self {
         let local_user = ["USER", "LOGNAME"]
             .iter()
             .find_map(|name| env::var(name).ok())
             .unwrap_or_else(|| "root".to_owned());
-        let hostname = answer.get("hostname").filter(|_| renamed);
+        let hostname = settings.get("hostname").filter(|_| has_hostname);
         let address = hostname.unwrap_or(&login.address);
-        let port = answer.get("port").and_then(|text| text.parse().ok());
-        let user = login.user.as_deref().or(answer.get("user"));
+        let port = settings.get("port").and_then(|text| text.parse().ok());
+        let user = login.user.as_deref().or(settings.get("user"));
         Tokens {
             home: home.to_owned(),
             alias: login.address.clone(),
@@ -39,32 +41,34 @@ impl Tokens {
         }
     }
 
-    pub fn fill(&self, text: &str) -> String {
-        let mut filled = String::new();
+    /// Expands the tokens in a value. Unknown tokens remain.
+    pub fn expand(&self, text: &str) -> String {
+        let mut expanded = String::new();
         let mut rest = text.chars();
         while let Some(c) = rest.next() {
             if c != '%' {
-                filled.push(c);
+                expanded.push(c);
                 continue;
             }
             match rest.next() {
-                Some('h') => filled.push_str(&self.address),
-                Some('n' | 'k') => filled.push_str(&self.alias),
-                Some('p') => filled.push_str(&self.port.to_string()),
-                Some('r') => filled.push_str(&self.user),
-                Some('u') => filled.push_str(&self.local_user),
-                Some('d') => filled.push_str(&self.home.to_string_lossy()),
-                Some('%') | None => filled.push('%'),
-                Some(other) => filled.extend(['%', other]),
+                Some('h') => expanded.push_str(&self.address),
+                Some('n' | 'k') => expanded.push_str(&self.alias),
+                Some('p') => expanded.push_str(&self.port.to_string()),
+                Some('r') => expanded.push_str(&self.user),
+                Some('u') => expanded.push_str(&self.local_user),
+                Some('d') => expanded.push_str(&self.home.to_string_lossy()),
+                Some('%') | None => expanded.push('%'),
+                Some(other) => expanded.extend(['%', other]),
             }
         }
-        filled
+        expanded
     }
 
+    /// Expands the tokens and a leading `~/` in a path.
     pub fn path(&self, text: &str) -> PathBuf {
         match text.trim_matches('"').strip_prefix("~/") {
-            Some(rest) => self.home.join(self.fill(rest)),
-            None => PathBuf::from(self.fill(text.trim_matches('"'))),
+            Some(rest) => self.home.join(self.expand(rest)),
+            None => PathBuf::from(self.expand(text.trim_matches('"'))),
         }
     }
 }

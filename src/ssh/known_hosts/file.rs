@@ -10,45 +10,56 @@ use std::{
 };
 
 use russh::keys::{Algorithm, PublicKey};
+use tokio::sync::Mutex as AsyncMutex;
 
-use super::names::{Names, hash};
-use crate::{core::diagnostic::plain, project::make_private_folder, ssh::Error};
+use super::names::{HostPatterns, hash};
+use crate::{
+    core::{
+        diagnostic::plain,
+        sync::{lock, lock_file},
+    },
+    project::make_private_folder,
+    ssh::{Cause, Error},
+};
 
-/// What a file says about a host's key.
+/// The status of a key that a host presents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HostKeyStatus {
-    /// The key is on record for the host.
+    /// The key is recorded for the host.
     Known,
-    /// Nothing is on record for the host.
+    /// No key is recorded for the host.
     New,
-    /// Other keys are on record for the host.
+    /// Only other keys are recorded for the host.
     Changed {
-        /// Where the first of them stands: `file:line`.
+        /// The place of the first of them: `file:line`.
         record: String,
     },
     /// The key is marked `@revoked`.
     Revoked {
-        /// Where: `file:line`.
+        /// The place of the mark: `file:line`.
         record: String,
     },
 }
 
-/// A known_hosts file, read when it is first needed.
+/// A known_hosts file, which is read when it is first needed.
 #[derive(Debug)]
-pub(super) struct HostFile {
+pub(super) struct KnownHostsFile {
     path: PathBuf,
     content: Mutex<Option<Content>>,
+    /// Held while a key is recorded. Tasks of this process wait here instead of polling for the lock
+    /// of the file.
+    writing: AsyncMutex<()>,
 }
 
-/// What was read, and how the file looked then.
+/// The parsed content of the file.
 #[derive(Debug, Default)]
 struct Content {
     stamp: Stamp,
     lines: usize,
     entries: Vec<Entry>,
-    /// For each host that was asked for, the entries that mean it, and how many were looked at:
-    /// hashed names take time, and there may be thousands of hosts.
-    found: HashMap<String, (usize, Vec<usize>)>,
+    /// For each requested host, the number of entries that were compared, and those that match.
+    /// Hashed names take time to compare, and there may be thousands of hosts.
+    matches: HashMap<String, (usize, Vec<usize>)>,
 }
 
 impl Content {
@@ -57,24 +68,24 @@ impl Content {
             stamp: stamp(of),
             lines: text.lines().count(),
             entries: parse(text),
-            found: HashMap::new(),
+            matches: HashMap::new(),
         }
     }
 
-    /// The entries that mean a host.
-    fn of(&mut self, name: &str) -> Vec<&Entry> {
-        let (seen, found) = self.found.entry(name.to_owned()).or_default();
-        let new = self.entries.iter().enumerate().skip(*seen);
-        found.extend(new.filter_map(|(at, entry)| entry.names.mean(name).then_some(at)));
-        *seen = self.entries.len();
-        found
+    /// The entries that match a host.
+    fn entries_of(&mut self, name: &str) -> Vec<&Entry> {
+        let (compared, matches) = self.matches.entry(name.to_owned()).or_default();
+        let new = self.entries.iter().enumerate().skip(*compared);
+        matches.extend(new.filter_map(|(at, entry)| entry.hosts.matches(name).then_some(at)));
+        *compared = self.entries.len();
+        matches
             .iter()
             .filter_map(|at| self.entries.get(*at))
             .collect()
     }
 }
 
-/// Tells whether a file is still what it was: device, inode, size, time of the last change.
+/// Tells whether a file was changed: device, inode, size, modification time.
 type Stamp = (u64, u64, u64, i64, i64);
 
 fn stamp(of: &Metadata) -> Stamp {
@@ -85,8 +96,8 @@ fn stamp(of: &Metadata) -> Stamp {
 struct Entry {
     line: usize,
     marker: Marker,
-    names: Names,
-    /// Its type and its data. Parsed when it matters: such files can be long.
+    hosts: HostPatterns,
+    /// The type and the data of the key. Parsed only if the entry matches: the files can be long.
     key: Option<(String, String)>,
 }
 
@@ -105,26 +116,28 @@ impl Entry {
     }
 }
 
-impl HostFile {
-    /// The file at `path`; it need not exist.
+impl KnownHostsFile {
+    /// Creates the file at `path`, which need not exist.
     pub fn new(path: PathBuf) -> Self {
-        HostFile {
+        KnownHostsFile {
             path,
             content: Mutex::default(),
+            writing: AsyncMutex::default(),
         }
     }
 
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// What the file says about the key that a host of this name shows.
+    /// Checks the key that a host of this name presents.
     pub fn check(&self, name: &str, key: &PublicKey) -> Result<HostKeyStatus, Error> {
-        self.with_entries(name, |entries| self.judge(entries, key))
+        self.with_entries(name, |entries| self.status(entries, key))
     }
 
-    /// The keys on record for a host; with `authorities`, those of the authorities that vouch for
-    /// it instead.
+    /// The recorded keys of a host; with `authorities`, those of its certificate authorities
+    /// instead.
     pub fn keys(&self, name: &str, authorities: bool) -> Result<Vec<PublicKey>, Error> {
         let marker = if authorities {
             Marker::CertAuthority
@@ -132,34 +145,41 @@ impl HostFile {
             Marker::None
         };
         self.with_entries(name, |entries| {
-            let ours = entries.iter().filter(|entry| entry.marker == marker);
-            Ok(ours.filter_map(|entry| entry.key().ok()).collect())
+            let marked = entries.iter().filter(|entry| entry.marker == marker);
+            Ok(marked.filter_map(|entry| entry.key().ok()).collect())
         })
     }
 
-    /// The algorithms of the keys on record for a host. What cannot be read is left to `check`.
+    /// The algorithms of the recorded keys of a host. Invalid keys are skipped; `check` reports them.
     pub fn algorithms(&self, name: &str) -> Result<Vec<Algorithm>, Error> {
         let keys = self.keys(name, false)?;
         Ok(keys.iter().map(PublicKey::algorithm).collect())
     }
 
-    /// Records a key for a host that has none on record, its name hashed if `hashed` says so. If
-    /// another process was faster the file decides, so the verdict is given again.
-    pub fn add(&self, name: &str, key: &PublicKey, hashed: bool) -> Result<HostKeyStatus, Error> {
+    /// Records the key of a new host, with a hashed name if `hashed` is set. Returns the new status:
+    /// another process may have recorded another key meanwhile.
+    pub async fn add(
+        &self,
+        name: &str,
+        key: &PublicKey,
+        hashed: bool,
+    ) -> Result<HostKeyStatus, Error> {
         if name.contains(|c: char| c.is_whitespace() || c.is_control() || ",*?!|@#".contains(c)) {
-            return Err(self.fail(format!("`{name}` cannot be written as a host name")));
+            return Err(self.fail(format!("invalid host name `{name}`")));
         }
         let text = key.to_openssh().map_err(|e| self.fail(e.to_string()))?;
-        // Type and data only: a comment of the server's has no place in the user's file.
+        // Without the comment, which comes from the server.
         let text: Vec<&str> = text.split(' ').take(2).collect();
         let recorded = if hashed { hash(name) } else { name.to_owned() };
         let text = format!("{recorded} {}\n", text.join(" "));
         let failed = |error: std::io::Error| self.fail(plain(error));
 
-        let mut file = self.open_locked().map_err(failed)?;
-        let mut content = self.content.lock().map_err(|_| self.died())?;
+        let _writing = self.writing.lock().await;
+        let mut file = self.open().map_err(failed)?;
+        lock_file(&file).await.map_err(failed)?;
+        let mut content = lock(&self.content);
         let now = file.metadata().map_err(failed)?;
-        // Thousands of new hosts must not read thousands of lines each.
+        // Reads the file only if another process changed it: thousands of hosts may be added.
         let is_current = content.as_ref().is_some_and(|c| c.stamp == stamp(&now));
         if !is_current {
             let mut before = String::new();
@@ -167,9 +187,9 @@ impl HostFile {
             *content = Some(Content::new(&now, &before));
         }
         let content = content.get_or_insert_default();
-        let verdict = self.judge(&content.of(name), key)?;
-        if verdict != HostKeyStatus::New {
-            return Ok(verdict);
+        let status = self.status(&content.entries_of(name), key)?;
+        if status != HostKeyStatus::New {
+            return Ok(status);
         }
         let text = if ends_with_newline(&mut file).map_err(failed)? {
             text
@@ -186,50 +206,50 @@ impl HostFile {
         Ok(HostKeyStatus::Known)
     }
 
-    fn open_locked(&self) -> std::io::Result<fs::File> {
+    /// Opens the file for writing, and creates it if it is missing.
+    fn open(&self) -> std::io::Result<fs::File> {
         if let Some(folder) = self.path.parent() {
             make_private_folder(folder)?;
         }
-        let file = fs::OpenOptions::new()
+        fs::OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
             .mode(0o600)
-            .open(&self.path)?;
-        file.lock()?;
-        Ok(file)
+            .open(&self.path)
     }
 
-    /// What the entries that mean a host say about a key.
-    fn judge(&self, entries: &[&Entry], key: &PublicKey) -> Result<HostKeyStatus, Error> {
-        let mut verdict = HostKeyStatus::New;
+    /// The status of a key, by the entries that match its host.
+    fn status(&self, entries: &[&Entry], key: &PublicKey) -> Result<HostKeyStatus, Error> {
+        let mut status = HostKeyStatus::New;
         for entry in entries {
             let known = entry
                 .key()
                 .map_err(|cause| self.fail(format!("line {}: {cause}", entry.line)))?;
-            // The key itself, not its comment.
+            // Without comments.
             let same = known.key_data() == key.key_data();
             let record = || format!("{}:{}", self.path.display(), entry.line);
             match (entry.marker, same) {
                 (Marker::Revoked, true) => return Ok(HostKeyStatus::Revoked { record: record() }),
-                (Marker::None, true) => verdict = HostKeyStatus::Known,
-                (Marker::None, false) if verdict == HostKeyStatus::New => {
-                    verdict = HostKeyStatus::Changed { record: record() };
+                (Marker::None, true) => status = HostKeyStatus::Known,
+                (Marker::None, false) if status == HostKeyStatus::New => {
+                    status = HostKeyStatus::Changed { record: record() };
                 }
-                // A certificate authority says nothing about a plain key.
+                // Certificate authorities are for certificates, not for plain keys.
                 (Marker::Revoked | Marker::None, false) | (Marker::CertAuthority, _) => {}
             }
         }
-        Ok(verdict)
+        Ok(status)
     }
 
+    /// Passes the entries that match a host to `read`. Reads the file if that is the first time.
     fn with_entries<T>(
         &self,
         name: &str,
         read: impl FnOnce(&[&Entry]) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let mut content = self.content.lock().map_err(|_| self.died())?;
+        let mut content = lock(&self.content);
         if content.is_none() {
             *content = Some(match fs::File::open(&self.path) {
                 Ok(mut file) => {
@@ -243,18 +263,14 @@ impl HostFile {
                 Err(error) => return Err(self.fail(plain(error))),
             });
         }
-        read(&content.get_or_insert_default().of(name))
-    }
-
-    fn died(&self) -> Error {
-        self.fail("a thread died while reading it".to_owned())
+        read(&content.get_or_insert_default().entries_of(name))
     }
 
     fn fail(&self, cause: String) -> Error {
-        Error::KnownHosts {
+        Error::local(Cause::KnownHosts {
             path: self.path.clone(),
             cause,
-        }
+        })
     }
 }
 
@@ -293,7 +309,7 @@ fn parse_line(line: usize, text: &str) -> Option<Entry> {
     Some(Entry {
         line,
         marker,
-        names: Names::parse(word),
+        hosts: HostPatterns::parse(word),
         key: key.map(|(kind, data)| (kind.to_owned(), data.to_owned())),
     })
 }
@@ -315,67 +331,68 @@ mod tests {
         PublicKey::from_openssh(text).unwrap()
     }
 
-    /// What a file with these lines says about key A of `web.example.com:22`.
-    fn verdict(lines: &str) -> HostKeyStatus {
+    /// The status of key A of `web.example.com:22` in a file with these lines.
+    fn status(lines: &str) -> HostKeyStatus {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("known_hosts");
         fs::write(&path, lines).unwrap();
-        let verdict = HostFile::new(path.clone()).check(&host_name("Web.example.com", 22), &key(A));
+        let status =
+            KnownHostsFile::new(path.clone()).check(&host_name("Web.example.com", 22), &key(A));
         let short = |record: String| record.replace(path.to_str().unwrap(), "file");
-        match verdict.unwrap() {
+        match status.unwrap() {
             HostKeyStatus::Changed { record } => HostKeyStatus::Changed {
                 record: short(record),
             },
             HostKeyStatus::Revoked { record } => HostKeyStatus::Revoked {
                 record: short(record),
             },
-            verdict => verdict,
+            status => status,
         }
     }
 
     #[test]
-    fn plain_and_patterns() {
-        assert_eq!(verdict(""), HostKeyStatus::New);
+    fn plain_names_and_patterns() {
+        assert_eq!(status(""), HostKeyStatus::New);
         assert_eq!(
-            verdict(&format!("web.example.com {A}\n")),
+            status(&format!("web.example.com {A}\n")),
             HostKeyStatus::Known
         );
         assert_eq!(
-            verdict(&format!("WEB.example.com\t{A}\n")),
+            status(&format!("WEB.example.com\t{A}\n")),
             HostKeyStatus::Known
         );
         assert_eq!(
-            verdict(&format!("x,*.example.com  {A} c\n")),
+            status(&format!("x,*.example.com  {A} c\n")),
             HostKeyStatus::Known
         );
         assert_eq!(
-            verdict(&format!("w?b.example.com {A}\n")),
+            status(&format!("w?b.example.com {A}\n")),
             HostKeyStatus::Known
         );
-        assert_eq!(verdict(&format!("!web.*,*.com {A}\n")), HostKeyStatus::New);
+        assert_eq!(status(&format!("!web.*,*.com {A}\n")), HostKeyStatus::New);
         assert_eq!(
-            verdict(&format!("[web.example.com]:22 {A}\n")),
+            status(&format!("[web.example.com]:22 {A}\n")),
             HostKeyStatus::New
         );
-        assert_eq!(verdict("# comment\n\nother garbage\n"), HostKeyStatus::New);
+        assert_eq!(status("# comment\n\nother garbage\n"), HostKeyStatus::New);
     }
 
     #[test]
-    fn changed_revoked_and_several() {
+    fn changed_and_revoked_keys() {
         let changed = HostKeyStatus::Changed {
             record: "file:2".to_owned(),
         };
-        assert_eq!(verdict(&format!("\nweb.example.com {B}\n")), changed);
+        assert_eq!(status(&format!("\nweb.example.com {B}\n")), changed);
         let both = format!("web.example.com {B}\nweb.example.com {A}\n");
-        assert_eq!(verdict(&both), HostKeyStatus::Known);
+        assert_eq!(status(&both), HostKeyStatus::Known);
         let revoked = format!("web.example.com {A}\n@revoked * {A}\n");
         let expected = HostKeyStatus::Revoked {
             record: "file:2".to_owned(),
         };
-        assert_eq!(verdict(&revoked), expected);
-        assert_eq!(verdict(&format!("@revoked * {B}\n")), HostKeyStatus::New);
+        assert_eq!(status(&revoked), expected);
+        assert_eq!(status(&format!("@revoked * {B}\n")), HostKeyStatus::New);
         assert_eq!(
-            verdict(&format!("@cert-authority * {A}\n")),
+            status(&format!("@cert-authority * {A}\n")),
             HostKeyStatus::New
         );
     }
@@ -387,76 +404,86 @@ mod tests {
         mac.update(b"web.example.com");
         let code = BASE64.encode(&mac.finalize().into_bytes());
         let line = format!("|1|{}|{code} {A}\n", BASE64.encode(&salt));
-        assert_eq!(verdict(&line), HostKeyStatus::Known);
+        assert_eq!(status(&line), HostKeyStatus::Known);
         let changed = HostKeyStatus::Changed {
             record: "file:1".to_owned(),
         };
-        assert_eq!(verdict(&line.replace(A, B)), changed);
-        // As we write them ourselves.
+        assert_eq!(status(&line.replace(A, B)), changed);
+        // As hitc writes them.
         let line = format!("{} {A}\n", hash("web.example.com"));
-        assert_eq!(verdict(&line), HostKeyStatus::Known);
+        assert_eq!(status(&line), HostKeyStatus::Known);
     }
 
     #[test]
-    fn a_broken_line_of_this_host_is_an_error() {
+    fn an_invalid_key_of_the_host_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("known_hosts");
         fs::write(&path, "web ssh-ed25519 nonsense\n").unwrap();
-        let error = HostFile::new(path).check("web", &key(A)).unwrap_err();
+        let error = KnownHostsFile::new(path).check("web", &key(A)).unwrap_err();
         assert!(error.to_string().contains("line 1: not a public key"));
     }
 
     #[test]
     fn an_unreadable_file_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        // A folder in its place cannot be read, not even by root.
-        let error = HostFile::new(folder.path().to_owned()).check("web", &key(A));
-        assert!(matches!(error, Err(Error::KnownHosts { .. })));
+        // A folder cannot be read as a file, not even by root.
+        let error = KnownHostsFile::new(folder.path().to_owned()).check("web", &key(A));
+        assert!(matches!(error.unwrap_err().cause, Cause::KnownHosts { .. }));
     }
 
-    #[test]
-    fn keys_are_added_once_and_whole() {
+    #[tokio::test]
+    async fn keys_are_added_once_and_completely() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ssh/known_hosts");
-        let first = HostFile::new(path.clone());
-        let second = HostFile::new(path.clone());
+        let first = KnownHostsFile::new(path.clone());
+        let second = KnownHostsFile::new(path.clone());
         assert_eq!(second.check("web", &key(A)).unwrap(), HostKeyStatus::New);
         assert_eq!(
-            first.add("web", &key(A), false).unwrap(),
+            first.add("web", &key(A), false).await.unwrap(),
             HostKeyStatus::Known
         );
-        // Another process that saw the file before does not write it again, nor another key.
+        // Another process that has read the file before adds neither the same key nor another one.
         assert_eq!(
-            second.add("web", &key(A), false).unwrap(),
+            second.add("web", &key(A), false).await.unwrap(),
             HostKeyStatus::Known
         );
         let changed = HostKeyStatus::Changed {
             record: format!("{}:1", path.display()),
         };
-        assert_eq!(second.add("web", &key(B), false).unwrap(), changed);
+        assert_eq!(second.add("web", &key(B), false).await.unwrap(), changed);
         assert_eq!(
-            first.add(&host_name("web", 2222), &key(B), false).unwrap(),
+            first
+                .add(&host_name("web", 2222), &key(B), false)
+                .await
+                .unwrap(),
             HostKeyStatus::Known
         );
         let text = fs::read_to_string(&path).unwrap();
         assert_eq!(text, format!("web {A}\n[web]:2222 {B}\n"));
     }
 
-    /// Each with its own view of the file, as processes have.
+    /// Each writer has its own view of the file, as a process has.
     #[test]
-    fn writers_at_once_lose_nothing() {
+    fn concurrent_writers_lose_no_key() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("known_hosts");
         std::thread::scope(|scope| {
             for writer in 0..8 {
-                let hosts = HostFile::new(path.clone());
+                let hosts = KnownHostsFile::new(path.clone());
                 scope.spawn(move || {
-                    for n in 0..50 {
-                        let name = format!("host-{writer}-{n}");
-                        hosts.add(&name, &key(A), false).unwrap();
-                        // All of them want this one.
-                        hosts.add(&format!("all-{n}"), &key(B), false).unwrap();
-                    }
+                    let runtime = tokio::runtime::Builder::new_current_thread()
+                        .enable_time()
+                        .build()
+                        .unwrap();
+                    runtime.block_on(async {
+                        for n in 0..50 {
+                            let name = format!("host-{writer}-{n}");
+                            hosts.add(&name, &key(A), false).await.unwrap();
+                            // All writers add this one.
+                            let name = format!("all-{n}");
+                            hosts.add(&name, &key(B), false).await.unwrap();
+                        }
+                    });
                 });
             }
         });
@@ -473,23 +500,23 @@ mod tests {
         assert_eq!(lines.len(), 8 * 50 + 50);
     }
 
-    #[test]
-    fn a_name_cannot_pin_a_key_elsewhere() {
+    #[tokio::test]
+    async fn a_name_cannot_add_a_key_for_another_host() {
         let folder = tempfile::tempdir().unwrap();
-        let hosts = HostFile::new(folder.path().join("known_hosts"));
+        let hosts = KnownHostsFile::new(folder.path().join("known_hosts"));
         for name in ["a\nb", "a,b", "a b", "*", "|1|x"] {
-            assert!(hosts.add(name, &key(A), false).is_err(), "{name:?}");
+            assert!(hosts.add(name, &key(A), false).await.is_err(), "{name:?}");
         }
         assert!(!hosts.path().exists());
     }
 
-    #[test]
-    fn a_file_without_a_last_newline() {
+    #[tokio::test]
+    async fn adds_to_a_file_without_a_trailing_newline() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("known_hosts");
         fs::write(&path, format!("a {A}")).unwrap();
-        let hosts = HostFile::new(path.clone());
-        hosts.add("b", &key(B), false).unwrap();
+        let hosts = KnownHostsFile::new(path.clone());
+        hosts.add("b", &key(B), false).await.unwrap();
         assert_eq!(
             fs::read_to_string(&path).unwrap(),
             format!("a {A}\nb {B}\n")

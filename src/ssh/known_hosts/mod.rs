@@ -1,7 +1,7 @@
-//! Which host has which key.
+//! The recorded host keys, in known_hosts files.
 //!
-//! Our own, because the helpers of the SSH library accept revoked keys, ignore patterns, take an
-//! unreadable file for an empty one and compare comments.
+//! Not by the helpers of russh, which accept revoked keys, ignore patterns, treat an unreadable file
+//! as empty, and compare comments.
 
 mod file;
 mod names;
@@ -11,60 +11,60 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use file::HostFile;
 pub use file::HostKeyStatus;
+use file::KnownHostsFile;
 use names::host_name;
 pub use names::wildcard;
 use russh::keys::{Algorithm, PublicKey};
 
-use super::Error;
+use super::{Cause, Error};
 use crate::core::diagnostic::plain;
 
-/// Where host keys are on record, and what happens to new ones.
+/// The settings for host keys, as in ssh_config(5).
 #[derive(Clone, Debug, Default)]
-pub struct Sources {
-    /// Files in the format of known_hosts; they need not exist.
+pub struct KnownHostsOptions {
+    /// The known_hosts files; they need not exist.
     pub files: Vec<PathBuf>,
-    /// The one in which new keys are recorded, if there is one.
-    pub own: Option<PathBuf>,
-    /// A list of keys that are never accepted (`RevokedHostKeys`).
+    /// The file in which new keys are recorded, if any.
+    pub record_in: Option<PathBuf>,
+    /// A file with keys that are never accepted (`RevokedHostKeys`).
     pub revoked: Option<PathBuf>,
-    /// No host is added (`StrictHostKeyChecking yes`).
+    /// Rejects unknown hosts (`StrictHostKeyChecking yes`).
     pub strict: bool,
-    /// Names are recorded hashed (`HashKnownHosts`).
+    /// Records host names hashed (`HashKnownHosts`).
     pub hash: bool,
 }
 
 /// The known_hosts files of a host.
 #[derive(Debug)]
 pub struct KnownHosts {
-    files: Vec<HostFile>,
-    own: Option<PathBuf>,
+    files: Vec<KnownHostsFile>,
+    record_in: Option<PathBuf>,
     revoked: Option<PathBuf>,
-    /// Whether a host that is not on record is refused.
+    /// Whether unknown hosts are rejected.
     pub strict: bool,
     hash: bool,
 }
 
 impl KnownHosts {
-    /// These files.
-    pub fn new(sources: Sources) -> Self {
+    /// Creates the known hosts of these settings. Files are read when they are first needed.
+    pub fn new(options: KnownHostsOptions) -> Self {
         KnownHosts {
-            files: sources.files.into_iter().map(HostFile::new).collect(),
-            own: sources.own,
-            revoked: sources.revoked,
-            strict: sources.strict,
-            hash: sources.hash,
+            files: options.files.into_iter().map(KnownHostsFile::new).collect(),
+            record_in: options.record_in,
+            revoked: options.revoked,
+            strict: options.strict,
+            hash: options.hash,
         }
     }
 
-    /// Where the files are.
+    /// The paths of the files.
     pub fn paths(&self) -> impl Iterator<Item = &Path> {
-        self.files.iter().map(HostFile::path)
+        self.files.iter().map(KnownHostsFile::path)
     }
 
-    /// What the files say about the key that a host shows. A key that is revoked in one file is
-    /// revoked; one that is known in one file is known.
+    /// Checks the key that a host presents. It is revoked if one file revokes it, and known if one
+    /// file has it.
     pub fn check(&self, address: &str, port: u16, key: &PublicKey) -> Result<HostKeyStatus, Error> {
         if let Some(path) = &self.revoked
             && let Some(line) = revoked_at(path, key)?
@@ -73,34 +73,34 @@ impl KnownHosts {
             return Ok(HostKeyStatus::Revoked { record });
         }
         let name = host_name(address, port);
-        let mut verdict = HostKeyStatus::New;
+        let mut status = HostKeyStatus::New;
         for file in &self.files {
-            match (file.check(&name, key)?, &verdict) {
+            match (file.check(&name, key)?, &status) {
                 (revoked @ HostKeyStatus::Revoked { .. }, _) => return Ok(revoked),
-                (HostKeyStatus::Known, _) => verdict = HostKeyStatus::Known,
-                (changed @ HostKeyStatus::Changed { .. }, HostKeyStatus::New) => verdict = changed,
+                (HostKeyStatus::Known, _) => status = HostKeyStatus::Known,
+                (changed @ HostKeyStatus::Changed { .. }, HostKeyStatus::New) => status = changed,
                 (HostKeyStatus::Changed { .. } | HostKeyStatus::New, _) => {}
             }
         }
-        Ok(verdict)
+        Ok(status)
     }
 
-    /// The algorithms of the keys on record for a host: the server should be asked for these
-    /// first, or a second key of the same server looks like a changed one.
+    /// The algorithms of the recorded keys of a host. They must be requested first: another key of
+    /// the same server would look like a changed key.
     pub fn algorithms(&self, address: &str, port: u16) -> Result<Vec<Algorithm>, Error> {
-        self.of_all(address, port, HostFile::algorithms)
+        self.collect(address, port, KnownHostsFile::algorithms)
     }
 
-    /// The keys of the authorities whose certificates count for a host (`@cert-authority`).
+    /// The keys of the certificate authorities of a host (`@cert-authority`).
     pub fn authorities(&self, address: &str, port: u16) -> Result<Vec<PublicKey>, Error> {
-        self.of_all(address, port, |file, name| file.keys(name, true))
+        self.collect(address, port, |file, name| file.keys(name, true))
     }
 
-    fn of_all<T>(
+    fn collect<T>(
         &self,
         address: &str,
         port: u16,
-        read: impl Fn(&HostFile, &str) -> Result<Vec<T>, Error>,
+        read: impl Fn(&KnownHostsFile, &str) -> Result<Vec<T>, Error>,
     ) -> Result<Vec<T>, Error> {
         let name = host_name(address, port);
         let mut all = Vec::new();
@@ -111,30 +111,40 @@ impl KnownHosts {
     }
 
     /// Whether new keys are recorded.
-    pub fn records(&self) -> bool {
-        self.own.is_some()
+    pub fn records_new_keys(&self) -> bool {
+        self.record_in.is_some()
     }
 
-    /// Records a key for a host that has none on record, if new keys are recorded. If another
-    /// process was faster the file decides, so the verdict is given again.
-    pub fn add(&self, address: &str, port: u16, key: &PublicKey) -> Result<HostKeyStatus, Error> {
-        let own = self.own.as_deref();
-        match self.files.iter().find(|file| Some(file.path()) == own) {
-            Some(file) => file.add(&host_name(address, port), key, self.hash),
+    /// Records the key of a new host, if new keys are recorded. Returns the new status: another
+    /// process may have recorded another key meanwhile.
+    pub async fn add(
+        &self,
+        address: &str,
+        port: u16,
+        key: &PublicKey,
+    ) -> Result<HostKeyStatus, Error> {
+        let record_in = self.record_in.as_deref();
+        let mut files = self.files.iter();
+        match files.find(|file| Some(file.path()) == record_in) {
+            Some(file) => file.add(&host_name(address, port), key, self.hash).await,
             None => Ok(HostKeyStatus::Known),
         }
     }
 }
 
-/// The line in which a key stands in a list of revoked ones.
+/// The line of a key in a list of revoked keys.
 fn revoked_at(path: &Path, key: &PublicKey) -> Result<Option<usize>, Error> {
-    let fail = |cause: String| Error::KnownHosts {
-        path: path.to_owned(),
-        cause,
+    let fail = |cause: String| {
+        Error::local(Cause::KnownHosts {
+            path: path.to_owned(),
+            cause,
+        })
     };
     let bytes = fs::read(path).map_err(|error| fail(plain(error)))?;
     let text = str::from_utf8(&bytes).map_err(|_| {
-        fail("a binary list of revoked keys (KRL) is not understood; list the keys".to_owned())
+        fail(
+            "binary key revocation lists (KRL) are not supported; list the keys as text".to_owned(),
+        )
     })?;
     let found = text.lines().position(|line| {
         PublicKey::from_openssh(line.trim()).is_ok_and(|known| known.key_data() == key.key_data())

@@ -1,10 +1,10 @@
-//! How hosts are named in known_hosts files.
+//! Host names and patterns in known_hosts files.
 
 use data_encoding::BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 
-/// The name a host has in such files: lower case, with its port unless that is 22.
+/// The name of a host in known_hosts files: in lower case, with its port unless that is 22.
 pub fn host_name(address: &str, port: u16) -> String {
     let address = address.to_lowercase();
     match port {
@@ -13,7 +13,7 @@ pub fn host_name(address: &str, port: u16) -> String {
     }
 }
 
-/// A name as `HashKnownHosts` of ssh_config(5) has it.
+/// Hashes a name (`HashKnownHosts` in ssh_config(5)).
 pub fn hash(name: &str) -> String {
     let salt: [u8; 20] = std::array::from_fn(|_| fastrand::u8(..));
     let code = Hmac::<Sha1>::new_from_slice(&salt).map(|mut mac| {
@@ -22,44 +22,45 @@ pub fn hash(name: &str) -> String {
     });
     match code {
         Ok(code) => format!("|1|{}|{code}", BASE64.encode(&salt)),
-        // HMAC takes keys of any length.
+        // Cannot happen: HMAC takes keys of any length.
         Err(_) => name.to_owned(),
     }
 }
 
-/// The first field of a line: which hosts it means.
+/// The hosts of a line: its first field.
 #[derive(Clone, Debug)]
-pub enum Names {
+pub enum HostPatterns {
     /// Names and patterns, separated by commas.
     Plain(String),
-    /// `|1|SALT|HASH`, both base64, the hash being HMAC-SHA1 of the name; the salt is in the code
-    /// already, because hundreds of names are compared to each. One that is not such is no host's.
+    /// `|1|SALT|HASH` in base64, where the hash is the HMAC-SHA1 of the name. The HMAC is initialized
+    /// with the salt, because hundreds of names are compared with each line. None if the field is
+    /// invalid: it matches no host.
     Hashed(Option<(Hmac<Sha1>, Vec<u8>)>),
 }
 
-impl Names {
-    /// Reads the field.
+impl HostPatterns {
+    /// Parses the field.
     pub fn parse(text: &str) -> Self {
         let Some(hashed) = text.strip_prefix("|1|") else {
-            return Names::Plain(text.to_lowercase());
+            return HostPatterns::Plain(text.to_lowercase());
         };
         let decode = |text: &str| BASE64.decode(text.as_bytes()).ok();
         let parts = hashed.split_once('|');
-        Names::Hashed(parts.and_then(|(salt, hash)| {
+        HostPatterns::Hashed(parts.and_then(|(salt, hash)| {
             let code = Hmac::new_from_slice(&decode(salt)?).ok()?;
             Some((code, decode(hash)?))
         }))
     }
 
-    /// Do they mean the host with this name?
-    pub fn mean(&self, name: &str) -> bool {
+    /// Whether they match the host of this name.
+    pub fn matches(&self, name: &str) -> bool {
         match self {
-            Names::Hashed(None) => false,
-            Names::Hashed(Some((code, hash))) => {
+            HostPatterns::Hashed(None) => false,
+            HostPatterns::Hashed(Some((code, hash))) => {
                 let code = code.clone().chain_update(name);
                 code.verify_slice(hash).is_ok()
             }
-            Names::Plain(patterns) => {
+            HostPatterns::Plain(patterns) => {
                 let mut matched = false;
                 for pattern in patterns.split(',') {
                     match pattern.strip_prefix('!') {
@@ -74,7 +75,7 @@ impl Names {
     }
 }
 
-/// `*` is any text, `?` any character.
+/// Whether a text matches a pattern: `*` matches any text, `?` any character.
 pub fn wildcard(pattern: &str, text: &str) -> bool {
     match pattern.chars().next() {
         None => text.is_empty(),

@@ -1,27 +1,28 @@
-//! What a configuration says of one host: keywords and values, as `ssh -G` prints them.
+//! The SSH settings of one host: keywords and values, as `ssh -G` prints them.
 
 use std::collections::HashMap;
 
-/// Keywords whose values add up; of all others the first one counts.
+/// Keywords that may have several values. For all others the first value applies.
 const LISTS: [&str; 2] = ["identityfile", "certificatefile"];
 
+/// The settings of one host. Keywords are in lower case.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Answer {
+pub(super) struct Settings {
     values: HashMap<String, Vec<String>>,
 }
 
-impl Answer {
-    /// Reads the lines of `ssh -G`.
+impl Settings {
+    /// Parses the output of `ssh -G`.
     pub fn parse(text: &str) -> Self {
-        let mut answer = Answer::default();
+        let mut settings = Settings::default();
         for line in text.lines() {
             let (keyword, value) = line.split_once(' ').unwrap_or((line, ""));
-            answer.add(keyword, value);
+            settings.add(keyword, value);
         }
-        answer
+        settings
     }
 
-    /// Adds a value, unless an earlier one counts.
+    /// Adds a value, unless an earlier one applies.
     pub fn add(&mut self, keyword: &str, value: &str) {
         let values = self.values.entry(keyword.to_owned()).or_default();
         if values.is_empty() || LISTS.contains(&keyword) {
@@ -39,15 +40,15 @@ impl Answer {
         self.values.get(keyword).map_or(&[], Vec::as_slice)
     }
 
-    /// The same, unless it says that there is none.
-    pub fn some(&self, keyword: &str) -> Option<&str> {
+    /// The value of a keyword, unless it is empty or `none`.
+    pub fn get_set(&self, keyword: &str) -> Option<&str> {
         self.get(keyword)
             .filter(|value| !value.is_empty() && !value.eq_ignore_ascii_case("none"))
     }
 
     /// Whether a keyword is set to `yes`.
-    pub fn yes(&self, keyword: &str) -> bool {
-        // `ssh -G` prints some of them as `true`.
+    pub fn is_yes(&self, keyword: &str) -> bool {
+        // `ssh -G` prints `true` for some keywords.
         self.get(keyword)
             .is_some_and(|value| ["yes", "true"].contains(&value.to_lowercase().as_str()))
     }

@@ -1,6 +1,5 @@
-//! An SSH server for more hosts than a real one could play, and which costs less than the programs
-//! that are measured against it. What it does is checked against a real sshd in `live/ssh.rs`:
-//! whoever logs in gets an answer to a command.
+//! A mock SSH server for thousands of hosts. Uses less CPU time than the programs that are measured
+//! against it. Accepts every login, and answers every command.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -11,11 +10,11 @@ use russh::{
 };
 use tokio::net::TcpListener;
 
-/// Lets everybody in, and answers every command with `played`.
+/// Accepts every key, and answers every command with `played`.
 #[derive(Clone)]
-struct Everybody;
+struct MockServer;
 
-impl Server for Everybody {
+impl Server for MockServer {
     type Handler = Self;
 
     fn new_client(&mut self, _: Option<SocketAddr>) -> Self {
@@ -23,7 +22,7 @@ impl Server for Everybody {
     }
 }
 
-impl Handler for Everybody {
+impl Handler for MockServer {
     type Error = russh::Error;
 
     async fn auth_publickey(
@@ -58,15 +57,15 @@ impl Handler for Everybody {
     }
 }
 
-/// Serves whoever comes to this address.
+/// Serves all connections of a listener.
 pub async fn serve(listener: TcpListener) -> std::io::Result<()> {
     let mut random = russh::keys::key::safe_rng();
     let key = PrivateKey::random(&mut random, Algorithm::Ed25519);
     let config = Config {
         keys: vec![key.map_err(std::io::Error::other)?],
-        // As sshd: who asks without a key how to log in does not wait for the answer.
+        // As sshd: the first request of a client, with the method `none`, is rejected without delay.
         auth_rejection_time_initial: Some(Duration::ZERO),
         ..Config::default()
     };
-    Everybody.run_on_socket(Arc::new(config), &listener).await
+    MockServer.run_on_socket(Arc::new(config), &listener).await
 }

@@ -1,4 +1,4 @@
-//! A server that somebody else has made.
+//! A server that was not created by the project.
 
 use std::{
     fs,
@@ -11,31 +11,31 @@ use super::{
     live::{Live, docker},
 };
 
-/// A server, known to hitc by its address only, as one that somebody else has made.
-pub struct Stranger {
+/// A server that hitc knows only by its address, as if another project had created it.
+pub struct ForeignServer {
     pub live: Live,
-    /// Its address.
+    /// The address of the server.
     pub ip: String,
 }
 
-impl Stranger {
-    /// Makes it.
+impl ForeignServer {
+    /// Creates the server.
     pub fn new() -> Self {
         let live = Live::new();
         live.run(&["run", "create", "name=web"]).ok();
         let ip = live.ip("web");
-        // From now on nobody knows where it comes from.
+        // From here on, hitc does not list it.
         let live = live.env("HITC_NAME_PREFIX", "NONE-");
         fs::create_dir_all(live.home().join(".ssh")).unwrap();
-        Stranger { live, ip }
+        ForeignServer { live, ip }
     }
 
-    /// A file in `~/.ssh`.
+    /// The path of a file in `~/.ssh`.
     pub fn ssh(&self, name: &str) -> PathBuf {
         self.live.home().join(".ssh").join(name)
     }
 
-    /// Hitc's own key, which the server admits.
+    /// The private key of hitc, which the server accepts.
     pub fn own_key(&self) -> PathBuf {
         self.live.home().join(".local/share/hitc/id_ed25519")
     }
@@ -45,12 +45,12 @@ impl Stranger {
         fs::write(self.ssh("config"), text).unwrap();
     }
 
-    /// Runs a line of shell on the server, whatever its sshd admits.
+    /// Runs a shell line on the server without SSH.
     pub fn inside(&self, line: &str) -> String {
         docker(&["exec", &self.live.container("web"), "sh", "-c", line])
     }
 
-    /// Another sshd on the server, with options of its own, on this port. What it says is in
+    /// Starts another sshd on the server, on this port, with options separated by `|`. Its log is
     /// `/tmp/sshd-PORT.log`.
     pub fn sshd(&self, port: u16, options: &str) {
         let options: String = options
@@ -68,7 +68,7 @@ impl Stranger {
         self.live.run(&["exec", "-H", host, "--", line])
     }
 
-    /// A key pair in `~/.ssh`; gives its public half.
+    /// Generates a key pair in `~/.ssh`, and returns the public key.
     pub fn new_key(&self, name: &str) -> String {
         let path = self.ssh(name);
         keygen(&[
