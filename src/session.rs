@@ -62,6 +62,8 @@ pub struct Settings {
     pub shell: Option<String>,
     /// How long a command may take.
     pub timeout: Option<Duration>,
+    /// How long to wait for a server that another run is changing.
+    pub wait_lock: Duration,
     /// Every question is answered with yes.
     pub yes: bool,
     /// Nothing is changed; what would be is said.

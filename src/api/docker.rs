@@ -146,14 +146,6 @@ async fn engine(session: &Session, node: &Node, activity: &Activity) -> Result<E
     Ok(docker::ensure_engine(status, &connection, &progress).await?)
 }
 
-/// The owner of what tasks create.
-fn owner(session: &Session) -> Owner {
-    Owner {
-        project: session.project.root.display().to_string(),
-        manifest: None,
-    }
-}
-
 fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
     let session = &call.session;
     let run = call.check(Run::decode(to_options(options), &session.project.root))?;
@@ -164,7 +156,6 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
             let activity = session
                 .events
                 .start(&host.0.name, format!("starting {name}"));
-            let owner = owner(session);
             let engine = engine(session, &host.0, &activity).await?;
             let progress = |text| activity.update(text);
             let owner = session.project.ensure_owner(&session.events)?;
@@ -188,7 +179,16 @@ fn kill(call: &Call, host: &Host, name: &str, adopt: bool) -> Answer<()> {
             .events
             .start(&host.0.name, format!("killing {name}"));
         let engine = session.engine(&host.0).await?;
-        docker::kill(&engine, name, &owner(session), adopt).await?;
+        let owner = Owner {
+            // Without an id, nothing that exists can belong to the project.
+            project: session
+                .project
+                .id()?
+                .map(|id| id.to_string())
+                .unwrap_or_default(),
+            manifest: None,
+        };
+        docker::kill(&engine, name, &owner, adopt).await?;
         activity.done(format!("{name} is removed"));
         Ok::<_, Diagnostic>(())
     });

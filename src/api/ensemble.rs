@@ -1,6 +1,6 @@
 //! `ensemble::`: whole environments of servers and containers.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use rhai::{ImmutableString, Map};
 
@@ -16,20 +16,21 @@ use crate::{
         event::Event,
         value::{Fields, Invalid, Value},
     },
-    ensemble::{self, Request},
+    ensemble::{self, Invocation, Request},
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut ensemble = Namespace::new(api, "ensemble", "Whole environments, from a manifest.");
     ensemble.function(
         "up(manifest: string, options: map)",
-        "Brings up the servers and containers of a manifest: shows what that changes, asks, and
-         makes it so. `prune` removes what was made for the manifest and is no longer in it;
-         `replace` names servers that are made anew.",
+        "Brings up the servers and containers of a manifest: shows the plan, asks, and executes
+         it. `prune` removes what was created for the manifest and is no longer in it; `replace`
+         names servers to replace; `adopt` names servers (`web`) and containers (`web.shop`) to
+         take over from other owners, or is `all`.",
         |call: &Call, manifest: ImmutableString, options: Map| {
             let request = request(call, &options)?;
             call.try_wait(ensemble::up(
-                &call.session,
+                &invocation(call),
                 &path(call, &manifest),
                 &request,
             ))
@@ -37,33 +38,48 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     ensemble.function(
         "plan(manifest: string, options: map)",
-        "Shows what `up` would change.",
+        "Shows the plan that `up` would execute. The options are those of `up`.",
         |call: &Call, manifest: ImmutableString, options: Map| {
             let request = request(call, &options)?;
-            let session = &call.session;
             let path = path(call, &manifest);
-            let plan = call.try_wait(ensemble::plan(session, &path, &request))?;
-            session.events.emit(Event::Data(format!("{plan}\n")));
-            if session.settings.dry_run && !plan.is_empty() {
+            let plan = call.try_wait(ensemble::plan(&invocation(call), &path, &request))?;
+            let events = &call.session.events;
+            events.emit(plan.event(true));
+            if call.session.settings.dry_run && !plan.is_empty() {
                 let what = format!("bring up `{}`: {}", plan.manifest, plan.summary());
-                session.events.emit(Event::WouldDo(what));
+                events.emit(Event::WouldDo(what));
             }
             Ok(())
         },
     );
     ensemble.function(
         "down(manifest: string)",
-        "Ends the servers of a manifest, with everything on them, and its containers on servers
-         that cannot be ended.",
+        "Terminates the servers of a manifest, with all data on them, and removes its containers
+         from servers that it does not own.",
         |call: &Call, manifest: ImmutableString| {
-            call.try_wait(ensemble::down(&call.session, &path(call, &manifest)))
+            let request = request(call, &Map::new())?;
+            call.try_wait(ensemble::down(
+                &invocation(call),
+                &path(call, &manifest),
+                &request,
+            ))
         },
     );
     ensemble
 }
 
-/// Where a manifest is: from here, as a user on the command line means it, or from the project's
-/// folder, as a task means it that is run from anywhere.
+fn invocation<'a>(call: &'a Call) -> Invocation<'a> {
+    let session = &call.session;
+    Invocation {
+        world: session.as_ref(),
+        project: &session.project,
+        dry_run: session.settings.dry_run,
+        yes: session.settings.yes,
+    }
+}
+
+/// The path of a manifest: relative to the current folder, as a user on the command line means it,
+/// or to the project's folder, as a task means it.
 fn path(call: &Call, manifest: &str) -> PathBuf {
     let here = PathBuf::from(manifest);
     match ensemble::find(&here) {
@@ -80,14 +96,17 @@ fn request(call: &Call, options: &Map) -> Answer<Request> {
         let options = to_options(options);
         let mut fields = Fields::new(&options, "ensemble")?;
         let prune = fields.decode("prune", Value::to_bool)?.unwrap_or(false);
-        let replace = fields
-            .decode("replace", Value::to_list)?
-            .unwrap_or_default();
+        let mut names = |key: &'static str| -> Result<BTreeSet<String>, Invalid> {
+            let list = fields.decode(key, Value::to_list)?.unwrap_or_default();
+            list.iter().map(|name| name.to_text(key)).collect()
+        };
+        let (replace, adopt) = (names("replace")?, names("adopt")?);
         fields.finish()?;
-        let names = replace.iter().map(|name| name.to_text("replace"));
         Ok(Request {
             prune,
-            replace: names.collect::<Result<_, _>>()?,
+            replace,
+            adopt,
+            wait_lock: call.session.settings.wait_lock,
         })
     };
     call.check(decode().map_err(Diagnostic::from))

@@ -10,6 +10,8 @@ use crate::{
     core::{
         diagnostic::{Diagnostic, Kind},
         event::Events,
+        units::duration,
+        value::Value,
     },
     fleet::{Portion, Rollout},
     inventory::Selection,
@@ -97,6 +99,9 @@ pub(super) struct Flags {
     /// Timeout for each command on a server
     #[arg(short = 't', long, global = true, value_name = "SECONDS", env = "HITC_TIMEOUT", value_parser = positive::<u64>, help_heading = RUNNING)]
     timeout: Option<u64>,
+    /// Wait this long (30s, 10m) for a server that another run is changing, instead of failing
+    #[arg(long, global = true, value_name = "DURATION", env = "HITC_WAIT_LOCK", value_parser = wait, help_heading = RUNNING)]
+    wait_lock: Option<Duration>,
     /// Show what would be done without doing it
     #[arg(short = 'n', long, global = true, help_heading = RUNNING)]
     dry_run: bool,
@@ -246,6 +251,7 @@ impl Flags {
             identity: self.identity.clone().or(config.identity),
             port: self.port.or(config.port),
             timeout: timeout.map(Duration::from_secs),
+            wait_lock: self.wait_lock.unwrap_or_default(),
             yes: self.yes,
             dry_run: self.dry_run,
             selection: self.selection(),
@@ -282,4 +288,9 @@ impl Flags {
         events.hide(&password);
         Ok(Some(password))
     }
+}
+
+/// Reads a duration: `90`, `30s`, `10m`.
+fn wait(text: &str) -> Result<Duration, String> {
+    duration(&Value::text(text), "--wait-lock").map_err(|error| error.to_string())
 }

@@ -73,6 +73,51 @@ impl RecapLine {
     }
 }
 
+/// One line of a plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlanLine {
+    /// What happens to the resource of the line.
+    pub mark: Mark,
+    /// How far the line is indented, in steps.
+    pub depth: usize,
+    /// The text.
+    pub text: String,
+}
+
+/// What happens to a resource, as one character at the beginning of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mark {
+    /// Nothing, or the line is a detail.
+    None,
+    /// It is added.
+    Add,
+    /// It is changed.
+    Change,
+    /// Another takes its place.
+    Replace,
+    /// It is removed.
+    Remove,
+}
+
+impl fmt::Display for PlanLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = match self.mark {
+            Mark::None => "",
+            Mark::Add => "+ ",
+            Mark::Change => "~ ",
+            Mark::Replace => "! ",
+            Mark::Remove => "- ",
+        };
+        write!(
+            f,
+            "{:width$}{mark}{}",
+            "",
+            self.text,
+            width = self.depth * 2
+        )
+    }
+}
+
 /// Something to show to the user.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -105,8 +150,17 @@ pub enum Event {
     Detail(String),
     /// One line about a problem that is not an error.
     Warning(String),
-    /// The plan of an ensemble, as text.
-    Plan(String),
+    /// The lines in which a file differs, each after `+`, `-` or a space.
+    Diff(String),
+    /// The plan of an ensemble.
+    Plan {
+        /// The plan as lines of text.
+        lines: Vec<PlanLine>,
+        /// The whole plan as data (`docs/plan.schema.json`).
+        data: serde_json::Value,
+        /// Whether the user asked for the plan itself, so that it goes to standard output.
+        requested: bool,
+    },
     /// An activity starts that may take a while.
     Started {
         /// Identifies the activity in the events that follow.

@@ -57,15 +57,19 @@ impl fmt::Display for Owner {
     }
 }
 
+/// The end of a sentence: "belongs to project …".
 impl fmt::Display for Ownership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Ownership::Owner(owner) => owner.fmt(f),
-            Ownership::Legacy(Some(manifest)) => {
-                write!(f, "manifest `{manifest}`, by a version without project ids")
+            Ownership::Owner(owner) => write!(f, "belongs to {owner}"),
+            Ownership::Legacy(Some(manifest)) => write!(
+                f,
+                "was created for manifest `{manifest}` by a version of hitc without project ids"
+            ),
+            Ownership::Legacy(None) => {
+                f.write_str("was created by a version of hitc without project ids")
             }
-            Ownership::Legacy(None) => f.write_str("a version of hitc without project ids"),
-            Ownership::Foreign => f.write_str("nothing that hitc made"),
+            Ownership::Foreign => f.write_str("was not created by hitc"),
         }
     }
 }

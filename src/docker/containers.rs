@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use serde::Serialize;
 
 use super::{Container, Error, Progress, Spec, Volume};
 
 /// Containers and images of one engine, seen at one moment.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Snapshot {
     /// All containers, running or not, sorted by name.
     pub containers: Vec<Container>,

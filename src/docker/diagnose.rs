@@ -55,7 +55,7 @@ pub(super) async fn diagnose(
     let said = match connection.run(&command).await {
         Ok(output) if output.ok() => cause,
         Ok(output) => output.tail(1),
-        Err(error @ ssh::Error::Lost { .. }) => return Err(error),
+        Err(error) if matches!(error.cause, ssh::Cause::Lost { .. }) => return Err(error),
         Err(error) => error.to_string(),
     };
     Ok(Reason::Unknown(said))

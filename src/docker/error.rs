@@ -60,10 +60,7 @@ pub enum Error {
         name: String,
     },
     /// Another container has the name.
-    #[error(
-        "host `{host}`: container `{name}` already exists; it {}",
-        belongs(owner)
-    )]
+    #[error("host `{host}`: container `{name}` already exists; it {}", owner)]
     NameTaken {
         /// Where.
         host: String,
@@ -73,7 +70,7 @@ pub enum Error {
         owner: Ownership,
     },
     /// The container belongs to another owner, or to none, and was not adopted.
-    #[error("host `{host}`: container `{name}` {}", belongs(owner))]
+    #[error("host `{host}`: container `{name}` {}", owner)]
     NotOwned {
         /// Where.
         host: String,
@@ -85,7 +82,7 @@ pub enum Error {
     /// A container of another owner, or of none, has a name that replacing a container needs.
     #[error(
         "host `{host}`: container `{name}` is in the way of `{wanted}`; it {}",
-        belongs(owner)
+        owner
     )]
     InTheWay {
         /// Where.
@@ -182,20 +179,6 @@ pub enum Error {
     /// The server could not be reached.
     #[error(transparent)]
     Ssh(#[from] ssh::Error),
-}
-
-/// A container's owner, as the end of a sentence.
-fn belongs(owner: &Ownership) -> String {
-    match owner {
-        Ownership::Owner(owner) => format!("belongs to {owner}"),
-        Ownership::Legacy(Some(manifest)) => format!(
-            "was created for manifest `{manifest}` by a version of hitc without project ids"
-        ),
-        Ownership::Legacy(None) => {
-            "was created by a version of hitc without project ids".to_owned()
-        }
-        Ownership::Foreign => "was not created by hitc".to_owned(),
-    }
 }
 
 impl Error {

@@ -113,7 +113,7 @@ mod tests {
         assert_eq!(text("1234:2345/udp").unwrap(), "1234:2345/udp");
         assert_eq!(text("0").unwrap_err(), "invalid port number `0`");
         assert_eq!(text("x:1").unwrap_err(), "invalid port number `x`");
-        assert_eq!(text("70000").unwrap_err(), "`70000` is no port number");
+        assert_eq!(text("70000").unwrap_err(), "invalid port number `70000`");
         assert!(text("1/sctp").is_err());
     }
 }

@@ -1,404 +1,115 @@
-//! Making a plan true: everything whose dependencies are met, at once.
+//! Executes a plan: everything whose dependencies are met, at once.
+//!
+//! The executor knows no kinds of resources. It keeps a queue of steps that are ready: a step is
+//! counted down each time one of its dependencies is done.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    collections::HashMap,
+    time::{Duration, Instant},
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
-use super::{
-    Action, Graph, Manifest, Observed, Plan, Request, ServerState, Thing,
-    manifest::{Facts, Variable},
-    reconcile::{Differences, decide_container, decide_server, decode},
-    server_step::ServerStep,
-};
-use crate::{
-    core::{
-        diagnostic::{Diagnostic, Kind},
-        event::{Activity, Outcome, RecapLine},
-        owner::Owner,
-        value::Value,
-    },
-    docker::{self, Containers, Engine, Replacement, Spec, StepNames},
-    machine::Lock,
-    provider::{Node, refuse_protected},
-    session::Session,
+use super::{Execution, Plan, plan::Step, resource::ResourceName};
+use crate::core::{
+    diagnostic::{Diagnostic, Kind},
+    event::{Outcome, RecapLine},
 };
 
-/// What is applied, and with what.
-pub(super) struct Apply<'a> {
-    pub session: &'a Session,
-    pub manifest: &'a Manifest,
-    pub graph: &'a Graph,
-    pub observed: &'a Observed,
-    pub plan: &'a Plan,
-    pub request: &'a Request,
-    pub differences: Differences<'a>,
+/// What became of a step.
+enum Ended {
+    Done { changed: bool, took: Duration },
+    Failed { error: Diagnostic, took: Duration },
+    Skipped,
 }
 
-/// What has been reached so far.
-struct World<'a> {
-    apply: &'a Apply<'a>,
-    facts: Mutex<Facts>,
-    servers: Mutex<HashMap<String, ServerState>>,
-    locks: Mutex<Vec<Lock>>,
+/// Executes a plan. A failure stops only what depends on the step that failed; after Ctrl-C no
+/// further steps begin. Returns a line for each resource, in the plan's order.
+pub async fn apply(plan: &Plan, execution: &Execution<'_>) -> Vec<RecapLine> {
+    let steps = &plan.steps;
+    let mut dependents: Vec<Vec<usize>> = vec![Vec::new(); steps.len()];
+    let mut waiting: Vec<usize> = Vec::with_capacity(steps.len());
+    for (at, step) in steps.iter().enumerate() {
+        for before in &step.after {
+            dependents[*before].push(at);
+        }
+        waiting.push(step.after.len());
+    }
+    let mut ready: Vec<usize> = (0..steps.len()).filter(|at| waiting[*at] == 0).collect();
+    let mut ended: Vec<Ended> = steps.iter().map(|_| Ended::Skipped).collect();
+    let mut running = FuturesUnordered::new();
+    loop {
+        for at in std::mem::take(&mut ready) {
+            if !execution.world.cancel().is_stopping() {
+                running.push(run(at, &steps[at], execution));
+            }
+        }
+        let Some((at, result)) = running.next().await else {
+            break;
+        };
+        if let Ended::Done { .. } = result {
+            for dependent in &dependents[at] {
+                waiting[*dependent] -= 1;
+                if waiting[*dependent] == 0 {
+                    ready.push(*dependent);
+                }
+            }
+        }
+        ended[at] = result;
+    }
+    recap(steps, ended)
 }
 
-/// How a thing ended. Nothing was done if nothing is said.
-type Ended = Result<Option<String>, Diagnostic>;
-
-impl Apply<'_> {
-    /// Makes everything so. What fails stops only what needs it.
-    pub async fn run(&self) -> Vec<RecapLine> {
-        let world = World {
-            apply: self,
-            facts: Mutex::new(Facts::of(self.manifest)),
-            servers: Mutex::default(),
-            locks: Mutex::default(),
-        };
-        let mut waiting: Vec<&Thing> = self.graph.things().collect();
-        let mut ended: BTreeMap<Thing, RecapLine> = BTreeMap::new();
-        let mut running = FuturesUnordered::new();
-        loop {
-            let stopping = self.session.cancel.is_stopping();
-            waiting.retain(|thing| {
-                let needs: Vec<&Thing> = self.graph.needs(thing).collect();
-                let stopped =
-                    |needed: &&&Thing| ended.get(needed).is_some_and(|line| !line.is_ok());
-                if stopping || needs.iter().any(|needed| stopped(&needed)) {
-                    ended.insert((*thing).clone(), skipped(thing));
-                    return false;
-                }
-                if needs.iter().all(|needed| ended.contains_key(needed)) {
-                    running.push(world.reach(thing));
-                    return false;
-                }
-                true
-            });
-            // The things are in an order in which each comes after what it needs: when nothing
-            // runs, nothing waits.
-            let Some((thing, line)) = running.next().await else {
-                break;
-            };
-            ended.insert(thing.clone(), line);
-        }
-        let mut lines = self.in_order(&mut ended);
-        if lines.iter().all(RecapLine::is_ok) {
-            lines.extend(world.prune().await);
-        }
-        lines
-    }
-
-    /// The lines as the plan orders its steps, without those about which there is nothing to say.
-    fn in_order(&self, ended: &mut BTreeMap<Thing, RecapLine>) -> Vec<RecapLine> {
-        self.plan
-            .steps
-            .iter()
-            .filter_map(|step| {
-                let line = ended.remove(&step.thing)?;
-                let silent = step.action == Action::None && line.outcome == Outcome::Ok;
-                (!silent).then_some(line)
-            })
-            .collect()
-    }
-
-    /// Whether anything happens to a server or on it.
-    fn touches(&self, server: &str) -> bool {
-        let steps = self.plan.steps.iter();
-        steps
-            .filter(|step| step.thing.server() == server)
-            .any(|step| step.action != Action::None)
-            || self
-                .plan
-                .pruned()
-                .any(|extra| extra.thing.server() == server)
-    }
+async fn run(at: usize, step: &Step, execution: &Execution<'_>) -> (usize, Ended) {
+    let started = Instant::now();
+    let result = match &step.resource {
+        Some(resource) => step.operation.execute(resource, execution).await,
+        None => Ok(false),
+    };
+    let took = started.elapsed();
+    let ended = match result {
+        Ok(changed) => Ended::Done { changed, took },
+        Err(error) => Ended::Failed { error, took },
+    };
+    (at, ended)
 }
 
-fn skipped(thing: &Thing) -> RecapLine {
-    RecapLine {
-        name: thing.to_string(),
-        outcome: Outcome::Skipped,
-        seconds: 0.0,
-        failure: None,
-    }
-}
-
-impl<'a> World<'a> {
-    async fn reach(&self, thing: &'a Thing) -> (&'a Thing, RecapLine) {
-        let started = Instant::now();
-        let ended = match thing {
-            Thing::Server(name) => self.server(name).await,
-            Thing::Container(server, name) => self.container(server, name).await,
+/// A line for each resource about which there is something to say.
+fn recap(steps: &[Step], ended: Vec<Ended>) -> Vec<RecapLine> {
+    let mut lines: Vec<RecapLine> = Vec::new();
+    let mut position: HashMap<&ResourceName, usize> = HashMap::new();
+    for (step, ended) in steps.iter().zip(ended) {
+        let Some(resource) = &step.resource else {
+            continue;
         };
-        let (outcome, failure) = match ended {
-            Ok(Some(_)) => (Outcome::Changed, None),
-            Ok(None) => (Outcome::Ok, None),
-            Err(error) if error.kind == Kind::Unreachable => (Outcome::Unreachable, Some(error)),
-            Err(error) => (Outcome::Failed, Some(error)),
-        };
-        let line = RecapLine {
-            name: thing.to_string(),
-            outcome,
-            seconds: started.elapsed().as_secs_f64(),
-            failure,
-        };
-        (thing, line)
-    }
-
-    async fn server(&self, name: &str) -> Ended {
-        let Apply {
-            session,
-            manifest,
-            observed,
-            ..
-        } = self.apply;
-        let state = observed.servers.get(name);
-        if let Some(state) = state.filter(|_| !self.apply.touches(name)) {
-            self.facts().server(&state.node);
-            self.servers().insert(name.to_owned(), state.clone());
-            return Ok(None);
-        }
-        let server = manifest.server(name).ok_or_else(|| gone(name))?;
-        let options = self.resolve(name, |facts| {
-            server
-                .options
-                .resolve(&|variable| facts.value(name, variable))
-        })?;
-        let request = self.apply.request;
-        let id = &manifest.id;
-        let action = decide_server(id, server, &options, state, request, self.apply.differences)?;
-        let activity = session.events.start(name, "looking");
-        let provider = session.providers.get(&server.provider)?;
-        let change = ServerStep {
-            apply: self.apply,
-            name,
-            provider: provider.as_ref(),
-            options: &options,
-            activity: &activity,
-        };
-        let (node, lock) = change.make(&action, state.map(|state| &state.node)).await?;
-        let containers = !server.containers.is_empty();
-        let (engine, lock) = change.prepare(&node, lock, containers).await?;
-        self.keep(lock);
-        self.facts().server(&node);
-        self.servers()
-            .insert(name.to_owned(), ServerState { node, engine });
-        let done = describe(&action);
-        if let Some(done) = &done {
-            activity.done(done.as_str());
-        }
-        Ok(done)
-    }
-
-    async fn container(&self, server: &str, name: &str) -> Ended {
-        let Apply {
-            session, manifest, ..
-        } = self.apply;
-        let container = manifest.container(server, name).ok_or_else(|| gone(name))?;
-        let body = self.resolve(server, |facts| {
-            container
-                .body
-                .resolve(&|variable| facts.value(server, variable))
-        })?;
-        let spec = decode(manifest, container, &body)?;
-        let state = self.server_state(server)?;
-        let action = decide_container(&manifest.id, &spec, &state.engine);
-        if action == Action::None {
-            if let Some(found) = state.engine.container(name) {
-                self.facts().container(server, found);
-            }
-            return Ok(None);
-        }
-        let engine = session.engine(&state.node).await?;
-        let activity = session.events.start(format!("{server}.{name}"), "looking");
-        self.change_container(&engine, &spec, &action, &activity)
-            .await?;
-        let found = engine.find(name).await?.ok_or_else(|| gone(name))?;
-        self.facts().container(server, &found);
-        let done = describe(&action);
-        if let Some(done) = &done {
-            activity.done(done.as_str());
-        }
-        Ok(done)
-    }
-
-    async fn change_container(
-        &self,
-        engine: &Engine,
-        spec: &Spec,
-        action: &Action,
-        activity: &Activity,
-    ) -> Result<(), Diagnostic> {
-        let progress = |text| activity.update(text);
-        let Apply {
-            session, manifest, ..
-        } = self.apply;
-        let project = session.project.ensure_manifest_id(&session.events)?;
-        let owner = Owner {
-            project: project.to_string(),
-            manifest: Some(manifest.id.clone()),
-        };
-        let replacement = Replacement {
-            engine,
-            spec,
-            owner: &owner,
-            adopt: None,
-        };
-        let names = StepNames::of(&spec.name);
-        match action {
-            Action::None | Action::Unknown(_) => {}
-            Action::Create | Action::Replace(_) => {
-                engine.provide_image(spec, &progress).await?;
-                activity.update(match action {
-                    Action::Create => "creating",
-                    _ => "replacing",
-                });
-                replacement.create_or_replace(&progress).await?;
-            }
-            Action::Finish => {
-                if let Some(new) = engine.find(&names.new).await? {
-                    replacement.finish(&new.id, &progress).await?;
-                }
-            }
-            Action::Start => {
-                activity.update("starting");
-                let found = match engine.find(&spec.name).await? {
-                    Some(found) => Some(found),
-                    None => engine.find(&names.old).await?,
-                };
-                if let Some(found) = found {
-                    replacement.restart(&found.id, &progress).await?;
-                }
-            }
-            Action::Update(_) => {
-                activity.update("changing");
-                if let Some(found) = engine.find(&spec.name).await? {
-                    replacement.update(&found.id).await?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Removes what is ours and not in the manifest, if that was asked for.
-    async fn prune(&self) -> Vec<RecapLine> {
-        let mut lines = Vec::new();
-        for extra in self.apply.plan.pruned() {
-            if self.apply.session.cancel.is_stopping() {
-                lines.push(skipped(&extra.thing));
-                continue;
-            }
-            let started = Instant::now();
-            let activity = self
-                .apply
-                .session
-                .events
-                .start(extra.thing.to_string(), "removing");
-            let removed = self.remove(&extra.thing).await;
-            let outcome = match &removed {
-                Ok(()) => Outcome::Changed,
-                Err(_) => Outcome::Failed,
-            };
-            if removed.is_ok() {
-                activity.done("removed");
-            }
+        let at = *position.entry(resource).or_insert_with(|| {
             lines.push(RecapLine {
-                name: extra.thing.to_string(),
-                outcome,
-                seconds: started.elapsed().as_secs_f64(),
-                failure: removed.err(),
+                name: resource.to_string(),
+                outcome: Outcome::Ok,
+                seconds: 0.0,
+                failure: None,
             });
-        }
-        lines
-    }
-
-    async fn remove(&self, thing: &Thing) -> Result<(), Diagnostic> {
-        let Apply {
-            session, observed, ..
-        } = self.apply;
-        match thing {
-            Thing::Server(name) => {
-                let node = observed.extra.iter().find(|node| node.name == *name);
-                let node = node.ok_or_else(|| gone(name))?;
-                end_server(session, &self.apply.manifest.name, node).await
-            }
-            Thing::Container(server, name) => {
-                let state = self.server_state(server)?;
-                let engine = session.engine(&state.node).await?;
-                if let Some(found) = engine.find(name).await? {
-                    engine.remove(&found.id).await?;
+            lines.len() - 1
+        });
+        let line = &mut lines[at];
+        match ended {
+            Ended::Done { changed, took } => {
+                line.seconds += took.as_secs_f64();
+                if changed && line.outcome == Outcome::Ok {
+                    line.outcome = Outcome::Changed;
                 }
-                Ok(())
             }
+            Ended::Failed { error, took } => {
+                line.seconds += took.as_secs_f64();
+                line.outcome = match error.kind {
+                    Kind::Unreachable => Outcome::Unreachable,
+                    _ => Outcome::Failed,
+                };
+                line.failure = Some(error);
+            }
+            Ended::Skipped if line.failure.is_none() => line.outcome = Outcome::Skipped,
+            Ended::Skipped => {}
         }
     }
-
-    /// What variables stand for must be known by now: everything they wait for is there.
-    fn resolve(
-        &self,
-        thing: &str,
-        resolve: impl FnOnce(&Facts) -> Result<Value, Vec<Variable>>,
-    ) -> Result<Value, Diagnostic> {
-        let facts = self.facts();
-        resolve(&facts).map_err(|variables| {
-            let names: Vec<String> = variables.iter().map(ToString::to_string).collect();
-            let message = format!("`{thing}`: {} is not known", names.join(", "));
-            Diagnostic::new(Kind::Failed, message)
-        })
-    }
-
-    fn facts(&self) -> MutexGuard<'_, Facts> {
-        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn servers(&self) -> MutexGuard<'_, HashMap<String, ServerState>> {
-        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Holds a lock until everything is done.
-    fn keep(&self, lock: Lock) {
-        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        locks.push(lock);
-    }
-
-    /// What a server is since its turn.
-    fn server_state(&self, name: &str) -> Result<ServerState, Diagnostic> {
-        self.servers().get(name).cloned().ok_or_else(|| gone(name))
-    }
-}
-
-/// Ends a server for good. One that runs is locked first, unless it does not answer.
-pub(super) async fn end_server(
-    session: &Session,
-    manifest: &str,
-    node: &Node,
-) -> Result<(), Diagnostic> {
-    refuse_protected([node])?;
-    let _lock = match session.connect(node).await {
-        Ok(connection) => Some(Lock::take(&connection, manifest).await?),
-        Err(_) => None,
-    };
-    session.providers.of(node)?.terminate(node).await?;
-    session.forget(node);
-    Ok(())
-}
-
-/// What is said of a thing that was changed.
-fn describe(action: &Action) -> Option<String> {
-    let word = match action {
-        Action::None | Action::Unknown(_) => return None,
-        Action::Create | Action::Finish => "created",
-        Action::Start => "started",
-        Action::Update(_) => "changed",
-        Action::Replace(_) => "replaced",
-    };
-    Some(word.to_owned())
-}
-
-pub(super) fn gone(name: &str) -> Diagnostic {
-    Diagnostic::new(Kind::Failed, format!("`{name}` is gone"))
-        .help("somebody else changes the same servers; run it again".to_owned())
+    lines
 }

@@ -1,11 +1,9 @@
-//! What depends on what.
+//! The graph of dependencies between the resources of a manifest.
 
-use std::{
-    collections::{HashMap, VecDeque, hash_map::Entry},
-    fmt,
-};
+use std::collections::{HashMap, HashSet, VecDeque, hash_map::Entry};
 
 use petgraph::{
+    Direction,
     algo::toposort,
     graph::{DiGraph, NodeIndex},
     visit::EdgeRef,
@@ -14,161 +12,176 @@ use petgraph::{
 use super::{
     Manifest,
     manifest::{Awaited, Tree},
+    resource::ResourceName,
 };
 use crate::core::{
     diagnostic::{Diagnostic, Kind},
     value::Span,
 };
 
-/// A server or a container of a manifest, by name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Thing {
-    /// A server.
-    Server(String),
-    /// A container: its server and its own name.
-    Container(String, String),
+/// A node of the graph.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Node {
+    /// A resource.
+    Resource(ResourceName),
+    /// All servers of the manifest, for `$internal_ips` and `$servers`. Without it, a thousand
+    /// containers that use these on a thousand servers would be a million edges.
+    AllServers,
 }
 
-impl Thing {
-    /// The server that it is, or is on.
-    pub fn server(&self) -> &str {
-        match self {
-            Thing::Server(server) | Thing::Container(server, _) => server,
-        }
-    }
+/// What a resource needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need<'a> {
+    /// Another resource.
+    Resource(&'a ResourceName),
+    /// All servers of the manifest.
+    AllServers,
 }
 
-impl fmt::Display for Thing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Thing::Server(server) => f.write_str(server),
-            Thing::Container(server, container) => write!(f, "{server}.{container}"),
-        }
-    }
-}
-
-/// The things of a manifest and their dependencies. An edge leads from a thing to one that needs
-/// it, and says where that is written.
+/// The resources of a manifest and their dependencies. An edge leads from a resource to one that
+/// needs it, and carries where that is written.
 #[derive(Clone, Debug)]
 pub struct Graph {
-    graph: DiGraph<Thing, Option<Span>>,
+    edges: DiGraph<Node, Option<Span>>,
+    index: HashMap<Node, NodeIndex>,
     order: Vec<NodeIndex>,
 }
 
 impl Graph {
-    /// The graph of a manifest. A cycle is an error that names all of it.
+    /// The graph of a manifest. A cycle is an error that names every resource on it.
     pub fn of(manifest: &Manifest) -> Result<Self, Diagnostic> {
         let mut graph = DiGraph::new();
-        let mut nodes = HashMap::new();
+        let mut index = HashMap::new();
+        let mut add = |node: Node| {
+            index.insert(node.clone(), graph.add_node(node));
+        };
+        add(Node::AllServers);
         for server in &manifest.servers {
-            let thing = Thing::Server(server.name.clone());
-            nodes.insert(thing.clone(), graph.add_node(thing));
+            add(Node::Resource(ResourceName::Server(server.name.clone())));
             for container in &server.containers {
-                let thing = Thing::Container(server.name.clone(), container.name.clone());
-                nodes.insert(thing.clone(), graph.add_node(thing));
+                let name = ResourceName::Container(server.name.clone(), container.name.clone());
+                add(Node::Resource(name));
             }
         }
-        let mut connect = |from: &Thing, to: &Thing, span: Option<Span>| {
-            if let (Some(from), Some(to)) = (nodes.get(from), nodes.get(to)) {
-                graph.update_edge(*from, *to, span);
-            }
-        };
-        for server in &manifest.servers {
-            let this = Thing::Server(server.name.clone());
-            for (needed, span) in needs(manifest, &server.name, &server.options) {
-                connect(&needed, &this, span);
-            }
-            for container in &server.containers {
-                let thing = Thing::Container(server.name.clone(), container.name.clone());
-                connect(&this, &thing, container.span.clone());
-                for (needed, span) in needs(manifest, &server.name, &container.body) {
-                    connect(&needed, &thing, span);
+        // An edge once, however often a manifest says it. Looking in the graph whether an edge exists
+        // would take as long as a node has edges.
+        let mut connect = |needed: Vec<(Node, Option<Span>)>, by: &Node| {
+            let mut seen = HashSet::new();
+            for (node, span) in needed {
+                if let (Some(from), Some(to)) = (index.get(&node), index.get(by))
+                    && seen.insert(*from)
+                {
+                    graph.add_edge(*from, *to, span);
                 }
             }
+        };
+        let mut all = Vec::new();
+        for server in &manifest.servers {
+            let this = Node::Resource(ResourceName::Server(server.name.clone()));
+            connect(needs(&server.name, &server.options), &this);
+            for container in &server.containers {
+                let name = ResourceName::Container(server.name.clone(), container.name.clone());
+                let mut needed = vec![(this.clone(), container.span.clone())];
+                needed.extend(needs(&server.name, &container.body));
+                connect(needed, &Node::Resource(name));
+            }
+            all.push((this, server.span.clone()));
         }
+        connect(all, &Node::AllServers);
         match toposort(&graph, None) {
-            Ok(order) => Ok(Graph { graph, order }),
+            Ok(order) => Ok(Graph {
+                edges: graph,
+                index,
+                order,
+            }),
             Err(cycle) => Err(explain(manifest, &graph, cycle.node_id())),
         }
     }
 
-    /// All things, each after those that it needs.
-    pub fn things(&self) -> impl Iterator<Item = &Thing> {
-        self.order.iter().map(|node| &self.graph[*node])
+    /// All resources, each after those that it needs.
+    pub fn resources(&self) -> impl Iterator<Item = &ResourceName> {
+        self.order
+            .iter()
+            .filter_map(|node| match &self.edges[*node] {
+                Node::Resource(name) => Some(name),
+                Node::AllServers => None,
+            })
     }
 
-    /// What a thing needs.
-    pub fn needs(&self, thing: &Thing) -> impl Iterator<Item = &Thing> {
-        let node = self
-            .graph
-            .node_indices()
-            .find(|node| self.graph[*node] == *thing);
-        let neighbors = node.into_iter().flat_map(|node| {
-            self.graph
-                .neighbors_directed(node, petgraph::Direction::Incoming)
-        });
-        neighbors.map(|node| &self.graph[node])
+    /// What a resource needs: its server, and what its variables refer to.
+    pub fn needs(&self, name: &ResourceName) -> impl Iterator<Item = Need<'_>> {
+        let node = self.index.get(&Node::Resource(name.clone()));
+        let neighbors = node
+            .into_iter()
+            .flat_map(|node| self.edges.neighbors_directed(*node, Direction::Incoming));
+        neighbors.map(|node| match &self.edges[node] {
+            Node::Resource(name) => Need::Resource(name),
+            Node::AllServers => Need::AllServers,
+        })
     }
 }
 
-/// The things that a value's variables wait for. A name waits for nothing.
-fn needs(manifest: &Manifest, host: &str, tree: &Tree) -> Vec<(Thing, Option<Span>)> {
-    let mut needs = Vec::new();
-    for one in tree.uses() {
-        let span = one.span.cloned();
-        match one.variable.awaits(host) {
-            Awaited::Nothing => {}
-            Awaited::Server(server) => needs.push((Thing::Server(server.to_owned()), span)),
-            Awaited::Container(server, container) => {
-                let thing = Thing::Container(server.to_owned(), container.to_owned());
-                needs.push((thing, span));
+/// What the variables of a value refer to.
+fn needs(host: &str, tree: &Tree) -> Vec<(Node, Option<Span>)> {
+    let uses = tree.uses();
+    let nodes = uses.iter().filter_map(|one| {
+        let node = match one.variable.awaits(host) {
+            Awaited::Nothing => return None,
+            Awaited::Server(name) => Node::Resource(ResourceName::Server(name.to_owned())),
+            Awaited::Container(server, name) => {
+                let name = ResourceName::Container(server.to_owned(), name.to_owned());
+                Node::Resource(name)
             }
-            Awaited::AllServers => {
-                let servers = manifest.servers.iter();
-                needs.extend(
-                    servers.map(|server| (Thing::Server(server.name.clone()), span.clone())),
-                );
-            }
-        }
-    }
-    needs
+            Awaited::AllServers => Node::AllServers,
+        };
+        Some((node, one.span.cloned()))
+    });
+    nodes.collect()
 }
 
 /// An error with every step of a cycle, each where it is written.
 fn explain(
     manifest: &Manifest,
-    graph: &DiGraph<Thing, Option<Span>>,
+    graph: &DiGraph<Node, Option<Span>>,
     node: NodeIndex,
 ) -> Diagnostic {
+    let text = |node: NodeIndex| match &graph[node] {
+        Node::Resource(name) => name.to_string(),
+        Node::AllServers => "all servers".to_owned(),
+    };
     let path = cycle(graph, node);
-    let names: Vec<String> = path.iter().map(|node| graph[*node].to_string()).collect();
+    let names: Vec<String> = path.iter().map(|node| text(*node)).collect();
     let message = format!(
         "servers and containers need each other: {}",
         names.join(" → ")
     );
-    let mut diagnostic = Diagnostic::new(Kind::Usage, message)
-        .help("one of them must do without the other".to_owned());
-    for (thing, needed) in path.iter().zip(path.iter().skip(1)) {
+    let mut diagnostic =
+        Diagnostic::new(Kind::Usage, message).help("remove one of these references".to_owned());
+    for (resource, needed) in path.iter().zip(path.iter().skip(1)) {
         let span = graph
-            .find_edge(*needed, *thing)
+            .find_edge(*needed, *resource)
             .and_then(|edge| graph[edge].clone());
+        // That all servers include a server is written nowhere.
+        if graph[*resource] == Node::AllServers {
+            continue;
+        }
         if let Some(span) = span {
             diagnostic = diagnostic.at(&manifest.source, span);
             if let Some(excerpt) = diagnostic.excerpts.last_mut() {
-                excerpt.label = format!("`{}` needs `{}`", graph[*thing], graph[*needed]);
+                excerpt.label = format!("`{}` needs `{}`", text(*resource), text(*needed));
             }
         }
     }
     diagnostic
 }
 
-/// A path from a node that is on a cycle back to itself, against the edges: each needs the next.
-fn cycle(graph: &DiGraph<Thing, Option<Span>>, start: NodeIndex) -> Vec<NodeIndex> {
-    // Breadth first: the shortest way round.
+/// The shortest path from a node that is on a cycle back to itself, against the edges: each node
+/// needs the next.
+fn cycle(graph: &DiGraph<Node, Option<Span>>, start: NodeIndex) -> Vec<NodeIndex> {
     let mut came_from = HashMap::new();
     let mut queue = VecDeque::from([start]);
     while let Some(node) = queue.pop_front() {
-        for edge in graph.edges_directed(node, petgraph::Direction::Incoming) {
+        for edge in graph.edges_directed(node, Direction::Incoming) {
             let next = edge.source();
             if next == start {
                 let mut path = vec![start];

@@ -1,25 +1,30 @@
 //! Whole environments: one YAML file says which servers and containers there should be.
 //!
-//! A manifest is loaded ([`Manifest`]), what is really there is looked at ([`Observed`]), the
-//! difference is worked out without touching anything ([`Plan`]), shown, and applied. Nothing is
-//! remembered between runs: the state is in the servers.
+//! A manifest is loaded ([`Manifest`]), what exists is observed ([`Observed`]), and the difference
+//! becomes a [`Plan`] of operations. The plan is made without touching anything, shown, confirmed,
+//! and executed as it is. Nothing is remembered between runs: the state is in the servers.
 
 mod apply;
-mod down;
+mod converge;
 mod graph;
+mod live;
 mod manifest;
 mod observe;
+mod operation;
 mod plan;
-mod reconcile;
-mod server_step;
+mod quote;
+mod request;
+mod resource;
 #[cfg(test)]
 mod tests;
-mod up;
+mod world;
 
-pub use down::down;
-pub use graph::{Graph, Thing};
-pub use manifest::{Manifest, Server, find, load, parse_yaml};
-pub use observe::{EngineState, Observed, ServerState, observe};
-pub use plan::{Action, Plan, Step};
-pub use reconcile::{Request, reconcile};
-pub use up::{plan, up};
+pub use apply::apply;
+pub use converge::{Invocation, down, plan, up};
+pub use graph::Graph;
+pub use manifest::{Container, Manifest, find, load, parse_yaml};
+pub use observe::{EngineState, Observed, observe};
+pub use operation::Execution;
+pub use plan::Plan;
+pub use request::Request;
+pub use world::World;

@@ -1,83 +1,84 @@
-//! What is really there: one look at everything, at once.
+//! The observed state: one snapshot of what a manifest is about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
+use data_encoding::HEXLOWER;
 use futures_util::future::join_all;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
 
-use super::Manifest;
+use super::{Manifest, World, manifest::Facts};
 use crate::{
     core::{
-        diagnostic::{Diagnostic, Failure},
+        diagnostic::{Diagnostic, Failure, Kind},
         owner::Owner,
+        value::Invalid,
     },
-    docker::{self, Containers, Engine},
-    project::ProjectId,
-    provider::{Error, Node, NodeState},
-    session::Session,
+    docker::{Container, Snapshot},
+    provider::{Error, Node, NodeState, ServerChange},
 };
 
-/// Everything that was found, at one moment.
+/// Servers and their containers at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
-    /// The servers of the manifest that are there, by name.
+    /// The servers of the manifest that exist, by name.
     pub servers: BTreeMap<String, ServerState>,
-    /// Servers that were created for the manifest and are no longer in it.
+    /// Servers of this owner that are no longer in the manifest.
     pub extra: Vec<Node>,
-    /// Servers that have names of the manifest and belong to another project.
-    pub others: Vec<Node>,
+    /// How each existing server differs from its options, as far as these are known. An error is
+    /// one of the options.
+    pub differences: HashMap<String, Result<Vec<ServerChange>, Invalid>>,
 }
 
-/// A server that is there.
-#[derive(Clone, Debug)]
+/// An existing server.
+#[derive(Clone, Debug, Serialize)]
 pub struct ServerState {
-    /// What its provider says of it.
+    /// What its provider says about it.
     pub node: Node,
-    /// What runs on it.
+    /// The state of its engine.
     pub engine: EngineState,
 }
 
-/// What is known of a server's Docker engine.
-#[derive(Clone, Debug)]
+/// What is known about the Docker Engine of a server.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EngineState {
-    /// Nothing: the server does not run.
+    /// The server does not run.
     Off,
-    /// Nothing: the server does not answer.
-    Unreachable(Diagnostic),
-    /// There is none that runs.
+    /// The server or its engine could not be asked.
+    Unknown(#[serde(serialize_with = "message")] Diagnostic),
+    /// Docker is not installed.
     Missing,
-    /// It runs.
-    Running {
-        /// All its containers.
-        containers: Vec<docker::Container>,
-        /// The image that it has under each name.
-        images: BTreeMap<String, String>,
-    },
+    /// The engine runs.
+    Running(Snapshot),
+}
+
+fn message<S: serde::Serializer>(error: &Diagnostic, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&error.message)
 }
 
 impl EngineState {
-    /// A container by name.
-    pub fn container(&self, name: &str) -> Option<&docker::Container> {
-        match self {
-            EngineState::Running { containers, .. } => {
-                containers.iter().find(|container| container.name == name)
-            }
-            _ => None,
-        }
+    /// The container with exactly this name.
+    pub fn container(&self, name: &str) -> Option<&Container> {
+        // They are sorted by name.
+        let containers = self.containers();
+        let found = containers.binary_search_by(|container| container.name.as_str().cmp(name));
+        found.ok().map(|at| &containers[at])
     }
 
     /// All containers.
-    pub fn containers(&self) -> &[docker::Container] {
+    pub fn containers(&self) -> &[Container] {
         match self {
-            EngineState::Running { containers, .. } => containers,
+            EngineState::Running(snapshot) => &snapshot.containers,
             _ => &[],
         }
     }
 
-    /// What the engine has under an image's name.
+    /// The id of the image with exactly this name.
     pub fn image_id(&self, image: &str) -> Option<&str> {
         match self {
-            EngineState::Running { images, .. } => {
-                // Without a tag it is the latest.
+            EngineState::Running(Snapshot { images, .. }) => {
+                // The engine's default tag.
                 let tagged = format!("{image}:latest");
                 let id = images.get(image).or_else(|| images.get(&tagged));
                 id.map(String::as_str)
@@ -87,14 +88,65 @@ impl EngineState {
     }
 }
 
-/// Looks at everything that a manifest is about: one call a provider, one connection a server.
+impl Observed {
+    /// A digest of everything that plans are made from. Two equal digests lead to equal plans.
+    pub fn digest(&self) -> String {
+        let mut hasher = Sha256::new();
+        for (name, state) in &self.servers {
+            hasher.update(name);
+            hasher.update(serde_json::to_vec(state).unwrap_or_default());
+        }
+        for node in &self.extra {
+            hasher.update(serde_json::to_vec(node).unwrap_or_default());
+        }
+        format!("sha256:{}", HEXLOWER.encode(&hasher.finalize()))
+    }
+}
+
+/// Looks at everything that a manifest is about: one call a provider, one connection a server, all
+/// at once.
 ///
-/// A server that does not answer is part of what was found; a provider that does not is an error,
-/// if the manifest names it. The others are asked too: what was made for the manifest once may be
-/// there.
-pub async fn observe(session: &Session, manifest: &Manifest) -> Result<Observed, Failure> {
-    let names = session.providers.names();
-    let lists = join_all(names.iter().map(|name| list(session, name))).await;
+/// A server that does not answer is part of the observed state. A provider that does not answer is
+/// an error if the manifest uses it, and a warning otherwise: servers of this owner may exist there
+/// that are no longer in the manifest.
+pub async fn observe(
+    world: &dyn World,
+    manifest: &Manifest,
+    owner: &Owner,
+) -> Result<Observed, Failure> {
+    let nodes = list(world, manifest).await?;
+    let (found, extra) = sort(manifest, owner, nodes)?;
+    let mut found: BTreeMap<String, Node> = found;
+    for server in &manifest.servers {
+        if !found.contains_key(&server.name)
+            && let Ok(provider) = world.providers().get(&server.provider)
+            && let Some(node) = provider.by_address(&server.name)
+        {
+            found.insert(server.name.clone(), node);
+        }
+    }
+    let engines = join_all(found.values().map(|node| look(world, node))).await;
+    let servers: BTreeMap<String, ServerState> = found
+        .into_iter()
+        .zip(engines)
+        .map(|((name, node), engine)| (name, ServerState { node, engine }))
+        .collect();
+    let differences = differences(world, manifest, &servers);
+    Ok(Observed {
+        servers,
+        extra,
+        differences,
+    })
+}
+
+/// The servers of all providers.
+async fn list(world: &dyn World, manifest: &Manifest) -> Result<Vec<Node>, Failure> {
+    let providers = world.providers();
+    let names = providers.names();
+    let lists = names
+        .iter()
+        .map(async |name| providers.get(name)?.list().await);
+    let lists = join_all(lists).await;
     let (mut nodes, mut errors) = (Vec::new(), Vec::new());
     for (name, listed) in names.into_iter().zip(lists) {
         let is_needed = manifest.servers.iter().any(|s| s.provider == name);
@@ -102,79 +154,101 @@ pub async fn observe(session: &Session, manifest: &Manifest) -> Result<Observed,
             Ok(found) => nodes.extend(found),
             Err(error) if is_needed => errors.push(Diagnostic::from(error)),
             Err(Error::NotConfigured { .. }) => {}
-            Err(error) => session.warn([error]),
+            Err(error) => world.events().warn(Diagnostic::from(error).to_string()),
         }
     }
-    if !errors.is_empty() {
-        return Err(Failure(errors));
+    if errors.is_empty() {
+        Ok(nodes)
+    } else {
+        Err(Failure(errors))
     }
-    let mut observed = Observed::default();
-    let mut found = Vec::new();
-    let project = session.project.manifest_id()?;
-    let project = project.as_ref().map(ProjectId::as_str);
+}
+
+/// The servers of a manifest by name, and those of its owner that are no longer in it.
+type Sorted = (BTreeMap<String, Node>, Vec<Node>);
+
+/// Finds the servers of a manifest. Of several with one name, the one of this owner counts; several
+/// of this owner are an error that names them.
+fn sort(manifest: &Manifest, owner: &Owner, nodes: Vec<Node>) -> Result<Sorted, Failure> {
+    let mut candidates: BTreeMap<String, Vec<Node>> = BTreeMap::new();
+    let mut extra = Vec::new();
     for node in nodes {
         let server = manifest.server(&node.name);
         if server.is_some_and(|server| server.provider == node.provider) {
-            if node.is_of_project(project) {
-                found.push(node);
-            } else {
-                observed.others.push(node);
-            }
-        } else if is_made_for(manifest, project, &node) {
-            observed.extra.push(node);
+            candidates.entry(node.name.clone()).or_default().push(node);
+        } else if node.owner.is(owner) {
+            extra.push(node);
         }
     }
-    for server in &manifest.servers {
-        if !found.iter().any(|node| node.name == server.name)
-            && let Some(node) = session
-                .providers
-                .get(&server.provider)
-                .ok()
-                .and_then(|provider| provider.by_address(&server.name))
-        {
-            found.push(node);
+    extra.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
+    let (mut found, mut errors) = (BTreeMap::new(), Vec::new());
+    for (name, mut nodes) in candidates {
+        if nodes.iter().any(|node| node.owner.is(owner)) {
+            nodes.retain(|node| node.owner.is(owner));
+        }
+        if nodes.len() > 1 {
+            errors.push(duplicate(&name, &nodes));
+        } else if let Some(node) = nodes.pop() {
+            found.insert(name, node);
         }
     }
-    let engines = join_all(found.iter().map(|node| look(session, node))).await;
-    for (node, engine) in found.into_iter().zip(engines) {
-        let state = ServerState {
-            node: node.clone(),
-            engine,
-        };
-        observed.servers.insert(node.name, state);
+    if errors.is_empty() {
+        Ok((found, extra))
+    } else {
+        Err(Failure(errors))
     }
-    Ok(observed)
 }
 
-/// Whether a server was created for this manifest of this project.
-pub(super) fn is_made_for(manifest: &Manifest, project: Option<&str>, node: &Node) -> bool {
-    project.is_some_and(|project| {
-        node.owner.is(&Owner {
-            project: project.to_owned(),
-            manifest: Some(manifest.id.clone()),
-        })
-    })
+fn duplicate(name: &str, nodes: &[Node]) -> Diagnostic {
+    let describe = |node: &Node| match node.created {
+        Some(created) => format!("{} (created {created})", node.id),
+        None => node.id.clone(),
+    };
+    let ids: Vec<String> = nodes.iter().map(describe).collect();
+    let message = format!("several servers are called `{name}`: {}", ids.join(", "));
+    Diagnostic::new(Kind::Failed, message)
+        .help("rename or terminate all but one of them at the provider".to_owned())
 }
 
-async fn list(session: &Session, provider: &str) -> Result<Vec<Node>, Error> {
-    session.providers.get(provider)?.list().await
-}
-
-/// Looks at what runs on a server.
-pub(super) async fn look(session: &Session, node: &Node) -> EngineState {
+/// Looks at the engine of a server.
+pub async fn look(world: &dyn World, node: &Node) -> EngineState {
     if node.state != NodeState::Running {
         return EngineState::Off;
     }
-    match session.find_engine(node).await {
-        Err(error) => EngineState::Unreachable(error),
+    match world.engine(node).await {
+        Err(error) => EngineState::Unknown(error),
         Ok(None) => EngineState::Missing,
-        Ok(Some(engine)) => look_inside(&engine)
-            .await
-            .unwrap_or_else(|error| EngineState::Unreachable(error.into())),
+        Ok(Some(engine)) => match engine.snapshot().await {
+            Ok(snapshot) => EngineState::Running(snapshot),
+            Err(error) => EngineState::Unknown(error.into()),
+        },
     }
 }
 
-async fn look_inside(engine: &Engine) -> Result<EngineState, docker::Error> {
-    let docker::Snapshot { containers, images } = engine.snapshot().await?;
-    Ok(EngineState::Running { containers, images })
+/// How existing servers differ from their options. Options that refer to servers that do not run
+/// are left out: whether these servers change is decided first.
+fn differences(
+    world: &dyn World,
+    manifest: &Manifest,
+    servers: &BTreeMap<String, ServerState>,
+) -> HashMap<String, Result<Vec<ServerChange>, Invalid>> {
+    let mut facts = Facts::of(manifest);
+    for state in servers.values() {
+        if state.node.state == NodeState::Running {
+            facts.server(&state.node);
+        }
+    }
+    let mut found = HashMap::new();
+    for server in &manifest.servers {
+        let Some(state) = servers.get(&server.name) else {
+            continue;
+        };
+        let options = server.options.resolve(&|v| facts.value(&server.name, v));
+        if let Ok(options) = options
+            && let Ok(provider) = world.providers().of(&state.node)
+        {
+            found.insert(server.name.clone(), provider.changes(&state.node, &options));
+        }
+    }
+    found
 }

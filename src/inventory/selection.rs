@@ -186,9 +186,9 @@ fn not_found<'a>(what: &str, wanted: &str, known: impl Iterator<Item = &'a str>)
 fn of_other_owner(wanted: &str, node: &Node, count: usize) -> Diagnostic {
     let Node { name, owner, .. } = node;
     let message = if count == 1 && *name == wanted {
-        format!("server `{name}` belongs to {owner}")
+        format!("server `{name}` {owner}")
     } else if count == 1 {
-        format!("`{wanted}` matches only server `{name}`, which belongs to {owner}")
+        format!("`{wanted}` matches only server `{name}`, which {owner}")
     } else {
         format!("`{wanted}` matches only servers of other owners: {count}, such as `{name}`")
     };

@@ -1,80 +1,211 @@
-//! A lock on a server, so that two people do not change it at once.
+//! A lock on a server, so that two runs do not change it at the same time.
 //!
-//! It is held by a process on the server whose input is our channel: it ends with the connection,
-//! whatever happens to us, and the kernel gives the lock back.
+//! A process on the server holds the lock. Its standard input is a channel of our connection, over
+//! which we send heartbeats that it answers. The kernel releases the lock when the process ends:
+//! when we close the channel, when the connection ends, or [`SERVER_LIMIT`] after the last heartbeat
+//! that reached the server. We give up first, after [`OWN_LIMIT`] without an answer.
 
-use tokio::io::{AsyncBufReadExt, BufReader};
+use std::{any::Any, time::Duration};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf, split},
+    sync::watch,
+    task::JoinHandle,
+    time::{Instant, interval, sleep, timeout},
+};
 
 use crate::{
     core::diagnostic::{Diagnostic, Kind},
     ssh::{Command, Connection, Stream, StreamTarget, quote},
 };
 
-/// Held until it is dropped.
+/// The time between two heartbeats.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How long we go on without an answer. Shorter than [`SERVER_LIMIT`], so that two runs never
+/// believe at the same time that they hold the lock.
+const OWN_LIMIT: Duration = Duration::from_secs(30);
+/// How long the server holds the lock without a heartbeat.
+const SERVER_LIMIT: Duration = Duration::from_mins(1);
+/// The time between two attempts while another run holds the lock.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A held lock. Dropping it releases the lock.
 pub struct Lock {
-    _channel: BufReader<Stream>,
+    lost: watch::Receiver<bool>,
+    /// Ends the heartbeats, or whatever else holds the lock.
+    _guard: Box<dyn Any + Send + Sync>,
+}
+
+/// What the server answered.
+enum Attempt {
+    Held(Lock),
+    /// Another run holds the lock; who, if that could be found out.
+    Busy(Option<String>),
 }
 
 impl Lock {
-    /// Takes the lock of a server for a manifest. Fails at once if somebody else has it, and says
-    /// who.
-    pub async fn take(connection: &Connection, manifest: &str) -> Result<Self, Diagnostic> {
+    /// Takes the lock of a server. `purpose` tells others what it is held for. While another run
+    /// holds it, tries again for as long as `wait`, then fails and names the holder.
+    pub async fn take(
+        connection: &Connection,
+        purpose: &str,
+        wait: Duration,
+    ) -> Result<Self, Diagnostic> {
         let host = &connection.target().name;
-        let fail = |message: String| {
-            Diagnostic::new(Kind::Failed, format!("host `{host}`: {message}")).on(host)
-        };
-        let stream = connection
-            .stream(&StreamTarget::Command(Box::new(Command::new(script(
-                manifest,
-            )))))
-            .await?;
-        let mut channel = BufReader::new(stream);
-        let mut answer = String::new();
-        channel
-            .read_line(&mut answer)
-            .await
-            .map_err(|error| fail(format!("the lock could not be taken: {error}")))?;
-        match answer.trim().split_once(' ') {
-            Some(("locked", _)) => Ok(Lock { _channel: channel }),
-            Some(("busy", holder)) => {
-                let message = match holder.trim() {
-                    "" => "somebody else is changing it".to_owned(),
-                    holder => holder.to_owned(),
-                };
-                Err(fail(message).help("wait until that is done".to_owned()))
+        let end = Instant::now() + wait;
+        loop {
+            let holder = match attempt(connection, purpose).await? {
+                Attempt::Held(lock) => return Ok(lock),
+                Attempt::Busy(holder) => holder,
+            };
+            if Instant::now() + RETRY > end {
+                let holder = holder.unwrap_or_else(|| "another run is changing it".to_owned());
+                let help = "wait until it is done, or add --wait-lock 10m to wait for it";
+                return Err(
+                    Diagnostic::new(Kind::Failed, format!("host `{host}`: {holder}"))
+                        .help(help.to_owned())
+                        .on(host),
+                );
             }
-            _ => Err(fail("the lock could not be taken".to_owned())),
+            sleep(RETRY).await;
+        }
+    }
+
+    /// A lock that something else holds for as long as the guard lives. `lost` tells when it is
+    /// lost.
+    #[cfg(test)]
+    pub fn held_by(guard: impl Any + Send + Sync, lost: watch::Receiver<bool>) -> Self {
+        Lock {
+            lost,
+            _guard: Box::new(guard),
+        }
+    }
+
+    /// What tells when the lock is lost.
+    pub fn watch(&self) -> watch::Receiver<bool> {
+        self.lost.clone()
+    }
+}
+
+/// Aborts a task when it is dropped.
+struct Abort(JoinHandle<()>);
+
+impl Drop for Abort {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn attempt(connection: &Connection, purpose: &str) -> Result<Attempt, Diagnostic> {
+    let host = &connection.target().name;
+    let fail = |cause: String| {
+        let message = format!("host `{host}`: the lock could not be taken: {cause}");
+        Diagnostic::new(Kind::Failed, message).on(host)
+    };
+    let command = Command::new(script(purpose));
+    let stream = connection
+        .stream(&StreamTarget::Command(Box::new(command)))
+        .await?;
+    let (read, write) = split(stream);
+    let mut read = BufReader::new(read);
+    let mut answer = String::new();
+    read.read_line(&mut answer)
+        .await
+        .map_err(|error| fail(error.to_string()))?;
+    match answer.trim_end().split_once(' ') {
+        Some(("locked", _)) => {
+            let (lose, lost) = watch::channel(false);
+            let beats = tokio::spawn(async move {
+                keep(read, write).await;
+                // Without a receiver there is no one to tell.
+                let _ = lose.send(true);
+            });
+            Ok(Attempt::Held(Lock {
+                lost,
+                _guard: Box::new(Abort(beats)),
+            }))
+        }
+        Some(("busy", holder)) => Ok(Attempt::Busy(
+            Some(holder.trim().to_owned()).filter(|holder| !holder.is_empty()),
+        )),
+        _ => Err(fail(match answer.trim() {
+            "" => "the server did not answer".to_owned(),
+            other => format!("unexpected answer {other:?}"),
+        })),
+    }
+}
+
+/// Sends heartbeats until one is not answered in time.
+async fn keep(mut read: BufReader<ReadHalf<Stream>>, mut write: WriteHalf<Stream>) {
+    let mut beat = interval(HEARTBEAT);
+    let mut answered = Instant::now();
+    loop {
+        beat.tick().await;
+        let left = OWN_LIMIT.saturating_sub(answered.elapsed());
+        let exchange = async {
+            write.write_all(b".").await?;
+            write.flush().await?;
+            read.read_u8().await
+        };
+        match timeout(left, exchange).await {
+            Ok(Ok(_)) => answered = Instant::now(),
+            Ok(Err(_)) | Err(_) => return,
         }
     }
 }
 
-/// Prints `locked` and waits for the end of its input, or `busy` and who has it.
+/// The command that takes the lock. It prints `locked .` and answers heartbeats, or prints `busy`
+/// and the holder.
 ///
-/// The lock is on a folder, which every user may open and nobody has to make: a file in a folder
-/// that all may write to could be somebody's trap. Who has it is told by the arguments of the
-/// process that waits.
-fn script(manifest: &str) -> String {
+/// The lock is on a folder that every user may open and that always exists: a file in a folder that
+/// all users may write to could be a trap. The holder is told by the arguments of the process that
+/// holds the lock.
+///
+/// When heartbeats end while the connection seems to stand, the process ends the connection before
+/// the kernel releases the lock: requests that the network delivers later must find no server.
+fn script(purpose: &str) -> String {
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
     let user = user.map(|user| format!("{user}@")).unwrap_or_default();
-    let process = std::process::id();
     let holder = format!(
-        "`{manifest}` is being brought up by {user}{} (process {process})",
-        machine.trim()
+        "{purpose} by {user}{} (process {})",
+        machine.trim(),
+        std::process::id()
+    )
+    .replace(char::is_control, " ");
+    let limit = SERVER_LIMIT.as_secs();
+    let hold = format!(
+        r#"while :; do
+  beat=$(timeout {limit} head -c 1)
+  status=$?
+  [ -n "$beat" ] || break
+  printf .
+done
+[ $status = 0 ] && exit
+process=$PPID
+while [ "${{process:-0}}" -gt 1 ]; do
+  case $(cat /proc/$process/comm) in sshd*) kill $process; exit ;; esac
+  process=$(sed 's/.*) . //; s/ .*//' /proc/$process/stat)
+done"#
     );
+    // Another run may have the lock and not yet be the process that tells so.
     format!(
         r#"exec 9</run
 if flock -n 9; then
   echo locked .
-  exec sh -c 'cat >/dev/null; :' hitc-lock {holder}
+  exec sh -c {hold} hitc-lock {holder}
 fi
-for process in /proc/[0-9]*; do
-  case $(tr '\0' '\n' <$process/cmdline 2>/dev/null | sed -n 4p) in hitc-lock)
-    echo busy "$(tr '\0' '\n' <$process/cmdline | sed -n 5p)"
-    exit ;;
-  esac
+for try in 1 2 3 4 5; do
+  for process in /proc/[0-9]*; do
+    case $(tr '\0' '\n' <$process/cmdline 2>/dev/null | sed -n '/^hitc-lock$/p') in hitc-lock)
+      echo busy "$(tr '\0' '\n' <$process/cmdline | sed -n '$p')"
+      exit ;;
+    esac
+  done
+  sleep 0.1
 done
-echo "busy ""#,
+echo 'busy '"#,
+        hold = quote(&hold),
         holder = quote(&holder),
     )
 }

@@ -69,7 +69,7 @@ pub enum Error {
         names: Vec<String>,
     },
     /// The server belongs to another owner.
-    #[error("server `{name}` at {provider} belongs to {owner}")]
+    #[error("server `{name}` at {provider} {owner}")]
     NotOwned {
         /// The provider.
         provider: String,

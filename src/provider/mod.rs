@@ -157,7 +157,7 @@ pub trait Provider: Send + Sync {
 pub async fn look_again(provider: &dyn Provider, node: &Node) -> Result<Node, Error> {
     let found = provider.find(node).await?.ok_or_else(|| node.gone())?;
     let cause = if found.owner != node.owner {
-        format!("it belongs to {} now", found.owner)
+        format!("it {} now", found.owner)
     } else if found.name != node.name {
         format!("its name is `{}` now", found.name)
     } else {

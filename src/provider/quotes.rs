@@ -52,7 +52,11 @@ fn write_options(data: &Data, text: &mut String) {
         Data::Null => write!(text, "null"),
         Data::Bool(value) => write!(text, "{value}"),
         // `1` and `"1"` mean the same to all providers.
-        Data::Number(value) | Data::Text(value) => write!(text, "{value:?}"),
+        Data::Number(value)
+        | Data::Text(value)
+        | Data::Argument(value)
+        | Data::Unknown(value)
+        | Data::Expanded { text: value, .. } => write!(text, "{value:?}"),
         Data::List(items) => {
             text.push('[');
             for item in items {

@@ -37,7 +37,8 @@ pub(super) fn line(event: &Event) -> Option<String> {
         Event::Begun(host) => json!({"event": "begin", "host": host}),
         Event::Ended(host) => json!({"event": "end", "host": host}),
         Event::WouldDo(what) => json!({"event": "would", "what": what}),
-        Event::Plan(text) => json!({"event": "plan", "text": text}),
+        Event::Diff(text) => json!({"event": "diff", "text": text}),
+        Event::Plan { data, .. } => json!({"event": "plan", "plan": data}),
         Event::Warning(text) => json!({"event": "warning", "text": text}),
         Event::Failure(diagnostic) => {
             let mut object = failure(diagnostic);

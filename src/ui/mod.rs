@@ -36,7 +36,7 @@ use secrets::Secrets;
 use crate::core::{
     cancel::Cancel,
     diagnostic::{Diagnostic, plain, plural},
-    event::{Event, Interface, Outcome, RecapLine, Stream},
+    event::{Event, Interface, Mark, Outcome, PlanLine, RecapLine, Stream},
     table::Table,
     text::{escape_controls, escape_controls_in_lines},
 };
@@ -241,12 +241,11 @@ impl Terminal {
         self.blocks(self.held.fold());
     }
 
-    fn plan(&self, text: &str) {
+    fn diff(&self, text: &str) {
         let mut painted = String::new();
         for line in escape_controls_in_lines(text).lines() {
-            let style = match line.trim_start().chars().next() {
+            let style = match line.chars().next() {
                 Some('+') => AnsiColor::Green.on_default(),
-                Some('~' | '!') => AnsiColor::Yellow.on_default(),
                 Some('-') => AnsiColor::Red.on_default(),
                 _ => Style::new(),
             };
@@ -254,6 +253,25 @@ impl Terminal {
             painted.push('\n');
         }
         self.err(painted);
+    }
+
+    fn plan(&self, lines: &[PlanLine], requested: bool) {
+        let mut painted = String::new();
+        for line in lines {
+            let style = match line.mark {
+                Mark::None => Style::new(),
+                Mark::Add => AnsiColor::Green.on_default(),
+                Mark::Change | Mark::Replace => AnsiColor::Yellow.on_default(),
+                Mark::Remove => AnsiColor::Red.on_default(),
+            };
+            painted.push_str(&self.paint(style, &escape_controls(&line.to_string())));
+            painted.push('\n');
+        }
+        if requested {
+            self.out(painted);
+        } else {
+            self.err(painted);
+        }
     }
 
     fn recap(&self, noun: &str, results: &[RecapLine]) {
@@ -332,7 +350,10 @@ impl Interface for Terminal {
                 let warning = self.paint(AnsiColor::Yellow.on_default().bold(), "warning:");
                 self.err(format!("{warning} {}\n", self.one_line(text)));
             }
-            Event::Plan(text) => self.plan(&text),
+            Event::Diff(text) => self.diff(&text),
+            Event::Plan {
+                lines, requested, ..
+            } => self.plan(&lines, requested),
             Event::Started { id, thing, what } => {
                 if !self.options.quiet {
                     self.progress

@@ -179,7 +179,7 @@ error: servers and containers need each other: bb.two → aa.one → bb.two
  4 |     one: {image: x, environment: {B: \"${bb.containers.two.ip}\"}}
    |                                       ^^^^^^^^^^^^^^^^^^^^^^^ `aa.one` needs `bb.two`
    |
-   = help: one of them must do without the other
+   = help: remove one of these references
 ",
     );
 }
@@ -221,7 +221,7 @@ fn every_error_not_just_the_first() {
         run.errors(),
         [
             "error: provider `locla` not found",
-            "error: size: `huge` is no size",
+            "error: invalid size `huge`",
             "error: ports: invalid port number `99999`",
         ]
     );
@@ -439,15 +439,18 @@ fn no_docker_here() {
     let project = Project::new()
         .env("DOCKER_HOST", "unix:///nowhere/docker.sock")
         .file("it.yml", "web: {provider: local}\n");
-    let cause = "provider `local`: asking the Docker Engine of this machine: there is no socket \
-                 /nowhere/docker.sock\n";
+    let cause = "provider `local`: asking the Docker Engine of this machine: socket \
+                 /nowhere/docker.sock not found\n";
     project
         .run(&["run", "ensemble.plan", "it"])
-        .fails(1, &format!("it: looking at what is there\nerror: {cause}"));
+        .fails(1, &format!("it: observing\nerror: {cause}"));
     // What is not known is not nothing.
-    project
-        .run(&["exec", "--all", "--", "true"])
-        .fails(1, &format!("error: {cause}error: no server is selected\nhelp: `hitc run nodes` lists the servers there are\n"));
+    project.run(&["exec", "--all", "--", "true"]).fails(
+        1,
+        &format!(
+            "error: {cause}error: no server is selected\nhelp: `hitc run nodes` lists the servers\n"
+        ),
+    );
     let nodes = project.run(&["nodes"]);
     assert_eq!(nodes.stderr, format!("warning: {cause}"));
 }

@@ -89,13 +89,17 @@ fn help_for_a_task() {
         0,
         "docker.kill
 
-End a container and remove it.
+Kill and remove a container.
+
+Its named volumes are kept. Containers of other projects, and those that hitc did not create, are
+refused without `adopt=true`.
 
 Usage:
-  hitc run [-H NAME | -R ROLE | --all] docker.kill NAME
+  hitc run [-H NAME | -R ROLE | --all] docker.kill NAME [adopt=false]
 
 Parameters:
-  name  the container's name
+  name   the container's full name
+  adopt  also if the container is not of this project [default: false]
 
 Runs:
   on the selected servers, in parallel
@@ -121,7 +125,7 @@ fn help_for_a_subcommand() {
 fn source_of_a_built_in_task() {
     Project::new().run(&["source", "docker.ps"]).is(
         0,
-        "// scripts/docker.rhai, line 25
+        "// scripts/docker.rhai, line 24
 /// List the running containers.
 ///
 /// @readonly
@@ -188,14 +192,14 @@ fn invalid_arguments() {
         2,
         "error: docker.kill: missing parameter `name`\n\
          note: see `hitc help docker.kill` for its parameters\n\
-         help: add `name=…`: the container's name\n",
+         help: add `name=…`: the container's full name\n",
     );
     project.run(&["run", "ensemble.up", "x", "--yes"]).fails(
         2,
         "error: ensemble.up: unknown parameter `yes`\n\
          note: see `hitc help ensemble.up` for its parameters\n\
          note: flags of hitc itself come before the task\n\
-         help: the parameters are manifest, prune, replace\n",
+         help: the parameters are manifest, prune, replace, adopt\n",
     );
 }
 

@@ -70,7 +70,7 @@ impl Pair {
 
         // The other project does not see them, and a dry run writes no id.
         let listed = self.run("b", &["run", "nodes"]).ok();
-        let note = "servers of other owners; list them with `hitc nodes --any-owner`";
+        let note = "servers of other owners; list them with \"hitc nodes --any-owner\"";
         assert!(listed.stderr.contains(note), "{listed}");
         self.run("b", &["-n", "run", "create", &provider, "name=other"])
             .ok();

@@ -133,7 +133,7 @@ fn write(call: &Call, host: &Host, value: &Dynamic, path: &str, options: &Map) -
             match call.wait(reading)? {
                 Ok(before) => {
                     if let Some(lines) = diff(path, before.as_deref(), &text) {
-                        session.events.emit(Event::Plan(lines));
+                        session.events.emit(Event::Diff(lines));
                     }
                 }
                 Err(_) => session.assume(format!("what {path} says now on {name}")),

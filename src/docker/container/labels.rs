@@ -10,7 +10,7 @@ pub const PROJECT: &str = "hitc.project";
 pub const MANIFEST: &str = "hitc.manifest";
 /// The name that a container has once it is ready. A replacement gives it others on the way.
 pub const NAME: &str = "hitc.name";
-/// The full id of an adopted container that this one replaces.
+/// The full id of the container that this one replaces.
 pub const REPLACES: &str = "hitc.replaces";
 /// The digest of the spec that a container was created from.
 pub const SPEC: &str = "hitc.spec";

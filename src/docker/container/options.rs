@@ -60,11 +60,33 @@ impl Options {
         self.map("environment")
     }
 
+    /// Whether the engine starts the container again when its server restarts.
+    pub fn restarts_with_server(&self) -> bool {
+        match self.get("restart") {
+            Some(Setting::Text(policy)) => policy == "always" || policy == "unless-stopped",
+            _ => false,
+        }
+    }
+
     /// Adds environment variables, in the place of those that have the same names.
     pub(super) fn add_environment(&mut self, added: impl IntoIterator<Item = (String, String)>) {
         let mut environment = self.environment().clone();
         environment.extend(added);
         self.0.insert("environment", Setting::Map(environment));
+    }
+
+    /// Takes over what can change while a container runs, as the engine does.
+    #[cfg(test)]
+    pub(crate) fn update(&mut self, wanted: &Options) {
+        for (row, setting) in wanted.iter().filter(|(row, _)| row.in_place) {
+            self.set(row, setting.clone());
+        }
+    }
+
+    /// Sets an option to a text.
+    #[cfg(test)]
+    pub(crate) fn set_text(&mut self, key: &'static str, text: &str) {
+        self.0.insert(key, Setting::Text(text.to_owned()));
     }
 
     /// Removes the setting of an option, as a change by hand does.

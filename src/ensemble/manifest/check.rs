@@ -157,6 +157,21 @@ fn reference(manifest: &Manifest, host: &Server, one: &Use<'_>) -> Result<(), In
     }
 }
 
+/// Reads the env files and build folders that the containers refer to.
+pub(super) fn inputs(manifest: &Manifest) -> Inputs {
+    let facts = Facts::of(manifest);
+    let mut bodies = Vec::new();
+    for server in &manifest.servers {
+        let known = |variable: &Variable| facts.value(&server.name, variable);
+        let reads = server.containers.iter().filter(|container| {
+            let body = &container.body;
+            body.field("env_file").is_some() || body.field("build").is_some()
+        });
+        bodies.extend(reads.map(|container| container.body.resolve_known(&known)));
+    }
+    Inputs::load(&manifest.folder, &bodies)
+}
+
 /// The values that do not fit their keys. Of a value that contains a variable which is not known
 /// yet, only the kind is checked.
 pub(super) fn values(manifest: &Manifest, providers: &Providers) -> Vec<Invalid> {
@@ -180,8 +195,7 @@ pub(super) fn values(manifest: &Manifest, providers: &Providers) -> Vec<Invalid>
             let what = format!("container `{}`", container.name);
             let body = container.body.resolve_known(&known);
             let checked = check_known(body, |body| {
-                let inputs = Inputs::load(&manifest.folder, [body]);
-                Spec::decode(&container.name, body, &inputs, &what)
+                Spec::decode(&container.name, body, &manifest.inputs, &what)
             });
             match checked {
                 Ok(Some(spec)) => errors.extend(ports.add(container, &spec)),

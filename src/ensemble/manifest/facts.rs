@@ -15,7 +15,7 @@ use crate::{
 
 /// What is known of the servers and containers of a manifest.
 #[derive(Clone, Debug, Default)]
-pub(in crate::ensemble) struct Facts {
+pub struct Facts {
     /// By name, sorted: the order of `$internal_ips` does not depend on that of the manifest.
     servers: BTreeMap<String, ServerFacts>,
     environment: Arc<BTreeMap<String, String>>,

@@ -75,6 +75,7 @@ pub(in crate::ensemble) fn read(
         loader.note_all(errors);
         loader.note_all(check::references(&loader.manifest));
     }
+    loader.manifest.inputs = Arc::new(check::inputs(&loader.manifest));
     loader.note_all(check::values(&loader.manifest, providers));
     if loader.errors.is_empty()
         && let Err(cycle) = Graph::of(&loader.manifest)

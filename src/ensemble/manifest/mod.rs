@@ -10,13 +10,13 @@ mod tree;
 mod variable;
 mod yaml;
 
-pub(super) use facts::Facts;
+pub use facts::Facts;
 pub use file::find;
 pub use load::load;
 #[cfg(test)]
 pub(super) use load::read;
-pub(super) use tree::Tree;
-pub(super) use variable::{Awaited, Variable};
+pub use tree::Tree;
+pub use variable::{Awaited, Variable};
 pub use yaml::parse as parse_yaml;
 
 use std::{
@@ -25,7 +25,10 @@ use std::{
     sync::Arc,
 };
 
-use crate::core::{diagnostic::Source, value::Span};
+use crate::{
+    core::{diagnostic::Source, value::Span},
+    docker::Inputs,
+};
 
 /// A manifest with its templates and counts expanded, and its variables unresolved.
 ///
@@ -45,6 +48,8 @@ pub struct Manifest {
     pub servers: Vec<Server>,
     /// The index of each server, by name.
     index: HashMap<String, usize>,
+    /// The env files and build folders that its containers refer to.
+    pub(in crate::ensemble) inputs: Arc<Inputs>,
     /// The environment variables that it uses.
     environment: Arc<BTreeMap<String, String>>,
 }
@@ -78,6 +83,15 @@ pub struct Container {
 }
 
 impl Manifest {
+    /// The same manifest without its servers.
+    pub fn without_servers(&self) -> Self {
+        Manifest {
+            servers: Vec::new(),
+            index: HashMap::new(),
+            ..self.clone()
+        }
+    }
+
     /// A manifest without servers.
     fn new(name: &str, source: Arc<Source>, folder: PathBuf) -> Self {
         Manifest {
@@ -87,6 +101,7 @@ impl Manifest {
             folder,
             servers: Vec::new(),
             index: HashMap::new(),
+            inputs: Arc::default(),
             environment: Arc::default(),
         }
     }

@@ -16,7 +16,7 @@ use crate::{
 /// contains references and no values. `$$` is a dollar sign there too.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(into = "Json", try_from = "Json")]
-pub(in crate::ensemble) struct Tree {
+pub struct Tree {
     node: Node,
     span: Option<Span>,
 }
@@ -41,7 +41,7 @@ enum Part {
 
 /// A variable in a tree, with its span in the manifest.
 #[derive(Clone, Debug)]
-pub(in crate::ensemble) struct Use<'a> {
+pub struct Use<'a> {
     /// The variable.
     pub variable: &'a Variable,
     /// The span of the variable, or of the whole scalar if quotes and escapes hide the exact one.

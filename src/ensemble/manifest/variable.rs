@@ -21,7 +21,7 @@ const FORMS: &str = "write ${SERVER.FIELD}, ${SERVER.containers.CONTAINER.FIELD}
 
 /// A part of a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::ensemble) enum Segment {
+pub enum Segment {
     /// Literal text.
     Text(String),
     /// A variable, with its byte range in the text.
@@ -30,7 +30,7 @@ pub(in crate::ensemble) enum Segment {
 
 /// A variable of a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate::ensemble) enum Variable {
+pub enum Variable {
     /// `${SERVER.FIELD}`, `${host.FIELD}`.
     Server(ServerRef, String),
     /// `${SERVER.containers.CONTAINER.FIELD}`, `${host.containers.CONTAINER.FIELD}`, with the
@@ -49,7 +49,7 @@ pub(in crate::ensemble) enum Variable {
 
 /// The server that a variable refers to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in crate::ensemble) enum ServerRef {
+pub enum ServerRef {
     /// The server under which the variable is written.
     Host,
     /// A server by name.
@@ -68,7 +68,7 @@ impl ServerRef {
 
 /// The resources that must exist before a variable has a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::ensemble) enum Awaited<'a> {
+pub enum Awaited<'a> {
     /// None.
     Nothing,
     /// A server, by name.

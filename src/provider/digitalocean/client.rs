@@ -5,7 +5,7 @@ use std::{env, sync::Arc};
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
-use super::{DigitalOcean, NAME, token};
+use super::{DigitalOcean, options::NAME, token};
 use crate::{
     http::{self, ApiRequest, JsonApi},
     provider::Error,

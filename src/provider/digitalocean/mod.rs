@@ -20,7 +20,7 @@ use std::{
 
 use async_trait::async_trait;
 use client::{gone_is_fine, url};
-use options::Options;
+use options::{NAME, Options};
 use serde_json::{Value as Json, json};
 use tokio::{
     sync::OnceCell,
@@ -41,9 +41,6 @@ use crate::{
     http::{ApiRequest, JsonApi, Method},
     ssh::{KeyPair, Login},
 };
-
-/// The provider's name.
-const NAME: &str = "digitalocean";
 
 /// How to list the sizes.
 const LIST: &str = "`hitc run pricing provider=digitalocean` lists the sizes";

@@ -2,6 +2,9 @@
 
 use crate::core::value::{Fields, Invalid, Value};
 
+/// The provider's name.
+pub(super) const NAME: &str = "digitalocean";
+
 const SIZE: &str = "s-1vcpu-1gb";
 const IMAGE: &str = "debian 13";
 const REGION: &str = "nyc3";

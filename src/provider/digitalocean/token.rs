@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, env, fs, path::Path};
 
 use serde::Deserialize;
 
-use super::NAME;
+use super::options::NAME;
 use crate::{core::diagnostic::plain, provider::Error};
 
 /// The environment variables of the token: hitc's and doctl's.

@@ -32,7 +32,7 @@ pub(super) struct Steps {
     pub new: Option<Container>,
     pub old: Option<Container>,
     pub failed: Option<Container>,
-    /// The ids of adopted containers that one of our own replaces.
+    /// The ids of the containers that the others were created to replace.
     pub replaced: BTreeSet<String>,
 }
 
@@ -70,19 +70,38 @@ impl Claim<'_> {
             failed,
             replaced,
         };
-        for step in [&steps.new, &steps.old, &steps.failed] {
+        // Beside another container, only the label of its successor makes `NAME.old` a step: an
+        // administrator may have renamed a container of ours, to keep it.
+        let is_alone = steps.current.is_none() && steps.new.is_none();
+        for (step, may_be_own) in [
+            (&steps.new, true),
+            (&steps.old, is_alone),
+            (&steps.failed, true),
+        ] {
             if let Some(step) = step.as_ref().filter(|step| {
-                !self.is_step(step) && !steps.replaced.contains(&step.id) && !self.is_adopted(step)
+                let is_step = may_be_own && self.is_step(step);
+                !is_step && !self.may_replace(&steps, step)
             }) {
-                return Err(Error::InTheWay {
-                    host: self.engine.host().to_owned(),
-                    name: step.name.clone(),
-                    wanted: self.name.to_owned(),
-                    owner: step.ownership(),
-                });
+                return Err(self.in_the_way(step));
             }
         }
         Ok(steps)
+    }
+
+    /// The error for a container that is not a step and has the name of one.
+    pub fn in_the_way(&self, container: &Container) -> Error {
+        Error::InTheWay {
+            host: self.engine.host().to_owned(),
+            name: container.name.clone(),
+            wanted: self.name.to_owned(),
+            owner: container.ownership(),
+        }
+    }
+
+    /// Whether the label of its successor says that a container is being replaced, or the user
+    /// does.
+    pub fn may_replace(&self, steps: &Steps, container: &Container) -> bool {
+        steps.replaced.contains(&container.id) || self.is_adopted(container)
     }
 
     /// Reads a container again, and checks that it is ours or was adopted.

@@ -8,8 +8,9 @@
 //! - `NAME.failed`: did not become ready. It is kept, stopped, for inspection.
 //!
 //! Labels decide whether a container under such a name is a step of this protocol: it carries the
-//! same owner and [`labels::NAME`] = `NAME`, or one that does names its id in
-//! [`labels::REPLACES`]. Any other container is left alone, and is an error if its name is needed.
+//! same owner and [`labels::NAME`] = `NAME`, and beside another container `NAME.old` is the one whose
+//! id its successor carries in [`labels::REPLACES`]. Any other container is left alone, and is an
+//! error if its name is needed.
 //!
 //! Everything is addressed by full id. The labels are read again before each destructive step.
 
@@ -54,9 +55,12 @@ impl Replacement<'_> {
         }
         self.claim().discard(&steps, steps.new.as_ref()).await?;
         if let Some(old) = &steps.old {
+            if !self.claim().may_replace(&steps, old) {
+                return Err(self.claim().in_the_way(old));
+            }
             return self.replace_by_new(&steps, old, progress).await;
         }
-        let id = self.create_new(&steps, None).await?;
+        let id = self.create_new(None).await?;
         self.start_new(&steps, &id, None, progress).await
     }
 
@@ -77,14 +81,6 @@ impl Replacement<'_> {
             )
             .await?;
         self.replace_by_new(&steps, &old, progress).await
-    }
-
-    /// Creates the container, or replaces the one that has its name. Returns the container.
-    pub async fn create_or_replace(&self, progress: Progress<'_>) -> Result<Container, Error> {
-        match self.engine.find(&self.spec.name).await? {
-            Some(current) => self.replace(&current.id, progress).await,
-            None => self.create(progress).await,
-        }
     }
 
     /// Continues a creation or replacement that was interrupted after `new_id` was created as
@@ -148,21 +144,18 @@ impl Replacement<'_> {
         old: &Container,
         progress: Progress<'_>,
     ) -> Result<Container, Error> {
-        let new = self.create_new(steps, Some(old)).await?;
+        let new = self.create_new(Some(old)).await?;
         let old = self.set_aside(steps, &old.id, progress).await?;
         self.start_new(steps, &new, Some(&old), progress).await
     }
 
     /// Creates `NAME.new` and returns its id. Anonymous volumes of the old container go with it:
     /// they would be lost with the old container.
-    async fn create_new(&self, steps: &Steps, old: Option<&Container>) -> Result<String, Error> {
+    async fn create_new(&self, old: Option<&Container>) -> Result<String, Error> {
         let mut labels = labels::of(self.owner, &self.spec.name);
         let mut kept: Vec<Volume> = Vec::new();
         if let Some(old) = old {
-            let is_ours = self.claim().is_step(old) && !steps.replaced.contains(&old.id);
-            if !is_ours {
-                labels.insert(labels::REPLACES.to_owned(), old.id.clone());
-            }
+            labels.insert(labels::REPLACES.to_owned(), old.id.clone());
             let named = |path: &str| {
                 self.spec
                     .options

@@ -273,7 +273,17 @@ async fn up(engine: &Memory, spec: &Spec, adopt: Option<&str>) -> Result<(), Err
         (Some(current), ..) => replacement.replace(&current.id, &quiet).await,
         (None, Some(new), _) => replacement.finish(&new.id, &quiet).await,
         (None, None, Some(old)) => replacement.restart(&old.id, &quiet).await,
-        (None, None, None) => replacement.create(&quiet).await,
+        (None, None, None) => match engine.find(&names.old).await? {
+            // An edit after a restart that was killed: the user says that it may be replaced.
+            Some(old) => {
+                let adopting = Replacement {
+                    adopt: Some(&old.id),
+                    ..replacement
+                };
+                adopting.replace(&old.id, &quiet).await
+            }
+            None => replacement.create(&quiet).await,
+        },
     }
     .map(drop)
 }

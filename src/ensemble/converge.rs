@@ -1,0 +1,385 @@
+//! Brings servers and containers to what a manifest says, or takes them down: look, plan, lock, look
+//! again, ask, apply.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    path::Path,
+    time::Instant,
+};
+
+use futures_util::future::join_all;
+
+use super::{
+    EngineState, Execution, Graph, Manifest, Observed, Plan, Request, World, apply, load, observe,
+    operation::{Operation, ServerId},
+    plan::{Made, make},
+    quote::quote,
+    resource::ResourceName,
+};
+use crate::{
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind},
+        event::{Event, Outcome, RecapLine},
+        owner::Owner,
+    },
+    machine::Lock,
+    project::Project,
+    provider::{Node, NodeState},
+};
+
+/// What converging takes from the run.
+pub struct Invocation<'a> {
+    /// The world.
+    pub world: &'a dyn World,
+    /// The project.
+    pub project: &'a Project,
+    /// Whether nothing is changed, and only told.
+    pub dry_run: bool,
+    /// Whether every question is answered with yes.
+    pub yes: bool,
+}
+
+/// Which way to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Goal {
+    /// What the manifest says exists.
+    Up,
+    /// Nothing of the manifest exists.
+    Down,
+}
+
+/// What was observed and what has to be done.
+pub(super) struct Look {
+    observed: Observed,
+    pub made: Made,
+}
+
+/// One manifest on its way.
+pub(super) struct Converging<'a> {
+    world: &'a dyn World,
+    /// Whether nothing is changed, and only told.
+    pub dry_run: bool,
+    /// Whether every question is answered with yes.
+    pub yes: bool,
+    goal: Goal,
+    /// What is looked at.
+    manifest: &'a Manifest,
+    /// What there should be.
+    wanted: Manifest,
+    graph: Graph,
+    owner: Owner,
+    request: &'a Request,
+}
+
+/// The plan that bringing up the manifest at `path` would execute.
+pub async fn plan(
+    invocation: &Invocation<'_>,
+    path: &Path,
+    request: &Request,
+) -> Result<Plan, Failure> {
+    let (manifest, owner) = invocation.load(path, false)?;
+    let converging = Converging::new(invocation.world, Goal::Up, &manifest, owner, request)?;
+    Ok(converging.look().await?.made.plan)
+}
+
+/// Brings up the manifest at `path`: shows the plan, asks, and executes it.
+pub async fn up(
+    invocation: &Invocation<'_>,
+    path: &Path,
+    request: &Request,
+) -> Result<(), Failure> {
+    let (manifest, owner) = invocation.load(path, !invocation.dry_run)?;
+    invocation.go(Goal::Up, &manifest, owner, request).await
+}
+
+/// Takes down the manifest at `path`: terminates its servers, also those that are no longer in it,
+/// with all data on them, and removes its containers from other servers. Shows the plan, asks, and
+/// executes it.
+pub async fn down(
+    invocation: &Invocation<'_>,
+    path: &Path,
+    request: &Request,
+) -> Result<(), Failure> {
+    let (manifest, owner) = invocation.load(path, false)?;
+    let request = Request {
+        prune: true,
+        ..request.clone()
+    };
+    invocation.go(Goal::Down, &manifest, owner, &request).await
+}
+
+impl Invocation<'_> {
+    /// Loads a manifest. With `creates`, the project gets an id if it has none.
+    fn load(&self, path: &Path, creates: bool) -> Result<(Manifest, Owner), Failure> {
+        let manifest = load(path, &self.project.root, self.world.providers())?;
+        let id = if creates {
+            Some(self.project.ensure_manifest_id(self.world.events())?)
+        } else {
+            self.project.manifest_id()?
+        };
+        let owner = Owner {
+            // Without an id, nothing that exists can belong to the project.
+            project: id.map(|id| id.to_string()).unwrap_or_default(),
+            manifest: Some(manifest.id.clone()),
+        };
+        Ok((manifest, owner))
+    }
+
+    async fn go(
+        &self,
+        goal: Goal,
+        manifest: &Manifest,
+        owner: Owner,
+        request: &Request,
+    ) -> Result<(), Failure> {
+        let converging = Converging {
+            dry_run: self.dry_run,
+            yes: self.yes,
+            ..Converging::new(self.world, goal, manifest, owner, request)?
+        };
+        converging.go().await
+    }
+}
+
+impl<'a> Converging<'a> {
+    /// Prepares to bring up or take down a manifest.
+    pub fn new(
+        world: &'a dyn World,
+        goal: Goal,
+        manifest: &'a Manifest,
+        owner: Owner,
+        request: &'a Request,
+    ) -> Result<Self, Diagnostic> {
+        let wanted = match goal {
+            Goal::Up => manifest.clone(),
+            Goal::Down => manifest.without_servers(),
+        };
+        let graph = Graph::of(&wanted)?;
+        Ok(Converging {
+            world,
+            dry_run: false,
+            yes: false,
+            goal,
+            manifest,
+            wanted,
+            graph,
+            owner,
+            request,
+        })
+    }
+
+    /// Looks at everything and makes the plan.
+    pub async fn look(&self) -> Result<Look, Failure> {
+        let activity = self.world.events().start(&self.manifest.name, "observing");
+        let observed = observe(self.world, self.manifest, &self.owner).await?;
+        let mut made = make(
+            &self.wanted,
+            &self.graph,
+            &observed,
+            &self.owner,
+            self.request,
+        )?;
+        quote(self.world, self.manifest, &mut made).await?;
+        drop(activity);
+        Ok(Look { observed, made })
+    }
+
+    /// Looks, locks, looks again, asks and applies.
+    pub async fn go(&self) -> Result<(), Failure> {
+        let started = Instant::now();
+        let world = self.world;
+        let name = &self.manifest.name;
+        let first = self.look().await?;
+        let plan = &first.made.plan;
+        if plan.is_empty() || self.dry_run {
+            self.show(plan);
+            if plan.is_empty() {
+                self.goal.report_nothing(world, name, started);
+            } else {
+                let what = format!("{} `{name}`: {}", self.goal.verb(), plan.summary());
+                world.events().emit(Event::WouldDo(what));
+            }
+            return Ok(());
+        }
+        let (look, locks) = self.lock(first).await?;
+        let plan = &look.made.plan;
+        self.show(plan);
+        if plan.is_empty() {
+            self.goal.report_nothing(world, name, started);
+            return Ok(());
+        }
+        self.ask(plan)?;
+        let scope = world.cancel().scope();
+        let execution = Execution::new(
+            world,
+            self.manifest,
+            &self.owner,
+            self.request,
+            &look.observed,
+            look.made.facts,
+            locks,
+        );
+        let lines = apply(plan, &execution).await;
+        drop(scope);
+        self.report(lines)?;
+        let seconds = started.elapsed().as_secs_f64();
+        let done = match self.goal {
+            Goal::Up => "is up",
+            Goal::Down => "is down",
+        };
+        world
+            .events()
+            .note(format!("`{name}` {done} ({seconds:.1} s)"));
+        Ok(())
+    }
+
+    /// Takes the locks of all servers that the plan changes, and looks again: what the user is shown
+    /// is what is there while no other run can change it.
+    async fn lock(&self, first: Look) -> Result<(Look, HashMap<ServerId, Lock>), Failure> {
+        let mut locks: HashMap<ServerId, Lock> = HashMap::new();
+        let mut unreachable: BTreeSet<String> = BTreeSet::new();
+        let shown = first.made.plan.clone();
+        let mut look = first;
+        loop {
+            let missing: Vec<Node> = changed_servers(&look)
+                .into_iter()
+                .filter(|node| !locks.contains_key(&ServerId::of(node)))
+                .filter(|node| !unreachable.contains(&node.id))
+                .collect();
+            if missing.is_empty() {
+                break;
+            }
+            let purpose = format!("`{}` is being changed", self.manifest.name);
+            let wait = self.request.wait_lock;
+            let world = self.world;
+            let taken = missing.iter().map(|node| world.lock(node, &purpose, wait));
+            let mut errors = Vec::new();
+            for (node, taken) in missing.iter().zip(join_all(taken).await) {
+                match taken {
+                    Ok(lock) => drop(locks.insert(ServerId::of(node), lock)),
+                    // A server that is terminated need not answer.
+                    Err(error)
+                        if error.kind == Kind::Unreachable
+                            && is_terminated(&look.made.plan, node) =>
+                    {
+                        unreachable.insert(node.id.clone());
+                    }
+                    Err(error) => errors.push(error),
+                }
+            }
+            if !errors.is_empty() {
+                return Err(Failure(errors));
+            }
+            look = self.look().await?;
+            if self.yes {
+                self.refuse_more(&look.made.plan, &shown)?;
+            }
+        }
+        Ok((look, locks))
+    }
+
+    /// Fails if a plan does more than the one that was made before the servers were locked.
+    fn refuse_more(&self, plan: &Plan, shown: &Plan) -> Result<(), Diagnostic> {
+        let more = plan.exceeds(shown);
+        if more.is_empty() {
+            return Ok(());
+        }
+        let name = &self.manifest.name;
+        let message = format!("`{name}` was changed by another run meanwhile; nothing was done");
+        let error = more.into_iter().fold(
+            Diagnostic::new(Kind::Failed, message)
+                .help("run the command again to see the new plan".to_owned()),
+            Diagnostic::note,
+        );
+        Err(error)
+    }
+
+    fn show(&self, plan: &Plan) {
+        self.world.events().emit(plan.event(false));
+    }
+
+    fn ask(&self, plan: &Plan) -> Result<(), Diagnostic> {
+        let name = &self.manifest.name;
+        let summary = plan.summary();
+        let events = self.world.events();
+        match self.goal {
+            Goal::Up => events.confirm(&format!("Bring up `{name}`: {summary}?"), None),
+            Goal::Down => {
+                let question =
+                    format!("Take down `{name}`: {summary}, with all data? Type its name:");
+                events.confirm(&question, Some(name))
+            }
+        }
+    }
+
+    /// Tells how it went. Fails if something did.
+    fn report(&self, lines: Vec<RecapLine>) -> Result<(), Failure> {
+        let world = self.world;
+        let failures = lines.iter().filter_map(|line| line.failure.clone());
+        let mut failures: Vec<Diagnostic> = failures.collect();
+        let is_skipped = lines.iter().any(|line| line.outcome == Outcome::Skipped);
+        world.events().emit(Event::Recap {
+            noun: "resource",
+            lines,
+        });
+        if world.cancel().is_stopping() && is_skipped {
+            let help = format!(
+                "`{}` is half done: run the command again to finish it",
+                self.manifest.name
+            );
+            failures.push(Diagnostic::new(Kind::Interrupted, "interrupted").help(help));
+        }
+        if failures.is_empty() {
+            Ok(())
+        } else {
+            Err(Failure(failures))
+        }
+    }
+}
+
+impl Goal {
+    fn verb(self) -> &'static str {
+        match self {
+            Goal::Up => "bring up",
+            Goal::Down => "take down",
+        }
+    }
+
+    fn report_nothing(self, world: &dyn World, name: &str, started: Instant) {
+        let seconds = started.elapsed().as_secs_f64();
+        world.events().note(match self {
+            Goal::Up => format!("`{name}` is up to date ({seconds:.1} s)"),
+            Goal::Down => format!("nothing of `{name}` exists"),
+        });
+    }
+}
+
+/// The existing servers that a plan changes and that can be locked: those that run.
+fn changed_servers(look: &Look) -> Vec<Node> {
+    let mut names: BTreeSet<&str> = BTreeSet::new();
+    let mut ids: BTreeSet<&str> = BTreeSet::new();
+    for step in &look.made.plan.steps {
+        match &step.operation {
+            Operation::TerminateServer { server } => drop(ids.insert(&server.id)),
+            _ => names.extend(step.resource.as_ref().map(ResourceName::server)),
+        }
+    }
+    let observed = &look.observed;
+    let states = observed.servers.values();
+    let known = states
+        .filter(|state| !matches!(state.engine, EngineState::Off))
+        .map(|state| &state.node);
+    known
+        .chain(&observed.extra)
+        .filter(|node| node.state == NodeState::Running)
+        .filter(|node| names.contains(node.name.as_str()) || ids.contains(node.id.as_str()))
+        .cloned()
+        .collect()
+}
+
+fn is_terminated(plan: &Plan, node: &Node) -> bool {
+    plan.steps.iter().any(|step| match &step.operation {
+        Operation::TerminateServer { server } => *server == ServerId::of(node),
+        _ => false,
+    })
+}

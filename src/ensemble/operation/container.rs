@@ -1,0 +1,180 @@
+//! Executes operations on containers.
+
+use std::sync::Arc;
+
+use super::{
+    Execution, Kind, Operation, Options,
+    execution::gone,
+    server::{misplaced, refuse_stronger},
+};
+use crate::{
+    core::{
+        diagnostic::{self, Diagnostic},
+        event::Activity,
+    },
+    docker::{Container, Containers, Replacement, Spec},
+    ensemble::{
+        observe::EngineState,
+        resource::container::{Existing, decide, decode},
+    },
+    provider::Node,
+};
+
+impl Execution<'_> {
+    /// Executes an operation on a container. Returns what was done; none if nothing was.
+    pub(super) async fn container(
+        &self,
+        server: &str,
+        name: &str,
+        operation: &Operation,
+        activity: &Activity,
+    ) -> Result<Option<&'static str>, Diagnostic> {
+        let node = self.current(server)?;
+        self.locked(&node, async {
+            let engine = self.engine(&node).await?;
+            self.on_engine(engine.as_ref(), &node, name, operation, activity)
+                .await
+        })
+        .await
+    }
+
+    async fn on_engine(
+        &self,
+        engine: &dyn Containers,
+        node: &Node,
+        name: &str,
+        operation: &Operation,
+        activity: &Activity,
+    ) -> Result<Option<&'static str>, Diagnostic> {
+        let progress = |text: String| activity.update(text);
+        let spec = |options: &Options| self.spec(&node.name, name, options);
+        let container = match operation {
+            Operation::CreateContainer { options } => {
+                let spec = spec(options)?;
+                engine.provide_image(&spec, &progress).await?;
+                activity.update("creating");
+                self.replacement(engine, &spec).create(&progress).await?
+            }
+            Operation::FinishContainer { id, options } => {
+                let spec = spec(options)?;
+                self.replacement(engine, &spec)
+                    .finish(id, &progress)
+                    .await?
+            }
+            Operation::StartContainer { id, options } => {
+                let spec = spec(options)?;
+                self.replacement(engine, &spec)
+                    .restart(id, &progress)
+                    .await?
+            }
+            Operation::UpdateContainer { id, options } => {
+                let spec = spec(options)?;
+                self.replacement(engine, &spec).update(id).await?
+            }
+            Operation::ReplaceContainer { id, options, adopt } => {
+                let spec = spec(options)?;
+                engine.provide_image(&spec, &progress).await?;
+                activity.update("replacing");
+                let replacement = Replacement {
+                    adopt: adopt.then_some(id.as_str()),
+                    ..self.replacement(engine, &spec)
+                };
+                replacement.replace(id, &progress).await?
+            }
+            Operation::StopContainer { id } => {
+                self.own(engine, name, id).await?;
+                engine.stop(id).await?;
+                return Ok(operation.done());
+            }
+            Operation::RemoveContainer { id } => {
+                if engine.inspect(id).await?.is_some() {
+                    self.own(engine, name, id).await?;
+                    engine.remove(id).await?;
+                }
+                return Ok(operation.done());
+            }
+            Operation::Deferred { options, may, .. } => {
+                let decided = self.decide(engine, node, name, options, may).await?;
+                let Some(operation) = decided else {
+                    return Ok(None);
+                };
+                return Box::pin(self.on_engine(engine, node, name, &operation, activity)).await;
+            }
+            _ => return Err(misplaced(name)),
+        };
+        self.facts().container(&node.name, &container);
+        Ok(operation.done())
+    }
+
+    fn replacement<'a>(&'a self, engine: &'a dyn Containers, spec: &'a Spec) -> Replacement<'a> {
+        Replacement {
+            engine,
+            spec,
+            owner: self.owner,
+            adopt: None,
+        }
+    }
+
+    /// Decides about a container whose options are known now. None if it is up to date.
+    async fn decide(
+        &self,
+        engine: &dyn Containers,
+        node: &Node,
+        name: &str,
+        options: &Options,
+        may: &[Kind],
+    ) -> Result<Option<Operation>, Diagnostic> {
+        let spec = self.spec(&node.name, name, options)?;
+        let state = EngineState::Running(engine.snapshot().await?);
+        let existing = Existing::find(self.owner, name, &state);
+        let adopts = self.request.adopts(&node.name, Some(name));
+        let full_name = format!("{}.{name}", node.name);
+        let decided = decide(&full_name, &spec, options, &existing, &state, adopts)?;
+        let Some(draft) = decided else {
+            if let Some(found) = existing.current {
+                self.facts().container(&node.name, found);
+            }
+            return Ok(None);
+        };
+        refuse_stronger(&full_name, draft.operation.kind(), may)?;
+        Ok(Some(draft.operation))
+    }
+
+    /// Reads a container again and checks that it still belongs to the manifest.
+    async fn own(
+        &self,
+        engine: &dyn Containers,
+        name: &str,
+        id: &str,
+    ) -> Result<Container, Diagnostic> {
+        let found = engine.inspect(id).await?.ok_or_else(|| gone(name))?;
+        let owner = found.ownership();
+        if owner.is(self.owner) {
+            return Ok(found);
+        }
+        let message = format!("container `{name}` on `{}` {owner}", engine.host());
+        Err(Diagnostic::new(diagnostic::Kind::Failed, message).on(engine.host()))
+    }
+
+    fn spec(&self, server: &str, name: &str, options: &Options) -> Result<Spec, Diagnostic> {
+        let value = self.resolve(server, options)?;
+        let span = self
+            .manifest
+            .container(server, name)
+            .and_then(|container| container.span.clone());
+        decode(self.manifest, name, options, &value, span)
+    }
+
+    async fn engine(&self, node: &Node) -> Result<Arc<dyn Containers>, Diagnostic> {
+        let engine = self.world.engine(node).await?;
+        engine.ok_or_else(|| {
+            let message = format!("host `{}`: Docker is not installed", node.name);
+            Diagnostic::new(diagnostic::Kind::Failed, message)
+                .help(format!(
+                    "install it with `hitc run -H {} docker.setup`",
+                    node.name
+                ))
+                .on(&node.name)
+        })
+    }
+}

@@ -1,0 +1,177 @@
+//! What operations are executed with, and what is known while they are.
+
+use std::{
+    collections::HashMap,
+    future::Future,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use super::{Options, ServerId};
+use crate::{
+    core::{
+        diagnostic::{Diagnostic, Kind},
+        owner::Owner,
+        value::Value,
+    },
+    ensemble::{
+        Manifest, Observed, Request, World,
+        manifest::{Facts, Variable},
+    },
+    machine::Lock,
+    provider::Node,
+};
+
+/// One execution of a plan.
+pub struct Execution<'a> {
+    /// The world that is changed.
+    pub world: &'a dyn World,
+    /// The manifest.
+    pub manifest: &'a Manifest,
+    /// The owner of everything that is created.
+    pub owner: &'a Owner,
+    /// What the user asked for.
+    pub request: &'a Request,
+    /// How long to wait for the lock of a server that another run changes.
+    pub wait_lock: Duration,
+    facts: Mutex<Facts>,
+    /// The servers by their name in the manifest.
+    servers: Mutex<HashMap<String, Node>>,
+    /// All servers that existed when the plan was made.
+    nodes: HashMap<ServerId, Node>,
+    locks: Mutex<HashMap<ServerId, Lock>>,
+}
+
+impl<'a> Execution<'a> {
+    /// An execution that begins with what was observed. `facts` are the values of what does not
+    /// change; `locks` are held until the execution ends.
+    pub fn new(
+        world: &'a dyn World,
+        manifest: &'a Manifest,
+        owner: &'a Owner,
+        request: &'a Request,
+        observed: &Observed,
+        facts: Facts,
+        locks: HashMap<ServerId, Lock>,
+    ) -> Self {
+        let existing = observed.servers.values().map(|state| &state.node);
+        Execution {
+            world,
+            manifest,
+            owner,
+            request,
+            wait_lock: request.wait_lock,
+            facts: Mutex::new(facts),
+            servers: Mutex::new(
+                existing
+                    .clone()
+                    .map(|node| (node.name.clone(), node.clone()))
+                    .collect(),
+            ),
+            nodes: existing
+                .chain(&observed.extra)
+                .map(|node| (ServerId::of(node), node.clone()))
+                .collect(),
+            locks: Mutex::new(locks),
+        }
+    }
+
+    /// The values that are known.
+    pub(super) fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A server of the manifest as it is now.
+    pub(super) fn current(&self, name: &str) -> Result<Node, Diagnostic> {
+        let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.get(name).cloned().ok_or_else(|| gone(name))
+    }
+
+    /// A server that existed when the plan was made.
+    pub(super) fn existing(&self, name: &str, id: &ServerId) -> Result<&Node, Diagnostic> {
+        self.nodes.get(id).ok_or_else(|| gone(name))
+    }
+
+    /// Notes what a server of the manifest is now.
+    pub(super) fn set_current(&self, node: Node) {
+        let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
+        servers.insert(node.name.clone(), node);
+    }
+
+    /// Takes the lock of a server unless it is held. The lock is held until the execution ends.
+    pub(super) async fn lock(&self, node: &Node) -> Result<(), Diagnostic> {
+        if self.watch(node).is_some() {
+            return Ok(());
+        }
+        let purpose = format!("`{}` is being changed", self.manifest.name);
+        let lock = self.world.lock(node, &purpose, self.wait_lock).await?;
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.insert(ServerId::of(node), lock);
+        Ok(())
+    }
+
+    /// Releases the lock of a server that is about to stop, which ends the process that holds it.
+    pub(super) fn release(&self, node: &Node) {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.remove(&ServerId::of(node));
+    }
+
+    fn watch(&self, node: &Node) -> Option<watch::Receiver<bool>> {
+        let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.get(&ServerId::of(node)).map(Lock::watch)
+    }
+
+    /// Works on a server for as long as its lock is held.
+    pub(super) async fn locked<T>(
+        &self,
+        node: &Node,
+        work: impl Future<Output = Result<T, Diagnostic>>,
+    ) -> Result<T, Diagnostic> {
+        let Some(mut lost) = self.watch(node) else {
+            return Err(lock_lost(&node.name));
+        };
+        tokio::select! {
+            biased;
+            // The sender ends together with the lock.
+            _ = lost.wait_for(|lost| *lost) => Err(lock_lost(&node.name)),
+            result = work => result,
+        }
+    }
+
+    /// Resolves options whose variables are known by now: everything that they refer to was
+    /// brought up before.
+    pub(super) fn resolve(&self, host: &str, options: &Options) -> Result<Value, Diagnostic> {
+        let facts = self.facts();
+        let resolved = options.resolve(&|variable: &Variable| facts.value(host, variable));
+        resolved.map_err(|variables| {
+            let names: Vec<String> = variables.iter().map(ToString::to_string).collect();
+            let message = format!("`{host}`: the value of {} is unknown", names.join(", "));
+            Diagnostic::new(Kind::Failed, message)
+        })
+    }
+}
+
+impl ServerId {
+    /// The identity of a server.
+    pub fn of(node: &Node) -> Self {
+        ServerId {
+            provider: node.provider.clone(),
+            id: node.id.clone(),
+        }
+    }
+}
+
+/// An error: what a plan is about no longer exists.
+pub fn gone(name: &str) -> Diagnostic {
+    Diagnostic::new(Kind::Failed, format!("`{name}` no longer exists"))
+        .help("it was removed after the plan was made; run the command again".to_owned())
+}
+
+fn lock_lost(server: &str) -> Diagnostic {
+    let message = format!("host `{server}`: the lock was lost; nothing more is changed there");
+    Diagnostic::new(Kind::Unreachable, message)
+        .help("check the connection to the server and run the command again".to_owned())
+        .on(server)
+}

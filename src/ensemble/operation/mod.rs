@@ -1,0 +1,291 @@
+//! One step of a plan, as data: what is done to which resource.
+//!
+//! An operation says everything that is needed to execute it, and nothing is decided again when it
+//! is executed. The exception is [`Operation::Deferred`], whose values are not known while planning:
+//! it lists what may come of it, and anything else is an error.
+
+mod container;
+mod execution;
+mod options;
+mod server;
+
+use serde::{Deserialize, Serialize};
+
+pub use self::{execution::Execution, options::Options};
+use super::resource::ResourceName;
+use crate::core::diagnostic::Diagnostic;
+
+/// A server at its provider.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ServerId {
+    /// The provider's name.
+    pub provider: String,
+    /// The provider's identifier of the server.
+    pub id: String,
+}
+
+/// What is done to a resource.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Operation {
+    /// Creates a server and waits until it is ready; with `docker`, installs Docker if it is
+    /// missing. Finishes a server whose creation was interrupted.
+    CreateServer {
+        /// The provider's name.
+        provider: String,
+        /// The provider's options.
+        options: Options,
+        /// Whether containers will run on it.
+        docker: bool,
+        /// The provider's identifier of a server whose creation was interrupted.
+        unfinished: Option<String>,
+    },
+    /// Starts a stopped server.
+    StartServer {
+        /// The server.
+        server: ServerId,
+    },
+    /// Resizes a server.
+    ResizeServer {
+        /// The server.
+        server: ServerId,
+        /// The provider's options, with the new size.
+        options: Options,
+    },
+    /// Makes the manifest the owner of a server.
+    AdoptServer {
+        /// The server.
+        server: ServerId,
+    },
+    /// Installs and starts Docker on a server.
+    SetUpDocker {
+        /// The server.
+        server: ServerId,
+    },
+    /// Terminates a server, with all data on it, and waits until it no longer exists.
+    TerminateServer {
+        /// The server.
+        server: ServerId,
+    },
+    /// Creates a container and waits until it is ready.
+    CreateContainer {
+        /// The container's options.
+        options: Options,
+    },
+    /// Finishes a container whose creation or replacement was interrupted before it was ready.
+    FinishContainer {
+        /// The engine's id of the unfinished container.
+        id: String,
+        /// The container's options.
+        options: Options,
+    },
+    /// Starts a stopped container and waits until it is ready.
+    StartContainer {
+        /// The engine's id of the container.
+        id: String,
+        /// The container's options.
+        options: Options,
+    },
+    /// Changes the limits and the restart policy of a running container.
+    UpdateContainer {
+        /// The engine's id of the container.
+        id: String,
+        /// The container's options.
+        options: Options,
+    },
+    /// Replaces a container: creates the new one, stops the old one, waits until the new one is
+    /// ready, and removes the old one. If the new one does not become ready, the old one comes back.
+    ReplaceContainer {
+        /// The engine's id of the old container.
+        id: String,
+        /// The container's options.
+        options: Options,
+        /// Whether the old container belongs to another owner, or to none.
+        adopt: bool,
+    },
+    /// Stops a container before another operation needs what it holds, such as its port.
+    StopContainer {
+        /// The engine's id of the container.
+        id: String,
+    },
+    /// Removes a container.
+    RemoveContainer {
+        /// The engine's id of the container.
+        id: String,
+    },
+    /// Decides when the values are known that its options refer to.
+    Deferred {
+        /// The options of the server or container.
+        options: Options,
+        /// What it waits for.
+        on: Vec<String>,
+        /// What it may become, beside nothing.
+        may: Vec<Kind>,
+    },
+    /// Does nothing. What waits for many operations waits for this one instead.
+    Barrier,
+}
+
+/// The kind of an operation, from the least to the most that it does to what exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// [`Operation::Barrier`].
+    Barrier,
+    /// [`Operation::Deferred`].
+    Deferred,
+    /// [`Operation::StartServer`].
+    StartServer,
+    /// [`Operation::StartContainer`].
+    StartContainer,
+    /// [`Operation::SetUpDocker`].
+    SetUpDocker,
+    /// [`Operation::FinishContainer`].
+    FinishContainer,
+    /// [`Operation::UpdateContainer`].
+    UpdateContainer,
+    /// [`Operation::ResizeServer`].
+    ResizeServer,
+    /// [`Operation::CreateContainer`].
+    CreateContainer,
+    /// [`Operation::CreateServer`].
+    CreateServer,
+    /// [`Operation::AdoptServer`].
+    AdoptServer,
+    /// [`Operation::StopContainer`].
+    StopContainer,
+    /// [`Operation::ReplaceContainer`].
+    ReplaceContainer,
+    /// [`Operation::RemoveContainer`].
+    RemoveContainer,
+    /// [`Operation::TerminateServer`].
+    TerminateServer,
+}
+
+impl Kind {
+    /// What it does, for the sentence "it would have to …".
+    pub fn verb(self) -> &'static str {
+        match self {
+            Kind::Barrier => "wait",
+            Kind::Deferred => "change",
+            Kind::StartServer | Kind::StartContainer => "be started",
+            Kind::SetUpDocker => "get Docker",
+            Kind::FinishContainer => "be finished",
+            Kind::UpdateContainer => "be changed",
+            Kind::ResizeServer => "be resized",
+            Kind::CreateContainer | Kind::CreateServer => "be created",
+            Kind::AdoptServer => "be adopted",
+            Kind::StopContainer => "be stopped",
+            Kind::ReplaceContainer => "be replaced",
+            Kind::RemoveContainer => "be removed",
+            Kind::TerminateServer => "be terminated",
+        }
+    }
+}
+
+impl Operation {
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Operation::CreateServer { .. } => Kind::CreateServer,
+            Operation::StartServer { .. } => Kind::StartServer,
+            Operation::ResizeServer { .. } => Kind::ResizeServer,
+            Operation::AdoptServer { .. } => Kind::AdoptServer,
+            Operation::SetUpDocker { .. } => Kind::SetUpDocker,
+            Operation::TerminateServer { .. } => Kind::TerminateServer,
+            Operation::CreateContainer { .. } => Kind::CreateContainer,
+            Operation::FinishContainer { .. } => Kind::FinishContainer,
+            Operation::StartContainer { .. } => Kind::StartContainer,
+            Operation::UpdateContainer { .. } => Kind::UpdateContainer,
+            Operation::ReplaceContainer { .. } => Kind::ReplaceContainer,
+            Operation::StopContainer { .. } => Kind::StopContainer,
+            Operation::RemoveContainer { .. } => Kind::RemoveContainer,
+            Operation::Deferred { .. } => Kind::Deferred,
+            Operation::Barrier => Kind::Barrier,
+        }
+    }
+
+    /// The identifier of what exists and is changed; none for what does not exist yet.
+    pub fn target(&self) -> Option<&str> {
+        match self {
+            Operation::StartServer { server }
+            | Operation::ResizeServer { server, .. }
+            | Operation::AdoptServer { server }
+            | Operation::SetUpDocker { server }
+            | Operation::TerminateServer { server } => Some(&server.id),
+            Operation::CreateServer { unfinished, .. } => unfinished.as_deref(),
+            Operation::FinishContainer { id, .. }
+            | Operation::StartContainer { id, .. }
+            | Operation::UpdateContainer { id, .. }
+            | Operation::ReplaceContainer { id, .. }
+            | Operation::StopContainer { id }
+            | Operation::RemoveContainer { id } => Some(id),
+            Operation::CreateContainer { .. } | Operation::Deferred { .. } | Operation::Barrier => {
+                None
+            }
+        }
+    }
+
+    /// What is being done, while it is done. None for what is not worth a line.
+    pub fn doing(&self) -> Option<&'static str> {
+        Some(match self {
+            Operation::CreateServer { .. } | Operation::CreateContainer { .. } => "creating",
+            Operation::FinishContainer { .. } => "finishing",
+            Operation::StartServer { .. } | Operation::StartContainer { .. } => "starting",
+            Operation::ResizeServer { .. } => "resizing",
+            Operation::AdoptServer { .. } => "adopting",
+            Operation::SetUpDocker { .. } => "setting up Docker",
+            Operation::TerminateServer { .. } => "terminating",
+            Operation::UpdateContainer { .. } => "changing",
+            Operation::ReplaceContainer { .. } => "replacing",
+            Operation::StopContainer { .. } => "stopping",
+            Operation::RemoveContainer { .. } => "removing",
+            Operation::Deferred { .. } => "checking",
+            Operation::Barrier => return None,
+        })
+    }
+
+    /// What was done. None for what is not worth a line.
+    pub fn done(&self) -> Option<&'static str> {
+        Some(match self {
+            Operation::CreateServer { .. }
+            | Operation::CreateContainer { .. }
+            | Operation::FinishContainer { .. } => "created",
+            Operation::StartServer { .. } | Operation::StartContainer { .. } => "started",
+            Operation::ResizeServer { .. } | Operation::UpdateContainer { .. } => "changed",
+            Operation::AdoptServer { .. } => "adopted",
+            Operation::SetUpDocker { .. } => "has Docker",
+            Operation::TerminateServer { .. } => "terminated",
+            Operation::ReplaceContainer { .. } => "replaced",
+            Operation::StopContainer { .. } => "stopped",
+            Operation::RemoveContainer { .. } => "removed",
+            Operation::Deferred { .. } | Operation::Barrier => return None,
+        })
+    }
+
+    /// Executes it on a resource. Returns whether anything was changed.
+    pub async fn execute(
+        &self,
+        resource: &ResourceName,
+        execution: &Execution<'_>,
+    ) -> Result<bool, Diagnostic> {
+        let Some(doing) = self.doing() else {
+            return Ok(false);
+        };
+        let activity = execution.world.events().start(resource.to_string(), doing);
+        let done = match resource {
+            ResourceName::Server(name) => execution
+                .server(name, self, &activity)
+                .await?
+                .then(|| self.done())
+                .flatten(),
+            ResourceName::Container(server, name) => {
+                execution.container(server, name, self, &activity).await?
+            }
+        };
+        if let Some(done) = done {
+            activity.done(done);
+        }
+        Ok(done.is_some())
+    }
+}

@@ -1,0 +1,175 @@
+//! Executes operations on servers.
+
+use super::{Execution, Operation, Options, ServerId, execution::gone};
+use crate::{
+    core::{
+        diagnostic::{Diagnostic, Kind},
+        event::Activity,
+        value::Value,
+    },
+    ensemble::resource::server::refuse_fixed,
+    provider::{Create, Node, refuse_protected},
+};
+
+impl Execution<'_> {
+    /// Executes an operation on a server. Returns whether anything was changed.
+    pub(super) async fn server(
+        &self,
+        name: &str,
+        operation: &Operation,
+        activity: &Activity,
+    ) -> Result<bool, Diagnostic> {
+        match operation {
+            Operation::CreateServer {
+                provider,
+                options,
+                docker,
+                ..
+            } => {
+                let create = Create {
+                    name: name.to_owned(),
+                    options: self.resolve(name, options)?,
+                    owner: self.owner.clone(),
+                };
+                let provider = self.world.providers().get(provider)?;
+                let node = self
+                    .world
+                    .create(provider.as_ref(), &create, activity)
+                    .await?;
+                self.lock(&node).await?;
+                if *docker {
+                    activity.update("checking Docker");
+                    self.provide_docker(&node, activity).await?;
+                }
+                self.publish(node);
+            }
+            Operation::StartServer { server } => {
+                let node = self.existing(name, server)?;
+                self.world.providers().of(node)?.reboot(node).await?;
+                let node = self.find(name, server).await?;
+                activity.update("waiting for SSH");
+                self.world.wait_for(&node).await?;
+                self.lock(&node).await?;
+                self.publish(node);
+            }
+            Operation::ResizeServer { server, options } => {
+                let options = self.resolve(name, options)?;
+                let node = self.existing(name, server)?;
+                self.resize(node, &options, activity).await?;
+            }
+            Operation::AdoptServer { server } => {
+                let node = self.existing(name, server)?;
+                let provider = self.world.providers().of(node)?;
+                provider.adopt(node, self.owner).await?;
+                self.publish(node.clone());
+            }
+            Operation::SetUpDocker { server } => {
+                let node = self.existing(name, server)?;
+                self.locked(node, self.provide_docker(node, activity))
+                    .await?;
+                self.publish(node.clone());
+            }
+            Operation::TerminateServer { server } => {
+                let node = self.existing(name, server)?;
+                refuse_protected([node])?;
+                self.world.providers().of(node)?.terminate(node).await?;
+                self.release(node);
+                self.world.forget(node).await;
+            }
+            Operation::Deferred { options, may, .. } => {
+                return self.deferred_server(name, options, may, activity).await;
+            }
+            Operation::Barrier => return Ok(false),
+            _ => return Err(misplaced(name)),
+        }
+        Ok(true)
+    }
+
+    /// Makes the values of a server known.
+    fn publish(&self, node: Node) {
+        self.facts().server(&node);
+        self.set_current(node);
+    }
+
+    /// Installs Docker unless its engine runs.
+    async fn provide_docker(&self, node: &Node, activity: &Activity) -> Result<(), Diagnostic> {
+        if self.world.engine(node).await?.is_none() {
+            activity.update("setting up Docker");
+            self.world.set_up_docker(node).await?;
+        }
+        Ok(())
+    }
+
+    /// Resizes a server. It may stop meanwhile, which ends the process that holds its lock, and its
+    /// address may change.
+    async fn resize(
+        &self,
+        node: &Node,
+        options: &Value,
+        activity: &Activity,
+    ) -> Result<(), Diagnostic> {
+        let provider = self.world.providers().of(node)?;
+        provider.resize(node, options).await?;
+        self.release(node);
+        self.world.forget(node).await;
+        let node = self.find(&node.name, &ServerId::of(node)).await?;
+        activity.update("waiting for SSH");
+        self.world.wait_for(&node).await?;
+        self.lock(&node).await?;
+        self.publish(node);
+        Ok(())
+    }
+
+    /// A server as its provider knows it now.
+    async fn find(&self, name: &str, server: &ServerId) -> Result<Node, Diagnostic> {
+        let nodes = self.world.providers().get(&server.provider)?.list().await?;
+        let found = nodes.into_iter().find(|node| node.id == server.id);
+        found.ok_or_else(|| gone(name))
+    }
+
+    /// Decides about a server whose options are known now, and does what the plan allows.
+    async fn deferred_server(
+        &self,
+        name: &str,
+        options: &Options,
+        may: &[super::Kind],
+        activity: &Activity,
+    ) -> Result<bool, Diagnostic> {
+        let options = self.resolve(name, options)?;
+        let node = self.current(name)?;
+        let changes = self.world.providers().of(&node)?.changes(&node, &options)?;
+        if changes.is_empty() {
+            self.publish(node);
+            return Ok(false);
+        }
+        refuse_fixed(name, &changes)?;
+        refuse_stronger(name, super::Kind::ResizeServer, may)?;
+        self.resize(&node, &options, activity).await?;
+        Ok(true)
+    }
+}
+
+/// An error for what a plan did not announce.
+pub(super) fn refuse_stronger(
+    name: &str,
+    kind: super::Kind,
+    may: &[super::Kind],
+) -> Result<(), Diagnostic> {
+    if may.contains(&kind) {
+        return Ok(());
+    }
+    let message = format!(
+        "`{name}` would have to {}, which the plan did not announce",
+        kind.verb()
+    );
+    Err(Diagnostic::new(Kind::Failed, message)
+        .help("run the command again to see and confirm the new plan".to_owned()))
+}
+
+/// An operation on the wrong kind of resource: only a plan that was edited by hand has one.
+pub(super) fn misplaced(name: &str) -> Diagnostic {
+    Diagnostic::new(
+        Kind::Failed,
+        format!("`{name}`: the plan has an operation for another kind of resource"),
+    )
+}

@@ -1,0 +1,301 @@
+//! Makes a plan. Pure: data in, data out.
+
+use std::collections::HashMap;
+
+use super::{LeftAlone, Plan, Step, VERSION, order};
+use crate::{
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind},
+        owner::Owner,
+    },
+    ensemble::{
+        EngineState, Graph, Manifest, Observed, Request,
+        graph::Need,
+        manifest::Facts,
+        observe::ServerState,
+        operation::{self, Operation, ServerId},
+        resource::{Cause, Decision, Draft, Known, ResourceName, View, container, decide},
+    },
+    provider::{Node, refuse_protected},
+};
+
+/// A plan, and the values of everything that it does not change.
+pub struct Made {
+    /// The plan.
+    pub plan: Plan,
+    /// The values that are known before it is executed.
+    pub facts: Facts,
+}
+
+/// Makes the plan for a manifest. `manifest` is what there should be: an empty one, to take
+/// everything down. Fails with every reason why there can be no plan.
+pub fn make(
+    manifest: &Manifest,
+    graph: &Graph,
+    observed: &Observed,
+    owner: &Owner,
+    request: &Request,
+) -> Result<Made, Failure> {
+    let mut errors = request.check(manifest);
+    let mut facts = Facts::of(manifest);
+    let mut decisions: HashMap<ResourceName, Decision> = HashMap::new();
+    for name in graph.resources() {
+        let view = View {
+            manifest,
+            owner,
+            observed,
+            request,
+            facts: &facts,
+            decisions: &decisions,
+        };
+        match decide(name, &view) {
+            Ok(decision) => {
+                match &decision.known {
+                    Some(Known::Server(node)) => facts.server(node),
+                    Some(Known::Container(server, found)) => facts.container(server, found),
+                    None => {}
+                }
+                decisions.insert(name.clone(), decision);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    let extras = Extras::find(manifest, observed, owner, request, &decisions);
+    errors.extend(extras.errors);
+    if !errors.is_empty() {
+        return Err(Failure(errors));
+    }
+    let mut steps = wanted(manifest, graph, &decisions);
+    let others = steps.len();
+    for (resource, draft) in extras.doomed {
+        steps.push(step(resource, "not in the manifest", draft));
+    }
+    order::free_before_take(&mut steps, observed, &decisions);
+    order::remove_last(&mut steps, others);
+    let what = |name: &str| {
+        let decision = decisions.get(&ResourceName::Server(name.to_owned()));
+        decision.map(|decision| (name.to_owned(), decision.what.clone()))
+    };
+    Ok(Made {
+        plan: Plan {
+            version: VERSION,
+            manifest: manifest.name.clone(),
+            owner: owner.clone(),
+            // Nothing is executed that would have to be compared with it.
+            observed: if steps.is_empty() {
+                String::new()
+            } else {
+                observed.digest()
+            },
+            steps,
+            left_alone: extras.left_alone,
+            cost: Vec::new(),
+            servers: manifest
+                .servers
+                .iter()
+                .filter_map(|s| what(&s.name))
+                .collect(),
+        },
+        facts,
+    })
+}
+
+fn step(resource: ResourceName, what: &str, draft: Draft) -> Step {
+    Step {
+        resource: Some(resource),
+        what: what.to_owned(),
+        operation: draft.operation,
+        cause: draft.cause,
+        changes: draft.changes,
+        after: Vec::new(),
+    }
+}
+
+/// The steps for what is in the manifest, in its order, each after what its resource needs.
+fn wanted(
+    manifest: &Manifest,
+    graph: &Graph,
+    decisions: &HashMap<ResourceName, Decision>,
+) -> Vec<Step> {
+    let mut steps: Vec<Step> = Vec::new();
+    // The first and the last step of each resource that changes.
+    let mut spans: HashMap<ResourceName, (usize, usize)> = HashMap::new();
+    let mut add = |name: ResourceName| {
+        let Some(decision) = decisions.get(&name) else {
+            return;
+        };
+        let first = steps.len();
+        for draft in &decision.operations {
+            let mut step = step(name.clone(), &decision.what, draft.clone());
+            step.after
+                .extend((steps.len() > first).then(|| steps.len() - 1));
+            steps.push(step);
+        }
+        if steps.len() > first {
+            spans.insert(name, (first, steps.len() - 1));
+        }
+    };
+    for server in &manifest.servers {
+        add(ResourceName::Server(server.name.clone()));
+        for container in &server.containers {
+            add(ResourceName::Container(
+                server.name.clone(),
+                container.name.clone(),
+            ));
+        }
+    }
+    let mut all_servers: Option<usize> = None;
+    for (name, (first, _)) in &spans {
+        let mut after: Vec<usize> = Vec::new();
+        for need in graph.needs(name) {
+            match need {
+                Need::Resource(needed) => after.extend(spans.get(needed).map(|(_, last)| last)),
+                Need::AllServers => {
+                    let barrier = *all_servers.get_or_insert_with(|| {
+                        let servers = spans.iter().filter(|(name, _)| name.is_server());
+                        let mut after: Vec<usize> = servers.map(|(_, (_, last))| *last).collect();
+                        after.sort_unstable();
+                        steps.push(barrier(after));
+                        steps.len() - 1
+                    });
+                    after.push(barrier);
+                }
+            }
+        }
+        after.sort_unstable();
+        after.dedup();
+        steps[*first].after.extend(after);
+    }
+    steps
+}
+
+/// A step that does nothing, after these.
+pub(super) fn barrier(after: Vec<usize>) -> Step {
+    Step {
+        resource: None,
+        what: String::new(),
+        operation: Operation::Barrier,
+        cause: Cause::Order,
+        changes: Vec::new(),
+        after,
+    }
+}
+
+/// What exists beside what the manifest describes.
+#[derive(Default)]
+struct Extras {
+    /// What is removed.
+    doomed: Vec<(ResourceName, Draft)>,
+    /// What is left alone.
+    left_alone: Vec<LeftAlone>,
+    errors: Vec<Diagnostic>,
+}
+
+impl Extras {
+    fn find(
+        manifest: &Manifest,
+        observed: &Observed,
+        owner: &Owner,
+        request: &Request,
+        decisions: &HashMap<ResourceName, Decision>,
+    ) -> Self {
+        let mut extras = Extras::default();
+        for (name, state) in &observed.servers {
+            if manifest.server(name).is_none() && state.node.owner.is(owner) {
+                extras.server(&state.node, request);
+                continue;
+            }
+            let decided = decisions.get(&ResourceName::Server(name.clone()));
+            let is_lost = decided.is_some_and(|decided| {
+                let mut kinds = decided
+                    .operations
+                    .iter()
+                    .map(|draft| draft.operation.kind());
+                kinds.any(|kind| kind == operation::Kind::TerminateServer)
+            });
+            // Everything on a server that is replaced goes with it.
+            if !is_lost {
+                extras.containers(manifest, name, state, owner, request);
+            }
+        }
+        for node in &observed.extra {
+            extras.server(node, request);
+        }
+        extras
+            .left_alone
+            .sort_by(|a, b| a.resource.cmp(&b.resource));
+        extras
+    }
+
+    fn server(&mut self, node: &Node, request: &Request) {
+        let resource = ResourceName::Server(node.name.clone());
+        if !request.prune {
+            self.left_alone.push(LeftAlone {
+                resource,
+                owner: node.owner.clone(),
+                prunable: true,
+            });
+            return;
+        }
+        if let Err(error) = refuse_protected([node]) {
+            self.errors.push(error.into());
+        }
+        let operation = Operation::TerminateServer {
+            server: ServerId::of(node),
+        };
+        let draft = Draft::new(operation, Cause::NotInManifest);
+        self.doomed.push((resource, draft));
+    }
+
+    fn containers(
+        &mut self,
+        manifest: &Manifest,
+        server: &str,
+        state: &ServerState,
+        owner: &Owner,
+        request: &Request,
+    ) {
+        if request.prune && manifest.server(server).is_none() {
+            self.errors.extend(unseen(server, state));
+        }
+        for found in state.engine.containers() {
+            let is_wanted = |name: &str| manifest.container(server, name).is_some();
+            if is_wanted(&found.name) || container::step_of(owner, found).is_some_and(is_wanted) {
+                continue;
+            }
+            let resource = ResourceName::Container(server.to_owned(), found.name.clone());
+            let ownership = found.ownership();
+            let prunable = ownership.is(owner);
+            if prunable && request.prune {
+                let id = found.id.clone();
+                let operation = Operation::RemoveContainer { id };
+                let draft = Draft::new(operation, Cause::NotInManifest);
+                self.doomed.push((resource, draft));
+            } else {
+                self.left_alone.push(LeftAlone {
+                    resource,
+                    owner: ownership,
+                    prunable,
+                });
+            }
+        }
+    }
+}
+
+/// Why the containers of a server are not known.
+fn unseen(server: &str, state: &ServerState) -> Option<Diagnostic> {
+    match &state.engine {
+        EngineState::Unknown(error) => Some(error.clone()),
+        EngineState::Off => {
+            let message = format!(
+                "server `{server}` is {}: its containers are unknown",
+                state.node.state
+            );
+            Some(
+                Diagnostic::new(Kind::Failed, message)
+                    .help(format!("start it with `hitc run -H {server} reboot`")),
+            )
+        }
+        EngineState::Missing | EngineState::Running(_) => None,
+    }
+}

@@ -1,0 +1,92 @@
+//! The plan: a graph of operations that turns the observed state into what the manifest says.
+
+mod compare;
+mod make;
+mod order;
+mod text;
+
+use serde::{Deserialize, Serialize};
+
+pub use make::{Made, make};
+
+use super::{
+    operation::Operation,
+    resource::{Cause, ResourceName},
+};
+use crate::core::{
+    change::Change,
+    event::Event,
+    owner::{Owner, Ownership},
+};
+
+/// The version of the plan's JSON form (`docs/plan.schema.json`).
+pub const VERSION: u32 = 1;
+
+/// Everything that has to be done for a manifest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plan {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The manifest's name.
+    pub manifest: String,
+    /// The owner of what the manifest describes.
+    pub owner: Owner,
+    /// The digest of the observed state that it was made from.
+    pub observed: String,
+    /// The operations, in the manifest's order.
+    pub steps: Vec<Step>,
+    /// What exists beside what the manifest describes, and is left alone.
+    pub left_alone: Vec<LeftAlone>,
+    /// What new servers cost: an amount for each provider.
+    pub cost: Vec<String>,
+    /// The servers on which something is done, in the manifest's order, with a few words about each.
+    pub servers: Vec<(String, String)>,
+}
+
+/// One operation of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// The resource it is about; none for a barrier.
+    #[serde(flatten)]
+    pub resource: Option<ResourceName>,
+    /// The resource in a few words.
+    pub what: String,
+    /// What is done.
+    pub operation: Operation,
+    /// Why.
+    pub cause: Cause,
+    /// The fields that change, with secret values masked.
+    pub changes: Vec<Change>,
+    /// The steps that must be done before, by their position in the plan.
+    pub after: Vec<usize>,
+}
+
+/// Something that exists beside what the manifest describes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftAlone {
+    /// Its name.
+    #[serde(flatten)]
+    pub resource: ResourceName,
+    /// Whose it is.
+    pub owner: Ownership,
+    /// Whether it belongs to this manifest, so that `prune` removes it.
+    pub prunable: bool,
+}
+
+impl Plan {
+    /// Whether nothing has to be done.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+}
+
+impl Plan {
+    /// The plan as an event; `requested` if the user asked for the plan itself.
+    pub fn event(&self, requested: bool) -> Event {
+        Event::Plan {
+            lines: self.lines(),
+            data: serde_json::to_value(self).unwrap_or_default(),
+            requested,
+        }
+    }
+}

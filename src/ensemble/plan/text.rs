@@ -1,0 +1,257 @@
+//! A plan as a tree of lines, with one line that sums it up.
+
+use std::collections::HashMap;
+
+use super::{Plan, Step};
+use crate::{
+    core::{
+        diagnostic::plural,
+        event::{Mark, PlanLine},
+    },
+    ensemble::{
+        operation::{Kind, Operation},
+        resource::{Cause, ResourceName},
+    },
+};
+
+/// What happens to a resource, in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Action {
+    Create,
+    Finish,
+    Start,
+    Adopt,
+    Change,
+    Replace,
+    Remove,
+    MayChange,
+}
+
+impl Action {
+    /// All actions, in the order in which they are counted.
+    const ALL: [Action; 8] = [
+        Action::Create,
+        Action::Finish,
+        Action::Start,
+        Action::Adopt,
+        Action::Change,
+        Action::Replace,
+        Action::Remove,
+        Action::MayChange,
+    ];
+
+    /// The action that the operations on one resource are together.
+    fn of(steps: &[&Step]) -> Option<Self> {
+        let has = |kind: Kind| steps.iter().any(|step| step.operation.kind() == kind);
+        let creates = steps.iter().find_map(|step| match &step.operation {
+            Operation::CreateServer { unfinished, .. } => Some(unfinished.is_some()),
+            _ => None,
+        });
+        Some(match creates {
+            Some(_) if has(Kind::TerminateServer) => Action::Replace,
+            Some(true) => Action::Finish,
+            Some(false) => Action::Create,
+            None if has(Kind::CreateContainer) => Action::Create,
+            None if has(Kind::FinishContainer) => Action::Finish,
+            None if has(Kind::ReplaceContainer) => Action::Replace,
+            None if has(Kind::RemoveContainer) || has(Kind::TerminateServer) => Action::Remove,
+            None if has(Kind::ResizeServer)
+                || has(Kind::SetUpDocker)
+                || has(Kind::UpdateContainer) =>
+            {
+                Action::Change
+            }
+            None if has(Kind::StartServer) || has(Kind::StartContainer) => Action::Start,
+            None if has(Kind::Deferred) => Action::MayChange,
+            None if has(Kind::AdoptServer) => Action::Adopt,
+            None => return None,
+        })
+    }
+
+    fn mark(self) -> Mark {
+        match self {
+            Action::Create | Action::Finish => Mark::Add,
+            Action::Start | Action::Adopt | Action::Change | Action::MayChange => Mark::Change,
+            Action::Replace => Mark::Replace,
+            Action::Remove => Mark::Remove,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Action::Create => "create",
+            Action::Finish => "finish",
+            Action::Start => "start",
+            Action::Adopt => "adopt",
+            Action::Change => "change",
+            Action::Replace => "replace",
+            Action::Remove => "remove",
+            Action::MayChange => "may change",
+        }
+    }
+
+    /// The action after a number: `2 servers to create`.
+    fn counted(self) -> String {
+        match self {
+            Action::MayChange => "may change".to_owned(),
+            other => format!("to {}", other.word()),
+        }
+    }
+}
+
+impl Plan {
+    /// The operations by resource.
+    fn by_resource(&self) -> HashMap<&ResourceName, Vec<&Step>> {
+        let mut steps: HashMap<&ResourceName, Vec<&Step>> = HashMap::new();
+        for step in &self.steps {
+            if let Some(resource) = &step.resource {
+                steps.entry(resource).or_default().push(step);
+            }
+        }
+        steps
+    }
+
+    /// A line that counts what happens: `2 servers to create, 1 container to replace`.
+    pub fn summary(&self) -> String {
+        let mut counts: HashMap<(&'static str, bool), usize> = HashMap::new();
+        for (resource, steps) in self.by_resource() {
+            if let Some(action) = Action::of(&steps) {
+                *counts
+                    .entry((action.word(), resource.is_server()))
+                    .or_default() += 1;
+            }
+        }
+        let mut parts = Vec::new();
+        for action in Action::ALL {
+            for (is_server, noun) in [(true, "server"), (false, "container")] {
+                if let Some(count) = counts.get(&(action.word(), is_server)) {
+                    parts.push(format!("{} {}", plural(*count, noun), action.counted()));
+                }
+            }
+        }
+        if parts.is_empty() {
+            return "no changes".to_owned();
+        }
+        parts.extend(self.cost.iter().cloned());
+        parts.join(", ")
+    }
+
+    /// The tree: each server with its containers and what happens to them, what is left alone, and
+    /// the summary.
+    pub fn lines(&self) -> Vec<PlanLine> {
+        let by_resource = self.by_resource();
+        let mut lines = Vec::new();
+        let mut rest: Vec<&ResourceName> = Vec::new();
+        let mut on_server: HashMap<&str, Vec<&ResourceName>> = HashMap::new();
+        let known: std::collections::HashSet<&str> =
+            self.servers.iter().map(|(name, _)| name.as_str()).collect();
+        for step in &self.steps {
+            let Some(resource) = &step.resource else {
+                continue;
+            };
+            let list = if known.contains(resource.server()) && step.cause != Cause::NotInManifest {
+                on_server.entry(resource.server()).or_default()
+            } else {
+                &mut rest
+            };
+            if list.last() != Some(&resource) && !list.contains(&resource) {
+                list.push(resource);
+            }
+        }
+        for (server, what) in &self.servers {
+            let Some(resources) = on_server.get(server.as_str()) else {
+                continue;
+            };
+            if !resources.iter().any(|resource| resource.is_server()) {
+                lines.push(line(Mark::None, 0, format!("  {server}  stays ({what})")));
+            }
+            for resource in resources {
+                self.resource(resource, &by_resource[resource], &mut lines);
+            }
+        }
+        for resource in rest {
+            let text = format!("{resource}  not in the manifest: removed");
+            lines.push(line(Mark::Remove, 0, text));
+        }
+        if !self.left_alone.is_empty() {
+            lines.push(line(
+                Mark::None,
+                0,
+                "not in the manifest, and left alone:".to_owned(),
+            ));
+            for extra in &self.left_alone {
+                let whose = if extra.prunable {
+                    ", of this manifest: prune=true removes it".to_owned()
+                } else {
+                    format!(", {}", extra.owner)
+                };
+                lines.push(line(Mark::None, 1, format!("{}{whose}", extra.resource)));
+            }
+        }
+        lines.push(line(Mark::None, 0, self.summary()));
+        lines
+    }
+
+    fn resource(&self, name: &ResourceName, steps: &[&Step], lines: &mut Vec<PlanLine>) {
+        let Some(action) = Action::of(steps) else {
+            return;
+        };
+        let (depth, short) = match name {
+            ResourceName::Server(server) => (0, server),
+            ResourceName::Container(_, container) => (1, container),
+        };
+        let what = &steps[0].what;
+        let text = format!("{short}  {} ({what})", action.word());
+        lines.push(line(action.mark(), depth, text));
+        let detail = |text: String| line(Mark::None, depth + 2, text);
+        let mut after: Vec<String> = steps
+            .iter()
+            .flat_map(|step| &step.after)
+            .flat_map(|at| self.causes_of_waiting(*at))
+            .filter(|other| {
+                other != name && *other != ResourceName::Server(name.server().to_owned())
+            })
+            .map(|other| other.to_string())
+            .collect();
+        after.sort();
+        after.dedup();
+        if !after.is_empty() {
+            lines.push(detail(format!("after {}", after.join(", "))));
+        }
+        for step in steps {
+            if let Cause::InTheWay(what) = &step.cause {
+                lines.push(detail(format!(
+                    "stopped first: another container takes its {what}"
+                )));
+            }
+            for change in &step.changes {
+                let text = |side: &Option<String>| match side {
+                    Some(text) => text.clone(),
+                    None => "nothing".to_owned(),
+                };
+                let (old, new) = (text(&change.old), text(&change.new));
+                lines.push(detail(format!("{}: {old} → {new}", change.field)));
+            }
+            if let Operation::Deferred { on, .. } = &step.operation {
+                lines.push(detail(format!("known later: {}", on.join(", "))));
+            }
+        }
+    }
+
+    /// The resources that a step stands for: those before a barrier.
+    fn causes_of_waiting(&self, at: usize) -> Vec<ResourceName> {
+        let step = &self.steps[at];
+        match &step.resource {
+            Some(resource) => vec![resource.clone()],
+            None => step
+                .after
+                .iter()
+                .flat_map(|at| self.causes_of_waiting(*at))
+                .collect(),
+        }
+    }
+}
+
+fn line(mark: Mark, depth: usize, text: String) -> PlanLine {
+    PlanLine { mark, depth, text }
+}

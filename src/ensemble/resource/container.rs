@@ -1,0 +1,380 @@
+//! Containers: what is decided about one.
+
+use super::{Cause, Decision, Draft, ResourceName, View, decision::Known};
+use crate::{
+    core::{
+        change::Change,
+        diagnostic::{Diagnostic, Kind},
+        owner::Owner,
+        value::{Span, Value},
+    },
+    docker::{Container, Spec, State, StepNames, labels},
+    ensemble::{
+        Manifest,
+        manifest::Variable,
+        observe::EngineState,
+        operation::{self, Operation, Options},
+    },
+};
+
+/// What may come of a container whose options or whose server are not known yet.
+const ANY: [operation::Kind; 5] = [
+    operation::Kind::StartContainer,
+    operation::Kind::FinishContainer,
+    operation::Kind::UpdateContainer,
+    operation::Kind::CreateContainer,
+    operation::Kind::ReplaceContainer,
+];
+
+/// Decides about a container of the manifest.
+pub fn decision(server: &str, name: &str, view: &View<'_>) -> Result<Decision, Diagnostic> {
+    let Some(container) = view.manifest.container(server, name) else {
+        return Ok(Decision::default());
+    };
+    let options = &Options::from(&container.body);
+    let resolved = options.resolve(&|v| view.facts.value(server, v));
+    let (spec, unknown) = match resolved {
+        Ok(value) => {
+            let span = container.span.clone();
+            let spec = decode(view.manifest, name, options, &value, span)?;
+            (Some(spec), Vec::new())
+        }
+        Err(unknown) => (None, unknown),
+    };
+    let mut decision = Decision {
+        what: match &spec {
+            Some(spec) => format!("container, {}", spec.image.name()),
+            None => "container".to_owned(),
+        },
+        ports: spec.as_ref().map(|spec| {
+            let ports = spec.options.ports().iter();
+            ports.map(|port| (port.public, port.protocol)).collect()
+        }),
+        volumes: spec
+            .iter()
+            .flat_map(|spec| spec.options.volumes())
+            .map(|v| v.host.clone())
+            .collect(),
+        ..Decision::default()
+    };
+    let on_server = ResourceName::Server(server.to_owned());
+    let server_does = |kind: operation::Kind| {
+        let decided = view.decisions.get(&on_server);
+        decided.is_some_and(|decided| {
+            decided
+                .operations
+                .iter()
+                .any(|d| d.operation.kind() == kind)
+        })
+    };
+    let draft = if server_does(operation::Kind::CreateServer) {
+        Some(create(options))
+    } else if server_does(operation::Kind::StartServer) {
+        Some(deferred(options, "its server is started first"))
+    } else if server_does(operation::Kind::ResizeServer) && !restarts(spec.as_ref()) {
+        Some(deferred(options, "its server is resized first"))
+    } else {
+        let missing = EngineState::Missing;
+        let state = view.observed.servers.get(server);
+        let engine = state.map_or(&missing, |state| &state.engine);
+        let existing = Existing::find(view.owner, name, engine);
+        let adopts = view.request.adopts(server, Some(name));
+        let full_name = format!("{server}.{name}");
+        match &spec {
+            None if existing.is_nothing() => Some(create(options)),
+            None => {
+                existing.refuse_foreign(&full_name, adopts)?;
+                let on: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+                Some(Draft::new(
+                    Operation::Deferred {
+                        options: options.clone(),
+                        on,
+                        may: ANY.to_vec(),
+                    },
+                    Cause::Unknown,
+                ))
+            }
+            Some(spec) => {
+                let decided = decide(&full_name, spec, options, &existing, engine, adopts)?;
+                let keeps = decided
+                    .as_ref()
+                    .is_none_or(|d| d.operation.kind() == operation::Kind::UpdateContainer);
+                if let Some(current) = existing.current.filter(|_| keeps) {
+                    decision.known = Some(Known::Container(server.to_owned(), current.clone()));
+                }
+                decided
+            }
+        }
+    };
+    decision.operations.extend(draft);
+    Ok(decision)
+}
+
+/// The spec of a container whose variables are resolved. An error points into the manifest; `span`
+/// is where the container is written.
+pub fn decode(
+    manifest: &Manifest,
+    name: &str,
+    options: &Options,
+    value: &Value,
+    span: Option<Span>,
+) -> Result<Spec, Diagnostic> {
+    let what = format!("container `{name}`");
+    let decoded = Spec::decode(name, value, &manifest.inputs, &what);
+    let mut spec = decoded.map_err(|error| match error.span.clone().or(span) {
+        Some(span) => Diagnostic::from(error).at(&manifest.source, span),
+        None => error.into(),
+    })?;
+    spec.masked
+        .extend(options.fields_with(Variable::is_confidential));
+    Ok(spec)
+}
+
+/// The containers of an engine that have the name of a container of the manifest, or one of those
+/// that it has on the way there.
+pub struct Existing<'a> {
+    owner: &'a Owner,
+    /// The container with the final name.
+    pub current: Option<&'a Container>,
+    /// One that was not ready yet when an earlier run was interrupted.
+    new: Option<&'a Container>,
+    /// One that an earlier run was replacing, or restarting.
+    old: Option<&'a Container>,
+    /// Containers that have one of these names and were not put there by hitc.
+    strangers: Vec<&'a Container>,
+}
+
+impl<'a> Existing<'a> {
+    /// Finds the containers of an owner with this name.
+    pub fn find(owner: &'a Owner, name: &str, engine: &'a EngineState) -> Self {
+        let names = StepNames::of(name);
+        let is_ours = |container: &&Container| {
+            container.ownership().is(owner)
+                && container.labels.get(labels::NAME).map(String::as_str) == Some(name)
+        };
+        let current = engine.container(name);
+        let new = engine.container(&names.new).filter(is_ours);
+        let failed = engine.container(&names.failed).filter(is_ours);
+        let replaced: Vec<&String> = [current, new, failed]
+            .into_iter()
+            .flatten()
+            .filter(is_ours)
+            .filter_map(|container| container.labels.get(labels::REPLACES))
+            .collect();
+        let is_replaced = |container: &&Container| replaced.contains(&&container.id);
+        let aside = engine.container(&names.old);
+        let old = aside
+            .filter(|old| is_replaced(old) || (is_ours(old) && current.is_none() && new.is_none()));
+        let steps = [new, old, failed];
+        let strangers = [names.new, names.old, names.failed]
+            .iter()
+            .filter_map(|name| engine.container(name))
+            .filter(|found| !steps.iter().flatten().any(|step| step.id == found.id))
+            .collect();
+        Existing {
+            owner,
+            current,
+            new,
+            old,
+            strangers,
+        }
+    }
+
+    /// Whether there is nothing to start from.
+    fn is_nothing(&self) -> bool {
+        self.current.is_none() && self.new.is_none() && self.old.is_none()
+    }
+
+    /// Fails if the container with the final name belongs to another owner, or to none, and is not
+    /// to be taken over.
+    fn refuse_foreign(&self, full_name: &str, adopts: bool) -> Result<(), Diagnostic> {
+        let Some(found) = self.current.filter(|_| !adopts) else {
+            return Ok(());
+        };
+        let owner = found.ownership();
+        if owner.is(self.owner) {
+            return Ok(());
+        }
+        let message = format!("container `{full_name}` exists and {owner}");
+        Err(Diagnostic::new(Kind::Usage, message).help(format!(
+            "rename one of the two, or replace it by the manifest's with adopt={full_name}"
+        )))
+    }
+
+    /// Fails if a container that hitc did not put there has a name that a replacement needs.
+    fn refuse_strangers(&self, full_name: &str) -> Result<(), Diagnostic> {
+        let Some(stranger) = self.strangers.first() else {
+            return Ok(());
+        };
+        let message = format!(
+            "container `{full_name}`: the name `{}` is needed meanwhile, and that container {}",
+            stranger.name,
+            stranger.ownership()
+        );
+        Err(Diagnostic::new(Kind::Usage, message).help(format!(
+            "rename or remove `{}` on the server",
+            stranger.name
+        )))
+    }
+}
+
+/// The name of the container that one under another name is a step of: `shop` for `shop.new`.
+pub fn step_of<'a>(owner: &Owner, found: &'a Container) -> Option<&'a str> {
+    let name = found.labels.get(labels::NAME)?;
+    let names = StepNames::of(name);
+    let is_step = [names.new, names.old].contains(&found.name);
+    (is_step && found.ownership().is(owner)).then_some(name)
+}
+
+/// Decides about a container whose spec is known, on an engine in this state. None if it is up to
+/// date.
+pub fn decide(
+    full_name: &str,
+    spec: &Spec,
+    options: &Options,
+    existing: &Existing<'_>,
+    engine: &EngineState,
+    adopts: bool,
+) -> Result<Option<Draft>, Diagnostic> {
+    existing.refuse_foreign(full_name, adopts)?;
+    let image_id = engine.image_id(spec.image.name());
+    let draft = match (existing.current, existing.new, existing.old) {
+        (Some(current), _, _) => current_or_none(spec, options, existing, current, image_id),
+        (None, Some(new), _) if new.compare(spec, image_id).replace.is_empty() => {
+            let operation = Operation::FinishContainer {
+                id: new.id.clone(),
+                options: options.clone(),
+            };
+            Some(Draft::new(operation, Cause::Interrupted))
+        }
+        // What an earlier run was replacing comes back, or is replaced now.
+        (None, new, Some(old)) => {
+            let comparison = old.compare(spec, image_id);
+            let name = Change::new("name", Some(old.name.clone()), Some(spec.name.clone()));
+            if comparison.replace.is_empty() {
+                Some(Draft {
+                    operation: Operation::StartContainer {
+                        id: old.id.clone(),
+                        options: options.clone(),
+                    },
+                    cause: Cause::Interrupted,
+                    changes: vec![name],
+                })
+            } else if new.is_none() && !adopts {
+                // Perhaps an administrator renamed it, to keep it.
+                let message = format!(
+                    "container `{full_name}` is called `{}` on the server and differs from the \
+                     manifest",
+                    old.name
+                );
+                return Err(Diagnostic::new(Kind::Usage, message).help(format!(
+                    "rename it to keep it, or replace it with adopt={full_name}"
+                )));
+            } else {
+                let mut draft = replace(options, old, comparison.replace, Cause::Interrupted);
+                if let Operation::ReplaceContainer { adopt, .. } = &mut draft.operation {
+                    *adopt = adopts;
+                }
+                Some(draft)
+            }
+        }
+        (None, _, None) => Some(create(options)),
+    };
+    if draft.is_some() {
+        existing.refuse_strangers(full_name)?;
+    }
+    Ok(draft)
+}
+
+/// Decides about a container that has its final name.
+fn current_or_none(
+    spec: &Spec,
+    options: &Options,
+    existing: &Existing<'_>,
+    current: &Container,
+    image_id: Option<&str>,
+) -> Option<Draft> {
+    let mut comparison = current.compare(spec, image_id);
+    let owner = current.ownership();
+    if !owner.is(existing.owner) {
+        let mut changes = vec![Change::new(
+            "owner",
+            Some(owner.to_string()),
+            Some(format!("belongs to {}", existing.owner)),
+        )];
+        changes.append(&mut comparison.replace);
+        changes.append(&mut comparison.in_place);
+        let operation = Operation::ReplaceContainer {
+            id: current.id.clone(),
+            options: options.clone(),
+            adopt: true,
+        };
+        return Some(Draft {
+            operation,
+            cause: Cause::Adopted,
+            changes,
+        });
+    }
+    if !comparison.replace.is_empty() {
+        comparison.replace.append(&mut comparison.in_place);
+        return Some(replace(
+            options,
+            current,
+            comparison.replace,
+            Cause::Changed,
+        ));
+    }
+    let id = current.id.clone();
+    let options = options.clone();
+    if current.state != State::Running {
+        let operation = Operation::StartContainer { id, options };
+        return Some(Draft::new(operation, Cause::Stopped));
+    }
+    let mut changes = comparison.in_place;
+    let mut cause = Cause::Changed;
+    for leftover in [existing.new, existing.old].into_iter().flatten() {
+        let name = leftover.name.clone();
+        changes.push(Change::new(
+            "left by an interrupted replacement",
+            Some(name),
+            None,
+        ));
+        cause = Cause::Interrupted;
+    }
+    (!changes.is_empty()).then_some(Draft {
+        operation: Operation::UpdateContainer { id, options },
+        cause,
+        changes,
+    })
+}
+
+fn create(options: &Options) -> Draft {
+    let options = options.clone();
+    Draft::new(Operation::CreateContainer { options }, Cause::Missing)
+}
+
+fn replace(options: &Options, old: &Container, changes: Vec<Change>, cause: Cause) -> Draft {
+    Draft {
+        operation: Operation::ReplaceContainer {
+            id: old.id.clone(),
+            options: options.clone(),
+            adopt: false,
+        },
+        cause,
+        changes,
+    }
+}
+
+fn deferred(options: &Options, why: &str) -> Draft {
+    let operation = Operation::Deferred {
+        options: options.clone(),
+        on: vec![why.to_owned()],
+        may: ANY.to_vec(),
+    };
+    Draft::new(operation, Cause::Unknown)
+}
+
+/// Whether the engine starts the container again when its server restarts.
+fn restarts(spec: Option<&Spec>) -> bool {
+    spec.is_some_and(|spec| spec.options.restarts_with_server())
+}

@@ -1,0 +1,101 @@
+//! What is decided about one resource, and from what.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::ResourceName;
+use crate::{
+    core::{change::Change, owner::Owner},
+    docker::{Container, Protocol},
+    ensemble::{Manifest, Observed, Request, manifest::Facts, operation::Operation},
+    provider::Node,
+};
+
+/// Everything that a decision is made from. Nothing in it can be changed.
+pub struct View<'a> {
+    /// The manifest.
+    pub manifest: &'a Manifest,
+    /// The manifest's owner.
+    pub owner: &'a Owner,
+    /// The observed state.
+    pub observed: &'a Observed,
+    /// What the user asked for.
+    pub request: &'a Request,
+    /// The values that are known: those of resources that do not change.
+    pub facts: &'a Facts,
+    /// The decisions about the resources that it needs.
+    pub decisions: &'a HashMap<ResourceName, Decision>,
+}
+
+/// What is decided about one resource.
+#[derive(Clone, Debug, Default)]
+pub struct Decision {
+    /// The resource in a few words: `server, local`.
+    pub what: String,
+    /// What has to be done, in this order. Nothing if the resource is up to date.
+    pub operations: Vec<Draft>,
+    /// Its values, if these do not change.
+    pub known: Option<Known>,
+    /// The public ports that it takes on its server; none if they are not known yet.
+    pub ports: Option<Vec<(u16, Protocol)>>,
+    /// The volumes and folders of its server that it uses.
+    pub volumes: Vec<String>,
+}
+
+/// An operation that was decided on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draft {
+    /// The operation.
+    pub operation: Operation,
+    /// Why.
+    pub cause: Cause,
+    /// The fields that change.
+    pub changes: Vec<Change>,
+}
+
+impl Draft {
+    /// An operation without changed fields.
+    pub fn new(operation: Operation, cause: Cause) -> Self {
+        Draft {
+            operation,
+            cause,
+            changes: Vec::new(),
+        }
+    }
+}
+
+/// The values of a resource that does not change.
+#[derive(Clone, Debug)]
+pub enum Known {
+    /// Of a server.
+    Server(Node),
+    /// Of a container on a server.
+    Container(String, Container),
+}
+
+/// Why an operation is necessary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// It does not exist.
+    Missing,
+    /// An earlier run was interrupted.
+    Interrupted,
+    /// It does not run.
+    Stopped,
+    /// It differs from the manifest.
+    Changed,
+    /// The user asked for it.
+    Requested,
+    /// Another owner's, and the user takes it over.
+    Adopted,
+    /// It is no longer in the manifest.
+    NotInManifest,
+    /// Another operation needs what it holds: `port 80`.
+    InTheWay(String),
+    /// Its values are not known yet.
+    Unknown,
+    /// Other operations wait for many.
+    Order,
+}

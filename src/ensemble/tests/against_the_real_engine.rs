@@ -1,0 +1,1 @@
+//! Holds the simulated engine against the Docker Engine of this machine.
