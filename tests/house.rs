@@ -302,7 +302,7 @@ fn layers_use_only_what_lies_below() {
 }
 
 /// Layers in which modules still use each other. The list only gets shorter.
-const STILL_CIRCULAR: [&str; 4] = ["api", "cli", "core", "ensemble"];
+const STILL_CIRCULAR: [&str; 3] = ["api", "cli", "ensemble"];
 
 #[test]
 fn no_two_modules_use_each_other() {

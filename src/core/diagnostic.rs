@@ -1,26 +1,26 @@
-//! One error as the user gets to see it: what was wrong, where, and what to do.
+//! An error as the user sees it: what is wrong, where, and what to do.
 //!
 //! Every layer has its own error type; each becomes a [`Diagnostic`] when it leaves the layer.
 //! Nothing here prints: `ui/report.rs` renders it.
 
 use std::{fmt, ops::Range, sync::Arc};
 
-/// What kind of failure it was; it decides the exit status (design §3).
+/// The kind of an error. It decides the exit status (design §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A task or a command failed.
     Failed,
-    /// The command line, a script or a manifest is wrong; nothing was contacted.
+    /// The command line, a script or a manifest is wrong. Nothing was contacted.
     Usage,
-    /// No task, host or manifest of that name.
+    /// A task, host or manifest was not found.
     NotFound,
     /// A host could not be reached.
     Unreachable,
     /// `--dry-run --exit-code` found changes.
     Pending,
-    /// Something took longer than it may.
+    /// A timeout expired.
     Timeout,
-    /// Ctrl-C.
+    /// The user pressed Ctrl-C.
     Interrupted,
 }
 
@@ -52,17 +52,17 @@ impl Kind {
     }
 }
 
-/// A text that errors can point into: a script or a manifest.
+/// A text that errors point into: a script or a manifest.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Source {
-    /// How the user knows it: a path as they would write it.
+    /// The path, as the user would write it.
     pub name: String,
     /// The whole text.
     pub text: String,
 }
 
 impl Source {
-    /// A source that can be shared between errors.
+    /// A source that errors can share.
     pub fn new(name: impl Into<String>, text: impl Into<String>) -> Arc<Self> {
         Arc::new(Source {
             name: name.into(),
@@ -70,8 +70,8 @@ impl Source {
         })
     }
 
-    /// The byte offset of a line and column, both counted from 1, the column in characters.
-    /// Past the end of a line or of the text it is the end of it.
+    /// The byte offset of a line and column. Both are counted from 1, the column in characters.
+    /// Beyond the end of the line or of the text, the offset of that end.
     pub fn offset(&self, line: usize, column: usize) -> usize {
         let start = match line {
             0 | 1 => 0,
@@ -90,8 +90,8 @@ impl Source {
                 .map_or(rest.len(), |(at, _)| at)
     }
 
-    /// The word that starts at a byte offset: what a caret should underline when only the start
-    /// is known. At least one character, where there is one.
+    /// The span of the word that starts at a byte offset, for carets when only the start is known.
+    /// At least one character, unless the text ends there.
     pub fn word_at(&self, offset: usize) -> Range<usize> {
         let rest = &self.text[offset..];
         let word = rest
@@ -102,19 +102,19 @@ impl Source {
     }
 }
 
-/// A place in a source, with what is said about it.
+/// A span in a source, with a label.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Excerpt {
-    /// The text it is in.
+    /// The text.
     pub source: Arc<Source>,
-    /// Byte range in that text.
+    /// The byte range in the text.
     pub span: Range<usize>,
-    /// What stands beside the caret; empty for the bare caret.
+    /// The text beside the caret. May be empty.
     pub label: String,
 }
 
 impl Excerpt {
-    /// The line in which it begins, counted from 1.
+    /// The number of the line in which the span begins, counted from 1.
     pub fn line(&self) -> usize {
         let text = &self.source.text;
         let before = &text[..self.span.start.min(text.len())];
@@ -122,27 +122,27 @@ impl Excerpt {
     }
 }
 
-/// One error, ready to be shown.
+/// An error, ready to be rendered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// Decides the exit status.
+    /// The kind, which decides the exit status.
     pub kind: Kind,
-    /// What was wrong, the thing first, lower case: ``host `web-1`: connection refused``.
+    /// What is wrong, the subject first, lower case: ``host `web-1`: connection refused``.
     pub message: String,
-    /// The host where it happened.
+    /// The host where the error occurred.
     pub host: Option<String>,
     /// The exit status of the command that failed.
     pub code: Option<u32>,
-    /// Where it was written, the innermost place first.
+    /// The places in scripts and manifests that led to the error, the innermost first.
     pub excerpts: Vec<Excerpt>,
-    /// More facts, such as the last lines of a command's output.
+    /// Further facts, such as the last lines of a command's output.
     pub notes: Vec<String>,
     /// What to do.
     pub help: Option<String>,
 }
 
 impl Diagnostic {
-    /// An error that has no more than a message yet.
+    /// An error with only a message.
     pub fn new(kind: Kind, message: impl Into<String>) -> Self {
         Diagnostic {
             kind,
@@ -155,7 +155,7 @@ impl Diagnostic {
         }
     }
 
-    /// Says where it was written.
+    /// Adds the place in a script or manifest.
     #[must_use]
     pub fn at(mut self, source: &Arc<Source>, span: Range<usize>) -> Self {
         self.excerpts.push(Excerpt {
@@ -173,14 +173,14 @@ impl Diagnostic {
         self
     }
 
-    /// Says what to do; `None` leaves it as it is.
+    /// Sets what to do. `None` changes nothing.
     #[must_use]
     pub fn help(mut self, help: impl Into<Option<String>>) -> Self {
         self.help = help.into().or(self.help);
         self
     }
 
-    /// Says at which host.
+    /// Sets the host.
     #[must_use]
     pub fn on(mut self, host: impl Into<String>) -> Self {
         self.host = Some(host.into());
@@ -189,7 +189,7 @@ impl Diagnostic {
 }
 
 impl Diagnostic {
-    /// Says at which host, among several, unless it says so already.
+    /// Names the host in the message, for runs on several hosts, unless the error has a host.
     #[must_use]
     pub fn of_host(mut self, host: &str) -> Self {
         if self.host.is_none() {
@@ -208,13 +208,13 @@ impl fmt::Display for Diagnostic {
 
 impl std::error::Error for Diagnostic {}
 
-/// Several errors found in one go, such as all that is wrong with a manifest. Never empty.
+/// The errors of one run, such as all errors of a manifest. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure(pub Vec<Diagnostic>);
 
 impl Failure {
-    /// The exit status of a run that ended with these: that of the first, except that
-    /// "unreachable" stands only if nothing else went wrong.
+    /// The kind that decides the exit status: that of the first error. `Unreachable` only if all
+    /// errors are.
     pub fn kind(&self) -> Kind {
         self.0
             .iter()
@@ -245,9 +245,9 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The candidate that `name` was probably meant to be, if there is a likely one.
+/// The candidate that `name` is probably a misspelling of.
 ///
-/// A third of the letters may be wrong (but always one), by Damerau-Levenshtein distance.
+/// The Damerau-Levenshtein distance may be up to a third of the longer name, and at least 1.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let lowered = name.to_lowercase();
     candidates
@@ -263,7 +263,7 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// ``did you mean `x`?``, if a candidate is near enough.
+/// Help for a misspelt name: ``did you mean `x`?``. `None` if no candidate is near enough.
 pub fn did_you_mean<'a>(
     name: &str,
     candidates: impl IntoIterator<Item = &'a str>,
@@ -271,7 +271,7 @@ pub fn did_you_mean<'a>(
     nearest(name, candidates).map(|near| format!("did you mean `{near}`?"))
 }
 
-/// What the system says of an error, as a part of a sentence: `connection refused` instead of
+/// The text of a system error as part of a message: `connection refused` instead of
 /// `Connection refused (os error 111)`.
 pub fn plain(error: impl fmt::Display) -> String {
     let text = error.to_string();
@@ -281,7 +281,7 @@ pub fn plain(error: impl fmt::Display) -> String {
     };
     let mut chars = text.chars();
     match (chars.next(), chars.next()) {
-        // A word in capitals stays one.
+        // A word in capitals, such as an acronym, stays as it is.
         (Some(first), Some(second)) if second.is_lowercase() => {
             let rest = &text[first.len_utf8()..];
             first.to_lowercase().chain(rest.chars()).collect()
