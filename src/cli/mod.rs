@@ -1,4 +1,4 @@
-//! The command line: flags, and one file a subcommand.
+//! The command line: global flags, and one file per subcommand.
 
 mod check;
 mod completions;
@@ -34,7 +34,7 @@ use crate::{
     name = "hitc",
     version,
     disable_help_subcommand = true,
-    after_help = "`hitc TASK …` is `hitc run TASK …`. `hitc tasks` lists what there is to run."
+    after_help = "`hitc TASK …` is short for `hitc run TASK …`. Run `hitc tasks` for a list of the tasks."
 )]
 struct Cli {
     #[command(flatten)]
@@ -49,32 +49,32 @@ enum Command {
     Run(run::Run),
     /// Run a command on the selected servers
     Exec(run::Exec),
-    /// List the tasks there are
+    /// List all tasks
     Tasks(tasks::Tasks),
-    /// Show what a task does and what it takes
+    /// Show the documentation of a task or script function
     Help(help::Help),
-    /// Show the script behind a task
+    /// Show the script of a task
     Source(source::Source),
-    /// Check every script and manifest; nothing is contacted
+    /// Check all scripts and manifests without contacting any server
     Check,
-    /// Begin a project: a hitcfile, a manifest, a list of servers
+    /// Create a project: a hitcfile, a manifest and a list of servers
     Init,
-    /// Run the tests of the project's scripts, without any server
+    /// Run the tests of the project's scripts on mock hosts
     Test(test::Test),
     /// Copy built-in tasks into the project, to change them
     Eject(eject::Eject),
-    /// A prompt with the functions of scripts
+    /// Start an interactive prompt with the script functions
     Console,
-    /// Print what a shell needs to complete tasks, parameters, roles and hosts
+    /// Print a completion script for a shell: tasks, parameters, roles and hosts
     Completions(completions::Completions),
-    /// Write definitions of the script functions for editors
+    /// Write definition files of the script functions for editors
     Definitions(definitions::Definitions),
     /// A task
     #[command(external_subcommand)]
     Task(Vec<OsString>),
 }
 
-/// Runs the program: parses the command line, does what it says, reports what went wrong.
+/// Runs the program: parses the command line, runs the subcommand, reports errors.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     if completions::answer(&arguments) {
@@ -83,7 +83,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Cli { flags, command } = match Cli::try_parse_from(arguments) {
         Ok(cli) => cli,
         Err(error) => {
-            // Where nobody reads it, nothing is lost.
+            // A closed standard output is not an error.
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }

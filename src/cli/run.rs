@@ -22,7 +22,7 @@ const SEPARATOR: &str = ":::";
 
 #[derive(Args)]
 pub(super) struct Run {
-    /// The task and its values; more tasks after `:::`
+    /// The task and its values. `:::` separates further tasks
     #[arg(
         required = true,
         trailing_var_arg = true,
@@ -35,7 +35,7 @@ pub(super) struct Run {
 
 #[derive(Args)]
 pub(super) struct Exec {
-    /// The command: one word is a line of shell, several are a program and its arguments
+    /// The command: a single word is a shell command line, several words are a program and its arguments
     #[arg(required = true, last = true, value_name = "COMMAND")]
     words: Vec<String>,
 }
@@ -49,10 +49,12 @@ impl Run {
     ) -> Result<(), Failure> {
         let mut start = Start::new(events)?;
         let mut calls = Vec::new();
-        // All of them are understood before the first one runs.
+        // Parse all tasks before the first one runs.
         for words in self.words.split(|word| word == SEPARATOR) {
             let Some((name, words)) = words.split_first() else {
-                return Err(Diagnostic::new(Kind::Usage, "a task is missing beside `:::`").into());
+                return Err(
+                    Diagnostic::new(Kind::Usage, "missing task before or after `:::`").into(),
+                );
             };
             if name.starts_with('-') {
                 return Err(unknown_flag(name).into());
@@ -65,7 +67,7 @@ impl Run {
     }
 }
 
-/// What stands where a task should, and looks like a flag, is one that we do not have.
+/// The error for an unknown flag before the task.
 fn unknown_flag(flag: &str) -> Diagnostic {
     let command = Cli::command();
     let known: Vec<String> = command
@@ -76,7 +78,7 @@ fn unknown_flag(flag: &str) -> Diagnostic {
     let name = flag.split('=').next().unwrap_or(flag);
     let help = did_you_mean(name, known.iter().map(String::as_str))
         .unwrap_or_else(|| "`hitc --help` lists the flags there are".to_owned());
-    Diagnostic::new(Kind::Usage, format!("there is no flag `{name}`")).help(help)
+    Diagnostic::new(Kind::Usage, format!("unknown flag `{name}`")).help(help)
 }
 
 impl Exec {

@@ -21,7 +21,7 @@ const FOLDER: &str = "tests/";
 
 #[derive(Args)]
 pub(super) struct Test {
-    /// Only tests whose name contains this
+    /// Run only tests whose name contains this text
     pattern: Option<String>,
 }
 
@@ -42,7 +42,7 @@ impl Test {
         let mut tests = start.scripts.tests(&files)?;
         tests.retain(|test| test.full_name().contains(&pattern));
         if tests.is_empty() {
-            return Err(Diagnostic::new(Kind::NotFound, "there are no tests")
+            return Err(Diagnostic::new(Kind::NotFound, "no tests found")
                 .help(format!(
                     "write functions without parameters into `{FOLDER}NAME.rhai`"
                 ))

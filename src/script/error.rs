@@ -117,7 +117,7 @@ fn locate(library: &Library, diagnostic: &mut Diagnostic, frames: &[Frame]) {
     }
 }
 
-/// Describes an error without its frame.
+/// Describes an error without its place.
 fn describe(library: &Library, error: &EvalAltResult) -> Diagnostic {
     let diagnostic = |message: String| Diagnostic::new(Kind::Failed, message);
     match error {

@@ -17,7 +17,7 @@ fn an_unknown_flag() {
     let run = Project::new().run(&["run", "--hots", "x", "nodes"]);
     run.fails(
         2,
-        "error: there is no flag `--hots`\nhelp: did you mean `--hosts`?\n",
+        "error: unknown flag `--hots`\nhelp: did you mean `--hosts`?\n",
     );
     let run = Project::new().run(&["tasks", "--jsno"]);
     assert_eq!(run.status, 2);
@@ -213,5 +213,5 @@ fn nothing_runs_if_any_task_is_unknown() {
     assert_eq!((run.status, run.stdout.as_str()), (3, ""));
     project
         .run(&["run", "a", ":::"])
-        .fails(2, "error: a task is missing beside `:::`\n");
+        .fails(2, "error: missing task before or after `:::`\n");
 }

@@ -82,7 +82,7 @@ error: 1 test failed
     );
     Project::new().run(&["test"]).fails(
         3,
-        "error: there are no tests\n\
+        "error: no tests found\n\
          help: write functions without parameters into `tests/NAME.rhai`\n",
     );
 }
