@@ -1,8 +1,8 @@
-//! Channels whose messages are received at once and spooled until they are read.
+//! Channels whose messages are received immediately, and spooled until they are read.
 //!
 //! russh stops reading the whole connection while the messages of one channel are not received, and
 //! a dropped channel stays open on the server. So each channel has a task that receives its messages
-//! at once, and closes the channel when its reader is dropped.
+//! immediately, and closes the channel when its reader is dropped.
 
 use std::{
     collections::VecDeque,

@@ -37,7 +37,7 @@ use super::{
 };
 use crate::core::sync::lock;
 
-/// How many sessions are open at once. sshd allows ten per connection (`MaxSessions` in
+/// How many sessions are open at the same time. sshd allows ten per connection (`MaxSessions` in
 /// sshd_config(5)); two are left for sessions that the server has not closed yet.
 const SESSIONS: usize = 8;
 
@@ -49,8 +49,8 @@ const SESSION_RETRY: Duration = Duration::from_millis(50);
 /// keys immediately, so a longer wait means that it does not.
 const EARLY_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// The receive window of a channel, in bytes. Large, because every channel is received at once, and
-/// each window adjustment costs a round trip.
+/// The receive window of a channel, in bytes. Large, because the messages of every channel are
+/// received immediately, and each window adjustment costs a round trip.
 const WINDOW: u32 = 8 * 1024 * 1024;
 
 /// An authenticated connection. Its channels are independent and can be used at the same time.

@@ -4,7 +4,7 @@
 use russh::ChannelMsg;
 use tokio::sync::{mpsc, oneshot};
 
-/// How many messages may be queued before the connection waits; they are received at once.
+/// How many messages may be queued before the connection waits; they are received immediately.
 const MESSAGES: usize = 100;
 
 /// The side of the client handler, which sends the command.

@@ -131,6 +131,21 @@ fn reason(error: &keys::Error) -> String {
 
 fn read(path: &Path) -> Loaded {
     let metadata = fs::metadata(path).map_err(plain)?;
+    if metadata.is_dir() {
+        return Err("is a folder".to_owned());
+    }
+    let key = match keys::load_secret_key(path, None) {
+        Ok(key) => KeyFile {
+            public: key.public_key().clone(),
+            private: Some(Arc::new(key)),
+        },
+        Err(keys::Error::KeyIsEncrypted) => KeyFile {
+            public: public_key_of_encrypted(path)?,
+            private: None,
+        },
+        Err(keys::Error::IO(error)) => return Err(plain(error)),
+        Err(other) => return Err(format!("not a private key: {other}")),
+    };
     // As OpenSSH: rejects a key that other users can read, if the current user owns it.
     let is_own = fs::metadata("/proc/self").is_ok_and(|own| own.uid() == metadata.uid());
     if is_own && metadata.mode() & 0o077 != 0 {
@@ -139,18 +154,7 @@ fn read(path: &Path) -> Loaded {
             path.display()
         ));
     }
-    match keys::load_secret_key(path, None) {
-        Ok(key) => Ok(KeyFile {
-            public: key.public_key().clone(),
-            private: Some(Arc::new(key)),
-        }),
-        Err(keys::Error::KeyIsEncrypted) => Ok(KeyFile {
-            public: public_key_of_encrypted(path)?,
-            private: None,
-        }),
-        Err(keys::Error::IO(error)) => Err(plain(error)),
-        Err(other) => Err(format!("not a private key: {other}")),
-    }
+    Ok(key)
 }
 
 /// Reads the public key of an encrypted private key: not encrypted in OpenSSH's own format, in a
@@ -197,4 +201,23 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    /// The advice to change permissions is only for private keys.
+    #[test]
+    fn other_files_are_not_private_keys() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(read(folder.path()).unwrap_err(), "is a folder");
+        let path = folder.path().join("passwd");
+        fs::write(&path, "root:x:0:0\n").unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        let error = read(&path).unwrap_err();
+        assert!(error.starts_with("not a private key: "), "{error}");
+    }
 }

@@ -72,13 +72,13 @@ async fn terminate(connection: &Arc<Connection>, command: &Command, run_id: &str
     let (first, rest) = run_id.split_at(1.min(run_id.len()));
     let script = format!(
         "[ -r /proc/self/environ ] || exit 1
-         ours() {{ m=$(grep -ls '{RUN_ID_VARIABLE}=[{first}]{rest}' /proc/[0-9]*/environ /proc/[0-9]*/cmdline | tr -dc '0-9\\n')
+         tracked() {{ m=$(grep -ls '{RUN_ID_VARIABLE}=[{first}]{rest}' /proc/[0-9]*/environ /proc/[0-9]*/cmdline | tr -dc '0-9\\n')
          grep -s '^PPid:' /proc/[0-9]*/status | awk -v m=\"$m\" 'BEGIN {{ n = split(m, a); for (i = 1; i <= n; i++) t[a[i]] = 1 }}
          {{ split($1, p, \"/\"); up[p[3]] = $2 }}
          END {{ do {{ c = 0; for (x in up) if (!(x in t) && (up[x] in t)) {{ t[x] = 1; c = 1 }} }} while (c); for (x in t) if (x in up) print x }}'; }}
-         p=$(ours); [ -n \"$p\" ] || {{ sleep 0.3; p=$(ours); }}
+         p=$(tracked); [ -n \"$p\" ] || {{ sleep 0.3; p=$(tracked); }}
          kill -TERM $p 2>/dev/null; n=0
-         while p=$(ours); [ -n \"$p\" ]; do
+         while p=$(tracked); [ -n \"$p\" ]; do
          [ $n -lt 20 ] || kill -KILL $p 2>/dev/null
          [ $n -lt 40 ] || exit 1
          n=$((n+1)); sleep 0.1; done

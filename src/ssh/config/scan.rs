@@ -87,19 +87,19 @@ impl Scan {
             Err(error) if SKIPPED.contains(&error.kind()) => return Ok(()),
             Err(error) => return Err(fail(&plain(error))),
         };
-        self.begin(path, 0, within.clone());
+        self.start_block(path, 0, within.clone());
         for (index, line) in text.lines().enumerate() {
             let Some((keyword, value)) = split(line) else {
                 continue;
             };
             match keyword.as_str() {
-                "host" => self.begin(path, index + 1, Condition::Host(words(&value))),
+                "host" => self.start_block(path, index + 1, Condition::Host(words(&value))),
                 "match" if value.eq_ignore_ascii_case("all") => {
-                    self.begin(path, index + 1, Condition::Always);
+                    self.start_block(path, index + 1, Condition::Always);
                 }
-                "match" => self.begin(path, index + 1, Condition::Match),
+                "match" => self.start_block(path, index + 1, Condition::Match),
                 "include" => {
-                    let current = self.current();
+                    let current = self.current_condition();
                     for pattern in words(&value) {
                         let Some(files) = expand(home, &pattern) else {
                             self.has_unresolved_include = true;
@@ -109,7 +109,7 @@ impl Scan {
                             self.file(&included, home, &current, depth + 1)?;
                         }
                     }
-                    self.begin(path, index + 1, current);
+                    self.start_block(path, index + 1, current);
                 }
                 _ => {
                     if let Some(block) = self.blocks.last_mut() {
@@ -121,7 +121,7 @@ impl Scan {
         Ok(())
     }
 
-    fn begin(&mut self, path: &Path, line: usize, condition: Condition) {
+    fn start_block(&mut self, path: &Path, line: usize, condition: Condition) {
         self.blocks.push(Block {
             place: format!("{}: line {line}", path.display()),
             condition,
@@ -129,7 +129,7 @@ impl Scan {
         });
     }
 
-    fn current(&self) -> Condition {
+    fn current_condition(&self) -> Condition {
         self.blocks
             .last()
             .map_or(Condition::Always, |block| block.condition.clone())
