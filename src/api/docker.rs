@@ -18,21 +18,20 @@ use crate::{
         value::{Data, Entry, Fields, Value},
     },
     docker::{self, Build, Containers, Context, Engine, Listed, Replacement, Setup, Spec},
+    inventory::Inventory,
     provider::Node,
-    session::Session,
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut docker = Namespace::new(api, "docker", "Containers on servers.");
-    docker.function(
+    docker.change(
         "setup(host: Host) -> string",
         "Makes a Debian or Ubuntu server ready to run containers. Returns `ready`, `started` or
          `installed`.",
         |call: &Call, host: Host| {
-            let session = &call.session;
             let done = call.change(|| format!("set up Docker on {}", host.0.name), async {
-                let activity = session.events.start(&host.0.name, "setting up Docker");
-                let done = set_up(session, &host.0).await?;
+                let activity = call.context.events.start(&host.0.name, "setting up Docker");
+                let done = set_up(&call.inventory, &host.0).await?;
                 activity.done(format!("Docker is {done}"));
                 Ok::<_, Diagnostic>(done)
             })?;
@@ -43,9 +42,8 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "ps(host: Host) -> array",
         "The running containers, as maps with `name`, `ip`, `ports`, `created` and `image`.",
         |call: &Call, host: Host| {
-            let session = &call.session;
             let listed = call.wait(async {
-                match session.find_engine(&host.0).await? {
+                match call.inventory.find_engine(&host.0).await? {
                     Some(engine) => Ok(engine.running().await?),
                     // Nothing runs where there is no engine.
                     None => Ok::<_, Diagnostic>(Vec::new()),
@@ -54,7 +52,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             Ok(listed.iter().map(describe).collect::<Array>())
         },
     );
-    docker.function(
+    docker.change(
         "run(host: Host, options: map) -> map",
         "Starts a container and waits until it is ready. The options are those of a manifest's
          container (`image`, `name`, `command`, `environment`, `ports`, `volumes`, …); `replace`
@@ -62,18 +60,18 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
          the container's `name` and `ip`.",
         |call: &Call, host: Host, options: Map| run(call, &host, &options),
     );
-    docker.function(
+    docker.change(
         "kill(host: Host, name: string)",
         "Ends a container and removes it.",
         |call: &Call, host: Host, name: ImmutableString| {
-            let session = &call.session;
             call.change(
                 || format!("kill container {name} on {}", host.0.name),
                 async {
-                    let activity = session
+                    let activity = call
+                        .context
                         .events
                         .start(&host.0.name, format!("killing {name}"));
-                    let engine = session.engine(&host.0).await?;
+                    let engine = call.inventory.engine(&host.0).await?;
                     let found = engine.find(&name).await?;
                     let found = found.ok_or_else(|| engine.not_found(&name))?;
                     engine.kill(&found.id).await?;
@@ -84,17 +82,17 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             .map(drop)
         },
     );
-    docker.function(
+    docker.change(
         "push(host: Host, image: string)",
         "Sends an image of this machine to a server, without a registry and without the layers
          that the server has.",
         |call: &Call, host: Host, image: ImmutableString| {
-            let session = &call.session;
             call.change(|| format!("send image {image} to {}", host.0.name), async {
-                let activity = session
+                let activity = call
+                    .context
                     .events
                     .start(&host.0.name, format!("sending {image}"));
-                let engine = engine(session, &host.0, &activity).await?;
+                let engine = engine(&call.inventory, &host.0, &activity).await?;
                 let here = Engine::here().await?;
                 let progress = |text| activity.update(text);
                 here.push(&image, &engine, &progress).await?;
@@ -104,7 +102,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             .map(drop)
         },
     );
-    docker.function(
+    docker.change(
         "build(folder: string) -> string",
         "Builds an image on this machine from a folder with a Dockerfile, and returns its name,
          which changes with the folder's content.",
@@ -129,8 +127,8 @@ fn describe(listed: &Listed) -> Dynamic {
     Dynamic::from_map(map)
 }
 
-async fn set_up(session: &Session, node: &Node) -> Result<&'static str, Diagnostic> {
-    let connection = session.connect(node).await?;
+async fn set_up(inventory: &Inventory, node: &Node) -> Result<&'static str, Diagnostic> {
+    let connection = inventory.connect(node).await?;
     Ok(match docker::set_up(&connection).await? {
         Setup::Ready => "ready",
         Setup::Started => "started",
@@ -139,18 +137,21 @@ async fn set_up(session: &Session, node: &Node) -> Result<&'static str, Diagnost
 }
 
 /// The engine of a server, which is set up if it is missing.
-async fn engine(session: &Session, node: &Node, activity: &Activity) -> Result<Engine, Diagnostic> {
-    if let Some(engine) = session.find_engine(node).await? {
+async fn engine(
+    inventory: &Inventory,
+    node: &Node,
+    activity: &Activity,
+) -> Result<Engine, Diagnostic> {
+    if let Some(engine) = inventory.find_engine(node).await? {
         return Ok(engine);
     }
     activity.update("setting up Docker");
-    set_up(session, node).await?;
-    session.engine(node).await
+    set_up(inventory, node).await?;
+    inventory.engine(node).await
 }
 
 fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
-    let session = &call.session;
-    let (spec, replace) = call.check(decode(session, options))?;
+    let (spec, replace) = call.check(decode(&call.inventory, options))?;
     let name = &host.0.name;
     let ip = call.change(
         || {
@@ -161,15 +162,16 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
             )
         },
         async {
-            let activity = session
+            let activity = call
+                .context
                 .events
                 .start(name, format!("starting {}", spec.name));
-            let engine = engine(session, &host.0, &activity).await?;
+            let engine = engine(&call.inventory, &host.0, &activity).await?;
             let progress = |text| activity.update(text);
             engine.provide_image(&spec, &progress).await?;
             activity.update(format!("starting {}", spec.name));
             let owner = Owner {
-                project: session.project.root.display().to_string(),
+                project: call.context.project.root.display().to_string(),
                 manifest: None,
             };
             let replacement = Replacement {
@@ -194,7 +196,7 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
 }
 
 /// A container's options; without a name it is called like the image.
-fn decode(session: &Session, options: &Map) -> Result<(Spec, bool), Diagnostic> {
+fn decode(inventory: &Inventory, options: &Map) -> Result<(Spec, bool), Diagnostic> {
     let value = to_options(options);
     let Data::Map(mut entries) = value.data else {
         return Err(Diagnostic::new(
@@ -233,7 +235,7 @@ fn decode(session: &Session, options: &Map) -> Result<(Spec, bool), Diagnostic> 
         span: None,
     };
     let what = format!("container `{name}`");
-    let spec = Spec::decode(&name, &value, &session.project.root, &what)?;
+    let spec = Spec::decode(&name, &value, &inventory.context.project.root, &what)?;
     Ok((spec, replace))
 }
 
@@ -245,8 +247,7 @@ fn name_of(image: &str) -> String {
 }
 
 fn build(call: &Call, folder: &str) -> Answer<String> {
-    let session = &call.session;
-    let folder = session.project.root.join(Path::new(folder));
+    let folder = call.context.project.root.join(Path::new(folder));
     let context = Context::read(&folder)
         .map_err(|error| Diagnostic::new(Kind::Usage, format!("docker::build: {error}")));
     let name = call.check(context)?.image_name();
@@ -255,7 +256,8 @@ fn build(call: &Call, folder: &str) -> Answer<String> {
         name: name.clone(),
     };
     call.change(|| format!("build image {name}"), async {
-        let activity = session
+        let activity = call
+            .context
             .events
             .start("this machine", format!("building {name}"));
         let progress = |text| activity.update(text);

@@ -21,7 +21,7 @@ use crate::{
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut ensemble = Namespace::new(api, "ensemble", "Whole environments, from a manifest.");
-    ensemble.function(
+    ensemble.change(
         "up(manifest: string, options: map)",
         "Brings up the servers and containers of a manifest: shows what that changes, asks, and
          makes it so. `prune` removes what was made for the manifest and is no longer in it;
@@ -29,7 +29,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         |call: &Call, manifest: ImmutableString, options: Map| {
             let request = request(call, &options)?;
             call.try_wait(ensemble::up(
-                &call.session,
+                &call.inventory,
                 &path(call, &manifest),
                 &request,
             ))
@@ -40,23 +40,22 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Shows what `up` would change.",
         |call: &Call, manifest: ImmutableString, options: Map| {
             let request = request(call, &options)?;
-            let session = &call.session;
             let path = path(call, &manifest);
-            let plan = call.try_wait(ensemble::plan(session, &path, &request))?;
-            session.events.emit(Event::Data(format!("{plan}\n")));
-            if session.settings.dry_run && !plan.is_empty() {
+            let plan = call.try_wait(ensemble::plan(&call.inventory, &path, &request))?;
+            call.context.events.emit(Event::Data(format!("{plan}\n")));
+            if !call.is_real() && !plan.is_empty() {
                 let what = format!("bring up `{}`: {}", plan.manifest, plan.summary());
-                session.events.emit(Event::WouldDo(what));
+                call.context.events.emit(Event::WouldDo(what));
             }
             Ok(())
         },
     );
-    ensemble.function(
+    ensemble.change(
         "down(manifest: string)",
         "Ends the servers of a manifest, with everything on them, and its containers on servers
          that cannot be ended.",
         |call: &Call, manifest: ImmutableString| {
-            call.try_wait(ensemble::down(&call.session, &path(call, &manifest)))
+            call.try_wait(ensemble::down(&call.inventory, &path(call, &manifest)))
         },
     );
     ensemble
@@ -68,7 +67,7 @@ fn path(call: &Call, manifest: &str) -> PathBuf {
     let here = PathBuf::from(manifest);
     match ensemble::find(&here) {
         Ok(found) => found,
-        Err(_) => match ensemble::find(&call.session.project.root.join(manifest)) {
+        Err(_) => match ensemble::find(&call.context.project.root.join(manifest)) {
             Ok(found) => found,
             Err(_) => here,
         },

@@ -22,14 +22,14 @@ use crate::{
         value::Value,
     },
     docker::{self, Containers, Engine, Replacement, Spec, StepNames},
+    inventory::Inventory,
     machine::Lock,
     provider::{Node, refuse_protected},
-    session::Session,
 };
 
 /// What is applied, and with what.
 pub(super) struct Apply<'a> {
-    pub session: &'a Session,
+    pub inventory: &'a Inventory,
     pub manifest: &'a Manifest,
     pub graph: &'a Graph,
     pub observed: &'a Observed,
@@ -62,7 +62,7 @@ impl Apply<'_> {
         let mut ended: BTreeMap<Thing, RecapLine> = BTreeMap::new();
         let mut running = FuturesUnordered::new();
         loop {
-            let stopping = self.session.cancel.is_stopping();
+            let stopping = self.inventory.context.cancel.is_stopping();
             waiting.retain(|thing| {
                 let needs: Vec<&Thing> = self.graph.needs(thing).collect();
                 let stopped =
@@ -150,7 +150,7 @@ impl<'a> World<'a> {
 
     async fn server(&self, name: &str) -> Ended {
         let Apply {
-            session,
+            inventory,
             manifest,
             observed,
             ..
@@ -170,8 +170,8 @@ impl<'a> World<'a> {
         let request = self.apply.request;
         let id = &manifest.id;
         let action = decide_server(id, server, &options, state, request, self.apply.differences)?;
-        let activity = session.events.start(name, "looking");
-        let provider = session.providers.get(&server.provider)?;
+        let activity = inventory.context.events.start(name, "looking");
+        let provider = inventory.providers.get(&server.provider)?;
         let change = ServerStep {
             apply: self.apply,
             name,
@@ -195,7 +195,9 @@ impl<'a> World<'a> {
 
     async fn container(&self, server: &str, name: &str) -> Ended {
         let Apply {
-            session, manifest, ..
+            inventory,
+            manifest,
+            ..
         } = self.apply;
         let container = manifest.container(server, name).ok_or_else(|| gone(name))?;
         let body = self.resolve(server, |facts| {
@@ -212,8 +214,11 @@ impl<'a> World<'a> {
             }
             return Ok(None);
         }
-        let engine = session.engine(&state.node).await?;
-        let activity = session.events.start(format!("{server}.{name}"), "looking");
+        let engine = inventory.engine(&state.node).await?;
+        let activity = inventory
+            .context
+            .events
+            .start(format!("{server}.{name}"), "looking");
         self.change_container(&engine, &spec, &action, &activity)
             .await?;
         let found = engine.find(name).await?.ok_or_else(|| gone(name))?;
@@ -234,10 +239,12 @@ impl<'a> World<'a> {
     ) -> Result<(), docker::Error> {
         let progress = |text| activity.update(text);
         let Apply {
-            session, manifest, ..
+            inventory,
+            manifest,
+            ..
         } = self.apply;
         let owner = Owner {
-            project: session.project.root.display().to_string(),
+            project: inventory.context.project.root.display().to_string(),
             manifest: Some(manifest.id.clone()),
         };
         let replacement = Replacement {
@@ -286,14 +293,15 @@ impl<'a> World<'a> {
     async fn prune(&self) -> Vec<RecapLine> {
         let mut lines = Vec::new();
         for extra in self.apply.plan.pruned() {
-            if self.apply.session.cancel.is_stopping() {
+            if self.apply.inventory.context.cancel.is_stopping() {
                 lines.push(skipped(&extra.thing));
                 continue;
             }
             let started = Instant::now();
             let activity = self
                 .apply
-                .session
+                .inventory
+                .context
                 .events
                 .start(extra.thing.to_string(), "removing");
             let removed = self.remove(&extra.thing).await;
@@ -316,17 +324,19 @@ impl<'a> World<'a> {
 
     async fn remove(&self, thing: &Thing) -> Result<(), Diagnostic> {
         let Apply {
-            session, observed, ..
+            inventory,
+            observed,
+            ..
         } = self.apply;
         match thing {
             Thing::Server(name) => {
                 let node = observed.extra.iter().find(|node| node.name == *name);
                 let node = node.ok_or_else(|| gone(name))?;
-                end_server(session, &self.apply.manifest.name, node).await
+                end_server(inventory, &self.apply.manifest.name, node).await
             }
             Thing::Container(server, name) => {
                 let state = self.server_state(server)?;
-                let engine = session.engine(&state.node).await?;
+                let engine = inventory.engine(&state.node).await?;
                 if let Some(found) = engine.find(name).await? {
                     engine.remove(&found.id).await?;
                 }
@@ -371,17 +381,17 @@ impl<'a> World<'a> {
 
 /// Ends a server for good. One that runs is locked first, unless it does not answer.
 pub(super) async fn end_server(
-    session: &Session,
+    inventory: &Inventory,
     manifest: &str,
     node: &Node,
 ) -> Result<(), Diagnostic> {
     refuse_protected([node])?;
-    let _lock = match session.connect(node).await {
+    let _lock = match inventory.connect(node).await {
         Ok(connection) => Some(Lock::take(&connection, manifest).await?),
         Err(_) => None,
     };
-    session.providers.of(node)?.terminate(node).await?;
-    session.forget(node);
+    inventory.providers.of(node)?.terminate(node).await?;
+    inventory.forget(node);
     Ok(())
 }
 

@@ -12,44 +12,47 @@ use crate::{
     },
     docker::{Containers, labels},
     ensemble::manifest::load,
+    inventory::Inventory,
     machine::Lock,
     provider::Node,
-    session::Session,
 };
 
 /// Takes down the manifest at `path`: ends the servers that were made for it, also those that are
 /// no longer in it, with everything on them, and its containers on the other servers. Shows what
 /// goes, and asks.
-pub async fn down(session: &Session, path: &Path) -> Result<(), Failure> {
-    let manifest = load(path, &session.project.root, &session.providers)?;
-    let activity = session
+pub async fn down(inventory: &Inventory, path: &Path) -> Result<(), Failure> {
+    let manifest = load(path, &inventory.context.project.root, &inventory.providers)?;
+    let activity = inventory
+        .context
         .events
         .start(&manifest.name, "looking at what is there");
-    let observed = observe(session, &manifest).await?;
+    let observed = observe(inventory, &manifest).await?;
     drop(activity);
 
     let doomed = doom(&manifest, &observed)?;
     if doomed.is_empty() {
-        session
+        inventory
+            .context
             .events
             .note(format!("nothing of `{}` is there", manifest.name));
         return Ok(());
     }
     let lines = doomed.iter().map(|(thing, _)| format!("- {thing}"));
-    session
+    inventory
+        .context
         .events
         .emit(Event::Plan(lines.collect::<Vec<_>>().join("\n")));
     let count = plural(doomed.len(), "thing");
     let name = &manifest.name;
-    if session.settings.dry_run {
+    if !inventory.context.mode.is_real() {
         let what = format!("take down `{name}`: remove {count}");
-        session.events.emit(Event::WouldDo(what));
+        inventory.context.events.emit(Event::WouldDo(what));
         return Ok(());
     }
     let question = format!("Take down `{name}`: remove {count}, with all data? Type its name:");
-    session.events.confirm(&question, Some(name))?;
+    inventory.context.events.confirm(&question, Some(name))?;
 
-    let scope = session.cancel.scope();
+    let scope = inventory.context.cancel.scope();
     let mut kept: Vec<&Node> = doomed
         .iter()
         .filter(|(thing, _)| matches!(thing, Thing::Container(..)))
@@ -57,17 +60,17 @@ pub async fn down(session: &Session, path: &Path) -> Result<(), Failure> {
         .collect();
     kept.dedup_by(|a, b| a.id == b.id);
     let locks = kept.into_iter().map(async |node| {
-        let connection = session.connect(node).await?;
+        let connection = inventory.connect(node).await?;
         Lock::take(&connection, name).await
     });
     let _locks = try_join_all(locks).await?;
     let removing = doomed
         .iter()
-        .map(|(thing, node)| remove(session, name, thing, node));
+        .map(|(thing, node)| remove(inventory, name, thing, node));
     let lines = join_all(removing).await;
     drop(scope);
     let failures: Vec<Diagnostic> = lines.iter().filter_map(|l| l.failure.clone()).collect();
-    session.events.emit(Event::Recap {
+    inventory.context.events.emit(Event::Recap {
         noun: "thing",
         lines,
     });
@@ -111,14 +114,17 @@ fn doom<'a>(
     }
 }
 
-async fn remove(session: &Session, manifest: &str, thing: &Thing, node: &Node) -> RecapLine {
+async fn remove(inventory: &Inventory, manifest: &str, thing: &Thing, node: &Node) -> RecapLine {
     let started = Instant::now();
-    let activity = session.events.start(thing.to_string(), "removing");
+    let activity = inventory
+        .context
+        .events
+        .start(thing.to_string(), "removing");
     let removed = async {
         match thing {
-            Thing::Server(_) => end_server(session, manifest, node).await?,
+            Thing::Server(_) => end_server(inventory, manifest, node).await?,
             Thing::Container(_, name) => {
-                let engine = session.engine(node).await?;
+                let engine = inventory.engine(node).await?;
                 if let Some(found) = engine.find(name).await? {
                     engine.remove(&found.id).await?;
                 }

@@ -8,8 +8,8 @@ use super::Manifest;
 use crate::{
     core::diagnostic::{Diagnostic, Failure},
     docker::{self, Containers, Engine},
+    inventory::Inventory,
     provider::{Error, Node, NodeState},
-    session::Session,
 };
 
 /// Everything that was found, at one moment.
@@ -86,9 +86,9 @@ impl EngineState {
 /// A server that does not answer is part of what was found; a provider that does not is an error,
 /// if the manifest names it. The others are asked too: what was made for the manifest once may be
 /// there.
-pub async fn observe(session: &Session, manifest: &Manifest) -> Result<Observed, Failure> {
-    let names = session.providers.names();
-    let lists = join_all(names.iter().map(|name| list(session, name))).await;
+pub async fn observe(inventory: &Inventory, manifest: &Manifest) -> Result<Observed, Failure> {
+    let names = inventory.providers.names();
+    let lists = join_all(names.iter().map(|name| list(inventory, name))).await;
     let (mut nodes, mut errors) = (Vec::new(), Vec::new());
     for (name, listed) in names.into_iter().zip(lists) {
         let is_needed = manifest.servers.iter().any(|s| s.provider == name);
@@ -96,7 +96,7 @@ pub async fn observe(session: &Session, manifest: &Manifest) -> Result<Observed,
             Ok(found) => nodes.extend(found),
             Err(error) if is_needed => errors.push(Diagnostic::from(error)),
             Err(Error::NotConfigured { .. }) => {}
-            Err(error) => session.warn([error]),
+            Err(error) => inventory.warn([error]),
         }
     }
     if !errors.is_empty() {
@@ -114,7 +114,7 @@ pub async fn observe(session: &Session, manifest: &Manifest) -> Result<Observed,
     }
     for server in &manifest.servers {
         if !found.iter().any(|node| node.name == server.name)
-            && let Some(node) = session
+            && let Some(node) = inventory
                 .providers
                 .get(&server.provider)
                 .ok()
@@ -123,7 +123,7 @@ pub async fn observe(session: &Session, manifest: &Manifest) -> Result<Observed,
             found.push(node);
         }
     }
-    let engines = join_all(found.iter().map(|node| look(session, node))).await;
+    let engines = join_all(found.iter().map(|node| look(inventory, node))).await;
     for (node, engine) in found.into_iter().zip(engines) {
         let state = ServerState {
             node: node.clone(),
@@ -134,16 +134,16 @@ pub async fn observe(session: &Session, manifest: &Manifest) -> Result<Observed,
     Ok(observed)
 }
 
-async fn list(session: &Session, provider: &str) -> Result<Vec<Node>, Error> {
-    session.providers.get(provider)?.list().await
+async fn list(inventory: &Inventory, provider: &str) -> Result<Vec<Node>, Error> {
+    inventory.providers.get(provider)?.list().await
 }
 
 /// NodePoll at what runs on a server.
-pub(super) async fn look(session: &Session, node: &Node) -> EngineState {
+pub(super) async fn look(inventory: &Inventory, node: &Node) -> EngineState {
     if node.state != NodeState::Running {
         return EngineState::Off;
     }
-    match session.find_engine(node).await {
+    match inventory.find_engine(node).await {
         Err(error) => EngineState::Unreachable(error),
         Ok(None) => EngineState::Missing,
         Ok(Some(engine)) => look_inside(&engine)

@@ -34,25 +34,25 @@ impl ServerStep<'_> {
         action: &Action,
         node: Option<&Node>,
     ) -> Result<(Node, Option<Lock>), Diagnostic> {
-        let session = self.apply.session;
+        let inventory = self.apply.inventory;
         match (action, node) {
             (Action::Create | Action::Finish, _) => Ok((self.create().await?, None)),
             (Action::Replace(_), Some(node)) => {
                 self.activity.update("terminating the old one");
-                end_server(session, &self.apply.manifest.name, node).await?;
+                end_server(inventory, &self.apply.manifest.name, node).await?;
                 Ok((self.create().await?, None))
             }
             (Action::Start, Some(node)) => {
                 self.activity.update("starting");
                 self.provider.reboot(node).await?;
-                session.forget(node);
+                inventory.forget(node);
                 Ok((self.find().await?, None))
             }
             // Docker is set up when the server is prepared; anything else is its size.
             (Action::Update(changes), Some(node))
                 if changes.iter().any(|change| change.field != "docker") =>
             {
-                let connection = session.connect(node).await?;
+                let connection = inventory.connect(node).await?;
                 let lock = Lock::take(&connection, &self.apply.manifest.name).await?;
                 self.activity.update("resizing");
                 self.provider.resize(node, self.options).await?;
@@ -77,7 +77,7 @@ impl ServerStep<'_> {
             options: self.options.clone(),
             tags: vec![("manifest".to_owned(), self.apply.manifest.id.clone())],
         };
-        bring_up(self.apply.session, self.provider, &create, self.activity).await
+        bring_up(self.apply.inventory, self.provider, &create, self.activity).await
     }
 
     /// Connects, takes the lock unless it has it, sets Docker up if there will be containers, and
@@ -89,19 +89,21 @@ impl ServerStep<'_> {
         containers: bool,
     ) -> Result<(EngineState, Lock), Diagnostic> {
         let Apply {
-            session, manifest, ..
+            inventory,
+            manifest,
+            ..
         } = self.apply;
         self.activity.update("waiting for SSH");
-        let connection = session.wait_for(node).await?;
+        let connection = inventory.wait_for(node).await?;
         let lock = match lock {
             Some(lock) => lock,
             None => Lock::take(&connection, &manifest.name).await?,
         };
-        if containers && session.find_engine(node).await?.is_none() {
+        if containers && inventory.find_engine(node).await?.is_none() {
             self.activity.update("setting up Docker");
             docker::set_up(&connection).await?;
         }
-        match look(session, node).await {
+        match look(inventory, node).await {
             EngineState::Unreachable(error) => Err(error),
             state => Ok((state, lock)),
         }

@@ -10,8 +10,8 @@ use crate::{
         value::{Invalid, Value},
     },
     ensemble::manifest::load,
+    inventory::Inventory,
     provider::{Node, ServerChange},
-    session::Session,
 };
 
 /// A manifest, what is there, and what has to happen.
@@ -23,42 +23,43 @@ struct Prepared {
 }
 
 /// Says what bringing up the manifest at `path` would do.
-pub async fn plan(session: &Session, path: &Path, request: &Request) -> Result<Plan, Failure> {
-    Ok(prepare(session, path, request).await?.plan)
+pub async fn plan(inventory: &Inventory, path: &Path, request: &Request) -> Result<Plan, Failure> {
+    Ok(prepare(inventory, path, request).await?.plan)
 }
 
 /// Brings up the manifest at `path`: shows the plan, asks, and makes it so.
-pub async fn up(session: &Session, path: &Path, request: &Request) -> Result<(), Failure> {
-    session.recent.flush();
+pub async fn up(inventory: &Inventory, path: &Path, request: &Request) -> Result<(), Failure> {
+    inventory.cache.flush();
     let started = Instant::now();
-    let prepared = prepare(session, path, request).await?;
+    let prepared = prepare(inventory, path, request).await?;
     let plan = &prepared.plan;
-    session.events.emit(Event::Plan(plan.to_string()));
+    inventory.context.events.emit(Event::Plan(plan.to_string()));
     if plan.is_empty() {
         let name = &plan.manifest;
         let seconds = started.elapsed().as_secs_f64();
-        session
+        inventory
+            .context
             .events
             .note(format!("`{name}` is up to date ({seconds:.1} s)"));
         return Ok(());
     }
-    if session.settings.dry_run {
+    if !inventory.context.mode.is_real() {
         let what = format!("bring up `{}`: {}", plan.manifest, plan.summary());
-        session.events.emit(Event::WouldDo(what));
+        inventory.context.events.emit(Event::WouldDo(what));
         return Ok(());
     }
     let question = format!("Bring up `{}`: {}?", plan.manifest, plan.summary());
-    session.events.confirm(&question, None)?;
+    inventory.context.events.confirm(&question, None)?;
 
-    let scope = session.cancel.scope();
+    let scope = inventory.context.cancel.scope();
     let apply = Apply {
-        session,
+        inventory,
         manifest: &prepared.manifest,
         graph: &prepared.graph,
         observed: &prepared.observed,
         plan,
         request,
-        differences: &|node, options| differences(session, node, options),
+        differences: &|node, options| differences(inventory, node, options),
     };
     let lines = apply.run().await;
     drop(scope);
@@ -67,11 +68,11 @@ pub async fn up(session: &Session, path: &Path, request: &Request) -> Result<(),
         .filter_map(|line| line.failure.clone())
         .collect();
     let skipped = lines.iter().any(|line| line.outcome == Outcome::Skipped);
-    session.events.emit(Event::Recap {
+    inventory.context.events.emit(Event::Recap {
         noun: "thing",
         lines,
     });
-    if session.cancel.is_stopping() && skipped {
+    if inventory.context.cancel.is_stopping() && skipped {
         failures.push(
             Diagnostic::new(Kind::Interrupted, "interrupted")
                 .help("run it again: what is done stays done".to_owned()),
@@ -81,23 +82,29 @@ pub async fn up(session: &Session, path: &Path, request: &Request) -> Result<(),
         return Err(Failure(failures));
     }
     let seconds = started.elapsed().as_secs_f64();
-    session
+    inventory
+        .context
         .events
         .note(format!("`{}` is up ({seconds:.1} s)", plan.manifest));
     Ok(())
 }
 
-async fn prepare(session: &Session, path: &Path, request: &Request) -> Result<Prepared, Failure> {
-    let manifest = load(path, &session.project.root, &session.providers)?;
+async fn prepare(
+    inventory: &Inventory,
+    path: &Path,
+    request: &Request,
+) -> Result<Prepared, Failure> {
+    let manifest = load(path, &inventory.context.project.root, &inventory.providers)?;
     let graph = Graph::of(&manifest)?;
-    let activity = session
+    let activity = inventory
+        .context
         .events
         .start(&manifest.name, "looking at what is there");
-    let observed = observe(session, &manifest).await?;
+    let observed = observe(inventory, &manifest).await?;
     drop(activity);
-    let differences = |node: &Node, options: &Value| differences(session, node, options);
+    let differences = |node: &Node, options: &Value| differences(inventory, node, options);
     let plan = reconcile(&manifest, &graph, &observed, request, &differences)?;
-    let errors = uncreatable(session, &manifest, &observed);
+    let errors = uncreatable(inventory, &manifest, &observed);
     if !errors.is_empty() {
         return Err(Failure(errors));
     }
@@ -110,14 +117,14 @@ async fn prepare(session: &Session, path: &Path, request: &Request) -> Result<Pr
 }
 
 /// Servers that are not there, of providers that create none.
-fn uncreatable(session: &Session, manifest: &Manifest, observed: &Observed) -> Vec<Diagnostic> {
+fn uncreatable(inventory: &Inventory, manifest: &Manifest, observed: &Observed) -> Vec<Diagnostic> {
     let missing = manifest
         .servers
         .iter()
         .filter(|server| !observed.servers.contains_key(&server.name));
     missing
         .filter_map(|server| {
-            let provider = session.providers.get(&server.provider).ok()?;
+            let provider = inventory.providers.get(&server.provider).ok()?;
             let mut error = Diagnostic::from(provider.can_create().err()?);
             error.message = format!("server `{}` is not there: {error}", server.name);
             Some(match &server.span {
@@ -129,11 +136,11 @@ fn uncreatable(session: &Session, manifest: &Manifest, observed: &Observed) -> V
 }
 
 fn differences(
-    session: &Session,
+    inventory: &Inventory,
     node: &Node,
     options: &Value,
 ) -> Result<Vec<ServerChange>, Invalid> {
-    match session.providers.of(node) {
+    match inventory.providers.of(node) {
         Ok(provider) => provider.changes(node, options),
         // The node came from a provider, so there is one.
         Err(_) => Ok(Vec::new()),

@@ -1,7 +1,10 @@
 //! Going through many hosts: in which portions, when no more are begun, and what is told at the
 //! end.
 
+mod selection;
 pub mod threads;
+
+pub use selection::Selection;
 
 use std::{
     str::FromStr,

@@ -1,40 +1,15 @@
-//! Which servers a task runs on: `-H`, `-R`, `--all`, `--limit`, `-x`.
+//! Applies a [`Selection`] to the servers that exist.
 
 use globset::{Glob, GlobMatcher};
 
 use crate::{
     core::diagnostic::{Diagnostic, Kind, did_you_mean},
+    fleet::Selection,
     inventory::Providers,
     provider::{Node, role},
 };
 
-/// What the user selected.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selection {
-    /// Names, addresses or globs.
-    pub hosts: Vec<String>,
-    /// Roles or globs.
-    pub roles: Vec<String>,
-    /// Every server.
-    pub all: bool,
-    /// Of these, only those that are also meant by one of these names, addresses, roles or globs.
-    pub limit: Vec<String>,
-    /// Names, addresses, roles or globs that are taken away again, always last.
-    pub exclude: Vec<String>,
-}
-
 impl Selection {
-    /// Whether anything was selected.
-    pub fn is_empty(&self) -> bool {
-        self.hosts.is_empty() && self.roles.is_empty() && !self.all
-    }
-
-    /// Whether it names each server, so that it does not matter which others there are.
-    pub fn is_exact(&self) -> bool {
-        let is_glob = |text: &String| text.contains(['*', '?', '{']);
-        !self.all && self.roles.is_empty() && !self.hosts.iter().any(is_glob)
-    }
-
     /// The servers that are meant, in the order of `nodes`. An address that no server has means
     /// an unmanaged server.
     ///

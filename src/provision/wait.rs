@@ -10,8 +10,8 @@ use crate::{
         event::Activity,
         process::Exit,
     },
+    inventory::Inventory,
     provider::{Create, Node, NodeState, Provider},
-    session::Session,
     ssh::{self, Command},
 };
 
@@ -40,15 +40,15 @@ fi";
 /// Creates a server, and waits until it can be used. One that does not come up is left as it is,
 /// and its provider told so.
 pub async fn bring_up(
-    session: &Session,
+    inventory: &Inventory,
     provider: &dyn Provider,
     create: &Create,
     activity: &Activity,
 ) -> Result<Node, Diagnostic> {
-    session.recent.flush();
+    inventory.cache.flush();
     let node = provider.create(create, activity).await?;
-    let ready = wait(session, provider, node.clone(), activity).await;
-    session.recent.flush();
+    let ready = wait(inventory, provider, node.clone(), activity).await;
+    inventory.cache.flush();
     match ready {
         Ok(node) => Ok(node),
         Err(error) => match provider.settle(&node, false).await {
@@ -68,7 +68,7 @@ fn left_behind(error: Diagnostic, node: &Node) -> Diagnostic {
 }
 
 async fn wait(
-    session: &Session,
+    inventory: &Inventory,
     provider: &dyn Provider,
     node: Node,
     activity: &Activity,
@@ -77,14 +77,14 @@ async fn wait(
     let is_new = node.state != NodeState::Running;
     let mut node = if is_new || node.ip.is_empty() {
         activity.update("waiting until it runs");
-        running(session, provider, &node).await?
+        running(inventory, provider, &node).await?
     } else {
         node
     };
     activity.update("waiting for SSH");
-    answering(session, &node).await?;
+    answering(inventory, &node).await?;
     if is_new {
-        initialized(session, &node, activity).await?;
+        initialized(inventory, &node, activity).await?;
         provider.settle(&node, true).await?;
         node.state = NodeState::Running;
     }
@@ -93,7 +93,7 @@ async fn wait(
 
 /// The server when it runs and has an address.
 async fn running(
-    session: &Session,
+    inventory: &Inventory,
     provider: &dyn Provider,
     ordered: &Node,
 ) -> Result<Node, Diagnostic> {
@@ -101,7 +101,7 @@ async fn running(
     let (end, mut pause) = (Instant::now() + START_TIMEOUT, LOOK);
     let (mut since, mut was_seen) = (Instant::now(), false);
     loop {
-        let nodes = session.looks.since(since, provider).await?;
+        let nodes = inventory.poll.since(since, provider).await?;
         let found = nodes.iter().find(|node| node.name == *name);
         let state = match found {
             Some(node) if node.state.is_up() && !node.ip.is_empty() => return Ok(node.clone()),
@@ -135,16 +135,13 @@ async fn running(
 }
 
 /// Waits until it lets us in.
-async fn answering(session: &Session, node: &Node) -> Result<(), Diagnostic> {
-    let target = session.target(node).await?;
+async fn answering(inventory: &Inventory, node: &Node) -> Result<(), Diagnostic> {
+    let target = inventory.target(node).await?;
     let begun = Instant::now();
     let end = begun + KEY_TIMEOUT;
     loop {
-        match session.pool.wait_for(&target, SSH_TIMEOUT).await {
-            Ok(connection) => {
-                session.welcome(&connection);
-                return Ok(());
-            }
+        match inventory.wait_for_target(&target, SSH_TIMEOUT).await {
+            Ok(_) => return Ok(()),
             Err(ssh::Error::Auth { .. }) if !node.state.is_made() && Instant::now() < end => {
                 sleep(KEY_RETRY).await;
             }
@@ -158,7 +155,7 @@ async fn answering(session: &Session, node: &Node) -> Result<(), Diagnostic> {
 }
 
 async fn initialized(
-    session: &Session,
+    inventory: &Inventory,
     node: &Node,
     activity: &Activity,
 ) -> Result<(), Diagnostic> {
@@ -167,14 +164,15 @@ async fn initialized(
         timeout: Some(INIT_TIMEOUT),
         ..Command::new(CLOUD_INIT)
     };
-    let target = session.target(node).await?;
-    let connection = session.pool.connect(&target).await?;
+    let target = inventory.target(node).await?;
+    let connection = inventory.connect_to(&target).await?;
     let output = connection.run(&command).await?;
     match output.exit {
         Exit::Code(0) => Ok(()),
         Exit::Code(2) => {
             let text = output.text();
-            session
+            inventory
+                .context
                 .events
                 .warn(format!("{}: cloud-init complains: {text}", node.name));
             Ok(())

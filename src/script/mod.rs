@@ -11,6 +11,7 @@ mod embedded;
 mod engine;
 mod error;
 mod function;
+mod invoke;
 mod library;
 mod module;
 mod param;

@@ -1,21 +1,26 @@
 //! The tasks of all scripts, by name.
 
-use std::{io, path::Path, sync::Arc};
+use std::{
+    io,
+    path::Path,
+    sync::{Arc, OnceLock},
+};
 
-use rhai::{Dynamic, Engine, Scope};
+use rhai::{Dynamic, Engine};
 
 use super::{
     Config,
     discover::{TaskFilter, discover_tasks},
     embedded::{STDLIB, TASKS, TOP, ejected, file_name},
     engine,
-    error::explain,
+    invoke::call,
     library::Library,
     reference::{Namespace, explain as explain_function, native, scripted},
+    run_by_name,
     task::Task,
 };
 use crate::{
-    api::{self, Api},
+    api::{self, Api, Frame},
     core::{
         cancel::Cancel,
         diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
@@ -56,20 +61,58 @@ impl Scripts {
         cancel: &Cancel,
     ) -> Result<Self, Failure> {
         let library = Arc::new(Library::new(project.root.clone()));
-        let mut scripts = Scripts {
-            engine: engine::new(api, &library, events, cancel),
-            library,
+        let mut scripts = Scripts::empty(api, &library, events, cancel);
+        scripts.add_project(project)?;
+        Ok(scripts)
+    }
+
+    fn empty(api: &Arc<Api>, library: &Arc<Library>, events: &Events, cancel: &Cancel) -> Self {
+        Scripts {
+            engine: engine::new(api, library, events, cancel),
+            library: library.clone(),
             entries: Vec::new(),
             built_in: Vec::new(),
-        };
+        }
+    }
+
+    /// Adds the tasks of the hitcfile and of what it imports, if there is one.
+    fn add_project(&mut self, project: &Project) -> Result<(), Failure> {
         if project.hitcfile.is_some() {
-            scripts.add(HITCFILE, None, TaskFilter::All)?;
-            let unit = scripts.library.unit(&scripts.engine, HITCFILE)?;
-            for (name, alias) in scripts.library.namespaces(&unit) {
-                scripts.add(&name, Some(&alias), TaskFilter::Documented)?;
+            self.add(HITCFILE, None, TaskFilter::All)?;
+            let unit = self.library.unit(&self.engine, HITCFILE)?;
+            for (name, alias) in self.library.namespaces(&unit) {
+                self.add(&name, Some(&alias), TaskFilter::Documented)?;
             }
         }
-        Ok(scripts)
+        Ok(())
+    }
+
+    /// Lets running tasks run tasks by name.
+    ///
+    /// The engine of these scripts is in use then and takes no further tasks, and built-in tasks are
+    /// loaded only when needed. So there is a second engine, made for the first such call, which
+    /// knows all tasks. It shares the compiled scripts: nothing is compiled or run twice.
+    pub fn enable_run_by_name(
+        &self,
+        api: &Arc<Api>,
+        project: &Project,
+        events: &Events,
+        cancel: &Cancel,
+    ) {
+        let library = self.library.clone();
+        let (shared, project) = (api.clone(), project.clone());
+        let (events, cancel) = (events.clone(), cancel.clone());
+        let all: OnceLock<Result<Scripts, Failure>> = OnceLock::new();
+        api.set_runner(Box::new(move |inventory, frame, name, hosts, values| {
+            let load = || {
+                let mut scripts = Scripts::empty(&shared, &library, &events, &cancel);
+                scripts.add_project(&project)?;
+                scripts.all()?;
+                Ok(scripts)
+            };
+            let scripts = all.get_or_init(load).as_ref().map_err(Clone::clone)?;
+            run_by_name(scripts, inventory, frame, name, hosts, values)
+        }));
     }
 
     /// Loads the built-in scripts only.
@@ -156,8 +199,17 @@ impl Scripts {
                 return Ok(task);
             }
         }
-        let all = self.all()?;
-        let names: Vec<String> = all.iter().map(|task| task.full_name()).collect();
+        self.all()?;
+        self.known(name)
+    }
+
+    /// A task by name, among those that are loaded.
+    pub(super) fn known(&self, name: &str) -> Result<Arc<Task>, Failure> {
+        let wanted = name.replace('-', "_");
+        if let Some(task) = self.lookup(&wanted) {
+            return Ok(task);
+        }
+        let names: Vec<String> = self.entries.iter().map(|e| e.task.full_name()).collect();
         let help = did_you_mean(&wanted, names.iter().map(String::as_str))
             .unwrap_or_else(|| "run `hitc tasks` for a list of the tasks".to_owned());
         Err(
@@ -194,28 +246,20 @@ impl Scripts {
         Ok(tests.collect())
     }
 
-    /// Calls a task's function on the current thread.
-    pub(super) fn call(&self, task: &Task, arguments: Vec<Dynamic>) -> Result<Dynamic, Failure> {
+    /// Calls a task's function with a frame, on the thread of the caller.
+    pub(super) fn call(
+        &self,
+        frame: &Frame,
+        task: &Task,
+        arguments: Vec<Dynamic>,
+    ) -> Result<Dynamic, Failure> {
         let entry = self
             .entries
             .iter()
             .find(|entry| entry.task.full_name() == task.full_name())
             .ok_or_else(|| Diagnostic::new(Kind::NotFound, "task not loaded"))?;
-        let mut scope = Scope::new();
-        let mut names = Vec::new();
-        for (index, argument) in arguments.into_iter().enumerate() {
-            names.push(format!("a{index}"));
-            scope.push_dynamic(format!("a{index}"), argument);
-        }
-        // The engine has no API to call a function of a module; evaluate a call expression.
-        let call = format!("{}::{}({})", entry.module, task.name, names.join(", "));
-        let ast = self
-            .engine
-            .compile_with_scope(&scope, call)
-            .map_err(|error| Diagnostic::new(Kind::Failed, error.to_string()))?;
-        self.engine
-            .eval_ast_with_scope(&mut scope, &ast)
-            .map_err(|error| explain(&self.library, None, &error))
+        let function = format!("{}::{}", entry.module, task.name);
+        call(&self.engine, &self.library, frame, &function, arguments)
     }
 
     /// Returns the settings that the hitcfile makes with `config`.

@@ -24,7 +24,7 @@ use crate::{
 
 /// Adds the functions to the namespace.
 pub(super) fn add(hosts: &mut Namespace) {
-    hosts.method(
+    hosts.change_method(
         "run(hosts: array, command: string) -> array",
         "Runs a command on all of them at once, and shows what it writes. Returns a map for each:
          `#{host, ok, code, stdout, stderr, seconds}`. Throws if it fails anywhere, after it has
@@ -50,7 +50,7 @@ pub(super) fn add(hosts: &mut Namespace) {
             }
         },
     );
-    hosts.method(
+    hosts.change_method(
         "try_run(hosts: array, command: string) -> array",
         "The same quietly, and without throwing: `ok` says how it went, and `error` what was wrong
          with a server that could not be reached.",
@@ -62,7 +62,7 @@ pub(super) fn add(hosts: &mut Namespace) {
                 .collect::<Array>())
         },
     );
-    hosts.method(
+    hosts.change_method(
         "stream(hosts: array, command: string)",
         "Runs a command on all of them and shows what it writes, which may be without end: nothing
          is kept. Goes through them as the flags say (`--forks`, `--batch`, `--fail-fast`,
@@ -83,8 +83,7 @@ enum Ran {
 
 fn run(call: &Call, hosts: &[Dynamic], line: &str, show: bool) -> Answer<Vec<(Host, Ended)>> {
     let hosts = decode(call, hosts)?;
-    let session = &call.session;
-    if session.stage.is_some() || !session.runs_commands() {
+    if call.mock().is_some() || !call.frame.runs_commands() {
         let played = hosts.into_iter().map(|host| {
             let name = &host.0.name;
             let ran = match call.played(name, line) {
@@ -97,18 +96,18 @@ fn run(call: &Call, hosts: &[Dynamic], line: &str, show: bool) -> Answer<Vec<(Ho
     }
     let command = Command::new(line);
     let one = async |host: Host| {
-        if session.cancel.is_stopping() {
+        if call.context.cancel.is_stopping() {
             let skipped = Diagnostic::new(Kind::Interrupted, "interrupted");
             return (host, Err(skipped));
         }
         let name = &host.0.name;
-        session.events.emit(Event::Begun(name.clone()));
-        let ended = execute(session, &host, &command, show).await;
-        session.events.emit(Event::Ended(name.clone()));
+        call.context.events.emit(Event::Begun(name.clone()));
+        let ended = execute(&call.inventory, &host, &command, show).await;
+        call.context.events.emit(Event::Ended(name.clone()));
         (host, ended.map(Ran::Known))
     };
-    let _scope = session.cancel.scope();
-    call.wait(async { Ok::<_, Diagnostic>(at_once(hosts, session.settings.forks, one).await) })
+    let _scope = call.context.cancel.scope();
+    call.wait(async { Ok::<_, Diagnostic>(at_once(hosts, call.context.settings.forks, one).await) })
 }
 
 /// Does something for each item, for so many at once; a slow one holds up no other. The results come
@@ -127,8 +126,7 @@ async fn at_once<I, T>(
 
 fn stream_all(call: &Call, hosts: &[Dynamic], line: &str) -> Answer<()> {
     let hosts = decode(call, hosts)?;
-    let session = &call.session;
-    let (settings, many) = (&session.settings, hosts.len() > 1);
+    let (settings, many) = (&call.context.settings, hosts.len() > 1);
     let command = Command {
         keep: Keep::End,
         stdin: if !many && is_piped() {
@@ -142,12 +140,14 @@ fn stream_all(call: &Call, hosts: &[Dynamic], line: &str) -> Answer<()> {
     let one = async |host: &Host| {
         let name = &host.0.name;
         let started = Instant::now();
-        let ended = if session.cancel.is_stopping() || !gate.is_open() {
+        let ended = if call.context.cancel.is_stopping() || !gate.is_open() {
             None
         } else {
-            session.events.emit(Event::Begun(name.clone()));
+            call.context.events.emit(Event::Begun(name.clone()));
             let output = match call.played(name, line) {
-                None => execute(session, host, &command, true).await.map(Some),
+                None => execute(&call.inventory, host, &command, true)
+                    .await
+                    .map(Some),
                 Some(Played::Answered(output)) => Ok(Some(output)),
                 Some(Played::Assumed) => Ok(None),
             };
@@ -158,7 +158,7 @@ fn stream_all(call: &Call, hosts: &[Dynamic], line: &str) -> Answer<()> {
         };
         if let Some(ended) = &ended {
             gate.record(ended.is_ok());
-            session.events.emit(Event::Ended(name.clone()));
+            call.context.events.emit(Event::Ended(name.clone()));
         }
         HostResult {
             name: name.clone(),
@@ -166,7 +166,7 @@ fn stream_all(call: &Call, hosts: &[Dynamic], line: &str) -> Answer<()> {
             ended: ended.map(|ended| ended.map_err(Failure::from)),
         }
     };
-    let _scope = many.then(|| session.cancel.scope());
+    let _scope = many.then(|| call.context.cancel.scope());
     let results = call.wait(async {
         let (mut rest, mut results) = (hosts.as_slice(), Vec::new());
         for size in settings.rollout.sizes(hosts.len()) {
@@ -184,10 +184,10 @@ fn stream_all(call: &Call, hosts: &[Dynamic], line: &str) -> Answer<()> {
         }
         Ok::<_, Diagnostic>(results)
     })?;
-    let interrupted = session.cancel.is_stopping();
+    let interrupted = call.context.cancel.is_stopping();
     finish(
-        &session.events,
-        session.remembers(),
+        &call.context.events,
+        call.remembers(),
         results,
         true,
         interrupted,

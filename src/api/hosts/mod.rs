@@ -35,7 +35,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
          it returns, in the order of the hosts. One that fails does not stop the others; all
          failures are thrown at the end.",
         |call: &Call, hosts: Array, action: FnPtr| {
-            let forks = call.session.settings.forks;
+            let forks = call.context.settings.forks;
             fan_out(call, &hosts, &action, forks, false)
         },
     );
@@ -117,7 +117,6 @@ fn fan_out_of(
     many: bool,
 ) -> Answer<Array> {
     let hosts = decode(call, hosts)?;
-    let session = &call.session;
     let failed = AtomicBool::new(false);
     let is_alone = at_once.min(hosts.len()) < 2;
     let one = |host: &Host| -> Option<Result<Dynamic, Box<EvalAltResult>>> {
@@ -127,7 +126,7 @@ fn fan_out_of(
         let name = host.0.name.as_str();
         let result = on_host(many.then_some(name), || {
             if is_alone {
-                action.call_within_context(call.context, (host.clone(),))
+                action.call_within_context(call.script, (host.clone(),))
             } else {
                 apart(call, action, host)
             }
@@ -135,8 +134,8 @@ fn fan_out_of(
         failed.fetch_or(result.is_err(), Ordering::SeqCst);
         Some(result)
     };
-    let _scope = many.then(|| session.cancel.scope());
-    let results = each(&hosts, at_once, || session.cancel.is_stopping(), one)
+    let _scope = many.then(|| call.context.cancel.scope());
+    let results = each(&hosts, at_once, || call.context.cancel.is_stopping(), one)
         .map_err(|error| call.fail(Diagnostic::new(Kind::Failed, error.to_string())))?;
     let (mut values, mut thrown, mut interrupted) = (Array::new(), Vec::new(), false);
     for (host, result) in hosts.iter().zip(results) {
@@ -146,7 +145,7 @@ fn fan_out_of(
                 host: many.then(|| host.0.name.clone()),
                 error,
             }),
-            None => interrupted |= session.cancel.is_stopping(),
+            None => interrupted |= call.context.cancel.is_stopping(),
         }
     }
     if thrown.is_empty() && !interrupted {
@@ -166,7 +165,7 @@ fn apart(call: &Call, action: &FnPtr, host: &Host) -> Answer<Dynamic> {
         *value = value.flatten_clone().into_shared();
     }
     let before: Vec<String> = own.iter_curry().map(|value| format!("{value:?}")).collect();
-    let result = own.call_within_context(call.context, (host.clone(),))?;
+    let result = own.call_within_context(call.script, (host.clone(),))?;
     let after = own.iter_curry().map(|value| format!("{value:?}"));
     if !before.into_iter().eq(after) {
         let text =

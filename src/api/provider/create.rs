@@ -16,9 +16,9 @@ use crate::{
         diagnostic::{Diagnostic, Failure, Kind, plural},
         value::{Data, Fields, Invalid, Value},
     },
+    inventory::Inventory,
     provider::{self, Create, MOST, Node, Provider, numbered},
     provision::bring_up,
-    session::Session,
 };
 
 struct Request {
@@ -27,13 +27,13 @@ struct Request {
     options: Value,
 }
 
-fn decode(session: &Session, options: &Map) -> Result<Request, Diagnostic> {
+fn decode(inventory: &Inventory, options: &Map) -> Result<Request, Diagnostic> {
     let invalid = |error: Invalid| Diagnostic::from(error);
     let mut fields = Fields::new(&to_options(options), "create").map_err(invalid)?;
     let text = |value: &Value, what: &str| value.to_text(what);
     let provider = fields.decode("provider", text).map_err(invalid)?;
-    let provider = provider.unwrap_or_else(|| session.settings.provider.clone());
-    let provider = session.providers.get(&provider)?.clone();
+    let provider = provider.unwrap_or_else(|| inventory.context.settings.provider.clone());
+    let provider = inventory.providers.get(&provider)?.clone();
     let name = fields.require("name").map_err(|mut error| {
         let example = || "write `hitc run create name=web`".to_owned();
         error.help.get_or_insert_with(example);
@@ -67,27 +67,28 @@ impl Request {
 }
 
 pub(super) fn create(call: &Call, options: &Map) -> Answer<Array> {
-    let session = &call.session;
-    let request = call.check(decode(session, options))?;
-    let (new, cost) = call.try_wait(missing(session, &request))?;
+    let request = call.check(decode(&call.inventory, options))?;
+    let (new, cost) = call.try_wait(missing(&call.inventory, &request))?;
     let (count, names) = (plural(new.len(), "server"), new.join(", "));
-    if session.settings.dry_run {
-        let cost = cost.map(|cost| format!(" ({cost})")).unwrap_or_default();
-        call.would(|| format!("create {count}: {names}{cost}"));
+    let what = || {
+        let cost = cost.as_ref().map(|cost| format!(" ({cost})"));
+        format!("create {count}: {names}{}", cost.unwrap_or_default())
+    };
+    if call.would(what) {
         return Ok(Array::new());
     }
     if let Some(cost) = cost {
         let place = request.provider.name();
         let question = format!("{count} at {place}: {cost}. Create {names}?");
-        call.check(session.events.confirm(&question, None))?;
+        call.check(call.context.events.confirm(&question, None))?;
     }
-    call.try_wait(create_all(session, &request, &new))
+    call.try_wait(create_all(&call.inventory, &request, &new))
 }
 
 /// The names of the servers that are not there: a run that failed for some is finished by the next
 /// one. And what they cost, if something.
 async fn missing(
-    session: &Session,
+    inventory: &Inventory,
     request: &Request,
 ) -> Result<(Vec<String>, Option<String>), Failure> {
     let there = request.provider.list().await.map_err(Diagnostic::from)?;
@@ -105,7 +106,7 @@ async fn missing(
                 .help("choose another name, or terminate it first".to_owned())
                 .into());
         }
-        session.events.note(message);
+        inventory.context.events.note(message);
     }
     let cost = request.quote(new.len()).await.map_err(Diagnostic::from)?;
     Ok((new, cost))
@@ -113,19 +114,19 @@ async fn missing(
 
 /// One that fails does not stop the others.
 async fn create_all(
-    session: &Session,
+    inventory: &Inventory,
     request: &Request,
     new: &[String],
 ) -> Result<Array, Failure> {
     let one = async |name: &String| {
-        let activity = session.events.start(name.as_str(), "creating");
+        let activity = inventory.context.events.start(name.as_str(), "creating");
         let started = std::time::Instant::now();
         let create = Create {
             name: name.clone(),
             options: request.options.clone(),
             tags: Vec::new(),
         };
-        let node = bring_up(session, request.provider.as_ref(), &create, &activity).await?;
+        let node = bring_up(inventory, request.provider.as_ref(), &create, &activity).await?;
         activity.done(format!(
             "ready after {:.1} s",
             started.elapsed().as_secs_f64()

@@ -22,8 +22,8 @@ use crate::{
         diagnostic::{Diagnostic, Failure, Kind},
         value::Fields,
     },
+    inventory::Inventory,
     provider::{self, NAME_RULE, Node, Provider, is_name, refuse_protected, role},
-    session::Session,
     ssh::{Command, Target},
 };
 
@@ -34,8 +34,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "All servers, as maps with `provider`, `name`, `role`, `id`, `size`, `image`, `region`,
          `ip`, `internal_ip`, `state`, `created`, `manifest` and `protected`.",
         |call: &Call| {
-            let session = &call.session;
-            let nodes = call.wait(async { Ok::<_, Diagnostic>(session.nodes().await) })?;
+            let nodes = call.wait(async { Ok::<_, Diagnostic>(call.inventory.nodes().await) })?;
             Ok(nodes.iter().map(describe).collect::<Array>())
         },
     );
@@ -68,49 +67,52 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "uncache()",
         "Forgets what providers said a moment ago about the servers there are.",
         |call: &Call| {
-            call.session.recent.flush();
+            call.inventory.cache.flush();
             Ok(())
         },
     );
-    provider.function(
+    provider.change(
         "create(options: map) -> array",
         "Creates `count` servers named `name`, `name-1`, … and waits until they answer. The other
          options are the provider's. Returns the hosts.",
         |call: &Call, options: Map| create(call, &options),
     );
-    provider.function(
+    provider.change(
         "terminate(hosts: array)",
         "Ends servers for good, with everything on them, all at once.",
         |call: &Call, hosts: Array| terminate(call, hosts),
     );
-    provider.function(
+    provider.change(
         "reboot(host: Host)",
         "Starts a server again and waits until it answers.",
         |call: &Call, host: Host| {
-            let reboot = reboot(&call.session, &host.0);
+            let reboot = reboot(&call.inventory, &host.0);
             call.change(|| format!("reboot server {}", host.0.name), reboot)
                 .map(drop)
         },
     );
-    provider.function(
+    provider.change(
         "resize(host: Host, options: map)",
         "Gives a server the size that the options say, and waits until it answers; it may be
          stopped meanwhile.",
         |call: &Call, host: Host, options: Map| resize(call, &host, &options),
     );
-    provider.function(
+    provider.change(
         "rename(host: Host, name: string)",
         "Gives a server another name.",
         |call: &Call, host: Host, name: ImmutableString| rename(call, &host, &name),
     );
-    provider.function(
+    provider.change(
         "set_up(name: string)",
         "Makes this machine ready for a provider; for `local` that is Docker and a base image.",
         |call: &Call, name: ImmutableString| {
-            let session = &call.session;
             call.change(|| format!("set up provider {name}"), async {
-                let activity = session.events.start(name.as_str(), "setting up");
-                session.providers.get(&name)?.set_up(&activity).await?;
+                let activity = call.context.events.start(name.as_str(), "setting up");
+                call.inventory
+                    .providers
+                    .get(&name)?
+                    .set_up(&activity)
+                    .await?;
                 activity.done("ready");
                 Ok::<_, provider::Error>(())
             })
@@ -134,7 +136,7 @@ fn terminate(call: &Call, hosts: Array) -> Answer<()> {
     }
     let end = async |host: &Host| {
         let terminate = async |p: &dyn Provider, node: &Node| p.terminate(node).await;
-        let ended = act(&call.session, &host.0, "terminate", terminate).await;
+        let ended = act(&call.inventory, &host.0, "terminate", terminate).await;
         ended.map_err(Diagnostic::from)
     };
     let results = call.try_wait(async { Ok(join_all(hosts.iter().map(end)).await) })?;
@@ -189,20 +191,20 @@ const BOOT: &str = "cat /proc/sys/kernel/random/boot_id; cut -d' ' -f22 /proc/1/
 const BOOT_TIMEOUT: Duration = Duration::from_mins(10);
 const BOOT_PAUSE: Duration = Duration::from_millis(500);
 
-async fn reboot(session: &Session, node: &Node) -> Result<(), Diagnostic> {
+async fn reboot(inventory: &Inventory, node: &Node) -> Result<(), Diagnostic> {
     // One that does not answer may do so afterwards.
-    let before = match session.target(node).await {
-        Ok(target) if node.state.is_up() => boot(session, &target).await.ok(),
+    let before = match inventory.target(node).await {
+        Ok(target) if node.state.is_up() => boot(inventory, &target).await.ok(),
         _ => None,
     };
     let start = async |p: &dyn Provider, node: &Node| p.reboot(node).await;
-    act(session, node, "reboot", start).await?;
+    act(inventory, node, "reboot", start).await?;
     let end = Instant::now() + BOOT_TIMEOUT;
     loop {
-        let node = wait_for(session, &node.provider, &node.name).await?;
-        let target = session.target(&node).await?;
+        let node = wait_for(inventory, &node.provider, &node.name).await?;
+        let target = inventory.target(&node).await?;
         // It may go down only now.
-        match boot(session, &target).await {
+        match boot(inventory, &target).await {
             Ok(now) if before.as_ref() != Some(&now) => return Ok(()),
             Err(error) if Instant::now() > end => return Err(error),
             Ok(_) if Instant::now() > end => {
@@ -210,54 +212,52 @@ async fn reboot(session: &Session, node: &Node) -> Result<(), Diagnostic> {
                 return Err(Diagnostic::new(Kind::Timeout, text).on(&node.name));
             }
             Ok(_) | Err(_) => {
-                session.forget(&node);
+                inventory.forget(&node);
                 sleep(BOOT_PAUSE).await;
             }
         }
     }
 }
 
-async fn boot(session: &Session, target: &Target) -> Result<String, Diagnostic> {
-    let connection = session.pool.connect(target).await?;
+async fn boot(inventory: &Inventory, target: &Target) -> Result<String, Diagnostic> {
+    let connection = inventory.connect_to(target).await?;
     Ok(connection.run(&Command::new(BOOT)).await?.text())
 }
 
 fn rename(call: &Call, host: &Host, name: &str) -> Answer<()> {
     call.check(check_name(name))?;
     let rename = async |p: &dyn Provider, node: &Node| p.rename(node, name).await;
-    let session = &call.session;
     let renaming = async {
-        let others = session.providers.of(&host.0)?.list().await?;
+        let others = call.inventory.providers.of(&host.0)?.list().await?;
         if others.iter().any(|node| node.name == name) {
             let message = format!("there is a server `{name}` already");
             return Err(Diagnostic::new(Kind::Usage, message));
         }
-        Ok(act(session, &host.0, "rename", rename).await?)
+        Ok(act(&call.inventory, &host.0, "rename", rename).await?)
     };
     let what = || format!("rename server {} to {name}", host.0.name);
     call.change(what, renaming).map(drop)
 }
 
 fn resize(call: &Call, host: &Host, options: &Map) -> Answer<()> {
-    let session = &call.session;
     let node = &host.0;
     let options = to_options(options);
     let check = || {
         let size = Fields::new(&options, "resize")?.require("size")?;
         let size = size.to_text("size")?;
-        session.providers.of(node)?.validate(&options)?;
+        call.inventory.providers.of(node)?.validate(&options)?;
         Ok::<_, Diagnostic>(size)
     };
     if call.check(check())? == node.size {
-        session
+        call.context
             .events
             .note(format!("{}: its size is that already", node.name));
         return Ok(());
     }
     let resize = async {
         let resize = async |p: &dyn Provider, node: &Node| p.resize(node, &options).await;
-        act(session, node, "resize", resize).await?;
-        wait_for(session, &node.provider, &node.name)
+        act(&call.inventory, node, "resize", resize).await?;
+        wait_for(&call.inventory, &node.provider, &node.name)
             .await
             .map(drop)
     };
@@ -266,26 +266,26 @@ fn resize(call: &Call, host: &Host, options: &Map) -> Answer<()> {
 }
 
 /// Waits until a server has an address and answers on SSH.
-async fn wait_for(session: &Session, provider: &str, name: &str) -> Result<Node, Diagnostic> {
-    let nodes = session.providers.get(provider)?.list().await?;
+async fn wait_for(inventory: &Inventory, provider: &str, name: &str) -> Result<Node, Diagnostic> {
+    let nodes = inventory.providers.get(provider)?.list().await?;
     let node = nodes
         .iter()
         .find(|node| node.name == name)
         .ok_or_else(|| Diagnostic::new(Kind::Failed, format!("server `{name}` is gone")))?;
-    session.wait_for(node).await?;
+    inventory.wait_for(node).await?;
     Ok(node.clone())
 }
 
 /// Lets a server's provider do something to it, and forgets what was known of it.
 async fn act(
-    session: &Session,
+    inventory: &Inventory,
     node: &Node,
     what: &str,
     act: impl AsyncFnOnce(&dyn Provider, &Node) -> Result<(), provider::Error>,
 ) -> Result<(), provider::Error> {
-    let activity = session.events.start(node.name.as_str(), what);
-    act(session.providers.of(node)?.as_ref(), node).await?;
-    session.forget(node);
+    let activity = inventory.context.events.start(node.name.as_str(), what);
+    act(inventory.providers.of(node)?.as_ref(), node).await?;
+    inventory.forget(node);
     activity.done(format!("{what}: done"));
     Ok(())
 }

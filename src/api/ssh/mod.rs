@@ -23,8 +23,8 @@ use crate::{
         event::Lines,
         process::{Exit, Keep, Output},
     },
-    inventory::Selection,
-    session::Session,
+    fleet::Selection,
+    inventory::Inventory,
     ssh::{Command, Input},
 };
 
@@ -43,7 +43,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "The server of that name or address.",
         |call: &Call, name: ImmutableString| find(call, &name),
     );
-    ssh.method(
+    ssh.change_method(
         "run(host: Host, command: string) -> string",
         "Runs a command, shows what it writes, and returns its standard output. Throws if it
          fails.",
@@ -51,7 +51,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             run(call, &host, &Command::new(command.as_str()))
         },
     );
-    ssh.method(
+    ssh.change_method(
         "run(host: Host, command: string, options: map) -> string",
         "The same with options: `cd` (the folder), `env` (variables, which nobody else on the server
          sees), `user` or `sudo` (as whom), `shell` (instead of `sh`), `timeout` (`30`, `\"5m\"`),
@@ -61,7 +61,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             run(call, &host, &command)
         },
     );
-    ssh.method(
+    ssh.change_method(
         "stream(host: Host, command: string)",
         "Runs a command and shows what it writes, which may be without end: nothing is kept.
          Throws if it fails. On one host it reads what is piped into hitc.",
@@ -80,14 +80,14 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             run(call, &host, &command).map(drop)
         },
     );
-    ssh.method(
+    ssh.change_method(
         "sudo(host: Host, command: string) -> string",
         "Runs a command as root, as `run` does.",
         |call: &Call, host: Host, command: ImmutableString| {
             run(call, &host, &Command::root(command.as_str()))
         },
     );
-    ssh.method(
+    ssh.change_method(
         "try_run(host: Host, command: string) -> map",
         "Runs a command quietly and returns `#{ok, code, stdout, stderr, seconds, known}`. Throws
          only if the server cannot be reached. In a dry run it is not known, and taken to go well.",
@@ -95,7 +95,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             try_run(call, &host, &Command::new(command.as_str()))
         },
     );
-    ssh.method(
+    ssh.change_method(
         "try_run(host: Host, command: string, options: map) -> map",
         "The same with the options of `run`.",
         |call: &Call, host: Host, command: ImmutableString, options: Map| {
@@ -108,15 +108,14 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     rsync::add(&mut ssh);
     state::add(&mut ssh);
     transfer::add(&mut ssh);
-    ssh.method(
+    ssh.change_method(
         "terminal(host: Host)",
         "Hands this terminal to a shell on the server, by the system's `ssh` with our settings.",
         |call: &Call, host: Host| {
-            let session = &call.session;
             let what = || format!("open a shell on {}", host.0.name);
             let shell = async {
-                let openssh = session.openssh(&host.0).await?;
-                let target = session.target(&host.0).await?;
+                let openssh = call.inventory.openssh(&host.0).await?;
+                let target = call.inventory.target(&host.0).await?;
                 openssh.terminal(&target).await.map_err(Diagnostic::from)
             };
             call.change(what, shell).map(drop)
@@ -136,12 +135,11 @@ pub(super) fn is_piped() -> bool {
 }
 
 fn find(call: &Call, name: &str) -> Answer<Host> {
-    let session = &call.session;
     let selection = Selection {
         hosts: vec![name.to_owned()],
         ..Selection::default()
     };
-    let found = call.try_wait(session.select(&selection, true))?;
+    let found = call.try_wait(call.inventory.select(&selection, true))?;
     match <[_; 1]>::try_from(found) {
         Ok([node]) => Ok(Host::from(node)),
         Err(_) => {
@@ -157,10 +155,9 @@ fn run(call: &Call, host: &Host, command: &Command) -> Answer<String> {
 
 /// The same for a command that is shown as something else.
 fn run_as(call: &Call, host: &Host, command: &Command, line: &str) -> Answer<String> {
-    let session = &call.session;
     let name = &host.0.name;
     let output = match call.played(name, line) {
-        None => call.wait(execute(session, host, command, true))?,
+        None => call.wait(execute(&call.inventory, host, command, true))?,
         Some(Played::Answered(output)) => output,
         Some(Played::Assumed) => return Ok(assumed(call, name, line)),
     };
@@ -170,22 +167,22 @@ fn run_as(call: &Call, host: &Host, command: &Command, line: &str) -> Answer<Str
 
 /// Runs a command on a server, as long as the user lets it; with `show`, what it writes is shown.
 pub(super) async fn execute(
-    session: &Session,
+    inventory: &Inventory,
     host: &Host,
     command: &Command,
     show: bool,
 ) -> Result<Output, Diagnostic> {
-    let settings = &session.settings;
+    let settings = &inventory.context.settings;
     let command = Command {
         timeout: command.timeout.or(settings.timeout),
         shell: command.shell.clone().or_else(|| settings.shell.clone()),
         ..command.clone()
     };
     if !show {
-        return session.exec(&host.0, &command, |_, _| ()).await;
+        return inventory.exec(&host.0, &command, |_, _| ()).await;
     }
-    let mut lines = Lines::new(&session.events, Some(&host.0.name));
-    let output = session.exec(&host.0, &command, |stream, bytes| lines.push(stream, bytes));
+    let mut lines = Lines::new(&inventory.context.events, Some(&host.0.name));
+    let output = inventory.exec(&host.0, &command, |stream, bytes| lines.push(stream, bytes));
     output.await
 }
 
@@ -216,10 +213,10 @@ pub(super) fn check(output: &Output, line: &str, host: Option<&str>) -> Result<(
 }
 
 fn try_run(call: &Call, host: &Host, command: &Command) -> Answer<Map> {
-    let (session, line) = (&call.session, command.line.as_str());
+    let line = command.line.as_str();
     let name = &host.0.name;
     Ok(match call.played(name, line) {
-        None => output_map(&call.wait(execute(session, host, command, false))?),
+        None => output_map(&call.wait(execute(&call.inventory, host, command, false))?),
         Some(Played::Answered(output)) => output_map(&output),
         Some(Played::Assumed) => assumed_map(call, name, line),
     })
