@@ -91,3 +91,10 @@ pub fn docs() -> Vec<(&'static str, String)> {
     let namespaces = namespaces(&Arc::default());
     namespaces.iter().map(Namespace::doc).collect()
 }
+
+/// All functions that change something, each as `NAMESPACE::NAME/PARAMETERS`.
+#[cfg(test)]
+pub fn changing() -> Vec<String> {
+    let namespaces = namespaces(&Arc::default());
+    namespaces.iter().flat_map(Namespace::changing).collect()
+}

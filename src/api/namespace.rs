@@ -90,12 +90,14 @@ impl Namespace {
         (self.name, self.module.doc().to_owned())
     }
 
-    /// The signatures of the functions that change something.
+    /// The functions that change something, each as `NAMESPACE::NAME/PARAMETERS`.
     #[cfg(test)]
-    pub fn changing(&self) -> impl Iterator<Item = String> {
-        let name = self.name;
-        let signatures = self.changing.iter();
-        signatures.map(move |signature| format!("{name}::{signature}"))
+    pub fn changing(&self) -> Vec<String> {
+        let describe = |signature: &String| {
+            let (name, parameters) = parse(signature);
+            format!("{}::{name}/{}", self.name, parameters.len() - 1)
+        };
+        self.changing.iter().map(describe).collect()
     }
 
     /// Makes the namespace known to scripts.

@@ -20,6 +20,8 @@ mod reference;
 mod run;
 mod scripts;
 mod task;
+#[cfg(test)]
+mod tests;
 mod unit;
 
 pub use args::{Bound, bind};
