@@ -18,7 +18,7 @@ use crate::{
         event::Activity,
         value::{Entry, Invalid, Value},
     },
-    fleet::threads::alone,
+    fleet::alone,
     inventory::Inventory,
     provider::{
         Cost, Create, Error, Node, NodeState, Price, Prices, Provider, ServerChange, differences,

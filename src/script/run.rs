@@ -1,4 +1,4 @@
-//! Running a task: on which hosts, after which questions, and what is shown of it.
+//! Runs tasks: selects the hosts, asks the questions, calls the function, shows the results.
 
 use std::{sync::Arc, time::Instant};
 
@@ -13,10 +13,7 @@ use crate::{
         event::Event,
         table::Table,
     },
-    fleet::{
-        HostResult, Selection, finish,
-        threads::{alone, each},
-    },
+    fleet::{Drive, HostResult, Selection, alone, finish},
     inventory::Inventory,
 };
 
@@ -53,7 +50,7 @@ pub fn run(
     Ok(())
 }
 
-/// The hosts that a task runs on: none, if it runs here.
+/// The hosts of a task. None if it runs on the local machine.
 fn selected(inventory: &Inventory, task: &Task) -> Result<Vec<Host>, Failure> {
     match task.place {
         Place::Here => Ok(Vec::new()),
@@ -64,7 +61,7 @@ fn selected(inventory: &Inventory, task: &Task) -> Result<Vec<Host>, Failure> {
     }
 }
 
-/// Runs a task with its arguments, on the hosts that the user selected.
+/// Runs a task with its arguments on the hosts that the user selected.
 fn run_one(
     scripts: &Scripts,
     inventory: &Inventory,
@@ -155,7 +152,7 @@ fn internal(error: &std::io::Error) -> Failure {
     Diagnostic::new(Kind::Failed, format!("internal error: {error}")).into()
 }
 
-/// The servers that a task runs on. One that changes something wants to be told.
+/// The servers of a task. A task that changes something needs a selection.
 fn select(
     inventory: &Inventory,
     task: &Task,
@@ -196,7 +193,7 @@ fn select(
     }
 }
 
-/// Puts the values of parameters into the question of `@confirm`.
+/// Fills the values of parameters into the question of `@confirm`.
 fn fill_in(question: &str, task: &Task, bound: &Bound, hosts: &[Host]) -> String {
     let names: Vec<&str> = hosts.iter().map(|host| host.0.name.as_str()).collect();
     let mut text = question.replace("${hosts}", &names.join(", "));
@@ -221,8 +218,6 @@ fn on_each(
     };
     let many = hosts.len() > 1;
     let scope = many.then(|| context.cancel.scope());
-    let rollout = &context.settings.rollout;
-    let gate = rollout.gate(hosts.len());
     let one = |host: &Host| {
         let name = &host.0.name;
         let mut arguments = bound.values.clone();
@@ -232,37 +227,37 @@ fn on_each(
         let result = on_host(many.then_some(name.as_str()), || {
             scripts.call(frame, task, arguments)
         });
-        gate.record(result.is_ok());
         context.events.emit(Event::Ended(name.clone()));
-        (result, started.elapsed().as_secs_f64())
-    };
-    let stop = || context.cancel.is_stopping() || !gate.is_open();
-    let (mut rest, mut results) = (hosts, Vec::new());
-    for size in rollout.sizes(hosts.len()) {
-        let (batch, others) = rest.split_at(size);
-        rest = others;
-        if gate.is_open_between() {
-            let ended = each(batch, forks, stop, one).map_err(|error| internal(&error))?;
-            results.extend(ended);
-        } else {
-            results.extend(batch.iter().map(|_| None));
+        let seconds = started.elapsed().as_secs_f64();
+        match result {
+            Ok(value) => Ok((value, seconds)),
+            Err(failure) => Err((failure, seconds)),
         }
-    }
+    };
+    let drive = Drive {
+        rollout: &context.settings.rollout,
+        forks,
+        cancel: &context.cancel,
+    };
+    let results = drive.run_on_threads(hosts, one);
+    let results = results.map_err(|error| internal(&error))?;
     drop(scope);
 
     let (mut tables, mut ended, mut values) = (Vec::new(), Vec::new(), Array::new());
     for (host, result) in hosts.iter().zip(results) {
         let name = host.0.name.clone();
-        let (result, seconds) = result.unzip();
-        let result = result.map(|result| {
-            result.map(|value| {
+        let (result, seconds) = match result {
+            None => (None, 0.0),
+            Some(Err((failure, seconds))) => (Some(Err(failure)), seconds),
+            Some(Ok((value, seconds))) => {
                 tables.extend(to_table(&value).map(|table| (name.clone(), table)));
                 values.push(value);
-            })
-        });
+                (Some(Ok(())), seconds)
+            }
+        };
         ended.push(HostResult {
             name,
-            seconds: seconds.unwrap_or_default(),
+            seconds,
             ended: result,
         });
     }
@@ -275,7 +270,7 @@ fn on_each(
     Ok(values)
 }
 
-/// One table of the tables of all hosts, which have the same columns.
+/// Merges the tables of all hosts, which have the same columns.
 fn merge(tables: Vec<(String, Table)>, many: bool) -> Option<Table> {
     let mut merged: Option<Table> = None;
     for (host, table) in tables {
