@@ -6,23 +6,56 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
+use tokio::time::{Instant, sleep};
+
+use super::NodePoll;
 use crate::{
     context::Context,
     core::{
         diagnostic::{Diagnostic, Kind},
-        event::Stream,
+        event::{Events, Stream},
         process::Output,
     },
     docker::{self, Engine},
+    machine::Machine,
     provider::{Node, Provider},
     ssh::{self, Command, Connection, OpenSsh, Pool, Target, Terminations},
 };
+
+/// The timeout until a server that may still be starting answers on SSH.
+const READY_TIMEOUT: Duration = Duration::from_mins(5);
+/// How long a new server may refuse our key. Many images install it after SSH has started.
+const KEY_TIMEOUT: Duration = Duration::from_secs(90);
+const KEY_RETRY: Duration = Duration::from_secs(1);
 
 /// Identifies a server: its provider and the provider's id. Two providers may give the same id.
 type Key = (String, String);
 
 fn key(node: &Node) -> Key {
     (node.provider.clone(), node.id.clone())
+}
+
+/// The way from servers to machines. The real one is [`super::Inventory`]; tests simulate a world.
+#[async_trait]
+pub trait Access: Send + Sync {
+    /// The way to the user.
+    fn events(&self) -> &Events;
+
+    /// The listings that callers who wait for servers share.
+    fn poll(&self) -> &NodePoll;
+
+    /// Forgets the cached listings of providers.
+    fn flush(&self);
+
+    /// The machine of a server that answers on SSH.
+    async fn machine(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic>;
+
+    /// The machine of a server that may still be starting. Waits until it answers on SSH.
+    async fn wait_until_reachable(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic>;
+
+    /// Forgets a server that was terminated, stopped or rebooted.
+    fn forget(&self, node: &Node);
 }
 
 /// The connections of a run.
@@ -74,15 +107,30 @@ impl Connections {
         Ok(connection)
     }
 
-    /// The connection to a target that may still be starting.
+    /// The connection to a server that may still be starting.
     pub async fn wait_for(
         &self,
+        node: &Node,
         target: &Target,
-        timeout: Duration,
-    ) -> Result<Arc<Connection>, ssh::Error> {
-        let connection = self.pool.wait_for(target, timeout).await?;
-        self.report_host_key(&connection);
-        Ok(connection)
+    ) -> Result<Arc<Connection>, Diagnostic> {
+        let started = Instant::now();
+        let end = started + KEY_TIMEOUT;
+        loop {
+            match self.pool.wait_for(target, READY_TIMEOUT).await {
+                Ok(connection) => {
+                    self.report_host_key(&connection);
+                    return Ok(connection);
+                }
+                Err(ssh::Error::Auth { .. }) if !node.state.is_made() && Instant::now() < end => {
+                    sleep(KEY_RETRY).await;
+                }
+                Err(error) => {
+                    let seconds = started.elapsed().as_secs_f64();
+                    let tried = format!("it was tried for {seconds:.0} s");
+                    return Err(Diagnostic::from(error).note(tried));
+                }
+            }
+        }
     }
 
     /// The system's SSH client with our settings for the server at the end of a connection.

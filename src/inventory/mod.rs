@@ -7,10 +7,11 @@ mod poll;
 mod providers;
 mod selection;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
+use async_trait::async_trait;
 pub use cache::NodeCache;
-pub use connect::Connections;
+pub use connect::{Access, Connections};
 pub use poll::NodePoll;
 pub use providers::Providers;
 
@@ -18,21 +19,19 @@ use crate::{
     context::{Context, Settings},
     core::{
         diagnostic::{Diagnostic, Failure},
-        event::Stream,
+        event::{Events, Stream},
         process::Output,
     },
     docker::{self, Engine},
     fleet::Selection,
+    machine::{Machine, Server},
     project::Project,
     provider::{self, DigitalOcean, Ec2, Local, Node, Provider, Unmanaged},
-    ssh::{self, Command, Connection, OpenSsh, Target, Terminations},
+    ssh::{Command, Connection, OpenSsh, Target, Terminations},
 };
 
 /// The file with the unmanaged servers, in the project's folder.
 const UNMANAGED: &str = "unmanaged_servers.txt";
-
-/// How long a server that may still be starting has to answer on SSH.
-const READY_TIMEOUT: Duration = Duration::from_mins(5);
 
 /// The servers of a run.
 pub struct Inventory {
@@ -143,24 +142,10 @@ impl Inventory {
         Ok(self.connections.connect(&target).await?)
     }
 
-    /// The connection to a target, without asking its provider for the server's state.
-    pub async fn connect_to(&self, target: &Target) -> Result<Arc<Connection>, ssh::Error> {
-        self.connections.connect(target).await
-    }
-
-    /// The connection to a target that has so long to answer.
-    pub async fn wait_for_target(
-        &self,
-        target: &Target,
-        timeout: Duration,
-    ) -> Result<Arc<Connection>, ssh::Error> {
-        self.connections.wait_for(target, timeout).await
-    }
-
     /// The connection to a server that may still be starting.
     pub async fn wait_for(&self, node: &Node) -> Result<Arc<Connection>, Diagnostic> {
         let target = self.target(node).await?;
-        Ok(self.connections.wait_for(&target, READY_TIMEOUT).await?)
+        self.connections.wait_for(node, &target).await
     }
 
     /// The system's SSH client with our settings for a server. Connects first, because our errors
@@ -211,6 +196,35 @@ impl Inventory {
     pub fn forget(&self, node: &Node) {
         self.cache.flush();
         self.connections.forget(node);
+    }
+}
+
+#[async_trait]
+impl Access for Inventory {
+    fn events(&self) -> &Events {
+        &self.context.events
+    }
+
+    fn poll(&self) -> &NodePoll {
+        &self.poll
+    }
+
+    fn flush(&self) {
+        self.cache.flush();
+    }
+
+    async fn machine(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic> {
+        let target = self.target(node).await?;
+        let connection = self.connections.connect(&target).await?;
+        Ok(Arc::new(Server(connection)))
+    }
+
+    async fn wait_until_reachable(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic> {
+        Ok(Arc::new(Server(self.wait_for(node).await?)))
+    }
+
+    fn forget(&self, node: &Node) {
+        Inventory::forget(self, node);
     }
 }
 

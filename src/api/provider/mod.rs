@@ -1,15 +1,12 @@
 //! `provider::`: servers, wherever they come from.
 
-mod create;
 mod prices;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use create::create;
 use futures_util::future::join_all;
 use prices::prices;
 use rhai::{Array, Dynamic, ImmutableString, Map};
-use tokio::time::{Instant, sleep};
 
 use super::{
     Api, Host,
@@ -19,12 +16,12 @@ use super::{
 };
 use crate::{
     core::{
-        diagnostic::{Diagnostic, Failure, Kind},
+        diagnostic::{Diagnostic, Failure, Kind, plural},
         value::Fields,
     },
     inventory::Inventory,
-    provider::{self, NAME_RULE, Node, Provider, is_name, refuse_protected, role},
-    ssh::{Command, Target},
+    provider::{self, Node, Provider, refuse_protected, role},
+    provision::{Order, Quote, check_name, reboot, wait_for},
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
@@ -86,8 +83,11 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "reboot(host: Host)",
         "Starts a server again and waits until it answers.",
         |call: &Call, host: Host| {
-            let reboot = reboot(&call.inventory, &host.0);
-            call.change(|| format!("reboot server {}", host.0.name), reboot)
+            let rebooting = async {
+                let provider = call.inventory.providers.of(&host.0)?;
+                reboot(call.inventory.as_ref(), provider.as_ref(), &host.0).await
+            };
+            call.change(|| format!("reboot server {}", host.0.name), rebooting)
                 .map(drop)
         },
     );
@@ -120,6 +120,34 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         },
     );
     provider
+}
+
+fn create(call: &Call, options: &Map) -> Answer<Array> {
+    let inventory = call.inventory.as_ref();
+    let default_provider = &call.context.settings.provider;
+    let order = Order::decode(&to_options(options), &inventory.providers, default_provider);
+    let order = call.check(order)?;
+    let events = &call.context.events;
+    let Quote { names, cost } = call.try_wait(order.quote(|text| events.note(text)))?;
+    let (count, list) = (plural(names.len(), "server"), names.join(", "));
+    let what = || {
+        let cost = cost.as_ref().map(|cost| format!(" ({cost})"));
+        format!("create {count}: {list}{}", cost.unwrap_or_default())
+    };
+    if call.would(what) {
+        return Ok(Array::new());
+    }
+    if let Some(cost) = &cost {
+        let place = order.provider.name();
+        let question = format!("{count} at {place}: {cost}. Create {list}?");
+        call.check(events.confirm(&question, None))?;
+    }
+    let nodes = call.try_wait(order.create(inventory, &names))?;
+    Ok(nodes
+        .into_iter()
+        .map(Host::from)
+        .map(Dynamic::from)
+        .collect())
 }
 
 fn terminate(call: &Call, hosts: Array) -> Answer<()> {
@@ -175,55 +203,6 @@ fn describe(node: &Node) -> Dynamic {
     Dynamic::from_map(map)
 }
 
-fn check_name(name: &str) -> Result<(), Diagnostic> {
-    if is_name(name) {
-        return Ok(());
-    }
-    let message = format!("name: `{name}` is no name for a server");
-    Err(Diagnostic::new(Kind::Usage, message).help(NAME_RULE.to_owned()))
-}
-
-/// What is another after each start: the kernel's number, and when the first process began, where
-/// the kernel is shared.
-const BOOT: &str = "cat /proc/sys/kernel/random/boot_id; cut -d' ' -f22 /proc/1/stat";
-
-/// How long a server may take to be back, and how often it is looked at.
-const BOOT_TIMEOUT: Duration = Duration::from_mins(10);
-const BOOT_PAUSE: Duration = Duration::from_millis(500);
-
-async fn reboot(inventory: &Inventory, node: &Node) -> Result<(), Diagnostic> {
-    // One that does not answer may do so afterwards.
-    let before = match inventory.target(node).await {
-        Ok(target) if node.state.is_up() => boot(inventory, &target).await.ok(),
-        _ => None,
-    };
-    let start = async |p: &dyn Provider, node: &Node| p.reboot(node).await;
-    act(inventory, node, "reboot", start).await?;
-    let end = Instant::now() + BOOT_TIMEOUT;
-    loop {
-        let node = wait_for(inventory, &node.provider, &node.name).await?;
-        let target = inventory.target(&node).await?;
-        // It may go down only now.
-        match boot(inventory, &target).await {
-            Ok(now) if before.as_ref() != Some(&now) => return Ok(()),
-            Err(error) if Instant::now() > end => return Err(error),
-            Ok(_) if Instant::now() > end => {
-                let text = format!("host `{}`: it has not begun anew", node.name);
-                return Err(Diagnostic::new(Kind::Timeout, text).on(&node.name));
-            }
-            Ok(_) | Err(_) => {
-                inventory.forget(&node);
-                sleep(BOOT_PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn boot(inventory: &Inventory, target: &Target) -> Result<String, Diagnostic> {
-    let connection = inventory.connect_to(target).await?;
-    Ok(connection.run(&Command::new(BOOT)).await?.text())
-}
-
 fn rename(call: &Call, host: &Host, name: &str) -> Answer<()> {
     call.check(check_name(name))?;
     let rename = async |p: &dyn Provider, node: &Node| p.rename(node, name).await;
@@ -257,23 +236,16 @@ fn resize(call: &Call, host: &Host, options: &Map) -> Answer<()> {
     let resize = async {
         let resize = async |p: &dyn Provider, node: &Node| p.resize(node, &options).await;
         act(&call.inventory, node, "resize", resize).await?;
-        wait_for(&call.inventory, &node.provider, &node.name)
-            .await
-            .map(drop)
+        wait_for(
+            call.inventory.as_ref(),
+            call.inventory.providers.of(node)?.as_ref(),
+            &node.name,
+        )
+        .await
+        .map(drop)
     };
     call.change(|| format!("resize server {}", node.name), resize)
         .map(drop)
-}
-
-/// Waits until a server has an address and answers on SSH.
-async fn wait_for(inventory: &Inventory, provider: &str, name: &str) -> Result<Node, Diagnostic> {
-    let nodes = inventory.providers.get(provider)?.list().await?;
-    let node = nodes
-        .iter()
-        .find(|node| node.name == name)
-        .ok_or_else(|| Diagnostic::new(Kind::Failed, format!("server `{name}` is gone")))?;
-    inventory.wait_for(node).await?;
-    Ok(node.clone())
 }
 
 /// Lets a server's provider do something to it, and forgets what was known of it.
@@ -288,17 +260,4 @@ async fn act(
     inventory.forget(node);
     activity.done(format!("{what}: done"));
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names() {
-        assert!(check_name("web-1").is_ok());
-        for bad in ["", "-a", "a-", "a b", "a.b", "ä", &"x".repeat(51)] {
-            assert!(check_name(bad).is_err(), "{bad}");
-        }
-    }
 }
