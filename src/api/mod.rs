@@ -43,6 +43,7 @@ pub use value::{to_json, to_table};
 
 /// Registers all namespaces.
 pub fn register(engine: &mut Engine, api: &Arc<Api>) {
+    failure::register(engine);
     value::register(engine);
     host::register(engine);
     http::register(engine);
