@@ -8,7 +8,7 @@ use super::{
     Api,
     call::{Answer, Call, HERE, Played},
     namespace::Namespace,
-    ssh::{assumed, assumed_map, check, output_map},
+    ssh::command::{assumed, assumed_map, check, output_map},
 };
 use crate::core::{
     diagnostic::{Diagnostic, Kind, plain},

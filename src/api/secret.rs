@@ -115,6 +115,6 @@ fn command(call: &Call, line: &str) -> Answer<Secret> {
         let output = program.run(|_, _| ()).await;
         output.map_err(|error| Diagnostic::new(Kind::Failed, plain(error)))
     })?;
-    call.check(super::ssh::check(&output, line, None))?;
+    call.check(super::ssh::command::check(&output, line, None))?;
     Ok(keep(call, &output.text()))
 }

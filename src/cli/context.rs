@@ -20,7 +20,7 @@ use crate::{
         event::{Event, Events, Interface},
     },
     inventory::Inventory,
-    script::{Scripts, scripted},
+    script::{Scripts, enable_run_by_name, scripted},
     ssh::Terminations,
     ui::Terminal,
 };
@@ -77,14 +77,7 @@ impl Start {
         ));
         let built_in = Arc::new(Inventory::new(context.clone(), endings.clone()));
         let inventory = Arc::new(built_in.with(scripted(&built_in)));
-        let Context {
-            project,
-            events,
-            cancel,
-            ..
-        } = context.as_ref();
-        self.scripts
-            .enable_run_by_name(&self.api, project, events, cancel);
+        enable_run_by_name(&self.scripts, &self.api, &context);
         self.api.start(inventory.clone());
         Ok(Begun {
             scripts: self.scripts,

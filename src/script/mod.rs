@@ -31,6 +31,6 @@ pub use console::Console;
 pub use embedded::built_in;
 pub use param::{Param, Type};
 pub use provider::scripted;
-pub use run::{call_alone, run, run_by_name};
+pub use run::{call_alone, enable_run_by_name, run};
 pub use scripts::{Scripts, write_definitions};
 pub use task::{Place, Task};

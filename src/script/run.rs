@@ -1,12 +1,15 @@
 //! Runs tasks: selects the hosts, asks the questions, calls the function, shows the results.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use rhai::{Array, Dynamic, Map};
 
 use super::{Bound, Place, Scripts, Task, args::bind_values};
 use crate::{
-    api::{Frame, Host, on_host, to_table},
+    api::{Api, Frame, Host, on_host, to_table},
     context::Context,
     core::{
         diagnostic::{Diagnostic, Failure, Kind},
@@ -95,9 +98,31 @@ fn run_one(
     }
 }
 
+/// Lets running tasks run tasks by name.
+///
+/// The engine of `scripts` is in use then and takes no further tasks, and built-in tasks are loaded
+/// only when needed. So there is a second engine, made for the first such call, which knows all
+/// tasks. It shares the compiled scripts: nothing is compiled or run twice.
+pub fn enable_run_by_name(scripts: &Scripts, api: &Arc<Api>, context: &Arc<Context>) {
+    let library = scripts.library().clone();
+    let (shared, context) = (api.clone(), context.clone());
+    let all: OnceLock<Result<Scripts, Failure>> = OnceLock::new();
+    api.set_runner(Box::new(move |inventory, frame, name, hosts, values| {
+        let Context {
+            project,
+            events,
+            cancel,
+            ..
+        } = context.as_ref();
+        let load = || Scripts::load_all(&shared, &library, project, events, cancel);
+        let scripts = all.get_or_init(load).as_ref().map_err(Clone::clone)?;
+        run_by_name(scripts, inventory, frame, name, hosts, values)
+    }));
+}
+
 /// Runs a task by name for a task with the frame `caller`: on these hosts, else on those of its
 /// `@role`, else on those that the user selected.
-pub fn run_by_name(
+fn run_by_name(
     scripts: &Scripts,
     inventory: &Inventory,
     caller: &Frame,

@@ -1,10 +1,6 @@
 //! The tasks of all scripts, by name.
 
-use std::{
-    io,
-    path::Path,
-    sync::{Arc, OnceLock},
-};
+use std::{io, path::Path, sync::Arc};
 
 use rhai::{Dynamic, Engine};
 
@@ -16,7 +12,6 @@ use super::{
     invoke::call,
     library::Library,
     reference::{Namespace, explain as explain_function, native, scripted},
-    run_by_name,
     task::Task,
 };
 use crate::{
@@ -87,32 +82,23 @@ impl Scripts {
         Ok(())
     }
 
-    /// Lets running tasks run tasks by name.
-    ///
-    /// The engine of these scripts is in use then and takes no further tasks, and built-in tasks are
-    /// loaded only when needed. So there is a second engine, made for the first such call, which
-    /// knows all tasks. It shares the compiled scripts: nothing is compiled or run twice.
-    pub fn enable_run_by_name(
-        &self,
+    /// Loads all tasks into an engine of their own, from scripts that are compiled already.
+    pub(super) fn load_all(
         api: &Arc<Api>,
+        library: &Arc<Library>,
         project: &Project,
         events: &Events,
         cancel: &Cancel,
-    ) {
-        let library = self.library.clone();
-        let (shared, project) = (api.clone(), project.clone());
-        let (events, cancel) = (events.clone(), cancel.clone());
-        let all: OnceLock<Result<Scripts, Failure>> = OnceLock::new();
-        api.set_runner(Box::new(move |inventory, frame, name, hosts, values| {
-            let load = || {
-                let mut scripts = Scripts::empty(&shared, &library, &events, &cancel);
-                scripts.add_project(&project)?;
-                scripts.all()?;
-                Ok(scripts)
-            };
-            let scripts = all.get_or_init(load).as_ref().map_err(Clone::clone)?;
-            run_by_name(scripts, inventory, frame, name, hosts, values)
-        }));
+    ) -> Result<Self, Failure> {
+        let mut scripts = Scripts::empty(api, library, events, cancel);
+        scripts.add_project(project)?;
+        scripts.all()?;
+        Ok(scripts)
+    }
+
+    /// The scripts that are compiled.
+    pub(super) fn library(&self) -> &Arc<Library> {
+        &self.library
     }
 
     /// Loads the built-in scripts only.

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use rhai::{Array, Dynamic, ImmutableString, Map};
 
-use super::decode;
+use super::list::decode;
 use crate::{
     api::{
         Host,
         call::{Answer, Call, Played},
         namespace::Namespace,
-        ssh::{assumed_map, check, execute, is_piped, output_map},
+        ssh::command::{assumed_map, check, execute, is_piped, output_map},
     },
     core::{
         diagnostic::{Diagnostic, Failure, Kind},

@@ -3,9 +3,11 @@
 //! Each closure that runs takes a thread.
 
 mod command;
+mod list;
 
 use std::sync::Arc;
 
+use list::decode;
 use rhai::{Array, Dynamic, EvalAltResult, FnPtr};
 
 use super::{
@@ -86,11 +88,6 @@ fn until_failure() -> Rollout {
         fail_fast: true,
         ..Rollout::default()
     }
-}
-
-fn decode(call: &Call, hosts: &[Dynamic]) -> Answer<Vec<Host>> {
-    let found: Option<Vec<Host>> = hosts.iter().map(|host| host.clone().try_cast()).collect();
-    found.ok_or_else(|| call.fail(Diagnostic::new(Kind::Usage, "not all of these are hosts")))
 }
 
 fn at_once(call: &Call, count: i64) -> Answer<usize> {

@@ -3,9 +3,8 @@
 use rhai::{Dynamic, ImmutableString, Map};
 
 use super::{
-    execute,
+    command::{execute, run_as},
     options::{Sending, content},
-    run_as,
 };
 use crate::{
     api::{

@@ -1,5 +1,6 @@
 //! `ssh::`: commands on servers. All of it is also a method of `Host`.
 
+pub(super) mod command;
 mod files;
 mod forward;
 mod options;
@@ -7,34 +8,25 @@ mod rsync;
 mod state;
 mod transfer;
 
-use std::{fs, io::IsTerminal, os::unix::fs::MetadataExt, sync::Arc};
+use std::sync::Arc;
 
-use rhai::{Dynamic, ImmutableString, Map};
+use command::{is_piped, run, try_run};
+use rhai::{ImmutableString, Map};
 
 use super::{
     Api, Host,
-    call::{Answer, Call, Played},
+    call::{Answer, Call},
     current_host,
     namespace::Namespace,
 };
 use crate::{
     core::{
         diagnostic::{Diagnostic, Kind},
-        event::Lines,
-        process::{Exit, Keep, Output},
+        process::Keep,
     },
     fleet::Selection,
-    inventory::Inventory,
     ssh::{Command, Input},
 };
-
-/// What sudo says when it may not ask.
-const SUDO_ASKS: [&str; 2] = [
-    "sudo: a password is required",
-    "sudo: a terminal is required",
-];
-/// How many lines of a command's complaints go into an error.
-const TAIL: usize = 10;
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut ssh = Namespace::new(api, "ssh", "Commands on servers.");
@@ -124,16 +116,6 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     ssh
 }
 
-/// Whether there is something to read on our standard input: neither a person types there, nor is
-/// it `/dev/null`.
-pub(super) fn is_piped() -> bool {
-    let same = |a: &fs::Metadata, b: &fs::Metadata| (a.rdev(), a.mode()) == (b.rdev(), b.mode());
-    let is_null = fs::metadata("/dev/stdin")
-        .and_then(|stdin| Ok(same(&stdin, &fs::metadata("/dev/null")?)))
-        .unwrap_or(false);
-    !is_null && !std::io::stdin().is_terminal()
-}
-
 fn find(call: &Call, name: &str) -> Answer<Host> {
     let selection = Selection {
         hosts: vec![name.to_owned()],
@@ -147,119 +129,4 @@ fn find(call: &Call, name: &str) -> Answer<Host> {
             Err(call.fail(Diagnostic::new(Kind::NotFound, text)))
         }
     }
-}
-
-fn run(call: &Call, host: &Host, command: &Command) -> Answer<String> {
-    run_as(call, host, command, &command.line)
-}
-
-/// The same for a command that is shown as something else.
-fn run_as(call: &Call, host: &Host, command: &Command, line: &str) -> Answer<String> {
-    let name = &host.0.name;
-    let output = match call.played(name, line) {
-        None => call.wait(execute(&call.inventory, host, command, true))?,
-        Some(Played::Answered(output)) => output,
-        Some(Played::Assumed) => return Ok(assumed(call, name, line)),
-    };
-    call.check(check(&output, line, Some(name)))?;
-    Ok(output.text())
-}
-
-/// Runs a command on a server, as long as the user lets it; with `show`, what it writes is shown.
-pub(super) async fn execute(
-    inventory: &Inventory,
-    host: &Host,
-    command: &Command,
-    show: bool,
-) -> Result<Output, Diagnostic> {
-    let settings = &inventory.context.settings;
-    let command = Command {
-        timeout: command.timeout.or(settings.timeout),
-        shell: command.shell.clone().or_else(|| settings.shell.clone()),
-        ..command.clone()
-    };
-    if !show {
-        return inventory.exec(&host.0, &command, |_, _| ()).await;
-    }
-    let mut lines = Lines::new(&inventory.context.events, Some(&host.0.name));
-    let output = inventory.exec(&host.0, &command, |stream, bytes| lines.push(stream, bytes));
-    output.await
-}
-
-/// The error for a command that failed, on a server or here.
-pub(super) fn check(output: &Output, line: &str, host: Option<&str>) -> Result<(), Diagnostic> {
-    if output.ok() {
-        return Ok(());
-    }
-    let what = format!("`{line}` ended with {}", output.exit);
-    let mut diagnostic = match host {
-        Some(host) => Diagnostic::new(Kind::Failed, format!("host `{host}`: {what}")).on(host),
-        None => Diagnostic::new(Kind::Failed, what),
-    };
-    if let Exit::Code(code) = output.exit {
-        diagnostic.code = Some(code);
-    }
-    let tail = output.tail(TAIL);
-    if SUDO_ASKS.iter().any(|said| tail.contains(said)) {
-        diagnostic = diagnostic.help(
-            "sudo wants a password there: let `host.sudo` run it, with --ask-sudo-pass (-K)"
-                .to_owned(),
-        );
-    }
-    if !tail.is_empty() {
-        diagnostic = diagnostic.note(tail);
-    }
-    Err(diagnostic)
-}
-
-fn try_run(call: &Call, host: &Host, command: &Command) -> Answer<Map> {
-    let line = command.line.as_str();
-    let name = &host.0.name;
-    Ok(match call.played(name, line) {
-        None => output_map(&call.wait(execute(&call.inventory, host, command, false))?),
-        Some(Played::Answered(output)) => output_map(&output),
-        Some(Played::Assumed) => assumed_map(call, name, line),
-    })
-}
-
-/// What came of a command, for scripts.
-pub(super) fn output_map(output: &Output) -> Map {
-    let code = match output.exit {
-        Exit::Code(code) => i64::from(code).into(),
-        Exit::Signal(_) => Dynamic::UNIT,
-    };
-    let pairs: [(&str, Dynamic); 6] = [
-        ("ok", output.ok().into()),
-        ("code", code),
-        ("stdout", output.text().into()),
-        ("stderr", output.error_text().into()),
-        ("seconds", output.elapsed.as_secs_f64().into()),
-        ("known", true.into()),
-    ];
-    pairs
-        .into_iter()
-        .map(|(key, value)| (key.into(), value))
-        .collect()
-}
-
-/// What a dry run goes on with in place of what a command would write.
-pub(super) fn assumed(call: &Call, place: &str, line: &str) -> String {
-    call.assume(place, line);
-    format!("<not known: {line}>")
-}
-
-/// What a dry run goes on with in place of what would come of a command: it went well.
-pub(super) fn assumed_map(call: &Call, place: &str, line: &str) -> Map {
-    let pairs: [(&str, Dynamic); 6] = [
-        ("ok", true.into()),
-        ("code", 0_i64.into()),
-        ("stdout", assumed(call, place, line).into()),
-        ("stderr", String::new().into()),
-        ("seconds", 0.0.into()),
-        ("known", false.into()),
-    ];
-    pairs
-        .into_iter()
-        .map(|(key, value)| (key.into(), value))
-        .collect()
 }

@@ -99,7 +99,7 @@ fn rsync(call: &Call, host: &Host, from: &str, to: &str, up: bool, options: &Map
                     .on(name)
                     .help("install rsync on this machine and on the server".to_owned())
             })?;
-        super::check(&output, "rsync", Some(name))
+        super::command::check(&output, "rsync", Some(name))
     };
     call.change(what, running).map(drop)
 }

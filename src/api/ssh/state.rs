@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use super::{check, execute};
+use super::command::{check, execute};
 use crate::{
     api::{
         Host,
