@@ -6,6 +6,7 @@ use std::{ffi::OsString, process::ExitCode};
 
 mod api;
 mod cli;
+mod context;
 pub mod core;
 mod docker;
 mod ensemble;
@@ -19,7 +20,6 @@ mod project;
 pub mod provider;
 mod provision;
 mod script;
-mod session;
 pub mod ssh;
 mod ui;
 

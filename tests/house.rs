@@ -18,18 +18,18 @@ const LAYERS: [(&str, u8); 19] = [
     ("fleet", 2),
     ("ssh", 2),
     ("machine", 3),
+    ("context", 4),
     ("docker", 4),
     ("files", 4),
     ("iptables", 4),
     ("provider", 5),
     ("inventory", 6),
-    ("session", 7),
-    ("provision", 8),
-    ("ensemble", 9),
-    ("api", 10),
-    ("script", 11),
-    ("cli", 12),
-    ("lib", 13),
+    ("provision", 7),
+    ("ensemble", 8),
+    ("api", 9),
+    ("script", 10),
+    ("cli", 11),
+    ("lib", 12),
 ];
 
 /// The one layer that may use `ui`, beside the program's entry.
@@ -93,8 +93,10 @@ fn named_paths(text: &str, own: &[String]) -> Vec<Vec<String>> {
         .match_indices("crate::")
         .chain(text.match_indices("super::"))
     {
+        // A visibility, as in `pub(in crate::api)`, uses nothing.
+        let is_visibility = text[..at].ends_with("(in ");
         let before = text[..at].chars().next_back();
-        if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
+        if is_visibility || before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
             continue;
         }
         let mut base = own.to_vec();
@@ -302,7 +304,7 @@ fn layers_use_only_what_lies_below() {
 }
 
 /// Layers in which modules still use each other. The list only gets shorter.
-const STILL_CIRCULAR: [&str; 3] = ["api", "cli", "ensemble"];
+const STILL_CIRCULAR: [&str; 2] = ["cli", "ensemble"];
 
 #[test]
 fn no_two_modules_use_each_other() {

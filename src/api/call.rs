@@ -1,70 +1,91 @@
-//! One call of a function by a script: driving futures, dry runs, errors with their position.
+//! One call of a function by a script: drives futures, handles dry runs, positions errors.
 
-use std::{future::Future, sync::Arc};
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use rhai::{EvalAltResult, NativeCallContext, Position};
 
-use super::{Api, throw};
+use super::{Api, Frame, throw};
 use crate::{
+    context::{Context, Mode},
     core::{
         diagnostic::{Diagnostic, Failure, Kind},
         event::Event,
         process::Output,
     },
-    session::Session,
+    inventory::Inventory,
+    machine::Mock,
+    project::Project,
 };
 
-/// What a function gives back to the script.
+/// The result of a function.
 pub(super) type Answer<T> = Result<T, Box<EvalAltResult>>;
 
-/// This machine as a place where commands run.
+/// The local machine as a place where commands run.
 pub(super) const HERE: &str = "here";
 
-/// What comes of a command that is not run.
+/// The outcome of a command that is not run.
 pub(super) enum Played {
-    /// A test answers it.
+    /// A mock answered it.
     Answered(Output),
-    /// It is a dry run.
+    /// A dry run assumes that it succeeds.
     Assumed,
 }
 
-/// A call that is under way.
+/// A call in progress.
 pub(super) struct Call<'a> {
-    /// The run that it belongs to.
-    pub session: Arc<Session>,
-    /// What the functions share.
+    /// The run.
+    pub context: Arc<Context>,
+    /// The servers of the run.
+    pub inventory: Arc<Inventory>,
+    /// What the running task passes to its calls.
+    pub frame: Frame,
+    /// The state that all functions share.
     pub api: &'a Api,
-    /// The engine's side of it, for calling closures.
-    pub context: &'a NativeCallContext<'a>,
+    /// The engine's side of the call, for calling closures.
+    pub script: &'a NativeCallContext<'a>,
     position: Position,
+    /// Whether the function asked if it may change something.
+    asked: AtomicBool,
 }
 
 impl Api {
-    /// Begins a call.
-    pub(super) fn call<'a>(&'a self, context: &'a NativeCallContext<'a>) -> Answer<Call<'a>> {
-        let position = context.call_position();
-        let session = self.session.get().cloned().ok_or_else(|| {
+    /// Begins a call of a function.
+    pub(super) fn call<'a>(&'a self, script: &'a NativeCallContext<'a>) -> Answer<Call<'a>> {
+        let position = script.call_position();
+        let inventory = self.inventory().cloned().ok_or_else(|| {
             let diagnostic = Diagnostic::new(
                 Kind::Usage,
                 format!(
                     "`{}` is called while the script is being loaded",
-                    context.fn_name()
+                    script.fn_name()
                 ),
             )
             .help("call it inside a function".to_owned());
             throw(diagnostic, position)
         })?;
+        let context = inventory.context.clone();
+        // The console evaluates without a task.
+        let frame = Frame::of(script.tag()).unwrap_or_else(|| Frame::new(&context.mode, false));
         Ok(Call {
-            session,
-            api: self,
             context,
+            inventory,
+            frame,
+            api: self,
+            script,
             position,
+            asked: AtomicBool::new(false),
         })
     }
 }
 
 impl Call<'_> {
-    /// Where it stands in the script.
+    /// The position of the call in the script.
     pub fn position(&self) -> Position {
         self.position
     }
@@ -77,10 +98,10 @@ impl Call<'_> {
         self.try_wait(async { future.await.map_err(|error| Failure::from(error.into())) })
     }
 
-    /// The same for what can fail with several errors.
+    /// As [`Call::wait`], for a future that can fail with several errors.
     pub fn try_wait<T>(&self, future: impl Future<Output = Result<T, Failure>>) -> Answer<T> {
-        let cancel = &self.session.cancel;
-        let result = self.session.runtime.block_on(async {
+        let cancel = &self.context.cancel;
+        let result = self.context.runtime.block_on(async {
             tokio::select! {
                 biased;
                 () = cancel.killed() => None,
@@ -93,8 +114,7 @@ impl Call<'_> {
         }
     }
 
-    /// Drives a future that changes something. In a dry run it is not driven: `what` is said
-    /// instead, and nothing is given back.
+    /// Drives a future that changes something. A dry run reports `what` instead and returns none.
     pub fn change<T, E: Into<Diagnostic>>(
         &self,
         what: impl FnOnce() -> String,
@@ -106,51 +126,72 @@ impl Call<'_> {
         self.wait(future).map(Some)
     }
 
-    /// Whether this is a dry run, in which `what` is said and nothing done.
+    /// Whether nothing may be changed. If so, reports `what` would be done.
     pub fn would(&self, what: impl FnOnce() -> String) -> bool {
-        let dry_run = self.session.settings.dry_run;
-        if dry_run {
-            match &self.session.stage {
-                Some(stage) => stage.record(what()),
-                None => self.session.events.emit(Event::WouldDo(what())),
-            }
+        self.asked.store(true, Ordering::Relaxed);
+        match &self.frame.mode {
+            Mode::Real => return false,
+            Mode::Dry => self.context.events.emit(Event::WouldDo(what())),
+            Mode::Mock(mock) => mock.record(what()),
         }
-        dry_run
+        true
     }
 
-    /// What comes of a command in place of running it: what a test answers, or what a dry run
-    /// assumes. None if it is run.
+    /// Whether changes are made, without reporting anything.
+    pub fn is_real(&self) -> bool {
+        self.frame.mode.is_real()
+    }
+
+    /// The mock that answers commands in `hitc test`.
+    pub fn mock(&self) -> Option<&Arc<Mock>> {
+        self.frame.mode.mock()
+    }
+
+    /// Where the hosts that failed are remembered: nowhere if the task changes nothing.
+    pub fn remembers(&self) -> Option<&Project> {
+        (self.is_real() && !self.frame.is_readonly).then_some(&self.context.project)
+    }
+
+    /// The outcome of a command that is not run: what a mock answers, or what a dry run assumes.
+    /// None if the command is to be run.
     pub fn played(&self, place: &str, line: &str) -> Option<Played> {
-        if let Some(stage) = &self.session.stage {
-            return Some(Played::Answered(stage.run(place, line)));
+        self.asked.store(true, Ordering::Relaxed);
+        if let Some(mock) = self.mock() {
+            return Some(Played::Answered(mock.run(place, line)));
         }
-        if self.session.runs_commands() {
+        if self.frame.runs_commands() {
             return None;
         }
         let what = match place {
             HERE => format!("run `{line}` here"),
             place => format!("run `{line}` on {place}"),
         };
-        self.session.events.emit(Event::WouldDo(what));
+        self.context.events.emit(Event::WouldDo(what));
         Some(Played::Assumed)
     }
 
-    /// Notes that a dry run goes on with something it does not know.
+    /// Notes that a dry run assumes the outcome of a command.
     pub fn assume(&self, place: &str, line: &str) {
-        self.session.assume(match place {
+        self.context.assume(match place {
             HERE => format!("`{line}`"),
             place => format!("`{line}` on {place}"),
         });
     }
 
-    /// An error at the place of the call.
+    /// An error at the position of the call.
     pub fn fail(&self, failure: impl Into<Failure>) -> Box<EvalAltResult> {
         throw(failure, self.position)
     }
 
-    /// Attaches the place of the call to an error.
+    /// Gives an error the position of the call.
     pub fn check<T, E: Into<Diagnostic>>(&self, result: Result<T, E>) -> Answer<T> {
         result.map_err(|error| self.fail(error.into()))
+    }
+
+    /// Whether the function asked if it may change something, so that it is one of those that a dry
+    /// run must stop.
+    pub fn has_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
     }
 
     fn interrupted(&self) -> Box<EvalAltResult> {

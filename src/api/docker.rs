@@ -17,22 +17,21 @@ use crate::{
         owner::Owner,
         value::{Fields, Value},
     },
-    docker::{self, Build, Context, Engine, EngineStatus, Listed, Run, Setup},
+    docker::{self, Build, Context, Engine, Listed, Run, Setup},
+    inventory::Inventory,
     provider::Node,
-    session::Session,
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut docker = Namespace::new(api, "docker", "Containers on servers.");
-    docker.function(
+    docker.change(
         "setup(host: Host) -> string",
         "Installs and starts the Docker Engine on a Debian or Ubuntu server. Does nothing if it
          runs. Returns `ready`, `started` or `installed`.",
         |call: &Call, host: Host| {
-            let session = &call.session;
             let done = call.change(|| format!("set up Docker on {}", host.0.name), async {
-                let activity = session.events.start(&host.0.name, "setting up Docker");
-                let connection = session.connect(&host.0).await?;
+                let activity = call.context.events.start(&host.0.name, "setting up Docker");
+                let connection = call.inventory.connect(&host.0).await?;
                 let done = match docker::set_up(&connection).await? {
                     Setup::Ready => "ready",
                     Setup::Started => "started",
@@ -49,20 +48,21 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Returns the running containers, as maps with `name`, `ip`, `ports`, `created` and
          `image`. None run on a server without Docker; an engine that does not answer is an error.",
         |call: &Call, host: Host| {
-            let session = &call.session;
             let listed = call.wait(async {
-                match session.engine_status(&host.0).await? {
-                    EngineStatus::Absent { host, cause } => {
-                        session.events.note(format!("host `{host}`: {cause}"));
+                match call.inventory.find_engine(&host.0).await? {
+                    Some(engine) => Ok(engine.running().await?),
+                    None => {
+                        let name = &host.0.name;
+                        let note = format!("host `{name}`: Docker is not installed");
+                        call.context.events.note(note);
                         Ok::<_, Diagnostic>(Vec::new())
                     }
-                    status => Ok(status.running()?.running().await?),
                 }
             })?;
             Ok(listed.iter().map(describe).collect::<Array>())
         },
     );
-    docker.function(
+    docker.change(
         "run(host: Host, options: map) -> map",
         "Creates and starts a container and waits until it is ready. The options are those of a
          manifest's container (`image`, `name`, `command`, `environment`, `ports`, `volumes`, …).
@@ -71,12 +71,12 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
          `ip`.",
         |call: &Call, host: Host, options: Map| run(call, &host, &options),
     );
-    docker.function(
+    docker.change(
         "kill(host: Host, name: string)",
         "Kills and removes a container of this project.",
         |call: &Call, host: Host, name: ImmutableString| kill(call, &host, &name, false),
     );
-    docker.function(
+    docker.change(
         "kill(host: Host, name: string, options: map)",
         "The same with options. `adopt: true` allows a container that belongs to another project,
          or that was not created by hitc.",
@@ -91,17 +91,17 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             kill(call, &host, &name, adopt)
         },
     );
-    docker.function(
+    docker.change(
         "push(host: Host, image: string)",
         "Sends an image of the local machine to a server, without a registry and without the
          layers that the server has.",
         |call: &Call, host: Host, image: ImmutableString| {
-            let session = &call.session;
             call.change(|| format!("send image {image} to {}", host.0.name), async {
-                let activity = session
+                let activity = call
+                    .context
                     .events
                     .start(&host.0.name, format!("sending {image}"));
-                let engine = engine(session, &host.0, &activity).await?;
+                let engine = engine(&call.inventory, &host.0, &activity).await?;
                 let here = Engine::here().await?;
                 let progress = |text| activity.update(text);
                 here.push(&image, &engine, &progress).await?;
@@ -111,7 +111,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             .map(drop)
         },
     );
-    docker.function(
+    docker.change(
         "build(folder: string) -> string",
         "Builds an image on the local machine from a folder with a Dockerfile, and returns its
          name. The name changes with the folder's content.",
@@ -137,26 +137,30 @@ fn describe(listed: &Listed) -> Dynamic {
 }
 
 /// The engine of a server. Docker is set up if it is not installed.
-async fn engine(session: &Session, node: &Node, activity: &Activity) -> Result<Engine, Diagnostic> {
-    let status = session.engine_status(node).await?;
-    let connection = session.connect(node).await?;
+async fn engine(
+    inventory: &Inventory,
+    node: &Node,
+    activity: &Activity,
+) -> Result<Engine, Diagnostic> {
+    let status = inventory.engine_status(node).await?;
+    let connection = inventory.connect(node).await?;
     let progress = |text| activity.update(text);
     Ok(docker::ensure_engine(status, &connection, &progress).await?)
 }
 
 fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
-    let session = &call.session;
-    let run = call.check(Run::decode(to_options(options), &session.project.root))?;
+    let run = call.check(Run::decode(to_options(options), &call.context.project.root))?;
     let (name, image) = (&run.spec.name, run.spec.image.name());
     let container = call.change(
         || format!("run container {name} of {image} on {}", host.0.name),
         async {
-            let activity = session
+            let activity = call
+                .context
                 .events
                 .start(&host.0.name, format!("starting {name}"));
-            let engine = engine(session, &host.0, &activity).await?;
+            let engine = engine(&call.inventory, &host.0, &activity).await?;
             let progress = |text| activity.update(text);
-            let owner = session.project.ensure_owner(&session.events)?;
+            let owner = call.context.project.ensure_owner(&call.context.events)?;
             let container = run.execute(&engine, &owner, &progress).await?;
             activity.done(format!("{name} runs"));
             Ok::<_, Diagnostic>(container)
@@ -170,16 +174,17 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
 }
 
 fn kill(call: &Call, host: &Host, name: &str, adopt: bool) -> Answer<()> {
-    let session = &call.session;
     let what = || format!("kill container {name} on {}", host.0.name);
     let killed = call.change(what, async {
-        let activity = session
+        let activity = call
+            .context
             .events
             .start(&host.0.name, format!("killing {name}"));
-        let engine = session.engine(&host.0).await?;
+        let engine = call.inventory.engine(&host.0).await?;
         let owner = Owner {
             // Without an id, nothing that exists can belong to the project.
-            project: session
+            project: call
+                .context
                 .project
                 .id()?
                 .map(|id| id.to_string())
@@ -194,8 +199,7 @@ fn kill(call: &Call, host: &Host, name: &str, adopt: bool) -> Answer<()> {
 }
 
 fn build(call: &Call, folder: &str) -> Answer<String> {
-    let session = &call.session;
-    let folder = session.project.root.join(Path::new(folder));
+    let folder = call.context.project.root.join(Path::new(folder));
     let context = Context::read(&folder)
         .map_err(|error| Diagnostic::new(Kind::Usage, format!("docker::build: {error}")));
     let name = call.check(context)?.image_name();
@@ -204,7 +208,8 @@ fn build(call: &Call, folder: &str) -> Answer<String> {
         name: name.clone(),
     };
     call.change(|| format!("build image {name}"), async {
-        let activity = session
+        let activity = call
+            .context
             .events
             .start("this machine", format!("building {name}"));
         let progress = |text| activity.update(text);

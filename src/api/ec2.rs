@@ -23,7 +23,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "The images that have a short name, newest of each: `name`, `id`, `architecture`,
          `created`, `image`.",
         |call: &Call| {
-            let images = call.session.ec2.images();
+            let images = call.inventory.ec2.images();
             Ok(rows(&call.wait(images)?))
         },
     );
@@ -31,20 +31,20 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "spot_requests() -> array",
         "The requests for spot instances: `id`, `state`, `status`, `price`, `instance`, `created`.",
         |call: &Call| {
-            let requests = call.session.ec2.spot_requests();
+            let requests = call.inventory.ec2.spot_requests();
             Ok(rows(&call.wait(requests)?))
         },
     );
-    ec2.function(
+    ec2.change(
         "cancel_spot_request(id: string)",
         "Takes a request back. An instance that came of it stays.",
         |call: &Call, id: ImmutableString| {
-            let cancel = call.session.ec2.cancel_spot_request(&id);
+            let cancel = call.inventory.ec2.cancel_spot_request(&id);
             call.change(|| format!("cancel the spot request {id}"), cancel)
                 .map(drop)
         },
     );
-    ec2.function(
+    ec2.change(
         "create_volume(name: string, size: int, zone: string) -> map",
         "Makes an encrypted disk of so many GiB in a zone, and waits until it is there; one of that
          name is left as it is. Returns `#{id, name, server}`.",
@@ -52,7 +52,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             create_volume(call, &name, size, &zone)
         },
     );
-    ec2.function(
+    ec2.change(
         "attach_volume(host: Host, name: string) -> map",
         "Attaches a disk to a server of its zone, and waits until it is. Returns `#{id, device}`;
          the device is in EC2's words, the server's kernel may have others.",
@@ -73,7 +73,7 @@ fn create_volume(call: &Call, name: &str, size: i64, zone: &str) -> Answer<Map> 
         let text = "ec2::create_volume: the size is from 1 to 65536 GiB";
         Diagnostic::new(Kind::Usage, text)
     }))?;
-    let made = call.session.ec2.create_volume(name, size, zone);
+    let made = call.inventory.ec2.create_volume(name, size, zone);
     let made = call.change(|| format!("make the disk {name}, {size} GiB"), made)?;
     Ok(made.map_or_else(Map::new, |volume| describe(&volume)))
 }
@@ -88,7 +88,7 @@ fn describe(volume: &Volume) -> Map {
 }
 
 fn attach_volume(call: &Call, host: &Host, name: &str) -> Answer<Map> {
-    let ec2 = &call.session.ec2;
+    let ec2 = &call.inventory.ec2;
     if host.0.provider != "ec2" {
         let text = format!("`{}` is no server of EC2", host.0.name);
         return Err(call.fail(Diagnostic::new(Kind::Usage, text)));

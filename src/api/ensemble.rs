@@ -21,7 +21,7 @@ use crate::{
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut ensemble = Namespace::new(api, "ensemble", "Whole environments, from a manifest.");
-    ensemble.function(
+    ensemble.change(
         "up(manifest: string, options: map)",
         "Brings up the servers and containers of a manifest: shows the plan, asks, and executes
          it. `prune` removes what was created for the manifest and is no longer in it; `replace`
@@ -43,16 +43,16 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             let request = request(call, &options)?;
             let path = path(call, &manifest);
             let plan = call.try_wait(ensemble::plan(&invocation(call), &path, &request))?;
-            let events = &call.session.events;
+            let events = &call.context.events;
             events.emit(plan.event(true));
-            if call.session.settings.dry_run && !plan.is_empty() {
+            if !call.is_real() && !plan.is_empty() {
                 let what = format!("bring up `{}`: {}", plan.manifest, plan.summary());
                 events.emit(Event::WouldDo(what));
             }
             Ok(())
         },
     );
-    ensemble.function(
+    ensemble.change(
         "down(manifest: string)",
         "Terminates the servers of a manifest, with all data on them, and removes its containers
          from servers that it does not own.",
@@ -69,12 +69,11 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
 }
 
 fn invocation<'a>(call: &'a Call) -> Invocation<'a> {
-    let session = &call.session;
     Invocation {
-        world: session.as_ref(),
-        project: &session.project,
-        dry_run: session.settings.dry_run,
-        yes: session.settings.yes,
+        world: call.inventory.as_ref(),
+        project: &call.context.project,
+        dry_run: !call.is_real(),
+        yes: call.context.settings.yes,
     }
 }
 
@@ -84,7 +83,7 @@ fn path(call: &Call, manifest: &str) -> PathBuf {
     let here = PathBuf::from(manifest);
     match ensemble::find(&here) {
         Ok(found) => found,
-        Err(_) => match ensemble::find(&call.session.project.root.join(manifest)) {
+        Err(_) => match ensemble::find(&call.context.project.root.join(manifest)) {
             Ok(found) => found,
             Err(_) => here,
         },
@@ -106,7 +105,7 @@ fn request(call: &Call, options: &Map) -> Answer<Request> {
             prune,
             replace,
             adopt,
-            wait_lock: call.session.settings.wait_lock,
+            wait_lock: call.context.settings.wait_lock,
         })
     };
     call.check(decode().map_err(Diagnostic::from))

@@ -1,32 +1,69 @@
 //! Errors on their way through scripts.
 //!
-//! A script that catches an error gets a map with `kind`, `message`, `host` and `code`. The map's
-//! tag leads back to the error itself, so that nothing is lost when nobody catches it.
+//! A script that catches an error gets an `Error` with `kind`, `message`, `host` and `code`. It holds
+//! the error itself, so that nothing is lost when no script catches it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use rhai::{Dynamic, EvalAltResult, Map, Position};
+use rhai::{Dynamic, Engine, EvalAltResult, FuncRegistration, Map, Position};
 
 use crate::core::diagnostic::{Failure, Kind};
 
-/// The errors that were thrown in this run. The tag of one's map is its place, counted from 1.
-static THROWN: Mutex<Vec<Cause>> = Mutex::new(Vec::new());
-
-/// What a thrown map stands for.
+/// An error as scripts catch it.
 #[derive(Clone)]
+struct ScriptError(Arc<Content>);
+
+struct Content {
+    kind: Kind,
+    message: String,
+    host: Option<String>,
+    code: Option<u32>,
+    cause: Cause,
+}
+
+/// What was thrown.
 enum Cause {
     /// An error of a layer below.
     Failure(Failure),
-    /// What closures threw that ran for several hosts.
+    /// The errors of closures that ran for several hosts.
     Closures(Arc<Vec<Thrown>>),
 }
 
 /// What a closure threw.
 pub struct Thrown {
-    /// The host that it ran for, among several.
+    /// The host of the closure, if it is one of several.
     pub host: Option<String>,
     /// The engine's error.
     pub error: Box<EvalAltResult>,
+}
+
+/// Registers the type and its properties.
+pub(super) fn register(engine: &mut Engine) {
+    engine.register_type_with_name::<ScriptError>("Error");
+    let optional = |value: Option<Dynamic>| value.unwrap_or(Dynamic::UNIT);
+    FuncRegistration::new_getter("kind")
+        .with_comments(["/// The kind of the error, such as `failed`, `usage` or `unreachable`."])
+        .register_into_engine(engine, |error: &mut ScriptError| error.0.kind.name());
+    FuncRegistration::new_getter("message")
+        .with_comments(["/// The message, without what to do."])
+        .register_into_engine(engine, |error: &mut ScriptError| error.0.message.clone());
+    FuncRegistration::new_getter("host")
+        .with_comments(["/// The name of the host where the error occurred, or `()`."])
+        .register_into_engine(engine, move |error: &mut ScriptError| {
+            optional(error.0.host.clone().map(Dynamic::from))
+        });
+    FuncRegistration::new_getter("code")
+        .with_comments([
+            "/// The exit status of a command, the status of an HTTP response, or `()`.",
+        ])
+        .register_into_engine(engine, move |error: &mut ScriptError| {
+            optional(error.0.code.map(|code| i64::from(code).into()))
+        });
+    for name in ["to_string", "to_debug"] {
+        FuncRegistration::new(name)
+            .with_comments(["/// The message."])
+            .register_into_engine(engine, |error: &mut ScriptError| error.0.message.clone());
+    }
 }
 
 /// Makes an error that scripts can catch, raised at `position`.
@@ -35,25 +72,17 @@ pub struct Thrown {
 pub fn throw(failure: impl Into<Failure>, position: Position) -> Box<EvalAltResult> {
     let failure = failure.into();
     let first = failure.0.first();
-    let mut map = Map::new();
-    map.insert("kind".into(), failure.kind().name().into());
-    map.insert("message".into(), failure.to_string().into());
-    map.insert(
-        "host".into(),
-        first
-            .and_then(|diagnostic| diagnostic.host.clone())
-            .map_or(Dynamic::UNIT, Dynamic::from),
-    );
-    map.insert(
-        "code".into(),
-        first
-            .and_then(|diagnostic| diagnostic.code)
-            .map_or(Dynamic::UNIT, |code| i64::from(code).into()),
-    );
-    tagged(map, Cause::Failure(failure), position)
+    let content = Content {
+        kind: failure.kind(),
+        message: failure.to_string(),
+        host: first.and_then(|diagnostic| diagnostic.host.clone()),
+        code: first.and_then(|diagnostic| diagnostic.code),
+        cause: Cause::Failure(failure),
+    };
+    raise(content, position)
 }
 
-/// Makes one error of what closures threw.
+/// Makes one error of those that closures threw.
 pub fn throw_all(thrown: Vec<Thrown>, position: Position) -> Box<EvalAltResult> {
     let is_end =
         |thrown: &Thrown| matches!(innermost(&thrown.error), EvalAltResult::ErrorTerminated(..));
@@ -67,17 +96,23 @@ pub fn throw_all(thrown: Vec<Thrown>, position: Position) -> Box<EvalAltResult> 
     });
     let messages: Vec<String> = messages.collect();
     let first = thrown.first();
-    let mut map = Map::new();
     let kind = first.and_then(|thrown| match innermost(&thrown.error) {
         EvalAltResult::ErrorRuntime(value, _) => failure_of(value).map(|failure| failure.kind()),
         _ => None,
     });
-    map.insert("kind".into(), kind.unwrap_or(Kind::Failed).name().into());
-    map.insert("message".into(), messages.join("; ").into());
-    let host = first.and_then(|thrown| thrown.host.clone());
-    map.insert("host".into(), host.map_or(Dynamic::UNIT, Dynamic::from));
-    map.insert("code".into(), Dynamic::UNIT);
-    tagged(map, Cause::Closures(Arc::new(thrown)), position)
+    let content = Content {
+        kind: kind.unwrap_or(Kind::Failed),
+        message: messages.join("; "),
+        host: first.and_then(|thrown| thrown.host.clone()),
+        code: None,
+        cause: Cause::Closures(Arc::new(thrown)),
+    };
+    raise(content, position)
+}
+
+fn raise(content: Content, position: Position) -> Box<EvalAltResult> {
+    let error = ScriptError(Arc::new(content));
+    Box::new(EvalAltResult::ErrorRuntime(Dynamic::from(error), position))
 }
 
 /// The error itself, without the calls that led to it.
@@ -88,46 +123,28 @@ pub(super) fn innermost(mut error: &EvalAltResult) -> &EvalAltResult {
     error
 }
 
-/// What a thrown value says.
+/// The message of a thrown value: an error of ours, or a map or any other value of a script.
 pub fn message(value: &Dynamic) -> String {
+    if let Some(error) = value.read_lock::<ScriptError>() {
+        return error.0.message.clone();
+    }
     let map = value.read_lock::<Map>();
     let text = map.and_then(|map| map.get("message").map(ToString::to_string));
     text.unwrap_or_else(|| value.to_string())
 }
 
-fn tagged(map: Map, cause: Cause, position: Position) -> Box<EvalAltResult> {
-    let mut value = Dynamic::from_map(map);
-    let mut thrown = thrown();
-    thrown.push(cause);
-    value.set_tag(i32::try_from(thrown.len()).unwrap_or(0));
-    Box::new(EvalAltResult::ErrorRuntime(value, position))
-}
-
-fn cause_of(value: &Dynamic) -> Option<Cause> {
-    if !value.is_map() {
-        return None;
-    }
-    let at = usize::try_from(value.tag()).ok()?.checked_sub(1)?;
-    thrown().get(at).cloned()
-}
-
-/// The error that a thrown value stands for, if it is one of ours.
+/// The error of a layer below that a thrown value holds, if it holds one.
 pub fn failure_of(value: &Dynamic) -> Option<Failure> {
-    match cause_of(value)? {
-        Cause::Failure(failure) => Some(failure),
+    match &value.read_lock::<ScriptError>()?.0.cause {
+        Cause::Failure(failure) => Some(failure.clone()),
         Cause::Closures(_) => None,
     }
 }
 
-/// What closures threw that a thrown value stands for.
+/// The errors of closures that a thrown value holds, if it holds some.
 pub fn thrown_by(value: &Dynamic) -> Option<Arc<Vec<Thrown>>> {
-    match cause_of(value)? {
+    match &value.read_lock::<ScriptError>()?.0.cause {
         Cause::Failure(_) => None,
-        Cause::Closures(thrown) => Some(thrown),
+        Cause::Closures(thrown) => Some(thrown.clone()),
     }
-}
-
-/// A thread that died with the lock held has left a sound list behind.
-fn thrown() -> MutexGuard<'static, Vec<Cause>> {
-    THROWN.lock().unwrap_or_else(PoisonError::into_inner)
 }

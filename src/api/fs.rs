@@ -43,7 +43,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Fills in a file of the project.",
         |call: &Call, path: ImmutableString, values: Map| template(call, &path, &values),
     );
-    fs.function(
+    fs.change(
         "write(path: string, text: string)",
         "Writes a file, whole or not at all. The folders above it are made.",
         |call: &Call, path: ImmutableString, text: ImmutableString| {
@@ -95,14 +95,14 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "The SHA-256 digest of a text, in hexadecimal digits.",
         |_: &Call, text: ImmutableString| Ok(HEXLOWER.encode(&Sha256::digest(text.as_bytes()))),
     );
-    fs.function(
+    fs.change(
         "make_folder(path: string)",
         "Makes a folder, with those above it. One that is there is fine.",
         |call: &Call, path: ImmutableString| {
             change(call, &path, "make", |folder| fs::create_dir_all(folder))
         },
     );
-    fs.function(
+    fs.change(
         "remove(path: string)",
         "Removes a file, or a folder with everything in it. What is gone already is fine.",
         |call: &Call, path: ImmutableString| change(call, &path, "remove", remove),
@@ -152,7 +152,7 @@ fn fill(text: &str, values: &Map) -> Result<(String, bool), Diagnostic> {
 }
 
 fn absolute(call: &Call, path: &str) -> PathBuf {
-    call.session.project.root.join(path)
+    call.context.project.root.join(path)
 }
 
 fn wrong(path: &str, error: &io::Error) -> Diagnostic {

@@ -38,7 +38,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             Err(call.fail(Diagnostic::new(Kind::Failed, text)))
         },
     );
-    http.function(
+    http.change(
         "request(method: string, url: string, options: map) -> map",
         "Sends a request and returns `#{ok, status, headers, body}`, whatever the status. Options:
          `headers` (map), `body` (text, or a map or list that is sent as JSON), `timeout` (`30s`).
@@ -47,7 +47,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             request(call, &method, &url, &options)
         },
     );
-    http.function(
+    http.change(
         "request(method: string, url: string) -> map",
         "The same without options.",
         |call: &Call, method: ImmutableString, url: ImmutableString| {
@@ -63,22 +63,28 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
          status as `code`. In a dry run only `get` is sent.",
         |call: &Call, options: Map| api_of(call, &options),
     );
-    for (signature, method) in [
-        ("get(api: HttpApi, path: string) -> ?", Method::GET),
-        ("delete(api: HttpApi, path: string) -> ?", Method::DELETE),
-    ] {
-        http.method(
-            signature,
-            "See `http::api`.",
-            move |call: &Call, api: HttpApi, path: ImmutableString| {
-                ask(
-                    call,
-                    &api,
-                    &ApiRequest::new(method.clone(), path.as_str(), None),
-                )
-            },
-        );
-    }
+    http.method(
+        "get(api: HttpApi, path: string) -> ?",
+        "See `http::api`.",
+        |call: &Call, api: HttpApi, path: ImmutableString| {
+            ask(
+                call,
+                &api,
+                &ApiRequest::new(Method::GET, path.as_str(), None),
+            )
+        },
+    );
+    http.change_method(
+        "delete(api: HttpApi, path: string) -> ?",
+        "See `http::api`.",
+        |call: &Call, api: HttpApi, path: ImmutableString| {
+            ask(
+                call,
+                &api,
+                &ApiRequest::new(Method::DELETE, path.as_str(), None),
+            )
+        },
+    );
     for (signature, method) in [
         (
             "post(api: HttpApi, path: string, body: map) -> ?",
@@ -89,7 +95,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             Method::PUT,
         ),
     ] {
-        http.method(
+        http.change_method(
             signature,
             "See `http::api`.",
             move |call: &Call, api: HttpApi, path: ImmutableString, body: Map| {
@@ -123,8 +129,8 @@ fn api_of(call: &Call, options: &Map) -> Answer<HttpApi> {
         let url = fields.require("url")?.to_text("url")?;
         let token = fields.require("token")?.to_text("token")?;
         fields.finish()?;
-        call.session.events.hide(&token);
-        Ok::<_, Diagnostic>(call.session.api(&name, &url, &token)?)
+        call.context.events.hide(&token);
+        Ok::<_, Diagnostic>(call.context.api(&name, &url, &token)?)
     };
     call.check(read()).map(HttpApi)
 }

@@ -13,9 +13,8 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "rules(host: Host) -> array",
         "All rules and policies, as maps with `family`, `table`, `chain`, `matches` and `target`.",
         |call: &Call, host: Host| {
-            let session = &call.session;
             let rules = call.wait(async {
-                let connection = session.connect(&host.0).await?;
+                let connection = call.inventory.connect(&host.0).await?;
                 rules(&connection).await
             })?;
             let describe = |rule: crate::iptables::Rule| {

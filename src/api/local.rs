@@ -8,7 +8,7 @@ use super::{
     Api,
     call::{Answer, Call, HERE, Played},
     namespace::Namespace,
-    ssh::{assumed, assumed_map, check, output_map},
+    ssh::command::{assumed, assumed_map, check, output_map},
 };
 use crate::core::{
     diagnostic::{Diagnostic, Kind, plain},
@@ -18,13 +18,13 @@ use crate::core::{
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut local = Namespace::new(api, "local", "Commands on this machine.");
-    local.function(
+    local.change(
         "run(command: string) -> string",
         "Runs a line of shell in the project's folder, shows what it writes, and returns its
          standard output. Throws if it fails.",
         |call: &Call, command: ImmutableString| run(call, shell(&command), &command),
     );
-    local.function(
+    local.change(
         "run(command: array) -> string",
         "The same for a program and its arguments, which no shell sees.",
         |call: &Call, command: Array| {
@@ -33,7 +33,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             run(call, program, &line)
         },
     );
-    local.function(
+    local.change(
         "try_run(command: string) -> map",
         "Runs a line of shell quietly and returns `#{ok, code, stdout, stderr, seconds, known}`.",
         |call: &Call, command: ImmutableString| {
@@ -62,14 +62,14 @@ fn shell(line: &str) -> Program {
 }
 
 fn in_project(call: &Call, mut program: Program) -> Program {
-    program.folder = Some(call.session.project.root.clone());
+    program.folder = Some(call.context.project.root.clone());
     program
 }
 
 fn run(call: &Call, program: Program, line: &str) -> Answer<String> {
     let program = in_project(call, program);
     let running = async {
-        let lines = Mutex::new(Lines::new(&call.session.events, None));
+        let lines = Mutex::new(Lines::new(&call.context.events, None));
         let output = program
             .run(|stream, bytes| {
                 let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,7 @@
-//! What scripts can call: one file a namespace. They convert, call the layers below and convert
-//! back; there is no logic here.
+//! What scripts can call, one file a namespace.
+//!
+//! A function here converts its arguments, calls one function of a layer below, and converts the
+//! result.
 
 mod call;
 mod current;
@@ -8,6 +10,7 @@ mod ec2;
 mod ensemble;
 mod env;
 mod failure;
+mod frame;
 mod fs;
 mod host;
 mod hosts;
@@ -19,6 +22,7 @@ mod namespace;
 mod provider;
 mod secret;
 mod ssh;
+mod state;
 mod task;
 mod test;
 mod time;
@@ -26,75 +30,20 @@ mod ui;
 mod value;
 mod yaml;
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::Arc;
 
 pub use current::{current_host, on_host};
-use failure::{Thrown, throw_all};
-pub use failure::{failure_of, message, throw, thrown_by};
+pub use failure::{Thrown, failure_of, message, throw, throw_all, thrown_by};
+pub use frame::Frame;
 pub use host::Host;
 use namespace::Namespace;
-use rhai::{Dynamic, Engine, Map, NativeCallContext, Position};
+use rhai::{Dynamic, Engine, Map, NativeCallContext};
+pub use state::Api;
 pub use value::{to_json, to_table};
-
-use crate::{
-    core::{
-        diagnostic::{Diagnostic, Failure, Kind},
-        value::Value,
-    },
-    session::Session,
-};
-
-/// Runs a task by name on hosts, or where it says itself, with values for its parameters.
-pub type Runner = Box<
-    dyn Fn(&Arc<Session>, &str, Option<Vec<Host>>, Map) -> Result<Dynamic, Failure> + Send + Sync,
->;
-
-/// What the functions of all namespaces share.
-#[derive(Default)]
-pub struct Api {
-    session: OnceLock<Arc<Session>>,
-    runner: OnceLock<Runner>,
-    config: Mutex<Vec<(Value, Position)>>,
-}
-
-impl Api {
-    /// From now on functions work. Before that, while scripts are being loaded, they refuse: a
-    /// hitcfile that did something just by being read would do it for `hitc tasks` too.
-    pub fn start(&self, session: Arc<Session>) {
-        // A second start cannot happen: there is one session a run.
-        let _ = self.session.set(session);
-    }
-
-    /// Says how tasks are run by name: who knows them is not known here.
-    pub fn set_runner(&self, runner: Runner) {
-        // As for `start`.
-        let _ = self.runner.set(runner);
-    }
-
-    fn run_task(
-        &self,
-        session: &Arc<Session>,
-        name: &str,
-        hosts: Option<Vec<Host>>,
-        values: Map,
-    ) -> Result<Dynamic, Failure> {
-        match self.runner.get() {
-            Some(runner) => runner(session, name, hosts, values),
-            None => Err(Diagnostic::new(Kind::Usage, "no tasks can be run here").into()),
-        }
-    }
-
-    /// What the hitcfile gave to `config(…)`, with the places of the calls.
-    pub fn config(&self) -> Vec<(Value, Position)> {
-        self.config
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
 
 /// Registers all namespaces.
 pub fn register(engine: &mut Engine, api: &Arc<Api>) {
+    failure::register(engine);
     value::register(engine);
     host::register(engine);
     http::register(engine);
@@ -105,11 +54,12 @@ pub fn register(engine: &mut Engine, api: &Arc<Api>) {
     }
     let api = api.clone();
     rhai::FuncRegistration::new("config")
-        .with_comments(["/// Sets defaults for the flags of hitc; at the top of a hitcfile."])
+        .with_comments([
+            "/// Sets defaults for the flags of hitc. Call it at the top of a hitcfile.",
+        ])
         .with_params_info(["settings: map"])
         .register_into_engine(engine, move |ctx: NativeCallContext, settings: Map| {
-            let mut config = api.config.lock().unwrap_or_else(PoisonError::into_inner);
-            config.push((value::to_options(&settings), ctx.call_position()));
+            api.configure(value::to_options(&settings), ctx.call_position());
             Dynamic::UNIT
         });
 }
@@ -137,8 +87,15 @@ fn namespaces(api: &Arc<Api>) -> Vec<Namespace> {
     ]
 }
 
-/// The names of all namespaces, and what they are for.
+/// The names of all namespaces, each with its documentation.
 pub fn docs() -> Vec<(&'static str, String)> {
     let namespaces = namespaces(&Arc::default());
     namespaces.iter().map(Namespace::doc).collect()
+}
+
+/// All functions that change something, each as `NAMESPACE::NAME/PARAMETERS`.
+#[cfg(test)]
+pub fn changing() -> Vec<String> {
+    let namespaces = namespaces(&Arc::default());
+    namespaces.iter().flat_map(Namespace::changing).collect()
 }

@@ -1,4 +1,4 @@
-//! A namespace of functions, each with its signature and its documentation beside it.
+//! A namespace of functions, each registered with its signature and documentation.
 
 use std::sync::Arc;
 
@@ -8,16 +8,25 @@ use super::{
     Api,
     call::{Answer, Call},
 };
+use crate::core::diagnostic::{Diagnostic, Kind};
 
 /// Functions that scripts call as `NAME::FUNCTION`.
 pub(super) struct Namespace {
     name: &'static str,
     api: Arc<Api>,
     module: Module,
+    changing: Vec<String>,
+}
+
+/// How a function is registered.
+pub(super) struct Registration {
+    function: FuncRegistration,
+    api: Arc<Api>,
+    may_change: bool,
 }
 
 impl Namespace {
-    /// An empty namespace; `doc` says what it is for.
+    /// An empty namespace with its documentation.
     pub fn new(api: &Arc<Api>, name: &'static str, doc: &str) -> Self {
         let mut module = Module::new();
         let lines: Vec<&str> = doc.lines().map(str::trim).collect();
@@ -26,25 +35,69 @@ impl Namespace {
             name,
             api: api.clone(),
             module,
+            changing: Vec::new(),
         }
     }
 
-    /// Adds a function. The signature is written as the user reads it:
-    /// `run(host: Host, command: string) -> string`.
+    /// Adds a function that only reads. The signature is written as the user reads it:
+    /// `exists(path: string) -> bool`.
     pub fn function<A, R>(&mut self, signature: &str, doc: &str, function: impl Function<A, R>) {
-        let registration = registration(signature, doc);
-        function.register(registration, &mut self.module, self.api.clone());
+        self.add(signature, registration(signature, doc), false, function);
     }
 
-    /// Adds a function that can also be called as a method of its first parameter.
+    /// Adds a function that only reads and is also a method of its first parameter.
     pub fn method<A, R>(&mut self, signature: &str, doc: &str, function: impl Function<A, R>) {
         let registration = registration(signature, doc).in_global_namespace();
-        function.register(registration, &mut self.module, self.api.clone());
+        self.add(signature, registration, false, function);
     }
 
-    /// The name, and what it is for.
+    /// Adds a function that changes something or runs a command. In a dry run it must not.
+    pub fn change<A, R>(&mut self, signature: &str, doc: &str, function: impl Function<A, R>) {
+        self.add(signature, registration(signature, doc), true, function);
+    }
+
+    /// Adds a function that changes something and is also a method of its first parameter.
+    pub fn change_method<A, R>(
+        &mut self,
+        signature: &str,
+        doc: &str,
+        function: impl Function<A, R>,
+    ) {
+        let registration = registration(signature, doc).in_global_namespace();
+        self.add(signature, registration, true, function);
+    }
+
+    fn add<A, R>(
+        &mut self,
+        signature: &str,
+        registration: FuncRegistration,
+        may_change: bool,
+        function: impl Function<A, R>,
+    ) {
+        if may_change {
+            self.changing.push(signature.to_owned());
+        }
+        let registration = Registration {
+            function: registration,
+            api: self.api.clone(),
+            may_change,
+        };
+        function.register(registration, &mut self.module);
+    }
+
+    /// The name and the documentation.
     pub fn doc(&self) -> (&'static str, String) {
         (self.name, self.module.doc().to_owned())
+    }
+
+    /// The functions that change something, each as `NAMESPACE::NAME/PARAMETERS`.
+    #[cfg(test)]
+    pub fn changing(&self) -> Vec<String> {
+        let describe = |signature: &String| {
+            let (name, parameters) = parse(signature);
+            format!("{}::{name}/{}", self.name, parameters.len() - 1)
+        };
+        self.changing.iter().map(describe).collect()
     }
 
     /// Makes the namespace known to scripts.
@@ -53,10 +106,10 @@ impl Namespace {
     }
 }
 
-/// What can be a function of a namespace: it is given the call and its arguments.
+/// A closure that can be a function of a namespace: it gets the call and the arguments.
 pub(super) trait Function<A, R> {
     /// Puts it into a module.
-    fn register(self, registration: FuncRegistration, module: &mut Module, api: Arc<Api>);
+    fn register(self, registration: Registration, module: &mut Module);
 }
 
 macro_rules! function {
@@ -67,11 +120,14 @@ macro_rules! function {
             R: Variant + Clone,
             $($type: Variant + Clone,)*
         {
-            fn register(self, registration: FuncRegistration, module: &mut Module, api: Arc<Api>) {
-                registration.set_into_module(
+            fn register(self, registration: Registration, module: &mut Module) {
+                let Registration { function, api, may_change } = registration;
+                function.set_into_module(
                     module,
-                    move |context: NativeCallContext, $($argument: $type),*| -> Answer<R> {
-                        self(&api.call(&context)?, $($argument),*)
+                    move |script: NativeCallContext, $($argument: $type),*| -> Answer<R> {
+                        let call = api.call(&script)?;
+                        let answer = self(&call, $($argument),*);
+                        if may_change { answer } else { reading(&call, answer) }
                     },
                 );
             }
@@ -86,6 +142,17 @@ function!(a: A, b: B, c: C);
 function!(a: A, b: B, c: C, d: D);
 function!(a: A, b: B, c: C, d: D, e: E);
 
+/// The result of a function that is registered as one that only reads. It is an error if it turns out
+/// to be another: the test that calls all changing functions in a dry run would not know it.
+fn reading<R>(call: &Call, answer: Answer<R>) -> Answer<R> {
+    if !call.has_asked() {
+        return answer;
+    }
+    let name = call.script.fn_name();
+    let message = format!("internal error: `{name}` changes something and is not registered so");
+    Err(call.fail(Diagnostic::new(Kind::Failed, message)))
+}
+
 fn registration(signature: &str, doc: &str) -> FuncRegistration {
     let (name, parameters) = parse(signature);
     FuncRegistration::new(name)
@@ -93,7 +160,7 @@ fn registration(signature: &str, doc: &str) -> FuncRegistration {
         .with_comments(doc.lines().map(|line| format!("/// {}", line.trim())))
 }
 
-/// The name, and the parameters followed by the type of the result, as the engine wants them.
+/// The name, and the parameters followed by the type of the result, in the order of the engine.
 fn parse(signature: &str) -> (&str, Vec<&str>) {
     let (name, rest) = signature.split_once('(').unwrap_or((signature, ")"));
     let (parameters, result) = rest.rsplit_once(')').unwrap_or((rest, ""));

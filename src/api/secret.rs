@@ -47,7 +47,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "file(path: string) -> Secret",
         "The text of a file, without the line end at its end. `~` is the home folder.",
         |call: &Call, path: ImmutableString| {
-            let project = &call.session.project;
+            let project = &call.context.project;
             let file = match path.strip_prefix("~/") {
                 Some(rest) => project.home.join(rest),
                 None => project.root.join(path.as_str()),
@@ -68,7 +68,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "prompt(question: string) -> Secret",
         "What the user types, which is not shown. Refused without a terminal.",
         |call: &Call, question: ImmutableString| {
-            let answer = call.session.events.prompt(&question, true);
+            let answer = call.context.events.prompt(&question, true);
             Ok(keep(call, &call.check(answer)?))
         },
     );
@@ -104,17 +104,17 @@ pub(super) fn text_of(value: &Dynamic) -> Option<String> {
 }
 
 pub(super) fn keep(call: &Call, text: &str) -> Secret {
-    call.session.events.hide(text);
+    call.context.events.hide(text);
     Secret(text.into())
 }
 
 fn command(call: &Call, line: &str) -> Answer<Secret> {
     let mut program = Program::new(["sh", "-c", line]);
-    program.folder = Some(call.session.project.root.clone());
+    program.folder = Some(call.context.project.root.clone());
     let output = call.wait(async {
         let output = program.run(|_, _| ()).await;
         output.map_err(|error| Diagnostic::new(Kind::Failed, plain(error)))
     })?;
-    call.check(super::ssh::check(&output, line, None))?;
+    call.check(super::ssh::command::check(&output, line, None))?;
     Ok(keep(call, &output.text()))
 }

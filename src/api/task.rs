@@ -53,6 +53,8 @@ fn run(call: &Call, name: &str, hosts: Option<Array>, values: Map) -> Answer<Dyn
             return Err(call.fail(Diagnostic::new(Kind::Usage, text)));
         }
     };
-    let ran = call.api.run_task(&call.session, name, hosts, values);
+    let ran = call
+        .api
+        .run_task(&call.inventory, &call.frame, name, hosts, values);
     ran.map_err(|failure| call.fail(failure))
 }

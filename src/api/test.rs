@@ -100,7 +100,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
 }
 
 fn stage<'a>(call: &'a Call) -> Answer<&'a Arc<Mock>> {
-    call.session.stage.as_ref().ok_or_else(|| {
+    call.mock().ok_or_else(|| {
         let text = "this is for tests";
         let help = "write it in `tests/NAME.rhai`, and run `hitc test`";
         call.fail(Diagnostic::new(Kind::Usage, text).help(help.to_owned()))
@@ -152,7 +152,7 @@ fn equal(call: &Call, actual: &Dynamic, expected: &Dynamic) -> Answer<()> {
 }
 
 fn fails(call: &Call, action: &FnPtr) -> Answer<ImmutableString> {
-    match action.call_within_context::<Dynamic>(call.context, ()) {
+    match action.call_within_context::<Dynamic>(call.script, ()) {
         Ok(_) => Err(call.fail(Diagnostic::new(Kind::Failed, "nothing was thrown"))),
         Err(error) => match super::failure::innermost(&error) {
             rhai::EvalAltResult::ErrorRuntime(value, _) => Ok(message(value).into()),

@@ -26,7 +26,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "heading(text: string)",
         "Says what comes next, on a line that stands out. It goes to standard error.",
         |call: &Call, text: ImmutableString| {
-            call.session.events.emit(Event::Heading(text.to_string()));
+            call.context.events.emit(Event::Heading(text.to_string()));
             Ok(())
         },
     );
@@ -36,7 +36,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         |call: &Call, text: ImmutableString| {
             // The script's line breaks are meant; a note is one line.
             for line in text.lines() {
-                call.session.events.note(line);
+                call.context.events.note(line);
             }
             Ok(())
         },
@@ -45,18 +45,18 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "prompt(question: string) -> string",
         "Asks for a text. Refused without a terminal. For a secret, see `secret::prompt`.",
         |call: &Call, question: ImmutableString| {
-            call.check(call.session.events.prompt(&question, false))
+            call.check(call.context.events.prompt(&question, false))
         },
     );
     ui.function(
         "prompt(question: string, default: string) -> string",
         "The same; an empty answer is the default, and so is `--yes`.",
         |call: &Call, question: ImmutableString, default: ImmutableString| {
-            if call.session.settings.yes {
+            if call.context.settings.yes {
                 return Ok(default.to_string());
             }
             let question = format!("{question} [{default}]");
-            let answer = call.check(call.session.events.prompt(&question, false))?;
+            let answer = call.check(call.context.events.prompt(&question, false))?;
             Ok(if answer.is_empty() {
                 default.to_string()
             } else {
@@ -69,7 +69,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Says that something begins that takes a while: `let p = ui::progress(\"web\",
          \"copying\");`, then `p.update(\"checking\");` and `p.done(\"copied\");`.",
         |call: &Call, thing: ImmutableString, what: ImmutableString| {
-            let activity = call.session.events.start(thing.as_str(), what.as_str());
+            let activity = call.context.events.start(thing.as_str(), what.as_str());
             Ok(Progress(Arc::new(Mutex::new(Some(activity)))))
         },
     );
@@ -77,14 +77,14 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "confirm(question: string)",
         "Asks, and goes on only after a yes. `--yes` answers it; without a terminal it is refused.",
         |call: &Call, question: ImmutableString| {
-            call.check(call.session.events.confirm(&question, None))
+            call.check(call.context.events.confirm(&question, None))
         },
     );
     ui.function(
         "confirm(question: string, word: string)",
         "Asks for a word to be typed, and goes on only after just that.",
         |call: &Call, question: ImmutableString, word: ImmutableString| {
-            call.check(call.session.events.confirm(&question, Some(&word)))
+            call.check(call.context.events.confirm(&question, Some(&word)))
         },
     );
     ui

@@ -1,9 +1,10 @@
 //! `hitc check`.
 
-use std::fs;
+use std::{fs, sync::Arc};
 
 use super::{flags::Flags, start::find_project};
 use crate::{
+    context::{Context, Mode},
     core::{
         cancel::Cancel,
         diagnostic::{Diagnostic, Failure, Kind, Source, plural},
@@ -12,10 +13,9 @@ use crate::{
         value::{Data, Value},
     },
     ensemble,
-    inventory::Providers,
+    inventory::{Inventory, Providers},
     project::Project,
     script::{Config, audit, scripted},
-    session::Session,
     ssh::Terminations,
 };
 
@@ -28,20 +28,17 @@ pub(super) fn main(flags: &Flags, events: &Events) -> Result<(), Failure> {
     // What a script says of options is asked for as in a run.
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Diagnostic::new(Kind::Failed, format!("internal error: {error}")))?;
-    let further = scripted(&project.root, || {
-        Session::new(
-            runtime.handle().clone(),
-            events.clone(),
-            Cancel::default(),
-            settings.clone(),
-            project.clone(),
-            None,
-            Terminations::default(),
-        )
-    });
-    let (mut providers, _) = Session::providers(&settings, &project);
-    providers.add(further);
-    let manifests = check_manifests(&project, &providers, &mut findings)?;
+    let context = Arc::new(Context::new(
+        runtime.handle().clone(),
+        events.clone(),
+        Cancel::default(),
+        settings,
+        project.clone(),
+        Mode::Dry,
+    ));
+    let built_in = Arc::new(Inventory::new(context, Terminations::default()));
+    let inventory = built_in.with(scripted(&built_in));
+    let manifests = check_manifests(&project, &inventory.providers, &mut findings)?;
     if findings.is_empty() {
         events.note(format!(
             "{}, {}: nothing wrong was found",

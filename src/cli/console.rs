@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::{flags::Flags, report, start::Start};
 use crate::{
+    context::Settings,
     core::{
         diagnostic::{Diagnostic, Failure, Kind},
         event::{Event, Events},
     },
     script::Console,
-    session::Settings,
     ui::{LineReader, Terminal},
 };
 
@@ -26,7 +26,7 @@ pub(super) fn main(
         ..flags.settings(start.scripts.config(&start.api)?)
     };
     let history = start.project.data.join("console_history");
-    let mut begun = start.begin(settings, None, terminal, events)?;
+    let mut begun = start.begin(settings, flags.mode(), terminal, events)?;
     let mut console = Console::new(&mut begun.scripts)?;
     let mut reader = LineReader::new(&history, console.words())
         .map_err(|error| Diagnostic::new(Kind::Failed, format!("console: {error}")))?;

@@ -1,4 +1,4 @@
-//! A run that has begun: the runtime, the session, Ctrl-C.
+//! Builds the context of a run and installs the Ctrl-C handler.
 
 use std::{
     sync::{
@@ -13,14 +13,14 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     cli::start::Start,
+    context::{Context, Mode, Settings},
     core::{
         cancel::Cancel,
         diagnostic::{Diagnostic, Kind},
         event::{Event, Events, Interface},
     },
-    machine::Mock,
-    script::{Scripts, run_by_name, scripted},
-    session::{Session, Settings},
+    inventory::Inventory,
+    script::{Scripts, enable_run_by_name, scripted},
     ssh::Terminations,
     ui::Terminal,
 };
@@ -33,18 +33,18 @@ const ENDING: Duration = Duration::from_secs(6);
 /// From now on the functions that scripts call work.
 pub(super) struct Begun {
     pub scripts: Scripts,
-    pub session: Arc<Session>,
+    pub inventory: Arc<Inventory>,
     runtime: Runtime,
     pending: Arc<Pending>,
     endings: Terminations,
 }
 
 impl Start {
-    /// Begins the run. With a stage, servers are played.
+    /// Begins the run.
     pub fn begin(
         self,
         settings: Settings,
-        stage: Option<Arc<Mock>>,
+        mode: Mode,
         terminal: &Arc<Terminal>,
         events: &Events,
     ) -> Result<Begun, Diagnostic> {
@@ -62,42 +62,26 @@ impl Start {
             endings.clone(),
         );
         let pending = Arc::new(Pending::new(terminal.clone()));
-        let events = if settings.dry_run {
-            Events::new(pending.clone())
-        } else {
+        let events = if mode.is_real() {
             events.clone()
+        } else {
+            Events::new(pending.clone())
         };
-        let further = scripted(&self.project.root, || {
-            Session::new(
-                runtime.handle().clone(),
-                events.clone(),
-                self.cancel.clone(),
-                settings.clone(),
-                self.project.clone(),
-                None,
-                endings.clone(),
-            )
-        });
-        let mut session = Session::new(
+        let context = Arc::new(Context::new(
             runtime.handle().clone(),
-            events.clone(),
-            self.cancel.clone(),
+            events,
+            self.cancel,
             settings,
             self.project,
-            stage,
-            endings.clone(),
-        );
-        session.providers.add(further);
-        let session = Arc::new(session);
-        let api = self.api.clone();
-        self.api
-            .set_runner(Box::new(move |session, name, hosts, values| {
-                run_by_name(&api, session, name, hosts, values)
-            }));
-        self.api.start(session.clone());
+            mode,
+        ));
+        let built_in = Arc::new(Inventory::new(context.clone(), endings.clone()));
+        let inventory = Arc::new(built_in.with(scripted(&built_in)));
+        enable_run_by_name(&self.scripts, &self.api, &context);
+        self.api.start(inventory.clone());
         Ok(Begun {
             scripts: self.scripts,
-            session,
+            inventory,
             runtime,
             pending,
             endings,
@@ -108,16 +92,17 @@ impl Start {
 impl Begun {
     /// Ends the run, and says whether a dry run found something to do.
     pub fn end(self) -> bool {
-        let assumed = self.session.assumed();
+        let context = &self.inventory.context;
+        let assumed = context.assumed();
         if !assumed.is_empty() {
-            self.session.events.note(format!(
+            context.events.note(format!(
                 "not simulated, and taken to go well: {}",
                 assumed.join("; ")
             ));
         }
         let left = self.runtime.block_on(self.endings.wait(ENDING));
         for left in left {
-            self.session.events.warn(format!(
+            context.events.warn(format!(
                 "host `{}`: `{}` may still run there",
                 left.host, left.line
             ));

@@ -7,17 +7,16 @@ use clap_complete::engine::ArgValueCompleter;
 
 use super::completions::{hosts, roles};
 use crate::{
+    context::{Mode, Settings},
     core::{
         diagnostic::{Diagnostic, Kind},
         event::Events,
         units::duration,
         value::Value,
     },
-    fleet::{Portion, Rollout},
-    inventory::Selection,
+    fleet::{Portion, Rollout, Selection},
     project::Project,
     script::Config,
-    session::Settings,
     ui::{Color, OutputStyle, TerminalOptions},
 };
 
@@ -253,13 +252,17 @@ impl Flags {
             timeout: timeout.map(Duration::from_secs),
             wait_lock: self.wait_lock.unwrap_or_default(),
             yes: self.yes,
-            dry_run: self.dry_run,
             selection: self.selection(),
             jump: self.jump.clone().or(config.jump),
             forward_agent: self.forward_agent,
             sudo_password: None,
             shell: config.shell,
         }
+    }
+
+    /// Whether the run changes anything.
+    pub fn mode(&self) -> Mode {
+        if self.dry_run { Mode::Dry } else { Mode::Real }
     }
 
     /// Returns the selection, with `--failed` resolved to the names of the last run.

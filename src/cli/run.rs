@@ -7,12 +7,12 @@ use clap_complete::engine::ArgValueCompleter;
 
 use super::{Cli, completions::words, flags::Flags, report, start::Start};
 use crate::{
+    context::Settings,
     core::{
         diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
         event::Events,
     },
     script::{Bound, Task, bind, run},
-    session::Settings,
     ssh::quote,
     ui::Terminal,
 };
@@ -133,8 +133,8 @@ fn execute(
         sudo_password: flags.ask_sudo_password(events)?,
         ..flags.settings(start.scripts.config(&start.api)?)
     };
-    let begun = start.begin(settings, None, terminal, events)?;
-    let done = run(&begun.scripts, &begun.session, calls);
+    let begun = start.begin(settings, flags.mode(), terminal, events)?;
+    let done = run(&begun.scripts, &begun.inventory, calls);
     let is_pending = begun.end();
     done?;
     if flags.exit_code && is_pending {

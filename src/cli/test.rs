@@ -6,13 +6,14 @@ use clap::Args;
 
 use super::{flags::Flags, report, start::Start};
 use crate::{
+    api::Frame,
+    context::{Mode, Settings},
     core::{
         diagnostic::{Diagnostic, Failure, Kind, plural},
         event::Events,
     },
     machine::Mock,
     script::call_alone,
-    session::Settings,
     ui::Terminal,
 };
 
@@ -49,16 +50,17 @@ impl Test {
                 .into());
         }
         let settings = Settings {
-            dry_run: true,
             yes: true,
             ..flags.settings(start.scripts.config(&start.api)?)
         };
-        let stage = Arc::new(Mock::default());
-        let begun = start.begin(settings, Some(stage.clone()), terminal, events)?;
+        let mock = Arc::new(Mock::default());
+        let mode = Mode::Mock(mock.clone());
+        let frame = Frame::new(&mode, false);
+        let begun = start.begin(settings, mode, terminal, events)?;
         let mut failed = 0;
         for test in &tests {
-            stage.clear();
-            let result = call_alone(&begun.scripts, test, Vec::new());
+            mock.clear();
+            let result = call_alone(&begun.scripts, &frame, test, Vec::new());
             let word = if result.is_ok() { "ok" } else { "FAILED" };
             events.note(format!("{}  {word}", test.full_name()));
             if let Err(failure) = result {

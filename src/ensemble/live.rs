@@ -12,25 +12,24 @@ use crate::{
         event::{Activity, Events},
     },
     docker::{self, Containers},
-    inventory::Providers,
+    inventory::{Inventory, Providers},
     machine::Lock,
     provider::{Create, Node, Provider},
     provision,
-    session::Session,
 };
 
 #[async_trait]
-impl World for Session {
+impl World for Inventory {
     fn providers(&self) -> &Providers {
         &self.providers
     }
 
     fn events(&self) -> &Events {
-        &self.events
+        &self.context.events
     }
 
     fn cancel(&self) -> &Cancel {
-        &self.cancel
+        &self.context.cancel
     }
 
     async fn create(
@@ -43,7 +42,7 @@ impl World for Session {
     }
 
     async fn wait_for(&self, node: &Node) -> Result<(), Diagnostic> {
-        self.wait_for(node).await.map(drop)
+        Inventory::wait_for(self, node).await.map(drop)
     }
 
     async fn lock(&self, node: &Node, purpose: &str, wait: Duration) -> Result<Lock, Diagnostic> {
@@ -63,6 +62,6 @@ impl World for Session {
     }
 
     async fn forget(&self, node: &Node) {
-        self.forget(node);
+        Inventory::forget(self, node);
     }
 }

@@ -1,11 +1,245 @@
-//! The inventory: all servers of all providers, their short-lived cache, and selection.
+//! All servers of all providers, their short-lived cache, the selection among them, and the way
+//! from a server to its connection.
 
 mod cache;
+mod connect;
 mod poll;
 mod providers;
 mod selection;
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 pub use cache::NodeCache;
+pub use connect::{Access, Connections};
 pub use poll::NodePoll;
 pub use providers::Providers;
-pub use selection::Selection;
+
+use crate::{
+    context::{Context, Settings},
+    core::{
+        diagnostic::{Diagnostic, Failure},
+        event::{Events, Stream},
+        process::Output,
+    },
+    docker::{Engine, EngineStatus},
+    fleet::Selection,
+    machine::{Machine, Server},
+    project::{Project, ProjectId},
+    provider::{self, DigitalOcean, Ec2, Local, Node, Provider, Unmanaged},
+    ssh::{Command, Connection, OpenSsh, Target, Terminations},
+};
+
+/// The file with the unmanaged servers, in the project's folder.
+const UNMANAGED: &str = "unmanaged_servers.txt";
+
+/// The servers of a run.
+pub struct Inventory {
+    /// The run.
+    pub context: Arc<Context>,
+    /// The sources of servers.
+    pub providers: Providers,
+    /// EC2, for the functions that no other provider has.
+    pub ec2: Arc<Ec2>,
+    /// The short-lived cache of provider listings.
+    pub cache: NodeCache,
+    /// The listings that callers who wait for servers share.
+    pub poll: Arc<NodePoll>,
+    connections: Arc<Connections>,
+}
+
+impl Inventory {
+    /// The servers of the built-in providers.
+    pub fn new(context: Arc<Context>, endings: Terminations) -> Self {
+        let (providers, ec2) = built_in(&context.settings, &context.project);
+        Inventory {
+            providers,
+            ec2,
+            cache: NodeCache::new(context.project.remembered("nodes")),
+            poll: Arc::default(),
+            connections: Arc::new(Connections::new(context.clone(), endings)),
+            context,
+        }
+    }
+
+    /// The same with further providers. Connections and listings are shared with `self`.
+    #[must_use]
+    pub fn with(&self, further: Vec<Arc<dyn Provider>>) -> Self {
+        let mut providers = self.providers.clone();
+        providers.add(further);
+        Inventory {
+            context: self.context.clone(),
+            providers,
+            ec2: self.ec2.clone(),
+            cache: self.cache.clone(),
+            poll: self.poll.clone(),
+            connections: self.connections.clone(),
+        }
+    }
+
+    async fn list(&self) -> (Vec<Node>, Vec<provider::Error>) {
+        let (nodes, errors) = self.providers.list(&self.cache).await;
+        let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+        self.context.project.see_servers(&names);
+        (nodes, errors)
+    }
+
+    /// Lists all servers anew. A provider that fails is reported and does not hide the others.
+    pub async fn nodes(&self) -> Vec<Node> {
+        self.cache.flush();
+        let (nodes, errors) = self.list().await;
+        self.warn(errors);
+        nodes
+    }
+
+    /// Warns of providers that failed while others succeeded.
+    pub fn warn(&self, errors: impl IntoIterator<Item = provider::Error>) {
+        for error in errors {
+            let Diagnostic { message, help, .. } = error.into();
+            let help = help
+                .map(|help| format!("\n  help: {help}"))
+                .unwrap_or_default();
+            self.context.events.warn(format!("{message}{help}"));
+        }
+    }
+
+    /// Returns the servers of a selection.
+    ///
+    /// If a provider did not answer, the servers are not known for certain. That is an error, unless
+    /// nothing will be changed (`readonly`) or the selection names each server and all were found.
+    pub async fn select(
+        &self,
+        selection: &Selection,
+        readonly: bool,
+    ) -> Result<Vec<Node>, Failure> {
+        let project = self.context.project.id()?;
+        let project = project.as_ref().map(ProjectId::as_str);
+        let (mut nodes, mut errors) = self.list().await;
+        let mut selected = selection.apply(&nodes, project, &self.providers);
+        if selected.is_err() {
+            // The cache may be out of date.
+            self.cache.flush();
+            (nodes, errors) = self.list().await;
+            selected = selection.apply(&nodes, project, &self.providers);
+        }
+        let certain = readonly || selection.is_exact();
+        if errors.is_empty() || certain && selected.is_ok() {
+            self.warn(errors);
+            return Ok(selected?);
+        }
+        let errors = errors.into_iter().map(Diagnostic::from);
+        Err(Failure(errors.chain(selected.err()).collect()))
+    }
+
+    /// How to log in to a server: by the user's settings, its provider, and `~/.ssh/config`.
+    pub async fn target(&self, node: &Node) -> Result<Target, Diagnostic> {
+        let provider = self.providers.of(node)?;
+        self.connections.target(provider.as_ref(), node).await
+    }
+
+    /// The connection to a server.
+    pub async fn connect(&self, node: &Node) -> Result<Arc<Connection>, Diagnostic> {
+        self.connections.check_reachable(node)?;
+        let target = self.target(node).await?;
+        Ok(self.connections.connect(&target).await?)
+    }
+
+    /// The connection to a server that may still be starting.
+    pub async fn wait_for(&self, node: &Node) -> Result<Arc<Connection>, Diagnostic> {
+        let target = self.target(node).await?;
+        self.connections.wait_for(node, &target).await
+    }
+
+    /// The system's SSH client with our settings for a server. Connects first, because our errors
+    /// say more.
+    pub async fn openssh(&self, node: &Node) -> Result<OpenSsh, Diagnostic> {
+        let connection = self.connect(node).await?;
+        Ok(self.connections.openssh(&connection)?)
+    }
+
+    /// Runs a command on a server. `on_output` gets what the command writes, as it arrives.
+    pub async fn exec(
+        &self,
+        node: &Node,
+        command: &Command,
+        on_output: impl FnMut(Stream, &[u8]),
+    ) -> Result<Output, Diagnostic> {
+        self.connections.check_reachable(node)?;
+        let target = self.target(node).await?;
+        let output = self.connections.exec(&target, command, on_output).await?;
+        self.context.events.detail(format!(
+            "{}: `{}`: {} after {:.3} s",
+            node.name,
+            command.line,
+            output.exit,
+            output.elapsed.as_secs_f64()
+        ));
+        Ok(output)
+    }
+
+    /// The Docker Engine of a server, or why it does not answer.
+    pub async fn engine_status(&self, node: &Node) -> Result<EngineStatus, Diagnostic> {
+        let connection = self.connect(node).await?;
+        Ok(self.connections.engine_status(node, &connection).await)
+    }
+
+    /// The Docker Engine of a server; none if Docker is not installed there. One that does not
+    /// answer is an error.
+    pub async fn find_engine(&self, node: &Node) -> Result<Option<Engine>, Diagnostic> {
+        Ok(self.engine_status(node).await?.present()?)
+    }
+
+    /// The Docker Engine of a server, which must run.
+    pub async fn engine(&self, node: &Node) -> Result<Engine, Diagnostic> {
+        Ok(self.engine_status(node).await?.running()?)
+    }
+
+    /// Forgets a server that was terminated, stopped or rebooted.
+    pub fn forget(&self, node: &Node) {
+        self.cache.flush();
+        self.connections.forget(node);
+    }
+}
+
+#[async_trait]
+impl Access for Inventory {
+    fn events(&self) -> &Events {
+        &self.context.events
+    }
+
+    fn poll(&self) -> &NodePoll {
+        &self.poll
+    }
+
+    fn flush(&self) {
+        self.cache.flush();
+    }
+
+    async fn machine(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic> {
+        let target = self.target(node).await?;
+        let connection = self.connections.connect(&target).await?;
+        Ok(Arc::new(Server(connection)))
+    }
+
+    async fn wait_until_reachable(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic> {
+        Ok(Arc::new(Server(self.wait_for(node).await?)))
+    }
+
+    fn forget(&self, node: &Node) {
+        Inventory::forget(self, node);
+    }
+}
+
+/// The built-in providers, and EC2 once more.
+fn built_in(settings: &Settings, project: &Project) -> (Providers, Arc<Ec2>) {
+    let (prefix, data) = (&settings.name_prefix, || project.data.clone());
+    let home = || project.home.clone();
+    let ec2 = Arc::new(Ec2::new(prefix, data(), home()));
+    let providers = Providers::new(vec![
+        Arc::new(Local::new(prefix, data())),
+        ec2.clone(),
+        Arc::new(DigitalOcean::new(prefix, data(), home())),
+        Arc::new(Unmanaged::new(project.root.join(UNMANAGED))),
+    ]);
+    (providers, ec2)
+}

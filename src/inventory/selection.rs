@@ -1,4 +1,4 @@
-//! The selection of servers that a task runs on: `-H`, `-R`, `--all`, `--limit`, `-x`.
+//! Applies a [`Selection`] to the servers that exist.
 //!
 //! A selection means the servers of the project. A server of another owner is reached only by its
 //! full name, address or id, and only with `--any-owner`.
@@ -7,38 +7,12 @@ use globset::{Glob, GlobMatcher};
 
 use crate::{
     core::diagnostic::{Diagnostic, Kind, did_you_mean},
+    fleet::Selection,
     inventory::Providers,
     provider::{Node, refuse_duplicates, role},
 };
 
-/// What the user selected.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selection {
-    /// Names, addresses, ids or globs.
-    pub hosts: Vec<String>,
-    /// Roles or globs.
-    pub roles: Vec<String>,
-    /// Every server of the project.
-    pub all: bool,
-    /// Of these, only those that also match one of these names, addresses, roles or globs.
-    pub limit: Vec<String>,
-    /// Names, addresses, roles or globs to leave out. Applied last.
-    pub exclude: Vec<String>,
-    /// `hosts` may name servers of other owners.
-    pub any_owner: bool,
-}
-
 impl Selection {
-    /// Whether nothing was selected.
-    pub fn is_empty(&self) -> bool {
-        self.hosts.is_empty() && self.roles.is_empty() && !self.all
-    }
-
-    /// Whether it names each server, so that it does not depend on which others exist.
-    pub fn is_exact(&self) -> bool {
-        !self.all && self.roles.is_empty() && !self.hosts.iter().any(|host| is_glob(host))
-    }
-
     /// Selects from `nodes`, and keeps their order. `project` is the id of the user's project. An
     /// address that no server has selects an unmanaged server.
     ///

@@ -1,4 +1,4 @@
-//! A new server, from the order to the moment in which it can be used.
+//! Creates a server and waits until it can be used: running, SSH, cloud-init.
 
 use std::time::Duration;
 
@@ -10,50 +10,46 @@ use crate::{
         event::Activity,
         process::Exit,
     },
+    inventory::Access,
+    machine::Machine,
     provider::{Create, Node, NodeState, Provider},
-    session::Session,
-    ssh::{self, Command},
+    ssh::Command,
 };
 
-/// How long a server may take to run and to have an address.
+/// The timeout until a server runs and has an address.
 const START_TIMEOUT: Duration = Duration::from_mins(10);
-/// How long it may take to answer on SSH then.
-const SSH_TIMEOUT: Duration = Duration::from_mins(5);
-/// How long it may refuse our key, which many images admit after they have begun to answer.
-const KEY_TIMEOUT: Duration = Duration::from_secs(90);
-const KEY_RETRY: Duration = Duration::from_secs(1);
-/// How long cloud-init may take.
+/// The timeout of cloud-init.
 const INIT_TIMEOUT: Duration = Duration::from_mins(15);
 
-/// How long a provider is left alone between two looks: at first, and at most.
-const LOOK: Duration = Duration::from_millis(500);
-const LOOK_MOST: Duration = Duration::from_secs(5);
+/// The pause between two listings of a provider: at first, and at most.
+const POLL: Duration = Duration::from_millis(500);
+const LONGEST_POLL: Duration = Duration::from_secs(5);
 
-/// Waits for cloud-init where there is one: 0 is fine, 2 fine with complaints, and 1 an error
-/// (cloud-init 23.4 and later; before, any other status than 0 was an error).
+/// Waits for cloud-init if it is installed. Status 0 is success, 2 success with warnings, and 1 an
+/// error (cloud-init 23.4 and later; before, every status but 0 was an error).
 const CLOUD_INIT: &str = "if command -v cloud-init >/dev/null 2>&1; then
     cloud-init status --wait >/dev/null; status=$?
     [ $status = 0 ] || cloud-init status --long
     exit $status
 fi";
 
-/// Creates a server, and waits until it can be used. One that does not come up is left as it is,
-/// and its provider told so.
+/// Creates a server and waits until it can be used. A server that does not become ready is left as it
+/// is, and marked so at its provider.
 pub async fn bring_up(
-    session: &Session,
+    access: &dyn Access,
     provider: &dyn Provider,
     create: &Create,
     activity: &Activity,
 ) -> Result<Node, Diagnostic> {
-    session.recent.flush();
+    access.flush();
     let node = provider.create(create, activity).await?;
-    let ready = wait(session, provider, node.clone(), activity).await;
-    session.recent.flush();
+    let ready = wait(access, provider, node.clone(), activity).await;
+    access.flush();
     match ready {
         Ok(node) => Ok(node),
         Err(error) => match provider.settle(&node, false).await {
             Ok(()) => Err(left_behind(error, &node)),
-            // Probably it is gone; why it failed is more important.
+            // The server is probably gone. The cause of the failure is more important.
             Err(unnoted) => Err(error.note(unnoted.to_string())),
         },
     }
@@ -68,40 +64,40 @@ fn left_behind(error: Diagnostic, node: &Node) -> Diagnostic {
 }
 
 async fn wait(
-    session: &Session,
+    access: &dyn Access,
     provider: &dyn Provider,
     node: Node,
     activity: &Activity,
 ) -> Result<Node, Diagnostic> {
-    // One that runs already was not made by us just now, or on this machine.
+    // A server that runs already was created earlier, or is a local one.
     let is_new = node.state != NodeState::Running;
     let mut node = if is_new || node.ip.is_none() {
         activity.update("waiting until it runs");
-        running(session, provider, &node).await?
+        running(access, provider, &node).await?
     } else {
         node
     };
     activity.update("waiting for SSH");
-    answering(session, &node).await?;
+    let machine = access.wait_until_reachable(&node).await?;
     if is_new {
-        initialized(session, &node, activity).await?;
+        wait_for_cloud_init(access, machine.as_ref(), &node, activity).await?;
         provider.settle(&node, true).await?;
         node.state = NodeState::Running;
     }
     Ok(node)
 }
 
-/// The server when it runs and has an address.
+/// Waits until the server runs and has an address.
 async fn running(
-    session: &Session,
+    access: &dyn Access,
     provider: &dyn Provider,
     ordered: &Node,
 ) -> Result<Node, Diagnostic> {
     let name = &ordered.name;
-    let (end, mut pause) = (Instant::now() + START_TIMEOUT, LOOK);
+    let (end, mut pause) = (Instant::now() + START_TIMEOUT, POLL);
     let (mut since, mut was_seen) = (Instant::now(), false);
     loop {
-        let nodes = session.looks.since(since, provider).await?;
+        let nodes = access.poll().since(since, provider).await?;
         let found = nodes.iter().find(|node| node.name == *name);
         let state = match found {
             Some(node) if node.state.is_up() && node.ip.is_some() => return Ok(node.clone()),
@@ -110,7 +106,7 @@ async fn running(
                 node.state.to_string()
             }
             None => {
-                // It may take a moment until it is listed.
+                // A new server may not be listed at once.
                 let why = provider.why_gone(ordered).await;
                 if was_seen || why.is_some() {
                     let text = format!("server `{name}`: {} has ended it again", provider.name());
@@ -127,41 +123,16 @@ async fn running(
             );
             return Err(Diagnostic::new(Kind::Timeout, text));
         }
-        // Those who wait look together, at about the time of the first of them.
+        // Concurrent callers share one listing, at about the time of the first of them.
         since = Instant::now() + pause / 2;
         sleep(pause).await;
-        pause = (pause * 3 / 2).min(LOOK_MOST);
+        pause = (pause * 3 / 2).min(LONGEST_POLL);
     }
 }
 
-/// Waits until it lets us in.
-async fn answering(session: &Session, node: &Node) -> Result<(), Diagnostic> {
-    let target = session.target(node).await?;
-    let begun = Instant::now();
-    let end = begun + KEY_TIMEOUT;
-    loop {
-        match session.pool.wait_for(&target, SSH_TIMEOUT).await {
-            Ok(connection) => {
-                session.welcome(&connection);
-                return Ok(());
-            }
-            Err(ssh::Error {
-                cause: ssh::Cause::Auth { .. },
-                ..
-            }) if !node.state.is_made() && Instant::now() < end => {
-                sleep(KEY_RETRY).await;
-            }
-            Err(error) => {
-                let seconds = begun.elapsed().as_secs();
-                let tried = format!("it was tried for {seconds} s");
-                return Err(Diagnostic::from(error).note(tried));
-            }
-        }
-    }
-}
-
-async fn initialized(
-    session: &Session,
+async fn wait_for_cloud_init(
+    access: &dyn Access,
+    machine: &dyn Machine,
     node: &Node,
     activity: &Activity,
 ) -> Result<(), Diagnostic> {
@@ -170,15 +141,13 @@ async fn initialized(
         timeout: Some(INIT_TIMEOUT),
         ..Command::new(CLOUD_INIT)
     };
-    let target = session.target(node).await?;
-    let connection = session.pool.connect(&target).await?;
-    let output = connection.run(&command).await?;
+    let output = machine.run(&command).await?;
     match output.exit {
         Exit::Code(0) => Ok(()),
         Exit::Code(2) => {
             let text = output.text();
-            session
-                .events
+            access
+                .events()
                 .warn(format!("{}: cloud-init complains: {text}", node.name));
             Ok(())
         }

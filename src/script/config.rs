@@ -14,23 +14,23 @@ use crate::{
 /// The settings of a hitcfile. Flags and the environment take precedence.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
-    /// See [`crate::session::Settings::name_prefix`].
+    /// See [`crate::context::Settings::name_prefix`].
     pub name_prefix: Option<String>,
-    /// See [`crate::session::Settings::provider`].
+    /// See [`crate::context::Settings::provider`].
     pub provider: Option<String>,
-    /// See [`crate::session::Settings::forks`].
+    /// See [`crate::context::Settings::forks`].
     pub forks: Option<usize>,
-    /// See [`crate::session::Settings::timeout`], in seconds.
+    /// See [`crate::context::Settings::timeout`], in seconds.
     pub timeout: Option<u64>,
-    /// See [`crate::session::Settings::user`].
+    /// See [`crate::context::Settings::user`].
     pub user: Option<String>,
-    /// See [`crate::session::Settings::identity`].
+    /// See [`crate::context::Settings::identity`].
     pub identity: Option<PathBuf>,
-    /// See [`crate::session::Settings::port`].
+    /// See [`crate::context::Settings::port`].
     pub port: Option<u16>,
-    /// See [`crate::session::Settings::jump`].
+    /// See [`crate::context::Settings::jump`].
     pub jump: Option<String>,
-    /// See [`crate::session::Settings::shell`].
+    /// See [`crate::context::Settings::shell`].
     pub shell: Option<String>,
 }
 

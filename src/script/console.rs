@@ -6,7 +6,7 @@ use super::{Scripts, error::explain, library::Library, unit::explain_parse_error
 use crate::{
     api::to_table,
     core::diagnostic::{Diagnostic, Failure, Kind, Source},
-    fleet::threads::alone,
+    fleet::alone,
 };
 
 /// The name of the input in errors.

@@ -13,8 +13,8 @@ use crate::{
     },
 };
 
-/// How deep calls and expressions may nest; a script's stack ([`crate::fleet::threads`]) has
-/// room for that. The engine's own defaults differ between debug and release builds.
+/// How deep calls and expressions may nest; the stack of a script's thread has room for
+/// that. The engine's own defaults differ between debug and release builds.
 const DEPTH: usize = 64;
 
 /// An engine that knows all namespaces, and finds imports in the library.

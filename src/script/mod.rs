@@ -11,6 +11,7 @@ mod embedded;
 mod engine;
 mod error;
 mod function;
+mod invoke;
 mod library;
 mod module;
 mod param;
@@ -19,6 +20,8 @@ mod reference;
 mod run;
 mod scripts;
 mod task;
+#[cfg(test)]
+mod tests;
 mod unit;
 
 pub use args::{Bound, bind};
@@ -28,6 +31,6 @@ pub use console::Console;
 pub use embedded::built_in;
 pub use param::{Param, Type};
 pub use provider::scripted;
-pub use run::{call_alone, run, run_by_name};
+pub use run::{call_alone, enable_run_by_name, run};
 pub use scripts::{Scripts, write_definitions};
 pub use task::{Place, Task};

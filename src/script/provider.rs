@@ -1,33 +1,30 @@
 //! A script as a provider: a module with functions that list, create and end servers.
 
-use std::{
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use rhai::{Array, Dynamic, Engine, Map, Scope};
+use rhai::{Array, Dynamic, Engine, Map};
 
 use super::{
     embedded::{PROVIDERS, provider_file},
     engine,
-    error::explain,
+    invoke::call,
     library::Library,
 };
 use crate::{
-    api::{Api, to_json},
+    api::{Api, Frame, to_json},
     core::{
         diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
         event::Activity,
         owner::Owner,
         value::{Entry, Invalid, Value},
     },
-    fleet::threads::alone,
+    fleet::alone,
+    inventory::Inventory,
     provider::{
         Address, Cost, Create, Error, Node, NodeState, Price, Prices, Provider, ServerChange,
         differences, look_again, refuse_other_owner, tag,
     },
-    session::Session,
     ssh::{KeyPair, Login},
 };
 
@@ -37,6 +34,10 @@ const FOLDER: &str = "providers";
 /// The name under which the engine knows the script.
 const MODULE: &str = "hitc_provider";
 
+/// The functions of a provider that change nothing. The commands that they run, such as a cloud's own
+/// client, run in a dry run too.
+const READING: [&str; 6] = ["missing", "options", "list", "quote", "prices", "user"];
+
 /// A provider that is a script.
 struct Scripted(Arc<Script>);
 
@@ -45,7 +46,7 @@ struct Script {
     name: String,
     /// As errors show it.
     file: String,
-    session: Arc<Session>,
+    inventory: Arc<Inventory>,
     inner: Mutex<Option<Result<Arc<Inner>, Failure>>>,
 }
 
@@ -55,9 +56,10 @@ struct Inner {
     functions: Vec<String>,
 }
 
-/// The providers that are scripts: those that ship with the program, and the project's own, which
-/// come first. Each runs in a session of its own.
-pub fn scripted(root: &Path, session: impl Fn() -> Session) -> Vec<Arc<dyn Provider>> {
+/// The providers that are scripts: the project's own, then those that ship with the program. They
+/// share the context and the connections of `inventory`, which has the other providers.
+pub fn scripted(inventory: &Arc<Inventory>) -> Vec<Arc<dyn Provider>> {
+    let root = &inventory.context.project.root;
     let mut found: Vec<(String, String)> = Vec::new();
     let own = std::fs::read_dir(root.join(FOLDER)).into_iter().flatten();
     for entry in own.filter_map(Result::ok) {
@@ -78,7 +80,7 @@ pub fn scripted(root: &Path, session: impl Fn() -> Session) -> Vec<Arc<dyn Provi
         Arc::new(Scripted(Arc::new(Script {
             name,
             file,
-            session: Arc::new(session()),
+            inventory: inventory.clone(),
             inner: Mutex::default(),
         })))
     };
@@ -93,10 +95,10 @@ impl Script {
     }
 
     fn load(&self) -> Result<Arc<Inner>, Failure> {
-        let session = &self.session;
+        let context = &self.inventory.context;
         let api = Arc::new(Api::default());
-        let library = Arc::new(Library::new(session.project.root.clone()));
-        let mut engine = engine::new(&api, &library, &session.events, &session.cancel);
+        let library = Arc::new(Library::new(context.project.root.clone()));
+        let mut engine = engine::new(&api, &library, &context.events, &context.cancel);
         let module = library.module(&engine, &self.file)?;
         let unit = library.unit(&engine, &self.file)?;
         let functions = unit
@@ -105,7 +107,7 @@ impl Script {
             .map(|f| f.name.to_owned())
             .collect();
         engine.register_static_module(MODULE, module);
-        api.start(session.clone());
+        api.start(self.inventory.clone());
         Ok(Arc::new(Inner {
             engine,
             library,
@@ -124,21 +126,10 @@ impl Script {
                 );
                 return Err(Diagnostic::new(Kind::Usage, text).into());
             }
-            let mut scope = Scope::new();
-            let mut names = Vec::new();
-            for (index, argument) in arguments.into_iter().enumerate() {
-                names.push(format!("a{index}"));
-                scope.push_dynamic(format!("a{index}"), argument);
-            }
-            let call = format!("{MODULE}::{function}({})", names.join(", "));
-            let ast = inner
-                .engine
-                .compile_with_scope(&scope, call)
-                .map_err(|error| Diagnostic::new(Kind::Failed, error.to_string()))?;
-            inner
-                .engine
-                .eval_ast_with_scope(&mut scope, &ast)
-                .map_err(|error| explain(&inner.library, None, &error))
+            let is_readonly = READING.contains(&function);
+            let frame = Frame::new(&self.inventory.context.mode, is_readonly);
+            let function = format!("{MODULE}::{function}");
+            call(&inner.engine, &inner.library, &frame, &function, arguments)
         });
         called.unwrap_or_else(|error| Err(Diagnostic::new(Kind::Failed, error.to_string()).into()))
     }
@@ -229,7 +220,7 @@ impl Scripted {
     }
 
     fn full(&self, name: &str) -> String {
-        format!("{}{name}", self.0.session.settings.name_prefix)
+        format!("{}{name}", self.0.inventory.context.settings.name_prefix)
     }
 
     /// A server, from what the script says; none if it is not ours.
@@ -241,7 +232,7 @@ impl Scripted {
         })?;
         let full = text(&map, "name");
         let noted = |key: &str| tag::decode(&text(&map, key)).filter(|text| !text.is_empty());
-        let own = &self.0.session.settings.name_prefix;
+        let own = &self.0.inventory.context.settings.name_prefix;
         let Some(name) = tag::name_of(&full, own, noted("prefix").as_deref()) else {
             return Ok(None);
         };
@@ -289,7 +280,7 @@ impl Scripted {
         let mut tags = Map::new();
         let mut note = |key: &str, value: &str| tags.insert(key.into(), tag::encode(value).into());
         note("project", &owner.project);
-        note("prefix", &self.0.session.settings.name_prefix);
+        note("prefix", &self.0.inventory.context.settings.name_prefix);
         if let Some(manifest) = &owner.manifest {
             note("manifest", manifest);
         }
@@ -297,7 +288,7 @@ impl Scripted {
     }
 
     fn key(&self) -> Result<KeyPair, Error> {
-        let path = self.0.session.project.data.join("id_ed25519");
+        let path = self.0.inventory.context.project.data.join("id_ed25519");
         Ok(KeyPair::ensure(&path)?)
     }
 }
@@ -364,7 +355,7 @@ impl Provider for Scripted {
             return None;
         }
         let account = self.call("account", Vec::new()).await.ok()?;
-        let prefix = &self.0.session.settings.name_prefix;
+        let prefix = &self.0.inventory.context.settings.name_prefix;
         Some(format!("{prefix}\n{account}"))
     }
 

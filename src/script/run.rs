@@ -1,39 +1,40 @@
-//! Running a task: on which hosts, after which questions, and what is shown of it.
+//! Runs tasks: selects the hosts, asks the questions, calls the function, shows the results.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use rhai::{Array, Dynamic, Map};
 
 use super::{Bound, Place, Scripts, Task, args::bind_values};
 use crate::{
-    api::{Api, Host, on_host, to_table},
+    api::{Api, Frame, Host, on_host, to_table},
+    context::Context,
     core::{
         diagnostic::{Diagnostic, Failure, Kind},
         event::Event,
         table::Table,
     },
-    fleet::{
-        HostResult, finish,
-        threads::{alone, each},
-    },
-    inventory::Selection,
-    session::Session,
+    fleet::{Drive, HostResult, Selection, alone, finish},
+    inventory::Inventory,
 };
 
-/// Runs tasks, one after the other. Their questions come before anything runs.
+/// Runs tasks, one after the other. Asks their questions before any of them runs.
 pub fn run(
     scripts: &Scripts,
-    session: &Session,
+    inventory: &Inventory,
     calls: &[(Arc<Task>, Bound)],
 ) -> Result<(), Failure> {
+    let context = &inventory.context;
     let mut asked = Vec::new();
     for (task, bound) in calls {
         let is_asked = match &task.confirm {
             None => true,
-            Some(question) => match selected(session, task) {
+            Some(question) => match selected(inventory, task) {
                 Ok(hosts) => {
                     let question = fill_in(question, task, bound, &hosts);
-                    session.events.confirm(&question, None)?;
+                    context.events.confirm(&question, None)?;
                     true
                 }
                 // A task before it may create the servers that it is about.
@@ -44,112 +45,145 @@ pub fn run(
         asked.push(is_asked);
     }
     for ((task, bound), asked) in calls.iter().zip(asked) {
-        if session.cancel.is_stopping() {
+        if context.cancel.is_stopping() {
             return Err(Diagnostic::new(Kind::Interrupted, "interrupted").into());
         }
-        run_one(scripts, session, task, bound, asked)?;
+        run_one(scripts, inventory, task, bound, asked)?;
     }
     Ok(())
 }
 
-/// The hosts that a task runs on: none, if it runs here.
-fn selected(session: &Session, task: &Task) -> Result<Vec<Host>, Failure> {
+/// The hosts of a task. None if it runs on the local machine.
+fn selected(inventory: &Inventory, task: &Task) -> Result<Vec<Host>, Failure> {
     match task.place {
         Place::Here => Ok(Vec::new()),
         Place::EachHost | Place::AllHosts => {
-            select(session, task, session.settings.selection.clone())
+            let selection = inventory.context.settings.selection.clone();
+            select(inventory, task, selection)
         }
     }
 }
 
-/// Runs a task with its arguments, on the hosts that the user selected.
+/// Runs a task with its arguments on the hosts that the user selected.
 fn run_one(
     scripts: &Scripts,
-    session: &Session,
+    inventory: &Inventory,
     task: &Task,
     bound: &Bound,
     asked: bool,
 ) -> Result<(), Failure> {
-    session.set_readonly(task.readonly);
-    let hosts = selected(session, task)?;
-    session.events.emit(Event::Hosts(hosts.len()));
+    let context = &inventory.context;
+    let frame = Frame::new(&context.mode, task.readonly);
+    let hosts = selected(inventory, task)?;
+    context.events.emit(Event::Hosts(hosts.len()));
     if let Some(question) = task.confirm.as_ref().filter(|_| !asked) {
         let question = fill_in(question, task, bound, &hosts);
-        session.events.confirm(&question, None)?;
+        context.events.confirm(&question, None)?;
     }
     match task.place {
         Place::Here => {
-            let value = call_alone(scripts, task, bound.values.clone())?;
-            show(session, to_table(&value));
+            let value = call_alone(scripts, &frame, task, bound.values.clone())?;
+            show(context, to_table(&value));
             Ok(())
         }
         Place::AllHosts => {
             let mut arguments = bound.values.clone();
             let all: Array = hosts.into_iter().map(Dynamic::from).collect();
             arguments.insert(0, all.into());
-            let value = call_alone(scripts, task, arguments)?;
-            show(session, to_table(&value));
+            let value = call_alone(scripts, &frame, task, arguments)?;
+            show(context, to_table(&value));
             Ok(())
         }
-        Place::EachHost => on_each(scripts, session, task, bound, &hosts).map(drop),
+        Place::EachHost => on_each(scripts, context, &frame, task, bound, &hosts).map(drop),
     }
 }
 
-/// Runs a task by name, for another task: on these hosts, else on those of its role, else on those
-/// that the user selected.
-pub fn run_by_name(
-    api: &Arc<Api>,
-    session: &Arc<Session>,
+/// Lets running tasks run tasks by name.
+///
+/// The engine of `scripts` is in use then and takes no further tasks, and built-in tasks are loaded
+/// only when needed. So there is a second engine, made for the first such call, which knows all
+/// tasks. It shares the compiled scripts: nothing is compiled or run twice.
+pub fn enable_run_by_name(scripts: &Scripts, api: &Arc<Api>, context: &Arc<Context>) {
+    let library = scripts.library().clone();
+    let (shared, context) = (api.clone(), context.clone());
+    let all: OnceLock<Result<Scripts, Failure>> = OnceLock::new();
+    api.set_runner(Box::new(move |inventory, frame, name, hosts, values| {
+        let Context {
+            project,
+            events,
+            cancel,
+            ..
+        } = context.as_ref();
+        let load = || Scripts::load_all(&shared, &library, project, events, cancel);
+        let scripts = all.get_or_init(load).as_ref().map_err(Clone::clone)?;
+        run_by_name(scripts, inventory, frame, name, hosts, values)
+    }));
+}
+
+/// Runs a task by name for a task with the frame `caller`: on these hosts, else on those of its
+/// `@role`, else on those that the user selected.
+fn run_by_name(
+    scripts: &Scripts,
+    inventory: &Inventory,
+    caller: &Frame,
     name: &str,
     hosts: Option<Vec<Host>>,
     values: Map,
 ) -> Result<Dynamic, Failure> {
-    // Of its own: the scripts that run are not changed, and built-in ones are read when needed.
-    let mut scripts = Scripts::load(api, &session.project, &session.events, &session.cancel)?;
-    let task = scripts.find(name)?;
+    let context = &inventory.context;
+    let task = scripts.known(name)?;
+    let frame = caller.nested(name, task.readonly)?;
     let bound = bind_values(&task, values)?;
     let hosts = match (task.place, hosts) {
         (Place::Here, _) => Vec::new(),
         (_, Some(hosts)) => hosts,
         (_, None) => {
-            let mut selection = session.settings.selection.clone();
+            let mut selection = context.settings.selection.clone();
             if task.role.is_some() {
                 selection = Selection::default();
             }
-            select(session, &task, selection)?
+            select(inventory, &task, selection)?
         }
     };
     if let Some(question) = &task.confirm {
         let question = fill_in(question, &task, &bound, &hosts);
-        session.events.confirm(&question, None)?;
+        context.events.confirm(&question, None)?;
     }
     match task.place {
-        Place::Here => call_alone(&scripts, &task, bound.values),
+        Place::Here => call_alone(scripts, &frame, &task, bound.values),
         Place::AllHosts => {
             let mut arguments = bound.values;
             let all: Array = hosts.into_iter().map(Dynamic::from).collect();
             arguments.insert(0, all.into());
-            call_alone(&scripts, &task, arguments)
+            call_alone(scripts, &frame, &task, arguments)
         }
-        Place::EachHost => on_each(&scripts, session, &task, &bound, &hosts).map(Dynamic::from),
+        Place::EachHost => {
+            on_each(scripts, context, &frame, &task, &bound, &hosts).map(Dynamic::from)
+        }
     }
 }
 
 /// Calls a task's function on a thread of its own.
 pub fn call_alone(
     scripts: &Scripts,
+    frame: &Frame,
     task: &Task,
     arguments: Vec<Dynamic>,
 ) -> Result<Dynamic, Failure> {
-    alone(|| scripts.call(task, arguments)).map_err(|error| internal(&error))?
+    alone(|| scripts.call(frame, task, arguments)).map_err(|error| internal(&error))?
 }
 
 fn internal(error: &std::io::Error) -> Failure {
     Diagnostic::new(Kind::Failed, format!("internal error: {error}")).into()
 }
 
-/// The servers that a task runs on. One that changes something wants to be told.
-fn select(session: &Session, task: &Task, mut selection: Selection) -> Result<Vec<Host>, Failure> {
+/// The servers of a task. A task that changes something needs a selection.
+fn select(
+    inventory: &Inventory,
+    task: &Task,
+    mut selection: Selection,
+) -> Result<Vec<Host>, Failure> {
+    let context = &inventory.context;
     let is_open = selection.is_empty();
     if selection.is_empty() {
         match &task.role {
@@ -167,24 +201,24 @@ fn select(session: &Session, task: &Task, mut selection: Selection) -> Result<Ve
         }
     }
     let implied = is_open && selection.all;
-    let selected = session.runtime.block_on(async {
+    let selected = context.runtime.block_on(async {
         tokio::select! {
-            () = session.cancel.killed() => {
+            () = context.cancel.killed() => {
                 Err(Diagnostic::new(Kind::Interrupted, "interrupted").into())
             }
-            selected = session.select(&selection, task.readonly) => selected,
+            selected = inventory.select(&selection, task.readonly) => selected,
         }
     });
     match selected {
         Err(failure) if implied && failure.kind() == Kind::NotFound => {
-            session.events.note("there are no servers");
+            context.events.note("there are no servers");
             Ok(Vec::new())
         }
         selected => Ok(selected?.into_iter().map(Host::from).collect()),
     }
 }
 
-/// Puts the values of parameters into the question of `@confirm`.
+/// Fills the values of parameters into the question of `@confirm`.
 fn fill_in(question: &str, task: &Task, bound: &Bound, hosts: &[Host]) -> String {
     let names: Vec<&str> = hosts.iter().map(|host| host.0.name.as_str()).collect();
     let mut text = question.replace("${hosts}", &names.join(", "));
@@ -196,7 +230,8 @@ fn fill_in(question: &str, task: &Task, bound: &Bound, hosts: &[Host]) -> String
 
 fn on_each(
     scripts: &Scripts,
-    session: &Session,
+    context: &Context,
+    frame: &Frame,
     task: &Task,
     bound: &Bound,
     hosts: &[Host],
@@ -204,63 +239,63 @@ fn on_each(
     let forks = if task.serial {
         1
     } else {
-        session.settings.forks
+        context.settings.forks
     };
     let many = hosts.len() > 1;
-    let scope = many.then(|| session.cancel.scope());
-    let rollout = &session.settings.rollout;
-    let gate = rollout.gate(hosts.len());
+    let scope = many.then(|| context.cancel.scope());
     let one = |host: &Host| {
         let name = &host.0.name;
         let mut arguments = bound.values.clone();
         arguments.insert(0, Dynamic::from(host.clone()));
-        session.events.emit(Event::Begun(name.clone()));
+        context.events.emit(Event::Begun(name.clone()));
         let started = Instant::now();
         let result = on_host(many.then_some(name.as_str()), || {
-            scripts.call(task, arguments)
+            scripts.call(frame, task, arguments)
         });
-        gate.record(result.is_ok());
-        session.events.emit(Event::Ended(name.clone()));
-        (result, started.elapsed().as_secs_f64())
-    };
-    let stop = || session.cancel.is_stopping() || !gate.is_open();
-    let (mut rest, mut results) = (hosts, Vec::new());
-    for size in rollout.sizes(hosts.len()) {
-        let (batch, others) = rest.split_at(size);
-        rest = others;
-        if gate.is_open_between() {
-            let ended = each(batch, forks, stop, one).map_err(|error| internal(&error))?;
-            results.extend(ended);
-        } else {
-            results.extend(batch.iter().map(|_| None));
+        context.events.emit(Event::Ended(name.clone()));
+        let seconds = started.elapsed().as_secs_f64();
+        match result {
+            Ok(value) => Ok((value, seconds)),
+            Err(failure) => Err((failure, seconds)),
         }
-    }
+    };
+    let drive = Drive {
+        rollout: &context.settings.rollout,
+        forks,
+        cancel: &context.cancel,
+    };
+    let results = drive.run_on_threads(hosts, one);
+    let results = results.map_err(|error| internal(&error))?;
     drop(scope);
 
     let (mut tables, mut ended, mut values) = (Vec::new(), Vec::new(), Array::new());
     for (host, result) in hosts.iter().zip(results) {
         let name = host.0.name.clone();
-        let (result, seconds) = result.unzip();
-        let result = result.map(|result| {
-            result.map(|value| {
+        let (result, seconds) = match result {
+            None => (None, 0.0),
+            Some(Err((failure, seconds))) => (Some(Err(failure)), seconds),
+            Some(Ok((value, seconds))) => {
                 tables.extend(to_table(&value).map(|table| (name.clone(), table)));
                 values.push(value);
-            })
-        });
+                (Some(Ok(())), seconds)
+            }
+        };
         ended.push(HostResult {
             name,
-            seconds: seconds.unwrap_or_default(),
+            seconds,
             ended: result,
         });
     }
-    show(session, merge(tables, many));
-    let interrupted = session.cancel.is_stopping();
-    let (events, project) = (&session.events, session.remembers());
+    show(context, merge(tables, many));
+    let interrupted = context.cancel.is_stopping();
+    let remembers = frame.mode.is_real() && !task.readonly;
+    let remembers = remembers.then_some(&context.project);
+    let (events, project) = (&context.events, remembers);
     finish(events, project, ended, !task.readonly, interrupted)?;
     Ok(values)
 }
 
-/// One table of the tables of all hosts, which have the same columns.
+/// Merges the tables of all hosts, which have the same columns.
 fn merge(tables: Vec<(String, Table)>, many: bool) -> Option<Table> {
     let mut merged: Option<Table> = None;
     for (host, table) in tables {
@@ -277,8 +312,8 @@ fn merge(tables: Vec<(String, Table)>, many: bool) -> Option<Table> {
     merged
 }
 
-fn show(session: &Session, table: Option<Table>) {
+fn show(context: &Context, table: Option<Table>) {
     if let Some(table) = table {
-        session.events.emit(Event::Table(table));
+        context.events.emit(Event::Table(table));
     }
 }

@@ -2,20 +2,20 @@
 
 use std::{io, path::Path, sync::Arc};
 
-use rhai::{Dynamic, Engine, Scope};
+use rhai::{Dynamic, Engine};
 
 use super::{
     Config,
     discover::{TaskFilter, discover_tasks},
     embedded::{STDLIB, TASKS, TOP, ejected, file_name},
     engine,
-    error::explain,
+    invoke::call,
     library::Library,
     reference::{Namespace, explain as explain_function, native, scripted},
     task::Task,
 };
 use crate::{
-    api::{self, Api},
+    api::{self, Api, Frame},
     core::{
         cancel::Cancel,
         diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
@@ -56,20 +56,49 @@ impl Scripts {
         cancel: &Cancel,
     ) -> Result<Self, Failure> {
         let library = Arc::new(Library::new(project.root.clone()));
-        let mut scripts = Scripts {
-            engine: engine::new(api, &library, events, cancel),
-            library,
+        let mut scripts = Scripts::empty(api, &library, events, cancel);
+        scripts.add_project(project)?;
+        Ok(scripts)
+    }
+
+    fn empty(api: &Arc<Api>, library: &Arc<Library>, events: &Events, cancel: &Cancel) -> Self {
+        Scripts {
+            engine: engine::new(api, library, events, cancel),
+            library: library.clone(),
             entries: Vec::new(),
             built_in: Vec::new(),
-        };
+        }
+    }
+
+    /// Adds the tasks of the hitcfile and of what it imports, if there is one.
+    fn add_project(&mut self, project: &Project) -> Result<(), Failure> {
         if project.hitcfile.is_some() {
-            scripts.add(HITCFILE, None, TaskFilter::All)?;
-            let unit = scripts.library.unit(&scripts.engine, HITCFILE)?;
-            for (name, alias) in scripts.library.namespaces(&unit) {
-                scripts.add(&name, Some(&alias), TaskFilter::Documented)?;
+            self.add(HITCFILE, None, TaskFilter::All)?;
+            let unit = self.library.unit(&self.engine, HITCFILE)?;
+            for (name, alias) in self.library.namespaces(&unit) {
+                self.add(&name, Some(&alias), TaskFilter::Documented)?;
             }
         }
+        Ok(())
+    }
+
+    /// Loads all tasks into an engine of their own, from scripts that are compiled already.
+    pub(super) fn load_all(
+        api: &Arc<Api>,
+        library: &Arc<Library>,
+        project: &Project,
+        events: &Events,
+        cancel: &Cancel,
+    ) -> Result<Self, Failure> {
+        let mut scripts = Scripts::empty(api, library, events, cancel);
+        scripts.add_project(project)?;
+        scripts.all()?;
         Ok(scripts)
+    }
+
+    /// The scripts that are compiled.
+    pub(super) fn library(&self) -> &Arc<Library> {
+        &self.library
     }
 
     /// Loads the built-in scripts only.
@@ -156,8 +185,17 @@ impl Scripts {
                 return Ok(task);
             }
         }
-        let all = self.all()?;
-        let names: Vec<String> = all.iter().map(|task| task.full_name()).collect();
+        self.all()?;
+        self.known(name)
+    }
+
+    /// A task by name, among those that are loaded.
+    pub(super) fn known(&self, name: &str) -> Result<Arc<Task>, Failure> {
+        let wanted = name.replace('-', "_");
+        if let Some(task) = self.lookup(&wanted) {
+            return Ok(task);
+        }
+        let names: Vec<String> = self.entries.iter().map(|e| e.task.full_name()).collect();
         let help = did_you_mean(&wanted, names.iter().map(String::as_str))
             .unwrap_or_else(|| "run `hitc tasks` for a list of the tasks".to_owned());
         Err(
@@ -194,28 +232,20 @@ impl Scripts {
         Ok(tests.collect())
     }
 
-    /// Calls a task's function on the current thread.
-    pub(super) fn call(&self, task: &Task, arguments: Vec<Dynamic>) -> Result<Dynamic, Failure> {
+    /// Calls a task's function with a frame, on the thread of the caller.
+    pub(super) fn call(
+        &self,
+        frame: &Frame,
+        task: &Task,
+        arguments: Vec<Dynamic>,
+    ) -> Result<Dynamic, Failure> {
         let entry = self
             .entries
             .iter()
             .find(|entry| entry.task.full_name() == task.full_name())
             .ok_or_else(|| Diagnostic::new(Kind::NotFound, "task not loaded"))?;
-        let mut scope = Scope::new();
-        let mut names = Vec::new();
-        for (index, argument) in arguments.into_iter().enumerate() {
-            names.push(format!("a{index}"));
-            scope.push_dynamic(format!("a{index}"), argument);
-        }
-        // The engine has no API to call a function of a module; evaluate a call expression.
-        let call = format!("{}::{}({})", entry.module, task.name, names.join(", "));
-        let ast = self
-            .engine
-            .compile_with_scope(&scope, call)
-            .map_err(|error| Diagnostic::new(Kind::Failed, error.to_string()))?;
-        self.engine
-            .eval_ast_with_scope(&mut scope, &ast)
-            .map_err(|error| explain(&self.library, None, &error))
+        let function = format!("{}::{}", entry.module, task.name);
+        call(&self.engine, &self.library, frame, &function, arguments)
     }
 
     /// Returns the settings that the hitcfile makes with `config`.

@@ -91,3 +91,45 @@ fn values_are_checked() {
         is("task `db.dorp` not found")
     );
 }
+
+/// `@readonly` belongs to one task, and not to those that it runs.
+#[test]
+fn a_readonly_task_lends_nothing_in_a_dry_run() {
+    let project = Project::new().file(
+        "hitcfile.rhai",
+        "/// R.\n/// @readonly\nfn look() { local::run(\"echo looks\"); task::run(\"deploy\"); local::run(\"echo again\"); }\n\
+         /// D.\nfn deploy() { local::run(\"touch deployed\"); task::run(\"status\"); local::run(\"touch more\"); }\n\
+         /// S.\n/// @readonly\nfn status() { local::run(\"echo status\"); }\n",
+    );
+    let run = project.run(&["--dry-run", "look"]);
+    assert_eq!(run.stdout, "looks\nstatus\nagain\n", "{run}");
+    assert!(
+        run.stderr.contains("would run `touch deployed` here"),
+        "{run}"
+    );
+    assert!(run.stderr.contains("would run `touch more` here"), "{run}");
+    assert!(!project.root().join("deployed").exists());
+    assert!(!project.root().join("more").exists());
+    project.run(&["look"]).ok();
+    assert!(project.root().join("deployed").exists());
+}
+
+#[test]
+fn a_task_that_runs_itself_ends() {
+    let run = project("task::run(\"a\");").run(&["a"]);
+    assert_eq!(run.status, 1, "{run}");
+    assert_eq!(
+        run.errors().first(),
+        Some(&"error: task `a`: tasks are nested more than 16 deep")
+    );
+}
+
+/// The top level of a hitcfile runs once, and its constants are shared.
+#[test]
+fn scripts_are_loaded_once() {
+    let run = project("task::run(\"db.backup\"); task::run(\"db.backup\");")
+        .file("hitcfile.rhai", "print(\"loaded\");\nimport \"tasks/db\" as db;\n/// A.\nfn a() { task::run(\"db.backup\"); task::run(\"db.backup\"); }\n")
+        .run(&["a"]);
+    assert_eq!(run.stdout.matches("loaded").count(), 1, "{run}");
+    assert_eq!(run.stdout.matches("latest").count(), 4, "{run}");
+}

@@ -185,7 +185,7 @@ fn invalid_arguments() {
         .fails(2, "error: count must be from 1 to 1000, not 0\n");
     project.run(&["run", "create", "name=a b"]).fails(
         2,
-        "error: name: `a b` is no name for a server\n\
+        "error: invalid server name `a b`\n\
          help: use letters, digits and dashes, 50 at most\n",
     );
     project.run(&["run", "--all", "docker.kill"]).fails(

@@ -1,34 +1,33 @@
-//! One command on many servers at once, without a thread for each.
+//! One command on many servers at once, as futures: no thread for each server.
 
 use std::time::Instant;
 
-use futures_util::{StreamExt, stream};
 use rhai::{Array, Dynamic, ImmutableString, Map};
 
-use super::decode;
+use super::list::decode;
 use crate::{
     api::{
         Host,
         call::{Answer, Call, Played},
         namespace::Namespace,
-        ssh::{assumed_map, check, execute, is_piped, output_map},
+        ssh::command::{assumed_map, check, execute, is_piped, output_map},
     },
     core::{
         diagnostic::{Diagnostic, Failure, Kind},
         event::Event,
         process::{Keep, Output},
     },
-    fleet::{HostResult, finish},
+    fleet::{Drive, HostResult, Rollout, finish},
     ssh::{Command, Input},
 };
 
 /// Adds the functions to the namespace.
 pub(super) fn add(hosts: &mut Namespace) {
-    hosts.method(
+    hosts.change_method(
         "run(hosts: array, command: string) -> array",
-        "Runs a command on all of them at once, and shows what it writes. Returns a map for each:
-         `#{host, ok, code, stdout, stderr, seconds}`. Throws if it fails anywhere, after it has
-         ended everywhere.",
+        "Runs a command on all hosts at once and shows its output. Returns a map for each host:
+         `#{host, ok, code, stdout, stderr, seconds}`. Throws if the command fails on any host,
+         after it has ended on all of them.",
         |call: &Call, hosts: Array, command: ImmutableString| {
             let ended = run(call, &hosts, &command, true)?;
             let failures = ended.iter().filter_map(|(host, result)| {
@@ -50,10 +49,10 @@ pub(super) fn add(hosts: &mut Namespace) {
             }
         },
     );
-    hosts.method(
+    hosts.change_method(
         "try_run(hosts: array, command: string) -> array",
-        "The same quietly, and without throwing: `ok` says how it went, and `error` what was wrong
-         with a server that could not be reached.",
+        "As `run`, but shows nothing and throws nothing: `ok` says whether the command succeeded, and
+         `error` why a server could not be reached.",
         |call: &Call, hosts: Array, command: ImmutableString| {
             let ended = run(call, &hosts, &command, false)?;
             Ok(ended
@@ -62,29 +61,28 @@ pub(super) fn add(hosts: &mut Namespace) {
                 .collect::<Array>())
         },
     );
-    hosts.method(
+    hosts.change_method(
         "stream(hosts: array, command: string)",
-        "Runs a command on all of them and shows what it writes, which may be without end: nothing
-         is kept. Goes through them as the flags say (`--forks`, `--batch`, `--fail-fast`,
-         `--max-fail`), and tells at the end how it went. On one host it reads what is piped into
-         hitc. Throws if it fails anywhere.",
+        "Runs a command on all hosts and shows its output without keeping it, so that the output may
+         be endless. Follows the flags `--forks`, `--batch`, `--fail-fast` and `--max-fail`, and
+         shows a table at the end. On one host, the command reads the standard input of hitc if it
+         is a pipe. Throws if the command fails on any host.",
         |call: &Call, hosts: Array, command: ImmutableString| stream_all(call, &hosts, &command),
     );
 }
 
-/// How a command ended on a host.
+/// The outcome of a command on a host.
 type Ended = Result<Ran, Diagnostic>;
 
 enum Ran {
     Known(Output),
-    /// In a dry run.
+    /// Not run: what a dry run assumes.
     Assumed(Map),
 }
 
 fn run(call: &Call, hosts: &[Dynamic], line: &str, show: bool) -> Answer<Vec<(Host, Ended)>> {
     let hosts = decode(call, hosts)?;
-    let session = &call.session;
-    if session.stage.is_some() || !session.runs_commands() {
+    if call.mock().is_some() || !call.frame.runs_commands() {
         let played = hosts.into_iter().map(|host| {
             let name = &host.0.name;
             let ran = match call.played(name, line) {
@@ -96,39 +94,34 @@ fn run(call: &Call, hosts: &[Dynamic], line: &str, show: bool) -> Answer<Vec<(Ho
         return Ok(played.collect());
     }
     let command = Command::new(line);
-    let one = async |host: Host| {
-        if session.cancel.is_stopping() {
-            let skipped = Diagnostic::new(Kind::Interrupted, "interrupted");
-            return (host, Err(skipped));
-        }
+    let one = async |host: &Host| {
         let name = &host.0.name;
-        session.events.emit(Event::Begun(name.clone()));
-        let ended = execute(session, &host, &command, show).await;
-        session.events.emit(Event::Ended(name.clone()));
-        (host, ended.map(Ran::Known))
+        call.context.events.emit(Event::Begun(name.clone()));
+        let ended = execute(&call.inventory, host, &command, show).await;
+        call.context.events.emit(Event::Ended(name.clone()));
+        ended.map(Ran::Known)
     };
-    let _scope = session.cancel.scope();
-    call.wait(async { Ok::<_, Diagnostic>(at_once(hosts, session.settings.forks, one).await) })
+    let rollout = Rollout::default();
+    let _scope = call.context.cancel.scope();
+    let results =
+        call.wait(async { Ok::<_, Diagnostic>(drive(call, &rollout).run(&hosts, one).await) })?;
+    let interrupted = || Err(Diagnostic::new(Kind::Interrupted, "interrupted"));
+    let results = results.into_iter();
+    let results = results.map(|result| result.unwrap_or_else(interrupted));
+    Ok(hosts.into_iter().zip(results).collect())
 }
 
-/// Does something for each item, for so many at once; a slow one holds up no other. The results come
-/// in the order of the items.
-async fn at_once<I, T>(
-    items: impl IntoIterator<Item = I>,
-    count: usize,
-    work: impl AsyncFn(I) -> T,
-) -> Vec<T> {
-    let numbered = stream::iter(items).enumerate();
-    let running = numbered.map(async |(at, item)| (at, work(item).await));
-    let mut results: Vec<(usize, T)> = running.buffer_unordered(count).collect().await;
-    results.sort_by_key(|(at, _)| *at);
-    results.into_iter().map(|(_, result)| result).collect()
+fn drive<'a>(call: &'a Call, rollout: &'a Rollout) -> Drive<'a> {
+    Drive {
+        rollout,
+        forks: call.context.settings.forks,
+        cancel: &call.context.cancel,
+    }
 }
 
 fn stream_all(call: &Call, hosts: &[Dynamic], line: &str) -> Answer<()> {
     let hosts = decode(call, hosts)?;
-    let session = &call.session;
-    let (settings, many) = (&session.settings, hosts.len() > 1);
+    let many = hosts.len() > 1;
     let command = Command {
         keep: Keep::End,
         stdin: if !many && is_piped() {
@@ -138,56 +131,50 @@ fn stream_all(call: &Call, hosts: &[Dynamic], line: &str) -> Answer<()> {
         },
         ..Command::new(line)
     };
-    let gate = settings.rollout.gate(hosts.len());
     let one = async |host: &Host| {
         let name = &host.0.name;
         let started = Instant::now();
-        let ended = if session.cancel.is_stopping() || !gate.is_open() {
-            None
-        } else {
-            session.events.emit(Event::Begun(name.clone()));
-            let output = match call.played(name, line) {
-                None => execute(session, host, &command, true).await.map(Some),
-                Some(Played::Answered(output)) => Ok(Some(output)),
-                Some(Played::Assumed) => Ok(None),
-            };
-            Some(output.and_then(|output| match output {
-                Some(output) => check(&output, line, Some(name)),
-                None => Ok(()),
-            }))
+        call.context.events.emit(Event::Begun(name.clone()));
+        let output = match call.played(name, line) {
+            None => execute(&call.inventory, host, &command, true)
+                .await
+                .map(Some),
+            Some(Played::Answered(output)) => Ok(Some(output)),
+            Some(Played::Assumed) => Ok(None),
         };
-        if let Some(ended) = &ended {
-            gate.record(ended.is_ok());
-            session.events.emit(Event::Ended(name.clone()));
-        }
-        HostResult {
-            name: name.clone(),
-            seconds: started.elapsed().as_secs_f64(),
-            ended: ended.map(|ended| ended.map_err(Failure::from)),
+        let checked = output.and_then(|output| match output {
+            Some(output) => check(&output, line, Some(name)),
+            None => Ok(()),
+        });
+        call.context.events.emit(Event::Ended(name.clone()));
+        let seconds = started.elapsed().as_secs_f64();
+        match checked {
+            Ok(()) => Ok(seconds),
+            Err(error) => Err((Failure::from(error), seconds)),
         }
     };
-    let _scope = many.then(|| session.cancel.scope());
+    let _scope = many.then(|| call.context.cancel.scope());
     let results = call.wait(async {
-        let (mut rest, mut results) = (hosts.as_slice(), Vec::new());
-        for size in settings.rollout.sizes(hosts.len()) {
-            let (batch, others) = rest.split_at(size);
-            rest = others;
-            if !gate.is_open_between() {
-                results.extend(batch.iter().map(|host| HostResult {
-                    name: host.0.name.clone(),
-                    seconds: 0.0,
-                    ended: None,
-                }));
-                continue;
-            }
-            results.extend(at_once(batch, settings.forks, &one).await);
-        }
-        Ok::<_, Diagnostic>(results)
+        let drive = drive(call, &call.context.settings.rollout);
+        Ok::<_, Diagnostic>(drive.run(&hosts, one).await)
     })?;
-    let interrupted = session.cancel.is_stopping();
+    let results = hosts.iter().zip(results).map(|(host, result)| {
+        let (ended, seconds) = match result {
+            None => (None, 0.0),
+            Some(Ok(seconds)) => (Some(Ok(())), seconds),
+            Some(Err((failure, seconds))) => (Some(Err(failure)), seconds),
+        };
+        HostResult {
+            name: host.0.name.clone(),
+            seconds,
+            ended,
+        }
+    });
+    let results = results.collect();
+    let interrupted = call.context.cancel.is_stopping();
     finish(
-        &session.events,
-        session.remembers(),
+        &call.context.events,
+        call.remembers(),
         results,
         true,
         interrupted,

@@ -1,14 +1,13 @@
-//! `hosts::`: many servers at once. All of it is also a method of a list of hosts.
+//! `hosts::`: functions on many servers at once, which are also methods of a list of hosts.
 //!
-//! Closures take threads, as many as `--forks`.
+//! Each closure that runs takes a thread.
 
 mod command;
+mod list;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
+use list::decode;
 use rhai::{Array, Dynamic, EvalAltResult, FnPtr};
 
 use super::{
@@ -19,71 +18,76 @@ use super::{
 };
 use crate::{
     core::diagnostic::{Diagnostic, Kind},
-    fleet::{Portion, Rollout, threads::each},
+    fleet::{Drive, Portion, Rollout},
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut hosts = Namespace::new(
         api,
         "hosts",
-        "Many servers at once, also as methods of lists.",
+        "Many servers at once. All functions are also methods of a list of hosts.",
     );
     command::add(&mut hosts);
     hosts.method(
         "each(hosts: array, action: closure) -> array",
-        "Calls `action` with each host, with as many at once as `--forks` says, and returns what
-         it returns, in the order of the hosts. One that fails does not stop the others; all
-         failures are thrown at the end.",
+        "Calls `action` with each host, with as many hosts at once as `--forks` says. Returns the
+         results in the order of the hosts. A failure does not stop the other hosts; all failures
+         are thrown at the end.",
         |call: &Call, hosts: Array, action: FnPtr| {
-            let forks = call.session.settings.forks;
-            fan_out(call, &hosts, &action, forks, false)
+            let forks = call.context.settings.forks;
+            fan_out(call, &hosts, &action, forks, &Rollout::default())
         },
     );
     hosts.method(
         "parallel(hosts: array, count: int, action: closure) -> array",
-        "The same with so many at once.",
+        "As `each`, with `count` hosts at once.",
         |call: &Call, hosts: Array, count: i64, action: FnPtr| {
-            fan_out(call, &hosts, &action, at_once(call, count)?, false)
+            let forks = at_once(call, count)?;
+            fan_out(call, &hosts, &action, forks, &Rollout::default())
         },
     );
     hosts.method(
         "serial(hosts: array, action: closure) -> array",
-        "Calls `action` with one host after the other; the first failure ends it.",
-        |call: &Call, hosts: Array, action: FnPtr| fan_out(call, &hosts, &action, 1, true),
+        "Calls `action` with one host after the other. Stops at the first failure.",
+        |call: &Call, hosts: Array, action: FnPtr| {
+            fan_out(call, &hosts, &action, 1, &until_failure())
+        },
     );
     hosts.method(
         "rolling(hosts: array, count: int, action: closure) -> array",
-        "Calls `action` with so many hosts at once; after a failure no more are begun.",
+        "Calls `action` with `count` hosts at once. After a failure no further host is started.",
         |call: &Call, hosts: Array, count: i64, action: FnPtr| {
-            fan_out(call, &hosts, &action, at_once(call, count)?, true)
+            fan_out(
+                call,
+                &hosts,
+                &action,
+                at_once(call, count)?,
+                &until_failure(),
+            )
         },
     );
     hosts.method(
         "batch(hosts: array, sizes: array, action: closure) -> array",
-        "Calls `action` with one batch after the other, all of a batch at once; a failure ends it
-         after its batch. Sizes are numbers, or shares of all hosts such as `\"25%\"`; the last one
-         is used again: `[1, \"25%\"]`.",
+        "Calls `action` with one batch of hosts after the other, with all hosts of a batch at once.
+         A failure stops after its batch. Sizes are numbers, or percentages of all hosts such as
+         `\"25%\"`; the last one repeats: `[1, \"25%\"]`.",
         |call: &Call, hosts: Array, sizes: Array, action: FnPtr| {
             let rollout = Rollout {
                 batches: call.check(portions(&sizes))?,
                 ..Rollout::default()
             };
-            let (mut rest, mut results) = (hosts.as_slice(), Array::new());
-            for size in rollout.sizes(hosts.len()) {
-                let (batch, others) = rest.split_at(size);
-                rest = others;
-                let many = hosts.len() > 1;
-                results.extend(fan_out_of(call, batch, &action, size, false, many)?);
-            }
-            Ok(results)
+            let largest = rollout.sizes(hosts.len()).into_iter().max();
+            fan_out(call, &hosts, &action, largest.unwrap_or(1), &rollout)
         },
     );
     hosts
 }
 
-fn decode(call: &Call, hosts: &[Dynamic]) -> Answer<Vec<Host>> {
-    let found: Option<Vec<Host>> = hosts.iter().map(|host| host.clone().try_cast()).collect();
-    found.ok_or_else(|| call.fail(Diagnostic::new(Kind::Usage, "not all of these are hosts")))
+fn until_failure() -> Rollout {
+    Rollout {
+        fail_fast: true,
+        ..Rollout::default()
+    }
 }
 
 fn at_once(call: &Call, count: i64) -> Answer<usize> {
@@ -96,57 +100,47 @@ fn at_once(call: &Call, count: i64) -> Answer<usize> {
     }
 }
 
-/// Calls a closure with each host, on threads; `stop` begins no more after a failure.
+/// Calls a closure with each host, on threads.
 fn fan_out(
     call: &Call,
     hosts: &[Dynamic],
     action: &FnPtr,
-    at_once: usize,
-    stop: bool,
-) -> Answer<Array> {
-    fan_out_of(call, hosts, action, at_once, stop, hosts.len() > 1)
-}
-
-/// The same for hosts that are some of `many`, and so are told apart.
-fn fan_out_of(
-    call: &Call,
-    hosts: &[Dynamic],
-    action: &FnPtr,
-    at_once: usize,
-    stop: bool,
-    many: bool,
+    forks: usize,
+    rollout: &Rollout,
 ) -> Answer<Array> {
     let hosts = decode(call, hosts)?;
-    let session = &call.session;
-    let failed = AtomicBool::new(false);
-    let is_alone = at_once.min(hosts.len()) < 2;
-    let one = |host: &Host| -> Option<Result<Dynamic, Box<EvalAltResult>>> {
-        if stop && failed.load(Ordering::SeqCst) {
-            return None;
-        }
+    let cancel = &call.context.cancel;
+    let many = hosts.len() > 1;
+    let is_alone = forks.min(hosts.len()) < 2;
+    let one = |host: &Host| -> Result<Dynamic, Box<EvalAltResult>> {
         let name = host.0.name.as_str();
-        let result = on_host(many.then_some(name), || {
+        on_host(many.then_some(name), || {
             if is_alone {
-                action.call_within_context(call.context, (host.clone(),))
+                action.call_within_context(call.script, (host.clone(),))
             } else {
-                apart(call, action, host)
+                call_concurrently(call, action, host)
             }
-        });
-        failed.fetch_or(result.is_err(), Ordering::SeqCst);
-        Some(result)
+        })
     };
-    let _scope = many.then(|| session.cancel.scope());
-    let results = each(&hosts, at_once, || session.cancel.is_stopping(), one)
+    let drive = Drive {
+        rollout,
+        forks,
+        cancel,
+    };
+    let scope = many.then(|| cancel.scope());
+    let results = drive
+        .run_on_threads(&hosts, one)
         .map_err(|error| call.fail(Diagnostic::new(Kind::Failed, error.to_string())))?;
+    drop(scope);
     let (mut values, mut thrown, mut interrupted) = (Array::new(), Vec::new(), false);
     for (host, result) in hosts.iter().zip(results) {
-        match result.flatten() {
+        match result {
             Some(Ok(value)) => values.push(value),
             Some(Err(error)) => thrown.push(Thrown {
                 host: many.then(|| host.0.name.clone()),
                 error,
             }),
-            None => interrupted |= session.cancel.is_stopping(),
+            None => interrupted |= cancel.is_stopping(),
         }
     }
     if thrown.is_empty() && !interrupted {
@@ -158,15 +152,15 @@ fn fan_out_of(
     Err(throw_all(thrown, call.position()))
 }
 
-/// Calls a closure beside others of its kind. What it captured is its own: threads that change
-/// the same value would fail by chance. A change would be lost, so it is an error.
-fn apart(call: &Call, action: &FnPtr, host: &Host) -> Answer<Dynamic> {
+/// Calls a closure while other threads call it too, with its own copy of what it captured: two
+/// threads that change one value would fail by chance. A change would be lost, so it is an error.
+fn call_concurrently(call: &Call, action: &FnPtr, host: &Host) -> Answer<Dynamic> {
     let mut own = action.clone();
     for value in own.iter_curry_mut() {
         *value = value.flatten_clone().into_shared();
     }
     let before: Vec<String> = own.iter_curry().map(|value| format!("{value:?}")).collect();
-    let result = own.call_within_context(call.context, (host.clone(),))?;
+    let result = own.call_within_context(call.script, (host.clone(),))?;
     let after = own.iter_curry().map(|value| format!("{value:?}"));
     if !before.into_iter().eq(after) {
         let text =

@@ -1,15 +1,12 @@
 //! `provider::`: servers, wherever they come from.
 
-mod create;
 mod prices;
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use create::create;
 use futures_util::future::join_all;
 use prices::prices;
 use rhai::{Array, Dynamic, ImmutableString, Map};
-use tokio::time::{Instant, sleep};
 
 use super::{
     Api, Host,
@@ -19,13 +16,13 @@ use super::{
 };
 use crate::{
     core::{
-        diagnostic::{Diagnostic, Failure, Kind},
+        diagnostic::{Diagnostic, Failure, Kind, plural},
         value::Fields,
     },
+    inventory::Inventory,
     project::ProjectId,
-    provider::{self, NAME_RULE, Node, Provider, is_name, refuse_protected, role},
-    session::Session,
-    ssh::{Command, Target},
+    provider::{self, Node, Provider, refuse_protected, role},
+    provision::{Order, Quote, check_name, reboot, wait_for},
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
@@ -41,7 +38,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "The servers of all owners. Each map also says whether the server is this project's `own`.",
         |call: &Call| nodes(call, true),
     );
-    provider.function(
+    provider.change(
         "adopt(hosts: array)",
         "Makes servers belong to this project, in the place of their present owners.",
         |call: &Call, hosts: Array| adopt(call, hosts),
@@ -75,62 +72,66 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "uncache()",
         "Forgets what providers said a moment ago about the servers there are.",
         |call: &Call| {
-            call.session.recent.flush();
+            call.inventory.cache.flush();
             Ok(())
         },
     );
-    provider.function(
+    provider.change(
         "create(options: map) -> array",
         "Creates `count` servers named `name`, `name-1`, … and waits until they answer. The other
          options are the provider's. Returns the hosts.",
         |call: &Call, options: Map| create(call, &options),
     );
-    provider.function(
+    provider.change(
         "terminate(hosts: array)",
         "Ends servers for good, with everything on them, all at once.",
         |call: &Call, hosts: Array| terminate(call, hosts),
     );
-    provider.function(
+    provider.change(
         "reboot(host: Host)",
         "Starts a server again and waits until it answers.",
         |call: &Call, host: Host| {
-            let reboot = reboot(&call.session, &host.0);
-            call.change(|| format!("reboot server {}", host.0.name), reboot)
+            let rebooting = async {
+                let provider = call.inventory.providers.of(&host.0)?;
+                reboot(call.inventory.as_ref(), provider.as_ref(), &host.0).await
+            };
+            call.change(|| format!("reboot server {}", host.0.name), rebooting)
                 .map(drop)
         },
     );
-    provider.function(
+    provider.change(
         "resize(host: Host, options: map)",
         "Gives a server the size that the options say, and waits until it answers; it may be
          stopped meanwhile.",
         |call: &Call, host: Host, options: Map| resize(call, &host, &options),
     );
-    provider.function(
+    provider.change(
         "rename(host: Host, name: string)",
         "Gives a server another name.",
         |call: &Call, host: Host, name: ImmutableString| rename(call, &host, &name),
     );
-    provider.function(
+    provider.change(
         "set_up(name: string)",
         "Makes this machine ready for a provider; for `local` that is Docker and a base image.",
-        |call: &Call, name: ImmutableString| {
-            let session = &call.session;
-            call.change(|| format!("set up provider {name}"), async {
-                let activity = session.events.start(name.as_str(), "setting up");
-                session.providers.get(&name)?.set_up(&activity).await?;
-                activity.done("ready");
-                Ok::<_, provider::Error>(())
-            })
-            .map(drop)
-        },
+        |call: &Call, name: ImmutableString| set_up(call, &name),
     );
     provider
 }
 
+fn set_up(call: &Call, name: &str) -> Answer<()> {
+    let done = call.change(|| format!("set up provider {name}"), async {
+        let activity = call.context.events.start(name, "setting up");
+        let provider = call.inventory.providers.get(name)?;
+        provider.set_up(&activity).await?;
+        activity.done("ready");
+        Ok::<_, provider::Error>(())
+    });
+    done.map(drop)
+}
+
 fn nodes(call: &Call, any_owner: bool) -> Answer<Array> {
-    let session = &call.session;
-    let nodes = call.wait(async { Ok::<_, Diagnostic>(session.nodes().await) })?;
-    let project = call.check(session.project.id())?;
+    let nodes = call.wait(async { Ok::<_, Diagnostic>(call.inventory.nodes().await) })?;
+    let project = call.check(call.context.project.id())?;
     let project = project.as_ref().map(ProjectId::as_str);
     let shown = nodes
         .iter()
@@ -152,11 +153,10 @@ fn adopt(call: &Call, hosts: Array) -> Answer<()> {
     if call.would(|| format!("adopt {}", names.join(", "))) {
         return Ok(());
     }
-    let session = &call.session;
-    let owner = call.check(session.project.ensure_owner(&session.events))?;
+    let owner = call.check(call.context.project.ensure_owner(&call.context.events))?;
     let one = async |host: &Host| {
         let adopt = async |p: &dyn Provider, node: &Node| p.adopt(node, &owner).await;
-        let adopted = act(session, &host.0, "adopt", adopt).await;
+        let adopted = act(&call.inventory, &host.0, "adopt", adopt).await;
         adopted.map_err(Diagnostic::from)
     };
     let results = call.try_wait(async { Ok(join_all(hosts.iter().map(one)).await) })?;
@@ -166,6 +166,39 @@ fn adopt(call: &Call, hosts: Array) -> Answer<()> {
     } else {
         Err(call.fail(Failure(failures)))
     }
+}
+
+fn create(call: &Call, options: &Map) -> Answer<Array> {
+    let inventory = call.inventory.as_ref();
+    let default_provider = &call.context.settings.provider;
+    let order = Order::decode(&to_options(options), &inventory.providers, default_provider);
+    let order = call.check(order)?;
+    let events = &call.context.events;
+    let Quote { names, cost } = {
+        let project = call.check(call.context.project.id())?;
+        let project = project.as_ref().map(ProjectId::as_str);
+        call.try_wait(order.quote(project, |text| events.note(text)))?
+    };
+    let (count, list) = (plural(names.len(), "server"), names.join(", "));
+    let what = || {
+        let cost = cost.as_ref().map(|cost| format!(" ({cost})"));
+        format!("create {count}: {list}{}", cost.unwrap_or_default())
+    };
+    if call.would(what) {
+        return Ok(Array::new());
+    }
+    if let Some(cost) = &cost {
+        let place = order.provider.name();
+        let question = format!("{count} at {place}: {cost}. Create {list}?");
+        call.check(events.confirm(&question, None))?;
+    }
+    let owner = call.check(call.context.project.ensure_owner(events))?;
+    let nodes = call.try_wait(order.create(inventory, &names, &owner))?;
+    Ok(nodes
+        .into_iter()
+        .map(Host::from)
+        .map(Dynamic::from)
+        .collect())
 }
 
 fn terminate(call: &Call, hosts: Array) -> Answer<()> {
@@ -178,7 +211,7 @@ fn terminate(call: &Call, hosts: Array) -> Answer<()> {
     }
     let end = async |host: &Host| {
         let terminate = async |p: &dyn Provider, node: &Node| p.terminate(node).await;
-        let ended = act(&call.session, &host.0, "terminate", terminate).await;
+        let ended = act(&call.inventory, &host.0, "terminate", terminate).await;
         ended.map_err(Diagnostic::from)
     };
     let results = call.try_wait(async { Ok(join_all(hosts.iter().map(end)).await) })?;
@@ -216,132 +249,61 @@ fn describe(node: &Node, project: Option<&str>) -> Dynamic {
     Dynamic::from_map(map)
 }
 
-fn check_name(name: &str) -> Result<(), Diagnostic> {
-    if is_name(name) {
-        return Ok(());
-    }
-    let message = format!("name: `{name}` is no name for a server");
-    Err(Diagnostic::new(Kind::Usage, message).help(NAME_RULE.to_owned()))
-}
-
-/// What is another after each start: the kernel's number, and when the first process began, where
-/// the kernel is shared.
-const BOOT: &str = "cat /proc/sys/kernel/random/boot_id; cut -d' ' -f22 /proc/1/stat";
-
-/// How long a server may take to be back, and how often it is looked at.
-const BOOT_TIMEOUT: Duration = Duration::from_mins(10);
-const BOOT_PAUSE: Duration = Duration::from_millis(500);
-
-async fn reboot(session: &Session, node: &Node) -> Result<(), Diagnostic> {
-    // One that does not answer may do so afterwards.
-    let before = match session.target(node).await {
-        Ok(target) if node.state.is_up() => boot(session, &target).await.ok(),
-        _ => None,
-    };
-    let start = async |p: &dyn Provider, node: &Node| p.reboot(node).await;
-    act(session, node, "reboot", start).await?;
-    let end = Instant::now() + BOOT_TIMEOUT;
-    loop {
-        let node = wait_for(session, &node.provider, &node.name).await?;
-        let target = session.target(&node).await?;
-        // It may go down only now.
-        match boot(session, &target).await {
-            Ok(now) if before.as_ref() != Some(&now) => return Ok(()),
-            Err(error) if Instant::now() > end => return Err(error),
-            Ok(_) if Instant::now() > end => {
-                let text = format!("host `{}`: it has not begun anew", node.name);
-                return Err(Diagnostic::new(Kind::Timeout, text).on(&node.name));
-            }
-            Ok(_) | Err(_) => {
-                session.forget(&node);
-                sleep(BOOT_PAUSE).await;
-            }
-        }
-    }
-}
-
-async fn boot(session: &Session, target: &Target) -> Result<String, Diagnostic> {
-    let connection = session.pool.connect(target).await?;
-    Ok(connection.run(&Command::new(BOOT)).await?.text())
-}
-
 fn rename(call: &Call, host: &Host, name: &str) -> Answer<()> {
     call.check(check_name(name))?;
     let rename = async |p: &dyn Provider, node: &Node| p.rename(node, name).await;
-    let session = &call.session;
     let renaming = async {
-        let others = session.providers.of(&host.0)?.list().await?;
+        let others = call.inventory.providers.of(&host.0)?.list().await?;
         if others.iter().any(|node| node.name == name) {
             let message = format!("there is a server `{name}` already");
             return Err(Diagnostic::new(Kind::Usage, message));
         }
-        Ok(act(session, &host.0, "rename", rename).await?)
+        Ok(act(&call.inventory, &host.0, "rename", rename).await?)
     };
     let what = || format!("rename server {} to {name}", host.0.name);
     call.change(what, renaming).map(drop)
 }
 
 fn resize(call: &Call, host: &Host, options: &Map) -> Answer<()> {
-    let session = &call.session;
     let node = &host.0;
     let options = to_options(options);
     let check = || {
         let size = Fields::new(&options, "resize")?.require("size")?;
         let size = size.to_text("size")?;
-        session.providers.of(node)?.validate(&options)?;
+        call.inventory.providers.of(node)?.validate(&options)?;
         Ok::<_, Diagnostic>(size)
     };
     if call.check(check())? == node.size {
-        session
+        call.context
             .events
             .note(format!("{}: its size is that already", node.name));
         return Ok(());
     }
     let resize = async {
         let resize = async |p: &dyn Provider, node: &Node| p.resize(node, &options).await;
-        act(session, node, "resize", resize).await?;
-        wait_for(session, &node.provider, &node.name)
-            .await
-            .map(drop)
+        act(&call.inventory, node, "resize", resize).await?;
+        wait_for(
+            call.inventory.as_ref(),
+            call.inventory.providers.of(node)?.as_ref(),
+            &node.name,
+        )
+        .await
+        .map(drop)
     };
     call.change(|| format!("resize server {}", node.name), resize)
         .map(drop)
 }
 
-/// Waits until a server has an address and answers on SSH.
-async fn wait_for(session: &Session, provider: &str, name: &str) -> Result<Node, Diagnostic> {
-    let nodes = session.providers.get(provider)?.list().await?;
-    let node = nodes
-        .iter()
-        .find(|node| node.name == name)
-        .ok_or_else(|| Diagnostic::new(Kind::Failed, format!("server `{name}` is gone")))?;
-    session.wait_for(node).await?;
-    Ok(node.clone())
-}
-
 /// Lets a server's provider do something to it, and forgets what was known of it.
 async fn act(
-    session: &Session,
+    inventory: &Inventory,
     node: &Node,
     what: &str,
     act: impl AsyncFnOnce(&dyn Provider, &Node) -> Result<(), provider::Error>,
 ) -> Result<(), provider::Error> {
-    let activity = session.events.start(node.name.as_str(), what);
-    act(session.providers.of(node)?.as_ref(), node).await?;
-    session.forget(node);
+    let activity = inventory.context.events.start(node.name.as_str(), what);
+    act(inventory.providers.of(node)?.as_ref(), node).await?;
+    inventory.forget(node);
     activity.done(format!("{what}: done"));
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names() {
-        assert!(check_name("web-1").is_ok());
-        for bad in ["", "-a", "a-", "a b", "a.b", "ä", &"x".repeat(51)] {
-            assert!(check_name(bad).is_err(), "{bad}");
-        }
-    }
 }

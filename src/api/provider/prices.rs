@@ -12,12 +12,11 @@ use crate::{
         diagnostic::Diagnostic,
         value::{Data, Fields, Value},
     },
+    inventory::Inventory,
     provider::{self, Prices},
-    session::Session,
 };
 
 pub(super) fn prices(call: &Call, options: &Map) -> Answer<Array> {
-    let session = &call.session;
     let asked = async {
         let mut fields = Fields::new(&to_options(options), "pricing")?;
         let text = |value: &Value, what: &str| value.to_text(what);
@@ -26,9 +25,9 @@ pub(super) fn prices(call: &Call, options: &Map) -> Answer<Array> {
             fields.finish().map_err(|error| {
                 error.help("which options there are depends on the provider; name it".to_owned())
             })?;
-            return Ok(all_prices(session).await);
+            return Ok(all_prices(&call.inventory).await);
         };
-        let provider = session.providers.get(&name)?;
+        let provider = call.inventory.providers.get(&name)?;
         let options = Value {
             data: Data::Map(fields.rest()),
             span: None,
@@ -45,20 +44,20 @@ pub(super) fn prices(call: &Call, options: &Map) -> Answer<Array> {
 }
 
 /// Of all providers that are configured and have prices. One that fails does not hide the others.
-async fn all_prices(session: &Session) -> Vec<(String, Prices)> {
+async fn all_prices(inventory: &Inventory) -> Vec<(String, Prices)> {
     let none = Value::empty_map();
     let ask = async |name: String| {
-        let provider = session.providers.get(&name)?;
+        let provider = inventory.providers.get(&name)?;
         let prices = provider.prices(&none).await?;
         Ok::<_, provider::Error>((name, prices))
     };
-    let answers = join_all(session.providers.names().into_iter().map(ask)).await;
+    let answers = join_all(inventory.providers.names().into_iter().map(ask)).await;
     let mut lists = Vec::new();
     for answer in answers {
         match answer {
             Ok(prices) => lists.push(prices),
             Err(provider::Error::NotConfigured { .. } | provider::Error::Unsupported { .. }) => {}
-            Err(error) => session.warn([error]),
+            Err(error) => inventory.warn([error]),
         }
     }
     lists

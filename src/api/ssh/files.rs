@@ -3,9 +3,8 @@
 use rhai::{Dynamic, ImmutableString, Map};
 
 use super::{
-    execute,
+    command::{execute, run_as},
     options::{Sending, content},
-    run_as,
 };
 use crate::{
     api::{
@@ -16,13 +15,13 @@ use crate::{
     },
     core::{diagnostic::Diagnostic, event::Event},
     files::{diff, put, size_check},
-    session::Session,
+    inventory::Inventory,
     ssh::{Command, Input, quote},
 };
 
 /// Adds the functions to the namespace.
 pub(super) fn add(ssh: &mut Namespace) {
-    ssh.method(
+    ssh.change_method(
         "script(host: Host, text: string) -> string",
         "Runs a script as root, with the interpreter of its `#!` line, else with `sh`. Shows what
          it writes, and returns its standard output. Throws if it fails.",
@@ -49,16 +48,16 @@ pub(super) fn add(ssh: &mut Namespace) {
         |call: &Call, host: Host, path: ImmutableString| {
             let line = format!("sha256sum -- {} 2>/dev/null || true", quote(&path));
             let name = &host.0.name;
-            let output = match call.session.stage.as_ref() {
+            let output = match call.mock() {
                 Some(stage) => stage.run(name, &line),
                 // It changes nothing, and runs in a dry run too.
-                None => call.wait(execute(&call.session, &host, &Command::root(line), false))?,
+                None => call.wait(execute(&call.inventory, &host, &Command::root(line), false))?,
             };
             let text = output.text();
             Ok(text.split_whitespace().next().unwrap_or_default().trim_start_matches('\\').to_owned())
         },
     );
-    ssh.method(
+    ssh.change_method(
         "put(host: Host, content: string, path: string)",
         "Writes a file on a server, whole or not at all. A file that was there keeps its owner and
          its mode; a new one can be read by all, or by its owner only if the content is a secret. A
@@ -67,7 +66,7 @@ pub(super) fn add(ssh: &mut Namespace) {
             write(call, &host, &content, &path, &Map::new())
         },
     );
-    ssh.method(
+    ssh.change_method(
         "put(host: Host, content: string, path: string, options: map)",
         "The same with options: `mode` (`\"600\"`), `owner` (`\"user:group\"`), `sudo` (as root),
          `folders` (makes those above it).",
@@ -75,7 +74,7 @@ pub(super) fn add(ssh: &mut Namespace) {
             write(call, &host, &content, &path, &options)
         },
     );
-    ssh.method(
+    ssh.change_method(
         "template(host: Host, file: string, path: string, values: map)",
         "Writes a file of the project on a server, with `{{ name }}` filled in: `put` of
          `fs::template`.",
@@ -84,7 +83,7 @@ pub(super) fn add(ssh: &mut Namespace) {
             write(call, &host, &content, &path, &Map::new())
         },
     );
-    ssh.method(
+    ssh.change_method(
         "template(host: Host, file: string, path: string, values: map, options: map)",
         "The same with the options of `put`.",
         |call: &Call,
@@ -101,7 +100,7 @@ pub(super) fn add(ssh: &mut Namespace) {
 
 /// What a file on a server contains; none if it is not there or is no text.
 async fn read(
-    session: &Session,
+    inventory: &Inventory,
     host: &Host,
     path: &str,
     sudo: bool,
@@ -110,7 +109,7 @@ async fn read(
         sudo,
         ..Command::new(format!("cat -- {}", quote(path)))
     };
-    let output = execute(session, host, &command, false).await?;
+    let output = execute(inventory, host, &command, false).await?;
     Ok(output
         .ok()
         .then(|| String::from_utf8(output.stdout).ok())
@@ -118,31 +117,34 @@ async fn read(
 }
 
 fn write(call: &Call, host: &Host, value: &Dynamic, path: &str, options: &Map) -> Answer<()> {
-    let session = &call.session;
     let sending = call.check(Sending::decode(options, "put"))?;
     let (text, new_mode) = content(value);
     let is_secret = new_mode == "600";
     let name = &host.0.name;
     if call.would(|| format!("write {path} on {name}")) {
         // What is secret is not shown, and a test has no files.
-        if !is_secret && session.stage.is_none() {
+        if !is_secret && call.mock().is_none() {
             let reading = async {
                 // A server that cannot be reached now may be there by then.
-                Ok::<_, Diagnostic>(read(session, host, path, sending.write_options.sudo).await)
+                Ok::<_, Diagnostic>(
+                    read(&call.inventory, host, path, sending.write_options.sudo).await,
+                )
             };
             match call.wait(reading)? {
                 Ok(before) => {
                     if let Some(lines) = diff(path, before.as_deref(), &text) {
-                        session.events.emit(Event::Diff(lines));
+                        call.context.events.emit(Event::Diff(lines));
                     }
                 }
-                Err(_) => session.assume(format!("what {path} says now on {name}")),
+                Err(_) => call
+                    .context
+                    .assume(format!("what {path} says now on {name}")),
             }
         }
         return Ok(());
     }
     call.wait(async {
-        let connection = session.connect(&host.0).await?;
+        let connection = call.inventory.connect(&host.0).await?;
         put(
             &connection,
             text.into(),

@@ -14,7 +14,7 @@ use crate::{
 
 /// Adds the functions to the namespace.
 pub(super) fn add(ssh: &mut Namespace) {
-    ssh.method(
+    ssh.change_method(
         "forward_local(host: Host, from: string, to: string)",
         "Lets a port or socket of this machine lead to what the server can reach, until Ctrl-C.
          Each is `PORT`, `HOST:PORT` or the `/PATH` of a socket; the port 0 is any.",
@@ -22,7 +22,7 @@ pub(super) fn add(ssh: &mut Namespace) {
             forward(call, &host, &from, &to, false, None).map(drop)
         },
     );
-    ssh.method(
+    ssh.change_method(
         "forward_local(host: Host, from: string, to: string, action: closure) -> ?",
         "The same while `action` runs, which is given where it begins, and whose value is
          returned.",
@@ -30,14 +30,14 @@ pub(super) fn add(ssh: &mut Namespace) {
             forward(call, &host, &from, &to, false, Some(&action))
         },
     );
-    ssh.method(
+    ssh.change_method(
         "forward_remote(host: Host, from: string, to: string)",
         "Lets a port or socket of the server lead to what this machine can reach, until Ctrl-C.",
         |call: &Call, host: Host, from: ImmutableString, to: ImmutableString| {
             forward(call, &host, &from, &to, true, None).map(drop)
         },
     );
-    ssh.method(
+    ssh.change_method(
         "forward_remote(host: Host, from: string, to: string, action: closure) -> ?",
         "The same while `action` runs, which is given where it begins, and whose value is
          returned.",
@@ -68,7 +68,7 @@ fn forward(
         return Ok(Dynamic::UNIT);
     }
     let opened = call.wait(async {
-        let connection = call.session.connect(&host.0).await?;
+        let connection = call.inventory.connect(&host.0).await?;
         let forward = if is_remote {
             Forward::remote(&connection, &from, &to).await
         } else {
@@ -78,12 +78,12 @@ fn forward(
     });
     let (forward, connection) = opened?;
     // It ends where futures are driven.
-    let _entered = call.session.runtime.enter();
+    let _entered = call.context.runtime.enter();
     if let Some(action) = action {
         let from = forward.from.to_string();
-        return action.call_within_context(call.context, (from,));
+        return action.call_within_context(call.script, (from,));
     }
-    call.session
+    call.context
         .events
         .note(format!("{} leads to {to}; Ctrl-C ends it", forward.from));
     call.wait(async {

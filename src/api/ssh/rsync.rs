@@ -22,7 +22,7 @@ use crate::{
 
 /// Adds the functions to the namespace.
 pub(super) fn add(ssh: &mut Namespace) {
-    ssh.method(
+    ssh.change_method(
         "rsync_up(host: Host, from: string, to: string)",
         "Sends a folder of the project with the system's `rsync`, over SSH with our settings. As
          with rsync, `folder/` means what is in it. It must be installed at both ends.",
@@ -30,7 +30,7 @@ pub(super) fn add(ssh: &mut Namespace) {
             rsync(call, &host, &from, &to, true, &Map::new())
         },
     );
-    ssh.method(
+    ssh.change_method(
         "rsync_up(host: Host, from: string, to: string, options: map)",
         "The same with options: `delete` (removes what only the server has), `exclude` (a list of
          patterns), `sudo` (as root there).",
@@ -38,14 +38,14 @@ pub(super) fn add(ssh: &mut Namespace) {
             rsync(call, &host, &from, &to, true, &options)
         },
     );
-    ssh.method(
+    ssh.change_method(
         "rsync_down(host: Host, from: string, to: string)",
         "Fetches a folder with the system's `rsync`.",
         |call: &Call, host: Host, from: ImmutableString, to: ImmutableString| {
             rsync(call, &host, &from, &to, false, &Map::new())
         },
     );
-    ssh.method(
+    ssh.change_method(
         "rsync_down(host: Host, from: string, to: string, options: map)",
         "The same with the options of `rsync_up`.",
         |call: &Call, host: Host, from: ImmutableString, to: ImmutableString, options: Map| {
@@ -55,7 +55,6 @@ pub(super) fn add(ssh: &mut Namespace) {
 }
 
 fn rsync(call: &Call, host: &Host, from: &str, to: &str, up: bool, options: &Map) -> Answer<()> {
-    let session = &call.session;
     let flags = call.check(flags(options))?;
     let name = &host.0.name;
     let what = || {
@@ -63,7 +62,7 @@ fn rsync(call: &Call, host: &Host, from: &str, to: &str, up: bool, options: &Map
         format!("rsync {verb} {from} to {to} ({name})")
     };
     let running = async {
-        let openssh = session.openssh(&host.0).await?;
+        let openssh = call.inventory.openssh(&host.0).await?;
         let words: Vec<String> = openssh.argv().iter().map(|word| quote(word)).collect();
         let mut argv = vec!["rsync".to_owned(), "-az".to_owned()];
         argv.extend(["-e".to_owned(), words.join(" ")]);
@@ -74,7 +73,7 @@ fn rsync(call: &Call, host: &Host, from: &str, to: &str, up: bool, options: &Map
                 path
             } else {
                 // Joining paths would take the slash at the end away, which has a meaning.
-                format!("{}/{path}", session.project.root.display())
+                format!("{}/{path}", call.context.project.root.display())
             }
         };
         let there = |path: &str| format!("{}:{path}", openssh.host());
@@ -88,7 +87,7 @@ fn rsync(call: &Call, host: &Host, from: &str, to: &str, up: bool, options: &Map
             keep: Keep::End,
             ..Program::new(argv)
         };
-        let lines = Mutex::new(Lines::new(&session.events, Some(name)));
+        let lines = Mutex::new(Lines::new(&call.context.events, Some(name)));
         let output = program
             .run(|stream, bytes| {
                 let mut lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
@@ -100,7 +99,7 @@ fn rsync(call: &Call, host: &Host, from: &str, to: &str, up: bool, options: &Map
                     .on(name)
                     .help("install rsync on this machine and on the server".to_owned())
             })?;
-        super::check(&output, "rsync", Some(name))
+        super::command::check(&output, "rsync", Some(name))
     };
     call.change(what, running).map(drop)
 }

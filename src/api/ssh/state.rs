@@ -8,7 +8,7 @@ use tokio::{
     time::{Instant, sleep, timeout_at},
 };
 
-use super::{check, execute};
+use super::command::{check, execute};
 use crate::{
     api::{
         Host,
@@ -34,16 +34,15 @@ pub(super) fn add(ssh: &mut Namespace) {
         "How long it takes to connect, and to run a command: `#{connect, command}`, in milliseconds.
          Throws if the server cannot be reached.",
         |call: &Call, host: Host| {
-            let session = &call.session;
             let elapsed = |since: Instant| {
                 i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX)
             };
             let pinging = async {
                 let started = Instant::now();
-                session.connect(&host.0).await?;
+                call.inventory.connect(&host.0).await?;
                 let connect = elapsed(started);
                 let started = Instant::now();
-                let output = execute(session, &host, &Command::new("true"), false).await?;
+                let output = execute(&call.inventory, &host, &Command::new("true"), false).await?;
                 check(&output, "true", Some(&host.0.name))?;
                 Ok::<_, Diagnostic>([("connect", connect), ("command", elapsed(started))])
             };
@@ -60,12 +59,12 @@ pub(super) fn add(ssh: &mut Namespace) {
          bytes.",
         |call: &Call, host: Host| facts(call, &host),
     );
-    ssh.method(
+    ssh.change_method(
         "wait_for_port(host: Host, port: int)",
         "Waits until something listens on a port of the server, a minute at most.",
         |call: &Call, host: Host, port: i64| wait_for_port(call, &host, port, PORT_TIMEOUT),
     );
-    ssh.method(
+    ssh.change_method(
         "wait_for_port(host: Host, port: int, seconds: int)",
         "The same, for so many seconds at most.",
         |call: &Call, host: Host, port: i64, seconds: i64| {
@@ -80,10 +79,10 @@ const FACTS: &str = "hostname; . /etc/os-release; echo \"$ID\"; echo \"$VERSION_
 
 fn facts(call: &Call, host: &Host) -> Answer<Map> {
     let name = &host.0.name;
-    let output = match call.session.stage.as_ref() {
+    let output = match call.mock() {
         Some(stage) => stage.run(name, "facts"),
         // It changes nothing, and runs in a dry run too.
-        None => call.wait(execute(&call.session, host, &Command::new(FACTS), false))?,
+        None => call.wait(execute(&call.inventory, host, &Command::new(FACTS), false))?,
     };
     call.check(check(&output, "looking at what it is", Some(name)))?;
     let text = output.text();
@@ -117,7 +116,7 @@ fn wait_for_port(call: &Call, host: &Host, port: i64, seconds: i64) -> Answer<()
     let limit = Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(LONGEST);
     let waiting = async {
         let end = Instant::now() + limit;
-        let target = call.session.target(node).await?;
+        let target = call.inventory.target(node).await?;
         let listens = async {
             loop {
                 // Where only SSH leads, the server itself is asked to look.
@@ -126,7 +125,7 @@ fn wait_for_port(call: &Call, host: &Host, port: i64, seconds: i64) -> Answer<()
                         .await
                         .is_ok(),
                     Route::Jump(_) | Route::ProxyCommand(_) => {
-                        let connection = call.session.connect(node).await?;
+                        let connection = call.inventory.connect(node).await?;
                         connection.dial("127.0.0.1", number).await.is_ok()
                     }
                 };

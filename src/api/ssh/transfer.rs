@@ -18,7 +18,7 @@ use crate::{
 
 /// Adds the functions to the namespace.
 pub(super) fn add(ssh: &mut Namespace) {
-    ssh.method(
+    ssh.change_method(
         "upload(host: Host, from: string, to: string) -> map",
         "Sends a file or a folder of the project. A file comes to its place whole or not at all;
          what is there of a large one since an earlier try is not sent again. Of a folder, the files
@@ -28,7 +28,7 @@ pub(super) fn add(ssh: &mut Namespace) {
             send(call, &host, &from, &to, &Map::new())
         },
     );
-    ssh.method(
+    ssh.change_method(
         "upload(host: Host, from: string, to: string, options: map) -> map",
         "The same with options: those of `put`, and `delete` (removes files that only the server
          has).",
@@ -36,7 +36,7 @@ pub(super) fn add(ssh: &mut Namespace) {
             send(call, &host, &from, &to, &options)
         },
     );
-    ssh.method(
+    ssh.change_method(
         "download(host: Host, from: string, to: string) -> map",
         "Fetches a file or a folder into the project, as `upload` sends it. `{host}` in `to` is the
          server's name; with several servers it must be there.",
@@ -44,7 +44,7 @@ pub(super) fn add(ssh: &mut Namespace) {
             fetch(call, &host, &from, &to, &Map::new())
         },
     );
-    ssh.method(
+    ssh.change_method(
         "download(host: Host, from: string, to: string, options: map) -> map",
         "The same with options: `sudo` (as root), `delete` (removes files that only this machine
          has).",
@@ -55,9 +55,9 @@ pub(super) fn add(ssh: &mut Namespace) {
 }
 
 fn send(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answer<Map> {
-    let session = &call.session;
     let sending = call.check(Sending::decode(options, "upload"))?;
-    let from = session
+    let from = call
+        .context
         .project
         .root
         .join(from.replace("{host}", &host.0.name));
@@ -67,8 +67,8 @@ fn send(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answer
     }
     let what = || format!("upload {} to {to} on {}", from.display(), host.0.name);
     let sent = call.change(what, async {
-        let connection = session.connect(&host.0).await?;
-        let (events, write_options) = (&session.events, &sending.write_options);
+        let connection = call.inventory.connect(&host.0).await?;
+        let (events, write_options) = (&call.context.events, &sending.write_options);
         let upload = Upload {
             events,
             connection: &connection,
@@ -83,7 +83,6 @@ fn send(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answer
 }
 
 fn fetch(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answer<Map> {
-    let session = &call.session;
     let sending = call.check(Sending::decode(options, "download"))?;
     if current_host().is_some() && !to.contains("{host}") {
         let text = format!("several servers cannot all be downloaded to `{to}`");
@@ -91,16 +90,17 @@ fn fetch(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answe
         return Err(call.fail(Diagnostic::new(Kind::Usage, text).help(help.to_owned())));
     }
     // A path that ends with a slash is a folder: joining keeps that.
-    let to: PathBuf = session
+    let to: PathBuf = call
+        .context
         .project
         .root
         .join(to.replace("{host}", &host.0.name));
     let what = || format!("download {from} of {} to {}", host.0.name, to.display());
     let fetched = call.change(what, async {
-        let connection = session.connect(&host.0).await?;
+        let connection = call.inventory.connect(&host.0).await?;
         let sudo = sending.write_options.sudo;
         let download = Download {
-            events: &session.events,
+            events: &call.context.events,
             connection: &connection,
             from,
             to: &to,

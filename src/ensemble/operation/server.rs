@@ -50,6 +50,7 @@ impl Execution<'_> {
                 activity.update("waiting for SSH");
                 self.world.wait_for(&node).await?;
                 self.lock(&node).await?;
+                self.start_docker(&node, activity).await?;
                 self.publish(node);
             }
             Operation::ResizeServer { server, options } => {
@@ -91,11 +92,21 @@ impl Execution<'_> {
         self.set_current(node);
     }
 
-    /// Installs Docker unless its engine runs.
+    /// Installs and starts Docker unless its engine answers. One that is just starting does not
+    /// answer yet; setting Docker up waits for it.
     async fn provide_docker(&self, node: &Node, activity: &Activity) -> Result<(), Diagnostic> {
-        if self.world.engine(node).await?.is_none() {
+        if !matches!(self.world.engine(node).await, Ok(Some(_))) {
             activity.update("setting up Docker");
             self.world.set_up_docker(node).await?;
+        }
+        Ok(())
+    }
+
+    /// Waits for the engine of a server that was started, if containers will run on it.
+    async fn start_docker(&self, node: &Node, activity: &Activity) -> Result<(), Diagnostic> {
+        let server = self.manifest.server(&node.name);
+        if server.is_some_and(|server| !server.containers.is_empty()) {
+            self.provide_docker(node, activity).await?;
         }
         Ok(())
     }
@@ -116,6 +127,7 @@ impl Execution<'_> {
         activity.update("waiting for SSH");
         self.world.wait_for(&node).await?;
         self.lock(&node).await?;
+        self.start_docker(&node, activity).await?;
         self.publish(node);
         Ok(())
     }

@@ -1,0 +1,80 @@
+//! `Api`: what the functions of all namespaces share.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use rhai::{Dynamic, Map, Position};
+
+use super::{Frame, Host};
+use crate::{
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind},
+        value::Value,
+    },
+    inventory::Inventory,
+};
+
+/// Runs a task by name for a task with the given frame: on these hosts, or on those that the task
+/// itself names, with values for its parameters.
+pub type Runner = Box<
+    dyn Fn(&Inventory, &Frame, &str, Option<Vec<Host>>, Map) -> Result<Dynamic, Failure>
+        + Send
+        + Sync,
+>;
+
+/// The state behind the functions of all namespaces.
+#[derive(Default)]
+pub struct Api {
+    inventory: OnceLock<Arc<Inventory>>,
+    runner: OnceLock<Runner>,
+    config: Mutex<Vec<(Value, Position)>>,
+}
+
+impl Api {
+    /// Makes the functions work. Before that, while scripts are loaded, they refuse: otherwise a
+    /// hitcfile that acts at its top level would do so for `hitc tasks` too.
+    pub fn start(&self, inventory: Arc<Inventory>) {
+        // A process has one run, so this is called once.
+        let _ = self.inventory.set(inventory);
+    }
+
+    /// Sets how tasks are run by name. The layer above knows the tasks.
+    pub fn set_runner(&self, runner: Runner) {
+        // As for `start`.
+        let _ = self.runner.set(runner);
+    }
+
+    /// The inventory of the run, once it has started.
+    pub(super) fn inventory(&self) -> Option<&Arc<Inventory>> {
+        self.inventory.get()
+    }
+
+    /// Runs a task by name.
+    pub(super) fn run_task(
+        &self,
+        inventory: &Inventory,
+        frame: &Frame,
+        name: &str,
+        hosts: Option<Vec<Host>>,
+        values: Map,
+    ) -> Result<Dynamic, Failure> {
+        match self.runner.get() {
+            Some(runner) => runner(inventory, frame, name, hosts, values),
+            None => {
+                let message = "task::run: not available in the script of a provider";
+                Err(Diagnostic::new(Kind::Usage, message).into())
+            }
+        }
+    }
+
+    /// Adds what a call of `config(…)` sets.
+    pub(super) fn configure(&self, settings: Value, position: Position) {
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        config.push((settings, position));
+    }
+
+    /// The arguments of all calls of `config(…)`, with their positions.
+    pub fn config(&self) -> Vec<(Value, Position)> {
+        let config = self.config.lock();
+        config.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}

@@ -1,0 +1,151 @@
+//! What one run of hitc holds: the runtime, the user, the settings, the project, the API clients.
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::runtime::Handle;
+
+use crate::{
+    core::{cancel::Cancel, event::Events},
+    fleet::{Rollout, Selection},
+    http::{self, JsonApi},
+    machine::Mock,
+    project::Project,
+};
+
+/// What the user set: by flag, in the environment or in the hitcfile, in this order of precedence.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The prefix of our servers' names at the providers.
+    pub name_prefix: String,
+    /// The provider of servers that name none.
+    pub provider: String,
+    /// The number of hosts on which a task runs at once.
+    pub forks: usize,
+    /// The batches of hosts, and the failures after which no further host is started.
+    pub rollout: Rollout,
+    /// The user to log in as, instead of the provider's.
+    pub user: Option<String>,
+    /// The private key to log in with, instead of the provider's.
+    pub identity: Option<PathBuf>,
+    /// The SSH port, instead of the provider's.
+    pub port: Option<u16>,
+    /// The jump hosts, as for `ssh -J`.
+    pub jump: Option<String>,
+    /// Whether programs on servers may use the local SSH agent.
+    pub forward_agent: bool,
+    /// The password that sudo gets when it asks for one.
+    pub sudo_password: Option<String>,
+    /// The shell that runs commands, instead of `sh`.
+    pub shell: Option<String>,
+    /// The timeout of a command.
+    pub timeout: Option<Duration>,
+    /// How long to wait for a server that another run is changing.
+    pub wait_lock: Duration,
+    /// Whether every question is answered with yes.
+    pub yes: bool,
+    /// The servers to run on.
+    pub selection: Selection,
+}
+
+/// Whether a run changes anything.
+#[derive(Clone, Default)]
+pub enum Mode {
+    /// Everything is done.
+    #[default]
+    Real,
+    /// Changes are reported, not made.
+    Dry,
+    /// Commands are answered by a mock, changes are recorded by it: `hitc test`.
+    Mock(Arc<Mock>),
+}
+
+impl Mode {
+    /// Whether changes are made.
+    pub fn is_real(&self) -> bool {
+        matches!(self, Mode::Real)
+    }
+
+    /// The mock that answers commands, if there is one.
+    pub fn mock(&self) -> Option<&Arc<Mock>> {
+        match self {
+            Mode::Mock(mock) => Some(mock),
+            Mode::Real | Mode::Dry => None,
+        }
+    }
+}
+
+/// One run of hitc.
+pub struct Context {
+    /// The runtime that drives futures.
+    pub runtime: Handle,
+    /// The way to the user.
+    pub events: Events,
+    /// Whether the user wants the run to end.
+    pub cancel: Cancel,
+    /// What the user set.
+    pub settings: Settings,
+    /// The user's files.
+    pub project: Project,
+    /// The mode in which the run's tasks start. Each call of a function has its own copy.
+    pub mode: Mode,
+    apis: Mutex<HashMap<[String; 3], Arc<JsonApi>>>,
+    assumed: Mutex<Vec<String>>,
+}
+
+impl Context {
+    /// Creates the context of a run.
+    pub fn new(
+        runtime: Handle,
+        events: Events,
+        cancel: Cancel,
+        settings: Settings,
+        project: Project,
+        mode: Mode,
+    ) -> Self {
+        Context {
+            runtime,
+            events,
+            cancel,
+            settings,
+            project,
+            mode,
+            apis: Mutex::default(),
+            assumed: Mutex::default(),
+        }
+    }
+
+    /// Returns the client of the API at a URL. All callers in a run share one, and so its limits.
+    pub fn api(&self, name: &str, url: &str, token: &str) -> Result<Arc<JsonApi>, http::Error> {
+        let mut apis = lock(&self.apis);
+        let key = [name, url, token].map(str::to_owned);
+        if let Some(api) = apis.get(&key) {
+            return Ok(api.clone());
+        }
+        let api = Arc::new(JsonApi::new(name, url, token)?);
+        apis.insert(key, api.clone());
+        Ok(api)
+    }
+
+    /// Notes something whose outcome a dry run does not know.
+    pub fn assume(&self, what: String) {
+        let mut assumed = lock(&self.assumed);
+        if !assumed.contains(&what) {
+            assumed.push(what);
+        }
+    }
+
+    /// Everything noted by [`Context::assume`].
+    pub fn assumed(&self) -> Vec<String> {
+        lock(&self.assumed).clone()
+    }
+}
+
+/// Each lock holds for one statement that leaves the data whole, so a panic elsewhere spoils nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

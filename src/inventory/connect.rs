@@ -1,0 +1,260 @@
+//! The connections to servers: how each is reached, the pool, the Docker engines.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use tokio::time::{Instant, sleep};
+
+use super::NodePoll;
+use crate::{
+    context::Context,
+    core::{
+        diagnostic::{Diagnostic, Kind},
+        event::{Events, Stream},
+        process::Output,
+    },
+    docker::{Engine, EngineStatus},
+    machine::Machine,
+    provider::{Node, Provider},
+    ssh::{self, Command, Connection, OpenSsh, Pool, Target, Terminations},
+};
+
+/// The timeout until a server that may still be starting answers on SSH.
+const READY_TIMEOUT: Duration = Duration::from_mins(5);
+/// How long a new server may refuse our key. Many images install it after SSH has started.
+const KEY_TIMEOUT: Duration = Duration::from_secs(90);
+const KEY_RETRY: Duration = Duration::from_secs(1);
+
+/// Identifies a server: its provider and the provider's id. Two providers may give the same id.
+type Key = (String, String);
+
+fn key(node: &Node) -> Key {
+    (node.provider.clone(), node.id.clone())
+}
+
+/// The way from servers to machines. The real one is [`super::Inventory`]; tests simulate a world.
+#[async_trait]
+pub trait Access: Send + Sync {
+    /// The way to the user.
+    fn events(&self) -> &Events;
+
+    /// The listings that callers who wait for servers share.
+    fn poll(&self) -> &NodePoll;
+
+    /// Forgets the cached listings of providers.
+    fn flush(&self);
+
+    /// The machine of a server that answers on SSH.
+    async fn machine(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic>;
+
+    /// The machine of a server that may still be starting. Waits until it answers on SSH.
+    async fn wait_until_reachable(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic>;
+
+    /// Forgets a server that was terminated, stopped or rebooted.
+    fn forget(&self, node: &Node);
+}
+
+/// The connections of a run.
+pub struct Connections {
+    context: Arc<Context>,
+    pool: Pool,
+    ssh: ssh::Config,
+    targets: Mutex<HashMap<Key, Target>>,
+    engines: Mutex<HashMap<Key, Engine>>,
+}
+
+impl Connections {
+    /// No connections yet. `endings` collects the remote processes that are to be terminated.
+    pub fn new(context: Arc<Context>, endings: Terminations) -> Self {
+        let password = context.settings.sudo_password.clone();
+        Connections {
+            pool: Pool::new(context.events.clone(), password, endings),
+            ssh: ssh::Config::new(&context.project.home),
+            targets: Mutex::default(),
+            engines: Mutex::default(),
+            context,
+        }
+    }
+
+    /// How to log in to a server: by the user's settings, its provider, and `~/.ssh/config`.
+    pub async fn target(&self, provider: &dyn Provider, node: &Node) -> Result<Target, Diagnostic> {
+        let known = lock(&self.targets).get(&key(node)).cloned();
+        if let Some(target) = known {
+            return Ok(target);
+        }
+        let mut login = provider.login(node).await?;
+        let settings = &self.context.settings;
+        login.user = settings.user.clone().or(login.user);
+        login.port = settings.port.or(login.port);
+        if let Some(identity) = &settings.identity {
+            login.identity = Some(identity.clone());
+        }
+        login.jump = settings.jump.clone().or(login.jump);
+        login.forward_agent = settings.forward_agent;
+        let target = self.ssh.target(&login).await?;
+        lock(&self.targets).insert(key(node), target.clone());
+        Ok(target)
+    }
+
+    /// The connection to a target.
+    pub async fn connect(&self, target: &Target) -> Result<Arc<Connection>, ssh::Error> {
+        let connection = self.pool.connect(target).await?;
+        self.report_host_key(&connection);
+        Ok(connection)
+    }
+
+    /// The connection to a server that may still be starting.
+    pub async fn wait_for(
+        &self,
+        node: &Node,
+        target: &Target,
+    ) -> Result<Arc<Connection>, Diagnostic> {
+        let started = Instant::now();
+        let end = started + KEY_TIMEOUT;
+        loop {
+            match self.pool.wait_for(target, READY_TIMEOUT).await {
+                Ok(connection) => {
+                    self.report_host_key(&connection);
+                    return Ok(connection);
+                }
+                Err(ssh::Error {
+                    cause: ssh::Cause::Auth { .. },
+                    ..
+                }) if !node.state.is_made() && Instant::now() < end => {
+                    sleep(KEY_RETRY).await;
+                }
+                Err(error) => {
+                    let seconds = started.elapsed().as_secs_f64();
+                    let tried = format!("it was tried for {seconds:.0} s");
+                    return Err(Diagnostic::from(error).note(tried));
+                }
+            }
+        }
+    }
+
+    /// The system's SSH client with our settings for the server at the end of a connection.
+    pub fn openssh(&self, connection: &Connection) -> Result<OpenSsh, ssh::Error> {
+        self.ssh.openssh(connection)
+    }
+
+    /// Runs a command on a target. `on_output` gets what the command writes, as it arrives.
+    ///
+    /// The first command of a connection is sent with the channel opening, which saves a round trip.
+    pub async fn exec(
+        &self,
+        target: &Target,
+        command: &Command,
+        on_output: impl FnMut(Stream, &[u8]),
+    ) -> Result<Output, ssh::Error> {
+        let on_connect = |connection: &Connection| self.report_host_key(connection);
+        self.pool.exec(target, command, on_connect, on_output).await
+    }
+
+    /// An error if connecting to the server makes no sense.
+    pub fn check_reachable(&self, node: &Node) -> Result<(), Diagnostic> {
+        if self.context.mode.mock().is_some() {
+            let message = format!("host `{}` is played by a test", node.name);
+            return Err(Diagnostic::new(Kind::Failed, message)
+                .help("only commands can be answered".to_owned())
+                .on(&node.name));
+        }
+        if !node.state.is_up() {
+            return Err(Diagnostic::new(
+                Kind::Unreachable,
+                format!("host `{}`: the server is {}", node.name, node.state),
+            )
+            .help(format!("start it with `hitc run -H {} reboot`", node.name))
+            .on(&node.name));
+        }
+        Ok(())
+    }
+
+    /// Tells the user, once, that a host's key was seen for the first time.
+    fn report_host_key(&self, connection: &Connection) {
+        if let Some(learned) = connection.take_new_host_key() {
+            self.context.events.note(format!(
+                "host `{}`: its key {} was not known; it is {}",
+                connection.target().name,
+                learned.fingerprint,
+                if learned.is_recorded {
+                    "now"
+                } else {
+                    "not recorded, as your SSH configuration says"
+                }
+            ));
+        }
+    }
+
+    /// The Docker Engine of a server, or why it does not answer.
+    pub async fn engine_status(&self, node: &Node, connection: &Arc<Connection>) -> EngineStatus {
+        let known = lock(&self.engines).get(&key(node)).cloned();
+        if let Some(engine) = known.filter(Engine::is_open) {
+            return EngineStatus::Running(engine);
+        }
+        let status = Engine::at(connection).await;
+        if let EngineStatus::Running(engine) = &status {
+            lock(&self.engines).insert(key(node), engine.clone());
+        }
+        status
+    }
+
+    /// Forgets how a server is reached, after it was terminated, stopped or rebooted.
+    pub fn forget(&self, node: &Node) {
+        self.pool.forget(&node.ip_text());
+        lock(&self.targets).remove(&key(node));
+        lock(&self.engines).remove(&key(node));
+    }
+}
+
+/// Each lock holds for one statement that leaves the map whole, so a panic elsewhere spoils nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::runtime::Handle;
+
+    use super::*;
+    use crate::{
+        context::{Mode, Settings},
+        core::{cancel::Cancel, event::Events},
+        project::Project,
+        provider::Unmanaged,
+    };
+
+    #[tokio::test]
+    async fn two_providers_may_give_the_same_id() {
+        let folder = tempfile::tempdir().unwrap();
+        let project = Project {
+            root: folder.path().to_owned(),
+            hitcfile: None,
+            data: folder.path().to_owned(),
+            home: folder.path().to_owned(),
+        };
+        let context = Arc::new(Context::new(
+            Handle::current(),
+            Events::silent(),
+            Cancel::default(),
+            Settings::default(),
+            project,
+            Mode::Real,
+        ));
+        let connections = Connections::new(context, Terminations::default());
+        let provider = Unmanaged::new(folder.path().join("none"));
+        let node = |provider_name: &str, name: &str| Node {
+            provider: provider_name.to_owned(),
+            name: name.to_owned(),
+            ..provider.by_address("192.0.2.1").unwrap()
+        };
+        for (provider_name, name) in [("one", "web"), ("other", "db"), ("one", "web")] {
+            let node = node(provider_name, name);
+            let target = connections.target(&provider, &node).await.unwrap();
+            assert_eq!(target.name, name);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! An order for servers: what is missing, what it costs, creating it.
+
+use std::{sync::Arc, time::Instant};
+
+use futures_util::future::join_all;
+
+use super::wait::bring_up;
+use crate::{
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind},
+        owner::Owner,
+        value::{Data, Fields, Invalid, Value},
+    },
+    inventory::{Access, Providers},
+    provider::{self, Create, MOST, NAME_RULE, Node, Provider, is_name, numbered},
+};
+
+/// An order for servers of one provider, which are equal but for their names.
+pub struct Order {
+    /// The provider.
+    pub provider: Arc<dyn Provider>,
+    names: Vec<String>,
+    options: Value,
+}
+
+/// What carrying out an order means.
+pub struct Quote {
+    /// The names of the servers that do not exist yet.
+    pub names: Vec<String>,
+    /// What they cost, if anything.
+    pub cost: Option<String>,
+}
+
+/// An error unless a server may have this name.
+pub fn check_name(name: &str) -> Result<(), Diagnostic> {
+    if is_name(name) {
+        return Ok(());
+    }
+    let message = format!("invalid server name `{name}`");
+    Err(Diagnostic::new(Kind::Usage, message).help(NAME_RULE.to_owned()))
+}
+
+impl Order {
+    /// Decodes an order from a user's options: `provider`, `name`, `count`, and the provider's own.
+    pub fn decode(
+        options: &Value,
+        providers: &Providers,
+        default_provider: &str,
+    ) -> Result<Self, Diagnostic> {
+        let invalid = |error: Invalid| Diagnostic::from(error);
+        let mut fields = Fields::new(options, "create").map_err(invalid)?;
+        let text = |value: &Value, what: &str| value.to_text(what);
+        let provider = fields.decode("provider", text).map_err(invalid)?;
+        let provider = provider.unwrap_or_else(|| default_provider.to_owned());
+        let provider = providers.get(&provider)?.clone();
+        let name = fields.require("name").map_err(|mut error| {
+            let example = || "write `hitc run create name=web`".to_owned();
+            error.help.get_or_insert_with(example);
+            Diagnostic::from(error)
+        })?;
+        let name = name.to_text("name").map_err(invalid)?;
+        check_name(&name)?;
+        let count = fields
+            .decode("count", |value, what| value.to_integer(what, 1..MOST + 1))
+            .map_err(invalid)?
+            .unwrap_or(1);
+        let options = Value {
+            data: Data::Map(fields.rest()),
+            span: None,
+        };
+        provider.validate(&options).map_err(invalid)?;
+        Ok(Order {
+            provider,
+            names: numbered(&name, count),
+            options,
+        })
+    }
+
+    /// Checks the options with the provider, and returns what `count` servers cost.
+    async fn price(&self, count: usize) -> Result<Option<String>, provider::Error> {
+        // What holds for one name holds for all.
+        let name = self.names.last().map_or("", String::as_str);
+        Ok(self.provider.quote(name, &self.options).await?.of(count))
+    }
+
+    /// Finds the servers that do not exist yet, and what they cost. So a run that failed for some of
+    /// them is finished by the next one. `note` is told of those that exist.
+    ///
+    /// A server of another owner under one of the names is an error. `project` is the id of the
+    /// user's project, if it has one.
+    pub async fn quote(
+        &self,
+        project: Option<&str>,
+        note: impl Fn(String),
+    ) -> Result<Quote, Failure> {
+        let there = self.provider.list().await.map_err(Diagnostic::from)?;
+        for node in there.iter().filter(|node| self.names.contains(&node.name)) {
+            node.require_project(project).map_err(Diagnostic::from)?;
+        }
+        // A server that was left unfinished is finished.
+        let is_there = |name: &String| {
+            let made = |node: &&Node| node.state.is_made();
+            there.iter().filter(made).any(|node| node.name == *name)
+        };
+        let all = self.names.iter().cloned();
+        let (old, new): (Vec<String>, Vec<String>) = all.partition(is_there);
+        for (index, name) in old.iter().enumerate() {
+            let message = format!("server `{name}` already exists");
+            if new.is_empty() && index == 0 {
+                return Err(Diagnostic::new(Kind::Usage, message)
+                    .help("choose another name, or terminate it first".to_owned())
+                    .into());
+            }
+            note(message);
+        }
+        let cost = self.price(new.len()).await.map_err(Diagnostic::from)?;
+        Ok(Quote { names: new, cost })
+    }
+
+    /// Creates servers, all at once, and waits until they can be used. A failure does not stop the
+    /// others.
+    pub async fn create(
+        &self,
+        access: &dyn Access,
+        names: &[String],
+        owner: &Owner,
+    ) -> Result<Vec<Node>, Failure> {
+        let one = async |name: &String| {
+            let activity = access.events().start(name.as_str(), "creating");
+            let started = Instant::now();
+            let create = Create {
+                name: name.clone(),
+                options: self.options.clone(),
+                owner: owner.clone(),
+            };
+            let node = bring_up(access, self.provider.as_ref(), &create, &activity).await?;
+            activity.done(format!(
+                "ready after {:.1} s",
+                started.elapsed().as_secs_f64()
+            ));
+            Ok::<_, Diagnostic>(node)
+        };
+        let (mut nodes, mut failures) = (Vec::new(), Vec::new());
+        for (name, created) in names.iter().zip(join_all(names.iter().map(one)).await) {
+            match created {
+                Ok(node) => nodes.push(node),
+                Err(error) => failures.push(error.of_host(name)),
+            }
+        }
+        if failures.is_empty() {
+            Ok(nodes)
+        } else {
+            Err(Failure(failures))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        assert!(check_name("web-1").is_ok());
+        for bad in ["", "-a", "a-", "a b", "a.b", "ä", &"x".repeat(51)] {
+            assert!(check_name(bad).is_err(), "{bad}");
+        }
+    }
+}

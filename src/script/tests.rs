@@ -1,0 +1,454 @@
+//! Every function that changes something, in a dry run.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    net::TcpListener,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use rhai::Dynamic;
+
+use super::{Scripts, call_alone, scripted};
+use crate::{
+    api::{self, Api, Frame, Host},
+    context::{Context, Mode, Settings},
+    core::{
+        cancel::Cancel,
+        diagnostic::Diagnostic,
+        event::{Event, Events, Interface},
+    },
+    inventory::Inventory,
+    machine::Mock,
+    project::{HITCFILE, Project},
+    provider::Node,
+    ssh::Terminations,
+};
+
+/// A function as `NAMESPACE::NAME/PARAMETERS`, a call of it, and what a dry run says of the call.
+/// `URL` is an address where nothing listens; so is the host's. A call that acts fails.
+const CALLS: &[(&str, &str, &str)] = &[
+    (
+        "docker::setup/1",
+        "docker::setup(host)",
+        "set up Docker on web",
+    ),
+    (
+        "docker::run/2",
+        "docker::run(host, #{ image: \"nginx\", name: \"app\" })",
+        "run container app of nginx on web",
+    ),
+    (
+        "docker::kill/2",
+        "docker::kill(host, \"app\")",
+        "kill container app on web",
+    ),
+    (
+        "docker::push/2",
+        "docker::push(host, \"app\")",
+        "send image app to web",
+    ),
+    (
+        "docker::build/1",
+        "docker::build(\"image\")",
+        "build image ",
+    ),
+    (
+        "ec2::cancel_spot_request/1",
+        "ec2::cancel_spot_request(\"sir-1\")",
+        "cancel the spot request sir-1",
+    ),
+    (
+        "ec2::create_volume/3",
+        "ec2::create_volume(\"data\", 1, \"eu-west-1a\")",
+        "make the disk data, 1 GiB",
+    ),
+    (
+        "ec2::attach_volume/2",
+        "ec2::attach_volume(of_ec2, \"data\")",
+        "attach the disk data to web",
+    ),
+    (
+        "fs::write/2",
+        "fs::write(\"new\", \"text\")",
+        "write `new` here",
+    ),
+    (
+        "fs::make_folder/1",
+        "fs::make_folder(\"new\")",
+        "make `new` here",
+    ),
+    (
+        "fs::remove/1",
+        "fs::remove(\"image\")",
+        "remove `image` here",
+    ),
+    (
+        "hosts::run/2",
+        "[host].run(\"touch x\")",
+        "run `touch x` on web",
+    ),
+    (
+        "hosts::try_run/2",
+        "[host].try_run(\"touch x\")",
+        "run `touch x` on web",
+    ),
+    (
+        "hosts::stream/2",
+        "[host].stream(\"touch x\")",
+        "run `touch x` on web",
+    ),
+    (
+        "http::request/2",
+        "http::request(\"POST\", \"URL\")",
+        "send POST ",
+    ),
+    (
+        "http::request/3",
+        "http::request(\"PUT\", \"URL\", #{})",
+        "send PUT ",
+    ),
+    (
+        "http::delete/2",
+        "http::api(#{ name: \"a\", url: \"URL\", token: \"t\" }).delete(\"/x\")",
+        "send DELETE /x",
+    ),
+    (
+        "http::post/3",
+        "http::api(#{ name: \"a\", url: \"URL\", token: \"t\" }).post(\"/x\", #{})",
+        "send POST /x",
+    ),
+    (
+        "http::put/3",
+        "http::api(#{ name: \"a\", url: \"URL\", token: \"t\" }).put(\"/x\", #{})",
+        "send PUT /x",
+    ),
+    (
+        "local::run/1",
+        "local::run(\"touch new\")",
+        "run `touch new` here",
+    ),
+    (
+        "local::try_run/1",
+        "local::try_run(\"touch new\")",
+        "run `touch new` here",
+    ),
+    (
+        "provider::create/1",
+        "provider::create(#{ provider: \"fake\", name: \"db\" })",
+        "create 1 server: db",
+    ),
+    (
+        "provider::terminate/1",
+        "provider::terminate([host])",
+        "terminate web",
+    ),
+    (
+        "provider::reboot/1",
+        "provider::reboot(host)",
+        "reboot server web",
+    ),
+    (
+        "provider::resize/2",
+        "provider::resize(host, #{ size: \"large\" })",
+        "resize server web",
+    ),
+    (
+        "provider::rename/2",
+        "provider::rename(host, \"db\")",
+        "rename server web to db",
+    ),
+    (
+        "provider::set_up/1",
+        "provider::set_up(\"fake\")",
+        "set up provider fake",
+    ),
+    (
+        "ssh::run/2",
+        "host.run(\"touch x\")",
+        "run `touch x` on web",
+    ),
+    (
+        "ssh::run/3",
+        "host.run(\"touch x\", #{ cd: \"/tmp\" })",
+        "run `touch x` on web",
+    ),
+    (
+        "ssh::stream/2",
+        "host.stream(\"touch x\")",
+        "run `touch x` on web",
+    ),
+    (
+        "ssh::sudo/2",
+        "host.sudo(\"touch x\")",
+        "run `touch x` on web",
+    ),
+    (
+        "ssh::try_run/2",
+        "host.try_run(\"touch x\")",
+        "run `touch x` on web",
+    ),
+    (
+        "ssh::try_run/3",
+        "host.try_run(\"touch x\", #{})",
+        "run `touch x` on web",
+    ),
+    (
+        "ssh::script/2",
+        "host.script(\"touch x\")",
+        "run `script: touch x …` on web",
+    ),
+    (
+        "ssh::put/3",
+        "host.put(\"text\", \"/tmp/x\")",
+        "write /tmp/x on web",
+    ),
+    (
+        "ssh::put/4",
+        "host.put(\"text\", \"/tmp/x\", #{ mode: \"600\" })",
+        "write /tmp/x on web",
+    ),
+    (
+        "ssh::template/4",
+        "host.template(\"image/Dockerfile\", \"/tmp/x\", #{})",
+        "write /tmp/x on web",
+    ),
+    (
+        "ssh::template/5",
+        "host.template(\"image/Dockerfile\", \"/tmp/x\", #{}, #{})",
+        "write /tmp/x on web",
+    ),
+    (
+        "ssh::forward_local/3",
+        "host.forward_local(\"0\", \"80\")",
+        "lead ",
+    ),
+    (
+        "ssh::forward_local/4",
+        "host.forward_local(\"0\", \"80\", |from| 1)",
+        "lead ",
+    ),
+    (
+        "ssh::forward_remote/3",
+        "host.forward_remote(\"0\", \"80\")",
+        "lead ",
+    ),
+    (
+        "ssh::forward_remote/4",
+        "host.forward_remote(\"0\", \"80\", |from| 1)",
+        "lead ",
+    ),
+    (
+        "ssh::rsync_up/3",
+        "host.rsync_up(\"image/\", \"/tmp/x\")",
+        "rsync up image/ to /tmp/x (web)",
+    ),
+    (
+        "ssh::rsync_up/4",
+        "host.rsync_up(\"image/\", \"/tmp/x\", #{ delete: true })",
+        "rsync up image/ to /tmp/x (web)",
+    ),
+    (
+        "ssh::rsync_down/3",
+        "host.rsync_down(\"/tmp/x\", \"new\")",
+        "rsync down /tmp/x to new (web)",
+    ),
+    (
+        "ssh::rsync_down/4",
+        "host.rsync_down(\"/tmp/x\", \"new\", #{})",
+        "rsync down /tmp/x to new (web)",
+    ),
+    (
+        "ssh::wait_for_port/2",
+        "host.wait_for_port(80)",
+        "wait for port 80 of web",
+    ),
+    (
+        "ssh::wait_for_port/3",
+        "host.wait_for_port(80, 1)",
+        "wait for port 80 of web",
+    ),
+    (
+        "ssh::upload/3",
+        "host.upload(\"image\", \"/tmp/x\")",
+        "upload ",
+    ),
+    (
+        "ssh::upload/4",
+        "host.upload(\"image\", \"/tmp/x\", #{ delete: true })",
+        "upload ",
+    ),
+    (
+        "ssh::download/3",
+        "host.download(\"/tmp/x\", \"new\")",
+        "download /tmp/x of web to ",
+    ),
+    (
+        "ssh::download/4",
+        "host.download(\"/tmp/x\", \"new\", #{ delete: true })",
+        "download /tmp/x of web to ",
+    ),
+    ("ssh::terminal/1", "host.terminal()", "open a shell on web"),
+];
+
+/// Functions whose dry run is tested with real servers, in `tests/live/ensembles.rs`: without any,
+/// they have nothing to do.
+const WITH_SERVERS: [&str; 2] = ["ensemble::up/2", "ensemble::down/1"];
+
+/// A provider that writes a file, by a command, in every function that changes something.
+const PROVIDER: &str = "
+fn options() { #{ size: \"small\" } }
+fn missing() {}
+fn list() { local::run(\"true\"); [] }
+fn create(order) { act() }
+fn settle(node, ready) { act() }
+fn terminate(node) { act() }
+fn reboot(node) { act() }
+fn rename(node, name) { act() }
+fn resize(node, options) { act() }
+private fn act() { local::run(\"touch acted\"); #{} }
+";
+
+/// Records what a dry run says.
+#[derive(Default)]
+struct Recorder(Mutex<Vec<String>>);
+
+impl Interface for Recorder {
+    fn show(&self, event: Event) {
+        if let Event::WouldDo(what) = event {
+            self.0.lock().unwrap().push(what);
+        }
+    }
+
+    fn confirm(&self, _: &str, _: Option<&str>) -> Result<bool, Diagnostic> {
+        Ok(true)
+    }
+
+    fn prompt(&self, _: &str, _: bool) -> Result<String, Diagnostic> {
+        Ok(String::new())
+    }
+
+    fn hide(&self, _: &str) {}
+}
+
+/// The paths below a folder, with the content of files.
+fn snapshot(folder: &std::path::Path) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.display().to_string();
+        if path.is_dir() {
+            found.push((name, Vec::new()));
+            found.extend(snapshot(&path));
+        } else {
+            found.push((name, fs::read(&path).unwrap()));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Calls all functions of [`CALLS`], and returns for each what was said, or the error.
+fn call_all(mode: impl Fn() -> Mode) -> (Vec<Result<Vec<String>, String>>, bool) {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, data) = (folder.path().join("project"), folder.path().join("data"));
+    for name in ["project/image", "project/providers", "data"] {
+        fs::create_dir_all(folder.path().join(name)).unwrap();
+    }
+    // A port where nothing listens.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let url = format!("http://127.0.0.1:{port}");
+    let tasks = CALLS.iter().enumerate().map(|(at, (_, call, _))| {
+        let call = call.replace("URL", &url);
+        format!("/// T.\n/// @param of_ec2 A host.\nfn t{at}(host, of_ec2) {{ {call}; }}\n")
+    });
+    fs::write(root.join(HITCFILE), tasks.collect::<String>()).unwrap();
+    fs::write(root.join("image/Dockerfile"), "FROM scratch\n").unwrap();
+    fs::write(root.join("providers/fake.rhai"), PROVIDER).unwrap();
+    let project = Project {
+        hitcfile: Some(root.join(HITCFILE)),
+        root,
+        home: data.clone(),
+        data,
+    };
+
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let recorder = Arc::new(Recorder::default());
+    let (events, cancel) = (Events::new(recorder.clone()), Cancel::default());
+    let api = Arc::new(Api::default());
+    let mut scripts = Scripts::load(&api, &project, &events, &cancel).unwrap();
+    let settings = Settings {
+        name_prefix: "DRY-".to_owned(),
+        port: Some(port),
+        forks: 1,
+        timeout: Some(Duration::from_secs(5)),
+        ..Settings::default()
+    };
+    let context = Arc::new(Context::new(
+        runtime.handle().clone(),
+        events,
+        cancel,
+        settings,
+        project.clone(),
+        mode(),
+    ));
+    let built_in = Arc::new(Inventory::new(context, Terminations::default()));
+    let inventory = Arc::new(built_in.with(scripted(&built_in)));
+    let host = |provider: &str| {
+        let node = inventory.providers.by_address("127.0.0.1").unwrap();
+        Host::from(Node {
+            provider: provider.to_owned(),
+            name: "web".to_owned(),
+            ..node
+        })
+    };
+    let (host, of_ec2) = (host("fake"), host("ec2"));
+    api.start(inventory.clone());
+    let before = snapshot(&project.root);
+    let mut results = Vec::new();
+    for at in 0..CALLS.len() {
+        let task = scripts.find(&format!("t{at}")).unwrap();
+        let frame = Frame::new(&mode(), false);
+        let arguments = vec![Dynamic::from(host.clone()), Dynamic::from(of_ec2.clone())];
+        let called = call_alone(&scripts, &frame, &task, arguments);
+        let said = std::mem::take(&mut *recorder.0.lock().unwrap());
+        results.push(called.map(|_| said).map_err(|error| error.to_string()));
+    }
+    let is_unchanged = snapshot(&project.root) == before;
+    (results, is_unchanged)
+}
+
+#[test]
+fn the_table_has_every_function_that_changes_something() {
+    let known: BTreeSet<&str> = CALLS.iter().map(|(name, _, _)| *name).collect();
+    let known: BTreeSet<&str> = known.into_iter().chain(WITH_SERVERS).collect();
+    let registered = api::changing();
+    let registered: BTreeSet<&str> = registered.iter().map(String::as_str).collect();
+    assert_eq!(registered, known);
+}
+
+#[test]
+fn a_dry_run_reaches_every_function_and_changes_nothing() {
+    let (results, is_unchanged) = call_all(|| Mode::Dry);
+    for ((name, _, expected), result) in CALLS.iter().zip(results) {
+        let said = result.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(said.len(), 1, "{name}: {said:?}");
+        assert!(said[0].starts_with(expected), "{name}: {said:?}");
+    }
+    assert!(is_unchanged);
+}
+
+#[test]
+fn a_mock_is_told_and_nothing_is_changed() {
+    let mock = Arc::new(Mock::default());
+    let (results, is_unchanged) = call_all(|| Mode::Mock(mock.clone()));
+    for ((name, _, _), result) in CALLS.iter().zip(results) {
+        let said = result.unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(said, [""; 0], "{name}");
+    }
+    assert!(is_unchanged);
+    assert!(mock.log().len() >= CALLS.len());
+}
