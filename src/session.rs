@@ -347,10 +347,10 @@ impl Session {
         Ok(status)
     }
 
-    /// The Docker Engine of a server; none if Docker is not installed there. One that does not
-    /// answer is an error.
+    /// The Docker Engine of a server; none if Docker is not installed there or never ran. One
+    /// that does not answer is an error.
     pub async fn find_engine(&self, node: &Node) -> Result<Option<Engine>, Diagnostic> {
-        Ok(self.engine_status(node).await?.installed()?)
+        Ok(self.engine_status(node).await?.present()?)
     }
 
     /// The Docker engine of a server, which must run.

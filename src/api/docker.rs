@@ -17,7 +17,7 @@ use crate::{
         owner::Owner,
         value::{Fields, Value},
     },
-    docker::{self, Build, Context, Engine, Listed, Run, Setup},
+    docker::{self, Build, Context, Engine, EngineStatus, Listed, Run, Setup},
     provider::Node,
     session::Session,
 };
@@ -51,14 +51,12 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         |call: &Call, host: Host| {
             let session = &call.session;
             let listed = call.wait(async {
-                match session.find_engine(&host.0).await? {
-                    Some(engine) => Ok(engine.running().await?),
-                    None => {
-                        let name = &host.0.name;
-                        let note = format!("host `{name}`: Docker is not installed");
-                        session.events.note(note);
+                match session.engine_status(&host.0).await? {
+                    EngineStatus::Absent { host, cause } => {
+                        session.events.note(format!("host `{host}`: {cause}"));
                         Ok::<_, Diagnostic>(Vec::new())
                     }
+                    status => Ok(status.running()?.running().await?),
                 }
             })?;
             Ok(listed.iter().map(describe).collect::<Array>())

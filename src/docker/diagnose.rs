@@ -1,4 +1,4 @@
-//! Finds out why a server's engine does not answer: not installed, or for which other reason.
+//! Finds out why a server's engine does not answer: it never ran there, or for which other reason.
 //!
 //! Run only after the engine failed to answer, so that an engine that does costs nothing more.
 
@@ -10,33 +10,43 @@ use crate::ssh::{self, Command, Connection};
 /// How long each command may take, and the engine to answer.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Prints `missing` if Docker is not installed, `unused` if its engine never ran, else `used`.
+/// dockerd is not in the search path of every user. It makes its folder unreadable for others than
+/// root when it first starts; a `daemon.json` may name another folder.
+const LOOK: &str = "PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/snap/bin
+data=/var/lib/docker
+if [ -e SOCKET ]; then echo used
+elif ! command -v docker >/dev/null && ! command -v dockerd >/dev/null; then echo missing
+elif [ -e /etc/docker/daemon.json ] || [ -e /var/snap/docker ]; then echo used
+elif [ -e $data/containers ] || { [ -d $data ] && ! [ -x $data ]; }; then echo used
+else echo unused; fi";
+
 /// Why an engine does not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// Docker is not installed on the server.
-    NotInstalled,
-    /// It is, or may be; with the cause.
+    /// No engine ever ran on the server, so that there are no containers.
+    Absent(String),
+    /// One did, or may have.
     Unknown(String),
 }
 
-/// Looks for Docker's programs and its socket. `cause` is how the engine failed to answer.
+/// Looks for Docker's programs, its socket and its data. `cause` is how the engine failed to answer.
 pub(super) async fn diagnose(
     connection: &Arc<Connection>,
     cause: String,
 ) -> Result<Reason, ssh::Error> {
-    // dockerd is not in the search path of every user.
-    let line = format!(
-        "PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/snap/bin; \
-         if command -v docker >/dev/null || command -v dockerd >/dev/null || [ -e {SOCKET} ]; \
-         then echo installed; else echo missing; fi"
-    );
+    let line = LOOK.replace("SOCKET", SOCKET);
     let command = Command {
         timeout: Some(TIMEOUT),
         ..Command::new(line)
     };
     match connection.run(&command).await?.text().lines().last() {
-        Some("missing") => return Ok(Reason::NotInstalled),
-        Some("installed") => {}
+        Some("missing") => return Ok(Reason::Absent("Docker is not installed".to_owned())),
+        Some("unused") => {
+            let cause = "Docker is installed, and was never started".to_owned();
+            return Ok(Reason::Absent(cause));
+        }
+        Some("used") => {}
         other => {
             let answer = other.unwrap_or("nothing");
             return Ok(Reason::Unknown(format!(

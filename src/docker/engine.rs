@@ -52,22 +52,23 @@ pub struct Engine {
 pub enum EngineStatus {
     /// It answers.
     Running(Engine),
-    /// Docker is not installed, so that no container exists either.
-    NotInstalled {
+    /// Docker is not installed or never ran, so that no container exists.
+    Absent {
         /// The server.
         host: String,
+        /// Which of both.
+        cause: String,
     },
-    /// Docker is installed or may be, and the engine could not be asked. Nothing is known of its
-    /// containers.
+    /// The engine could not be asked. Nothing is known of its containers.
     Unknown(Error),
 }
 
 impl EngineStatus {
-    /// The engine; none if Docker is not installed.
-    pub fn installed(self) -> Result<Option<Engine>, Error> {
+    /// The engine; none if it is absent.
+    pub fn present(self) -> Result<Option<Engine>, Error> {
         match self {
             EngineStatus::Running(engine) => Ok(Some(engine)),
-            EngineStatus::NotInstalled { .. } => Ok(None),
+            EngineStatus::Absent { .. } => Ok(None),
             EngineStatus::Unknown(error) => Err(error),
         }
     }
@@ -76,10 +77,7 @@ impl EngineStatus {
     pub fn running(self) -> Result<Engine, Error> {
         match self {
             EngineStatus::Running(engine) => Ok(engine),
-            EngineStatus::NotInstalled { host } => Err(Error::NoEngine {
-                host,
-                cause: "Docker is not installed".to_owned(),
-            }),
+            EngineStatus::Absent { host, cause } => Err(Error::NoEngine { host, cause }),
             EngineStatus::Unknown(error) => Err(error),
         }
     }
@@ -118,7 +116,7 @@ impl Engine {
             Ok(engine) => EngineStatus::Running(engine),
             Err(Error::NoEngine { host, cause }) if !connection.is_closed() => {
                 match diagnose(connection, cause).await {
-                    Ok(Reason::NotInstalled) => EngineStatus::NotInstalled { host },
+                    Ok(Reason::Absent(cause)) => EngineStatus::Absent { host, cause },
                     Ok(Reason::Unknown(cause)) => {
                         EngineStatus::Unknown(Error::Unanswered { host, cause })
                     }

@@ -15,7 +15,7 @@ pub(super) const HERE: &str = "this machine";
 /// `this machine`.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
-    /// The engine is not installed, or on the local machine does not answer.
+    /// The engine is absent, or on the local machine does not answer.
     #[error("host `{host}`: no Docker Engine: {cause}")]
     NoEngine {
         /// Where.
@@ -23,7 +23,7 @@ pub enum Error {
         /// Why not.
         cause: String,
     },
-    /// Docker is installed or may be, and the engine could not be asked.
+    /// The engine could not be asked.
     #[error("host `{host}`: the Docker Engine does not answer: {cause}")]
     Unanswered {
         /// Where.

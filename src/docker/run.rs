@@ -126,15 +126,15 @@ pub async fn kill(engine: &Engine, name: &str, owner: &Owner, adopt: bool) -> Re
     engine.kill(&found.id).await
 }
 
-/// The engine of a server. Docker is installed if it is missing; an engine that does not answer is
-/// an error.
+/// The engine of a server. Docker is installed and started if it is absent; an engine that does not
+/// answer is an error.
 pub async fn ensure_engine(
     status: EngineStatus,
     connection: &Arc<Connection>,
     progress: Progress<'_>,
 ) -> Result<Engine, Error> {
     match status {
-        EngineStatus::NotInstalled { .. } => {
+        EngineStatus::Absent { .. } => {
             progress("setting up Docker".to_owned());
             set_up(connection).await?;
             Engine::at(connection).await.running()

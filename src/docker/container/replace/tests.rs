@@ -108,7 +108,7 @@ impl Memory {
             .iter()
             .map(|one| (one.name.clone(), one.state, one.anonymous[0].host.clone()))
             .collect();
-        shown.sort();
+        shown.sort_by(|a, b| a.0.cmp(&b.0));
         shown
     }
 }
