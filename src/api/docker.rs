@@ -57,6 +57,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
                         call.context.events.note(note);
                         Ok::<_, Diagnostic>(Vec::new())
                     }
+                    status => Ok(status.running()?.running().await?),
                 }
             })?;
             Ok(listed.iter().map(describe).collect::<Array>())
