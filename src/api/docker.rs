@@ -17,7 +17,7 @@ use crate::{
         owner::Owner,
         value::{Fields, Value},
     },
-    docker::{self, Build, Context, Engine, Listed, Run, Setup},
+    docker::{self, Build, Context, Engine, EngineStatus, Listed, Run, Setup},
     inventory::Inventory,
     provider::Node,
 };
@@ -49,12 +49,9 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
          `image`. None run on a server without Docker; an engine that does not answer is an error.",
         |call: &Call, host: Host| {
             let listed = call.wait(async {
-                match call.inventory.find_engine(&host.0).await? {
-                    Some(engine) => Ok(engine.running().await?),
-                    None => {
-                        let name = &host.0.name;
-                        let note = format!("host `{name}`: Docker is not installed");
-                        call.context.events.note(note);
+                match call.inventory.engine_status(&host.0).await? {
+                    EngineStatus::Absent { host, cause } => {
+                        call.context.events.note(format!("host `{host}`: {cause}"));
                         Ok::<_, Diagnostic>(Vec::new())
                     }
                     status => Ok(status.running()?.running().await?),
