@@ -36,7 +36,9 @@ const MODULE: &str = "hitc_provider";
 
 /// The functions of a provider that change nothing. The commands that they run, such as a cloud's own
 /// client, run in a dry run too.
-const READING: [&str; 6] = ["missing", "options", "list", "quote", "prices", "user"];
+const READING: [&str; 8] = [
+    "missing", "account", "options", "list", "look_up", "quote", "prices", "user",
+];
 
 /// A provider that is a script.
 struct Scripted(Arc<Script>);
@@ -371,11 +373,11 @@ impl Provider for Scripted {
     }
 
     async fn find(&self, node: &Node) -> Result<Option<Node>, Error> {
-        if !self.0.has("get") {
+        if !self.0.has("look_up") {
             let nodes = self.list().await?;
             return Ok(nodes.into_iter().find(|found| found.id == node.id));
         }
-        let found = self.call("get", vec![node.id.clone().into()]).await?;
+        let found = self.call("look_up", vec![node.id.clone().into()]).await?;
         if found.is_unit() {
             return Ok(None);
         }

@@ -126,10 +126,12 @@ fn the_seeds_longer_example() {
     live.run(&["run", "ensemble.down", "it"]).fails(
         2,
         "\
-it: looking at what is there
-- graphite
-- wordpress
-error: no terminal to answer: Take down `it`: remove 2 things, with all data? \
+it: observing
+it: observing
+- graphite  not in the manifest: removed
+- wordpress  not in the manifest: removed
+2 servers to remove
+error: no terminal to answer: Take down `it`: 2 servers to remove, with all data? \
 Type its name:
 help: use --yes to answer every question with yes
 ",
@@ -138,7 +140,7 @@ help: use --yes to answer every question with yes
     assert_eq!(live.run(&["nodes"]).ok().rows().len(), 0);
     let nothing = live.run(&["run", "--yes", "ensemble.down", "it"]).ok();
     assert!(
-        nothing.stderr.ends_with("nothing of `it` is there\n"),
+        nothing.stderr.ends_with("nothing of `it` exists\n"),
         "{nothing}"
     );
 }
@@ -250,7 +252,7 @@ fn servers_are_not_replaced_because_of_an_edit() {
     assert!(
         refused
             .stderr
-            .contains("make the server anew with replace=web"),
+            .contains("or replace the server with replace=web"),
         "{refused}"
     );
     live.run(&["run", "--yes", "ensemble.up", "it", "replace=web"])
@@ -278,13 +280,17 @@ fn what_is_not_in_the_manifest_is_listed_and_left_alone() {
     live.run(&mine).ok();
 
     live.write("it.yml", &manifest(""));
-    let listed = "\
+    let project = std::fs::read_to_string(live.root().join("hitc.id")).unwrap();
+    let project = project.trim();
+    let listed = format!(
+        "\
 not in the manifest, and left alone:
-  old, ours: prune=true removes it
-  web.mine
-  web.stats, ours: prune=true removes it
+  old, of this manifest: prune=true removes it
+  web.mine, belongs to project {project}
+  web.stats, of this manifest: prune=true removes it
 no changes
-";
+"
+    );
     assert_eq!(plan(&live), listed);
     up(&live).ok();
     assert_eq!(plan(&live), listed);
@@ -292,7 +298,10 @@ no changes
         .ok();
     assert_eq!(
         plan(&live),
-        "not in the manifest, and left alone:\n  web.mine\nno changes\n"
+        format!(
+            "not in the manifest, and left alone:\n  web.mine, belongs to project {project}\n\
+             no changes\n"
+        )
     );
     let names: Vec<String> = live
         .run(&["docker.ps"])
@@ -414,20 +423,22 @@ fn down_ends_what_was_made_for_the_manifest_and_nothing_else() {
     live.write("other/it.yml", "old: {provider: local}\n");
     let other = live.run(&["run", "--yes", "ensemble.up", "other/it"]);
     assert_eq!(other.status, 2, "{other}");
-    let cause = "server `old` was made for another manifest: `it`";
+    let cause = "belongs to manifest `it` of project";
     assert!(other.stderr.contains(cause), "{other}");
 
     let down = live.run(&["run", "--yes", "ensemble.down", "it"]).ok();
-    assert!(down.stderr.contains("- mine.page\n- old\n"), "{down}");
+    assert!(
+        down.stderr.contains(
+            "- mine.page  not in the manifest: removed\n- old  not in the manifest: removed\n"
+        ),
+        "{down}"
+    );
     let nodes = live.run(&["nodes"]).ok().rows();
     assert_eq!(nodes.len(), 1, "{nodes:?}");
     assert_eq!(nodes[0][1], "mine");
     assert_eq!(live.run(&["docker.ps"]).ok().rows().len(), 0);
     let again = live.run(&["run", "--yes", "ensemble.down", "it"]).ok();
-    assert_eq!(
-        again.stderr.lines().last(),
-        Some("nothing of `it` is there")
-    );
+    assert_eq!(again.stderr.lines().last(), Some("nothing of `it` exists"));
 }
 
 /// A manifest that was emptied by mistake says what is there.
@@ -438,7 +449,7 @@ fn an_empty_manifest_forgets_nothing() {
     live.write("it.yml", "");
     let shown = plan(&live);
     assert!(
-        shown.contains("web, ours: prune=true removes it"),
+        shown.contains("web, of this manifest: prune=true removes it"),
         "{shown}"
     );
     live.run(&["run", "--yes", "ensemble.down", "it"]).ok();
@@ -467,7 +478,7 @@ two:
     let table: Vec<Vec<&str>> = run
         .stderr
         .lines()
-        .skip_while(|line| !line.starts_with("thing "))
+        .skip_while(|line| !line.starts_with("resource "))
         .skip(1)
         .take(5)
         .map(|line| line.split_whitespace().take(2).collect())
@@ -485,7 +496,7 @@ two:
     );
     assert!(
         run.stderr
-            .contains("5 things: 3 changed, 1 failed, 1 skipped"),
+            .contains("5 resources: 3 changed, 1 failed, 1 skipped"),
         "{run}"
     );
 }

@@ -36,7 +36,11 @@ impl Live {
         READY.call_once(set_up_local);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let prefix = format!("T{}-{count}-", std::process::id());
-        let project = with_docker_host(Project::new()).env("HITC_NAME_PREFIX", &prefix);
+        // With an id, so that tasks and manifests create servers for the same project.
+        let id = format!("{:016x}{count:016x}\n", std::process::id());
+        let project = with_docker_host(Project::new())
+            .env("HITC_NAME_PREFIX", &prefix)
+            .file("hitc.id", &id);
         Live { project, prefix }
     }
 
