@@ -45,6 +45,11 @@ const CALLS: &[(&str, &str, &str)] = &[
         "kill container app on web",
     ),
     (
+        "docker::kill/3",
+        "docker::kill(host, \"app\", #{ adopt: true })",
+        "kill container app on web",
+    ),
+    (
         "docker::push/2",
         "docker::push(host, \"app\")",
         "send image app to web",
@@ -139,6 +144,7 @@ const CALLS: &[(&str, &str, &str)] = &[
         "provider::create(#{ provider: \"fake\", name: \"db\" })",
         "create 1 server: db",
     ),
+    ("provider::adopt/1", "provider::adopt([host])", "adopt web"),
     (
         "provider::terminate/1",
         "provider::terminate([host])",
