@@ -97,14 +97,14 @@ fn an_order() {
 #[test]
 fn one_that_is_half_made_is_finished() {
     let (cloud, live) = Cloud::reachable_ec2();
-    let prefix = live.container("");
+    let (prefix, project) = (live.container(""), live.project_id());
     let make = |state: &str| {
         cloud.boto(&format!(
             "k = ec2.describe_key_pairs()['KeyPairs']\n\
              ec2.run_instances(ImageId='ami-0bbbbbbbbbbbbbbb1', InstanceType='t3.micro', MinCount=1, MaxCount=1, \
              TagSpecifications=[{{'ResourceType': 'instance', 'Tags': [\
              {{'Key': 'Name', 'Value': '{prefix}web-{state}'}}, {{'Key': 'hitc:prefix', 'Value': '{prefix}'}}, \
-             {{'Key': 'hitc:state', 'Value': '{state}'}}, {{'Key': 'hitc:user', 'Value': 'root'}}]}}])"
+             {{'Key': 'hitc:project', 'Value': '{project}'}}, {{'Key': 'hitc:state', 'Value': '{state}'}}, {{'Key': 'hitc:user', 'Value': 'root'}}]}}])"
         ))
     };
     for (state, shown) in [("creating", "unfinished"), ("failed", "failed")] {
@@ -183,10 +183,11 @@ fn by_profile_and_by_name() {
 #[test]
 fn twelve_hundred() {
     let (cloud, live) = Cloud::ec2(Live::new());
-    let prefix = live.container("");
+    let (prefix, project) = (live.container(""), live.project_id());
     cloud.boto(&format!(
         "ec2.run_instances(ImageId='ami-0bbbbbbbbbbbbbbb1', InstanceType='t3.micro', MinCount=1200, MaxCount=1200, \
-         TagSpecifications=[{{'ResourceType': 'instance', 'Tags': [{{'Key': 'hitc:prefix', 'Value': '{prefix}'}}]}}])\n\
+         TagSpecifications=[{{'ResourceType': 'instance', 'Tags': [{{'Key': 'hitc:prefix', 'Value': '{prefix}'}}, \
+         {{'Key': 'hitc:project', 'Value': '{project}'}}]}}])\n\
          all = [i['InstanceId'] for p in ec2.get_paginator('describe_instances').paginate() \
          for r in p['Reservations'] for i in r['Instances']]\n\
          for n, i in enumerate(all):\n\

@@ -280,8 +280,7 @@ fn what_is_not_in_the_manifest_is_listed_and_left_alone() {
     live.run(&mine).ok();
 
     live.write("it.yml", &manifest(""));
-    let project = std::fs::read_to_string(live.root().join("hitc.id")).unwrap();
-    let project = project.trim();
+    let project = live.project_id();
     let listed = format!(
         "\
 not in the manifest, and left alone:

@@ -161,7 +161,7 @@ fn ctrl_c_finishes_running_operations_and_starts_no_others() {
     let skipped: Vec<&str> = skipped.map(|pair| pair[0]).collect();
     assert_eq!(skipped, ["one.first", "two.second", "2"], "{rest}");
     assert!(
-        rest.contains("help: run it again: what is done stays done"),
+        rest.contains("help: `it` is half done: run the command again to finish it"),
         "{rest}"
     );
     finish(&live, &[("one", "first"), ("two", "second")]);
@@ -190,7 +190,7 @@ fn concurrent_runs_exclude_each_other() {
     let second = live.run(&["run", "--yes", "ensemble.up", "it"]);
     assert_eq!(second.status, 1, "{second}");
     let busy = format!(
-        "`it` is being brought up by {} (process {})",
+        "`it` is being changed by {} (process {})",
         host(),
         up.child.id()
     );

@@ -59,7 +59,7 @@ fn from_nothing_to_nothing() {
 
     live.run(&["run", "create", "name=web"]).fails(
         2,
-        "error: there is a server `web` already\n\
+        "error: server `web` already exists\n\
          help: choose another name, or terminate it first\n",
     );
 
@@ -77,12 +77,12 @@ fn from_nothing_to_nothing() {
 
     live.run(&["run", "--all", "terminate"]).fails(
         2,
-        "error: no terminal to answer: Terminate 2 servers, with everything on them? \
+        "error: no terminal to answer: Terminate 2 servers, with all data on them? \
          shop web-1. Type their number:\nhelp: use --yes to answer every question with yes\n",
     );
     live.run(&["run", "-H", "shop", "terminate"]).fails(
         2,
-        "error: no terminal to answer: Terminate shop, with everything on it? \
+        "error: no terminal to answer: Terminate shop, with all data on it? \
          Type its name:\nhelp: use --yes to answer every question with yes\n",
     );
     live.run(&["run", "--yes", "--all", "terminate"]).ok();
@@ -106,10 +106,13 @@ fn a_server_that_was_left_half_made_is_finished() {
     let ip = docker(&["inspect", "-f", ip, &live.container("web")]);
     docker(&["rm", "-fv", &live.container("web")]);
     let name = live.container("web");
+    let owner = format!("hitc.server.project={}", live.project_id());
     docker(&[
         "create",
         "--name",
         &name,
+        "--label",
+        &owner,
         "--label",
         &label,
         "--label",

@@ -111,7 +111,10 @@ fn a_full_disk() {
         "{up}"
     );
     assert!(up.stderr.contains("no space left on device"), "{up}");
-    assert!(up.stderr.contains("help: the disk is full there"), "{up}");
+    assert!(
+        up.stderr.contains("help: free disk space on the server"),
+        "{up}"
+    );
 }
 
 #[test]

@@ -44,6 +44,12 @@ impl Live {
         Live { project, prefix }
     }
 
+    /// The project's id, which its servers carry.
+    pub fn project_id(&self) -> String {
+        let text = std::fs::read_to_string(self.root().join("hitc.id")).unwrap();
+        text.trim().to_owned()
+    }
+
     /// Writes a file of the project.
     pub fn file(self, path: &str, content: &str) -> Self {
         self.write(path, content);
