@@ -34,6 +34,7 @@ pub async fn reboot(
     let activity = access.events().start(node.name.as_str(), "reboot");
     provider.reboot(node).await?;
     access.forget(node);
+    activity.update("waiting until it has started again");
     let end = Instant::now() + TIMEOUT;
     loop {
         let node = wait_for(access, provider, &node.name).await?;

@@ -72,7 +72,7 @@ impl Place {
         let mut hitc = self.live.spawn(&["-y", "run", "-H", name, "reboot"]);
         let mut said = BufReader::new(hitc.stderr.take().unwrap());
         let mut line = String::new();
-        while !line.contains("reboot: done") {
+        while !line.contains("waiting until it has started again") {
             line.clear();
             assert_ne!(said.read_line(&mut line).unwrap(), 0);
         }
