@@ -39,7 +39,7 @@ fn digitalocean() -> Place {
         live,
         list: ("GET", "/v2/droplets"),
         order: ("POST", "/v2/droplets"),
-        until_seen: (("GET", "/v2/droplets"), 2),
+        until_seen: (("GET", "/v2/droplets"), 3),
         wrong: Some((
             "/v2/droplets/[0-9]+/actions/[0-9]+",
             json!({"action": {"id": 1, "status": "errored"}}),
