@@ -97,7 +97,7 @@ impl Inventory {
         for error in errors {
             let Diagnostic { message, help, .. } = error.into();
             let help = help
-                .map(|help| format!("\n  help: {help}"))
+                .map(|help| format!("; help: {help}"))
                 .unwrap_or_default();
             self.context.events.warn(format!("{message}{help}"));
         }

@@ -116,7 +116,7 @@ impl Place {
     /// The servers that there are, whatever was remembered.
     fn count(&self) -> usize {
         self.cloud.faults(&json!([]));
-        let rows = self.live.run(&["nodes"]).ok().rows();
+        let rows = self.live.run(&["nodes", "--any-owner"]).ok().rows();
         rows.iter().filter(|row| row[0] == self.name).count()
     }
 
@@ -136,7 +136,7 @@ impl Place {
     /// What came of listing.
     fn listed(&self, faults: &Json) -> String {
         self.cloud.faults(faults);
-        let run = self.live.run(&["nodes"]);
+        let run = self.live.run(&["nodes", "--any-owner"]);
         match (run.status, run.stderr.is_empty()) {
             (0, true) => "listed".to_owned(),
             (0, false) => said(&run),
