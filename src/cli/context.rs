@@ -9,7 +9,10 @@ use std::{
 };
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use tokio::runtime::{Builder, Runtime};
+use tokio::{
+    runtime::{Builder, Runtime},
+    signal::unix::{SignalKind, signal},
+};
 
 use crate::{
     cli::start::Start,
@@ -170,8 +173,14 @@ fn watch_for_interrupts(
     terminal: Arc<Terminal>,
     endings: Terminations,
 ) {
+    // Registered before this returns: a signal that comes earlier ends the process.
+    let guard = runtime.enter();
+    let Ok(mut interrupts) = signal(SignalKind::interrupt()) else {
+        return;
+    };
+    drop(guard);
     runtime.spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
+        while interrupts.recv().await.is_some() {
             if cancel.interrupt() {
                 let what = match terminal.running().as_slice() {
                     [] => String::new(),
