@@ -233,8 +233,8 @@ impl<'a> Converging<'a> {
         Ok(())
     }
 
-    /// Takes the locks of all servers that the plan changes, and looks again: what the user is shown
-    /// is what is there while no other run can change it.
+    /// Locks all servers that the plan changes and observes them again, so that no other run can
+    /// change them between the plan that the user confirms and its execution.
     async fn lock(&self, first: Look) -> Result<(Look, HashMap<ServerId, Lock>), Failure> {
         let mut locks: HashMap<ServerId, Lock> = HashMap::new();
         let mut unreachable: BTreeSet<String> = BTreeSet::new();

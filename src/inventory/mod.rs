@@ -84,7 +84,7 @@ impl Inventory {
         (nodes, errors)
     }
 
-    /// Lists all servers anew. A provider that fails is reported and does not hide the others.
+    /// Lists all servers, without the cache. A provider that fails is reported and does not hide the others.
     pub async fn nodes(&self) -> Vec<Node> {
         self.cache.flush();
         let (nodes, errors) = self.list().await;

@@ -43,7 +43,7 @@ pub async fn reboot(
             Ok(now) if before.as_ref() != Some(&now) => break,
             Err(error) if Instant::now() > end => return Err(error),
             Ok(_) if Instant::now() > end => {
-                let text = format!("host `{}`: it has not begun anew", node.name);
+                let text = format!("host `{}`: it has not rebooted", node.name);
                 return Err(Diagnostic::new(Kind::Timeout, text).on(&node.name));
             }
             Ok(_) | Err(_) => {

@@ -42,7 +42,7 @@ class Machines:
         self.prefix = os.environ.get("HITC_TEST_MACHINES")
         self.program = os.environ.get("HITC_TEST_PROGRAM")
 
-    # Beside hitc's own file, which is written anew at each start.
+    # Beside hitc's own file, which is rewritten at each start.
     KEYS = "rm /root/.ssh/authorized_keys; cat >/root/.ssh/authorized_keys2"
 
     def make(self, number, keys):

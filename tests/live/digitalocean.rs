@@ -45,7 +45,7 @@ fn the_whole_way() {
     let exec = live.run(&["exec", "-R", "web", "--", "echo in"]).ok();
     assert_eq!(exec.stdout.matches("] in\n").count(), 2, "{exec}");
 
-    // Whoever orders the same again gets no second one.
+    // The same order again creates no second server.
     let again = live.run(&["-y", "run", "create", "provider=digitalocean", "name=web"]);
     assert_eq!(again.status, 2, "{again}");
     assert!(

@@ -9,21 +9,21 @@ use crate::{
     docker::{Image, Inputs, Pull, Ready, Spec, image::reference::is_short_id},
 };
 
-/// Keys of the manifest reference that are not implemented yet. They are refused, not ignored.
-const NOT_YET: [&str; 3] = ["files", "networks", "update"];
+/// Keys of the design that this version does not support. They are refused, not ignored.
+const UNSUPPORTED: [&str; 3] = ["files", "networks", "update"];
 
 impl Spec {
     /// Decodes what the user wrote. Touches no file: `inputs` has the content of env files and
     /// the names of images to build. `what` names the container in errors.
     pub fn decode(name: &str, value: &Value, inputs: &Inputs, what: &str) -> Result<Self, Invalid> {
         let mut fields = Fields::new(value, what)?;
-        for key in NOT_YET {
+        for key in UNSUPPORTED {
             if let Some(value) = fields.take(key) {
                 return Err(Invalid::new(
                     &value,
-                    format!("{what}: `{key}` is not implemented yet"),
+                    format!("{what}: this version of hitc does not support `{key}`"),
                 )
-                .help("remove it; this version of hitc cannot do it".to_owned()));
+                .help(format!("remove `{key}`")));
             }
         }
         let image = match (fields.take("image"), fields.take("build")) {
@@ -173,7 +173,7 @@ mod tests {
         );
         assert_eq!(
             error(&[("image", "a"), ("files", "x=y")]),
-            "container `x`: `files` is not implemented yet"
+            "container `x`: this version of hitc does not support `files`"
         );
         assert_eq!(
             error(&[("image", "a"), ("ports", "80:1,81:1")]),

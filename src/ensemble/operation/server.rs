@@ -92,8 +92,8 @@ impl Execution<'_> {
         self.set_current(node);
     }
 
-    /// Installs and starts Docker unless its engine answers. One that is just starting does not
-    /// answer yet; setting Docker up waits for it.
+    /// Installs and starts Docker unless its engine answers. An engine that is still starting does
+    /// not answer; the setup waits for it.
     async fn provide_docker(&self, node: &Node, activity: &Activity) -> Result<(), Diagnostic> {
         if !matches!(self.world.engine(node).await, Ok(Some(_))) {
             activity.update("setting up Docker");

@@ -123,7 +123,7 @@ impl Takes {
         })
     }
 
-    /// Whether it needs a port that the holder publishes, or the data of one that is removed.
+    /// Whether it needs a port that `holder` publishes, or a volume of a container that is removed.
     fn something_of(&self, holder: &Container, is_removed: bool) -> bool {
         let Some(ports) = &self.ports else {
             return is_removed;

@@ -293,7 +293,7 @@ fn a_run_that_fails_anywhere_is_finished_by_the_next() {
 }
 
 /// Two runs at the same time: the simulated engine refuses every change that is not made under the
-/// lock, so both never change one server. Whoever fails says why, and the next run finishes.
+/// lock, so the two never change the same server. A run that fails says why, and the next run finishes.
 #[test]
 fn two_runs_at_once_do_not_mix() {
     let mut runner = runner(4);

@@ -1,7 +1,6 @@
 //! What the ensemble decides and does, in a simulated world: data files, random manifests,
 //! interruptions at any operation, two runs at once.
 
-mod against_the_real_engine;
 mod cases;
 mod generate;
 mod interruptions;

@@ -1,8 +1,8 @@
 //! A simulated world: providers, servers and engines in memory, with failures and interruptions at
 //! any operation.
 //!
-//! It drives the real observing, deciding, locking and applying. `against_the_real_engine.rs` holds
-//! the simulated engine against a real one.
+//! It drives the real observing, deciding, locking and applying. The simulated engine is not compared
+//! with a real one yet: what it answers is what the code in `docker/` expects.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -450,8 +450,8 @@ fn failed(what: &str, cause: &str) -> Error {
     }
 }
 
-/// The rest of the droplet's tag that begins with `prefix`, decoded. The cloud keeps the spelling of
-/// whoever used the tag first, in any case.
+/// The rest of the droplet's tag that begins with `prefix`, decoded. The cloud ignores the case
+/// of tags, and keeps the spelling of the first use.
 fn noted(droplet: &Droplet, prefix: &str) -> Option<String> {
     droplet.tags.iter().find_map(|text| {
         let (start, rest) = text.split_at_checked(prefix.len())?;

@@ -78,7 +78,7 @@ impl Image {
     }
 
     /// Makes sure that the engine has the image, and gives its name there. The name contains a
-    /// digest of what it is made from, so that a new version of hitc makes it anew.
+    /// digest of what it is made from, so that a new version of hitc builds its own.
     pub(super) async fn ensure(
         self,
         engine: &Engine,

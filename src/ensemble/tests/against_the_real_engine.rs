@@ -1,1 +1,0 @@
-//! Holds the simulated engine against the Docker Engine of this machine.
