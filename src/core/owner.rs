@@ -22,6 +22,9 @@ pub enum Ownership {
     Owner(Owner),
     /// A version of hitc without project ids created it, for the named manifest if there is one.
     Legacy(Option<String>),
+    /// It has the labels of a container that hitc created under this name, and another name itself:
+    /// an image of that container brought them along, or an administrator renamed it.
+    Copied(String),
     /// hitc did not create it.
     #[default]
     Foreign,
@@ -38,7 +41,7 @@ impl Ownership {
         match self {
             Ownership::Owner(owner) => owner.manifest.as_deref(),
             Ownership::Legacy(manifest) => manifest.as_deref(),
-            Ownership::Foreign => None,
+            Ownership::Copied(_) | Ownership::Foreign => None,
         }
     }
 
@@ -68,6 +71,9 @@ impl fmt::Display for Ownership {
             ),
             Ownership::Legacy(None) => {
                 f.write_str("was created by a version of hitc without project ids")
+            }
+            Ownership::Copied(name) => {
+                write!(f, "has the labels of container `{name}` and another name")
             }
             Ownership::Foreign => f.write_str("was not created by hitc"),
         }

@@ -37,7 +37,7 @@ if ! command -v dockerd >/dev/null || ! command -v docker >/dev/null; then
         packages="$packages docker-cli"
     fi
     # shellcheck disable=SC2086
-    $apt install -y --no-install-recommends $packages >&2
+    $apt install -y --no-remove --no-install-recommends $packages >&2
     did=installed
 fi
 

@@ -37,7 +37,7 @@ pub async fn reboot(
     activity.update("waiting until it has started again");
     let end = Instant::now() + TIMEOUT;
     loop {
-        let node = wait_for(access, provider, &node.name).await?;
+        let node = wait_for(access, provider, node).await?;
         // It may still be shutting down.
         match boot(access, &node).await {
             Ok(now) if before.as_ref() != Some(&now) => break,
@@ -65,13 +65,13 @@ async fn boot(access: &dyn Access, node: &Node) -> Result<String, Diagnostic> {
 pub async fn wait_for(
     access: &dyn Access,
     provider: &dyn Provider,
-    name: &str,
+    node: &Node,
 ) -> Result<Node, Diagnostic> {
     let nodes = provider.list().await?;
     let node = nodes
         .into_iter()
-        .find(|node| node.name == name)
-        .ok_or_else(|| Diagnostic::new(Kind::Failed, format!("server `{name}` is gone")))?;
+        .find(|found| found.id == node.id)
+        .ok_or_else(|| Diagnostic::new(Kind::Failed, format!("server `{}` is gone", node.name)))?;
     access.wait_until_reachable(&node).await?;
     Ok(node)
 }

@@ -98,7 +98,7 @@ async fn running(
     let (mut since, mut was_seen) = (Instant::now(), false);
     loop {
         let nodes = access.poll().since(since, provider).await?;
-        let found = nodes.iter().find(|node| node.name == *name);
+        let found = nodes.iter().find(|node| node.id == ordered.id);
         let state = match found {
             Some(node) if node.state.is_up() && node.ip.is_some() => return Ok(node.clone()),
             Some(node) => {

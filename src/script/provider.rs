@@ -23,7 +23,7 @@ use crate::{
     inventory::Inventory,
     provider::{
         Address, Cost, Create, Error, Node, NodeState, Price, Prices, Provider, ServerChange,
-        differences, look_again, refuse_other_owner, tag,
+        differences, look_again, refuse_other_owner, refuse_protected, tag,
     },
     ssh::{KeyPair, Login},
 };
@@ -412,7 +412,7 @@ impl Provider for Scripted {
 
     async fn terminate(&self, node: &Node) -> Result<(), Error> {
         match look_again(self, node).await {
-            Ok(_) => {}
+            Ok(found) => refuse_protected([&found])?,
             Err(Error::Gone { .. }) => return Ok(()),
             Err(error) => return Err(error),
         }

@@ -288,7 +288,7 @@ fn a_value_with_a_variable_is_checked_by_its_kind() {
     };
     app("max_memory: \"${web.size}\", cpus: \"${web.size}\", ports: [\"80:${web.size}\"]").ok();
     app("environment: {ALL: $internal_ips, JSON: {all: $servers}}").ok();
-    app("image: \"${web.ip}:5000/x\"");
+    check("web: {provider: local, containers: {app: {image: \"${web.ip}:5000/x\"}}}\n").ok();
     // Errors in other values are found all the same.
     let run = app("max_memory: \"${web.size}\", environment: \"${web.ip}\"");
     assert_eq!(

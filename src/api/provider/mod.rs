@@ -285,7 +285,7 @@ fn resize(call: &Call, host: &Host, options: &Map) -> Answer<()> {
         wait_for(
             call.inventory.as_ref(),
             call.inventory.providers.of(node)?.as_ref(),
-            &node.name,
+            node,
         )
         .await
         .map(drop)

@@ -100,17 +100,10 @@ impl Containers for Engine {
                 image: spec.image.name().to_owned(),
                 cause: "the server does not have it".to_owned(),
             }),
-            Err(BollardError::DockerResponseServerError {
-                status_code: 409, ..
-            }) => {
-                let other = self.find(name).await?;
-                Err(Error::NameTaken {
-                    host: self.host.clone(),
-                    name: name.to_owned(),
-                    owner: other.map(|other| other.ownership()).unwrap_or_default(),
-                })
+            Err(error) => {
+                let error = self.error(format!("creating container `{name}`"), &error);
+                Err(self.name_taken(name).await?.unwrap_or(error))
             }
-            Err(error) => Err(self.error(format!("creating container `{name}`"), &error)),
         }
     }
 
@@ -143,10 +136,17 @@ impl Containers for Engine {
 
     async fn rename(&self, id: &str, name: &str) -> Result<(), Error> {
         let options = RenameContainerOptionsBuilder::new().name(name).build();
-        let renamed = self.docker.rename_container(full(id), options).await;
-        renamed.map_err(|error| self.of(id, "renaming", &error))?;
-        self.remember_name(id, name);
-        Ok(())
+        match self.docker.rename_container(full(id), options).await {
+            Ok(()) => {
+                self.remember_name(id, name);
+                Ok(())
+            }
+            Err(error) if is_missing(&error) => Err(self.of(id, "renaming", &error)),
+            Err(error) => {
+                let error = self.of(id, "renaming", &error);
+                Err(self.name_taken(name).await?.unwrap_or(error))
+            }
+        }
     }
 
     async fn update(&self, id: &str, spec: &Spec) -> Result<(), Error> {
@@ -240,6 +240,16 @@ impl Engine {
         let listed = self.docker.list_containers(Some(options)).await;
         let listed = listed.map_err(|error| self.error("listing containers", &error))?;
         Ok(listed.into_iter().map(Listed::from).collect())
+    }
+
+    /// The error for a name that a container has already; none if no container has it.
+    async fn name_taken(&self, name: &str) -> Result<Option<Error>, Error> {
+        let other = self.find(name).await?;
+        Ok(other.map(|other| Error::NameTaken {
+            host: self.host.clone(),
+            name: name.to_owned(),
+            owner: other.ownership(),
+        }))
     }
 
     async fn change(&self, id: &str, body: ContainerUpdateBody) -> Result<(), Error> {

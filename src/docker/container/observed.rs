@@ -11,7 +11,7 @@ use bollard::models::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{body, labels, options::Options};
+use super::{StepNames, body, labels, options::Options};
 use crate::{
     core::owner::Ownership,
     docker::{Port, Protocol, Volume, image::reference::is_full_id},
@@ -83,9 +83,13 @@ pub struct Container {
 }
 
 impl Container {
-    /// The owner that its labels name.
+    /// The owner that its labels name. An image made from a container hands its labels on, so they
+    /// count only if the name agrees with them.
     pub fn ownership(&self) -> Ownership {
-        labels::ownership(&self.labels)
+        match self.labels.get(labels::NAME) {
+            Some(name) if !StepNames::are_of(name, &self.name) => Ownership::Copied(name.clone()),
+            _ => labels::ownership(&self.labels),
+        }
     }
 
     /// Its published ports.

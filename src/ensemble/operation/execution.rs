@@ -39,8 +39,8 @@ pub struct Execution<'a> {
     facts: Mutex<Facts>,
     /// The servers by their name in the manifest.
     servers: Mutex<HashMap<String, Node>>,
-    /// All servers that existed when the plan was made.
-    nodes: HashMap<ServerId, Node>,
+    /// All servers that existed when the plan was made, as they are now.
+    nodes: Mutex<HashMap<ServerId, Node>>,
     locks: Mutex<HashMap<ServerId, Lock>>,
 }
 
@@ -70,10 +70,12 @@ impl<'a> Execution<'a> {
                     .map(|node| (node.name.clone(), node.clone()))
                     .collect(),
             ),
-            nodes: existing
-                .chain(&observed.extra)
-                .map(|node| (ServerId::of(node), node.clone()))
-                .collect(),
+            nodes: Mutex::new(
+                existing
+                    .chain(&observed.extra)
+                    .map(|node| (ServerId::of(node), node.clone()))
+                    .collect(),
+            ),
             locks: Mutex::new(locks),
         }
     }
@@ -89,13 +91,16 @@ impl<'a> Execution<'a> {
         servers.get(name).cloned().ok_or_else(|| gone(name))
     }
 
-    /// A server that existed when the plan was made.
-    pub(super) fn existing(&self, name: &str, id: &ServerId) -> Result<&Node, Diagnostic> {
-        self.nodes.get(id).ok_or_else(|| gone(name))
+    /// A server that existed when the plan was made, as it is now.
+    pub(super) fn existing(&self, name: &str, id: &ServerId) -> Result<Node, Diagnostic> {
+        let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.get(id).cloned().ok_or_else(|| gone(name))
     }
 
     /// Notes what a server of the manifest is now.
     pub(super) fn set_current(&self, node: Node) {
+        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.insert(ServerId::of(&node), node.clone());
         let mut servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         servers.insert(node.name.clone(), node);
     }
@@ -121,6 +126,17 @@ impl<'a> Execution<'a> {
     fn watch(&self, node: &Node) -> Option<watch::Receiver<bool>> {
         let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         locks.get(&ServerId::of(node)).map(Lock::watch)
+    }
+
+    /// Fails if the lock of a server was lost: another run may be changing it. A server that was
+    /// never locked is stopped or does not answer.
+    pub(super) fn refuse_lost_lock(&self, node: &Node) -> Result<(), Diagnostic> {
+        match self.watch(node) {
+            Some(lost) if *lost.borrow() || lost.has_changed().is_err() => {
+                Err(lock_lost(&node.name))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Works on a server for as long as its lock is held.

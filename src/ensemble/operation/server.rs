@@ -5,10 +5,11 @@ use crate::{
     core::{
         diagnostic::{Diagnostic, Kind},
         event::Activity,
+        owner::Ownership,
         value::Value,
     },
     ensemble::resource::server::refuse_fixed,
-    provider::{Create, Node, refuse_protected},
+    provider::{Create, Node, look_again},
 };
 
 impl Execution<'_> {
@@ -45,7 +46,11 @@ impl Execution<'_> {
             }
             Operation::StartServer { server } => {
                 let node = self.existing(name, server)?;
-                self.world.providers().of(node)?.reboot(node).await?;
+                let provider = self.world.providers().of(&node)?;
+                // Another run may have started it meanwhile: a reboot would interrupt that run.
+                if !look_again(provider.as_ref(), &node).await?.state.is_up() {
+                    provider.reboot(&node).await?;
+                }
                 let node = self.find(name, server).await?;
                 activity.update("waiting for SSH");
                 self.world.wait_for(&node).await?;
@@ -56,26 +61,28 @@ impl Execution<'_> {
             Operation::ResizeServer { server, options } => {
                 let options = self.resolve(name, options)?;
                 let node = self.existing(name, server)?;
-                self.resize(node, &options, activity).await?;
+                self.resize(&node, &options, activity).await?;
             }
             Operation::AdoptServer { server } => {
-                let node = self.existing(name, server)?;
-                let provider = self.world.providers().of(node)?;
-                provider.adopt(node, self.owner).await?;
-                self.publish(node.clone());
+                let mut node = self.existing(name, server)?;
+                self.refuse_lost_lock(&node)?;
+                let provider = self.world.providers().of(&node)?;
+                provider.adopt(&node, self.owner).await?;
+                node.owner = Ownership::Owner(self.owner.clone());
+                self.publish(node);
             }
             Operation::SetUpDocker { server } => {
                 let node = self.existing(name, server)?;
-                self.locked(node, self.provide_docker(node, activity))
+                self.locked(&node, self.provide_docker(&node, activity))
                     .await?;
-                self.publish(node.clone());
+                self.publish(node);
             }
             Operation::TerminateServer { server } => {
                 let node = self.existing(name, server)?;
-                refuse_protected([node])?;
-                self.world.providers().of(node)?.terminate(node).await?;
-                self.release(node);
-                self.world.forget(node).await;
+                self.refuse_lost_lock(&node)?;
+                self.world.providers().of(&node)?.terminate(&node).await?;
+                self.release(&node);
+                self.world.forget(&node).await;
             }
             Operation::Deferred { options, may, .. } => {
                 return self.deferred_server(name, options, may, activity).await;
@@ -119,6 +126,7 @@ impl Execution<'_> {
         options: &Value,
         activity: &Activity,
     ) -> Result<(), Diagnostic> {
+        self.refuse_lost_lock(node)?;
         let provider = self.world.providers().of(node)?;
         provider.resize(node, options).await?;
         self.release(node);

@@ -60,7 +60,7 @@ pub fn free_before_take(
                     continue;
                 }
                 if is_before(steps, at, end) {
-                    let stop = stop(steps, end, holder);
+                    let stop = stop(steps, at, end, holder);
                     steps[at].after.push(stop);
                     steps[end].after.push(stop);
                 } else {
@@ -75,13 +75,18 @@ pub fn free_before_take(
     }
 }
 
-/// A step that stops a container before the step `end` replaces or removes it. Returns its position.
-fn stop(steps: &mut Vec<Step>, end: usize, holder: &Container) -> usize {
+/// A step that stops a container for the step `at`, before the step `end` replaces or removes it. It
+/// waits for what `at` waits for, so that nothing is stopped if that fails. Returns its position.
+fn stop(steps: &mut Vec<Step>, at: usize, end: usize, holder: &Container) -> usize {
     let operation = Operation::StopContainer {
         id: holder.id.clone(),
     };
-    if let Some(at) = steps.iter().position(|step| step.operation == operation) {
-        return at;
+    if let Some(stop) = steps.iter().position(|step| step.operation == operation) {
+        // Something that waits for this step too cannot come before it.
+        let waiting = steps[stop].after.iter().copied();
+        let after = waiting.filter(|before| !is_before(steps, at, *before));
+        steps[stop].after = after.collect();
+        return stop;
     }
     let ports: Vec<String> = holder
         .ports()
@@ -94,7 +99,7 @@ fn stop(steps: &mut Vec<Step>, end: usize, holder: &Container) -> usize {
         operation,
         cause: Cause::InTheWay(format!("port {}", ports.join(", "))),
         changes: Vec::new(),
-        after: Vec::new(),
+        after: steps[at].after.clone(),
     });
     steps.len() - 1
 }

@@ -170,7 +170,7 @@ fn existing(
 fn is_shared(node: &Node, owner: &Owner) -> bool {
     match &node.owner {
         Ownership::Owner(found) => found.project == owner.project && found.manifest.is_none(),
-        Ownership::Legacy(_) | Ownership::Foreign => false,
+        Ownership::Legacy(_) | Ownership::Copied(_) | Ownership::Foreign => false,
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 use serde::Deserialize;
 
 use super::{
-    bring_up, load, plan,
+    assert_matches_schema, bring_up, load, plan,
     world::{Simulated, State},
 };
 use crate::{
@@ -75,6 +75,14 @@ fn happen(state: &mut State, line: &str) {
             found.labels.remove(labels::PROJECT);
         }
         "rename" => found.name.push_str(".old"),
+        // As `docker commit` and `docker run` leave it: the image hands its labels on.
+        "copy" => {
+            let mut copy = found.clone();
+            copy.id = format!("{:0>64}", "c0de");
+            "rescue".clone_into(&mut copy.name);
+            copy.options.unset("ports");
+            state.engine(server).containers.push(copy);
+        }
         "unpublish" => found.options.unset("ports"),
         "move-tag" => {
             let image = found.image.clone();
@@ -169,6 +177,7 @@ async fn decide(case: &Case) -> String {
     };
     match decided {
         Ok(plan) => {
+            assert_matches_schema(&plan);
             let lines = plan.lines();
             lines.iter().map(|line| format!("{line}\n")).collect()
         }

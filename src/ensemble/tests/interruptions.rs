@@ -11,7 +11,7 @@ use super::{
     bring_up,
     generate::{servers, text},
     load, owner, plan, run, take_down, text_of,
-    world::{Engine, Simulated, State},
+    world::{Engine, Server, Simulated, State},
 };
 use crate::{
     core::owner::{Owner, Ownership},
@@ -155,6 +155,17 @@ fn strangers(state: &State) -> Vec<String> {
     lines
 }
 
+/// Everything of others that a run must leave as it was: all of it, except what was on a server of
+/// ours that was terminated.
+fn surviving_strangers(before: &State, after: &State) -> Vec<String> {
+    let mut left = before.clone();
+    left.servers.retain(|server| {
+        let is_same = |other: &Server| other.node.id == server.node.id;
+        !server.node.owner.is(&owner()) || after.servers.iter().any(is_same)
+    });
+    strangers(&left)
+}
+
 /// What was written to the anonymous volumes of each container.
 fn data(state: &State) -> BTreeMap<String, Vec<String>> {
     let mut data = BTreeMap::new();
@@ -212,8 +223,8 @@ fn cut_everywhere(scene: &Scene, seed: u64) -> usize {
     run(bring_up(&whole, &scene.after, &request()))
         .unwrap_or_else(|failure| panic!("{failure:?}\n{}", scene.shown));
     let reached = essence(&whole.state());
-    // Those on a server that was terminated are gone with it.
-    let others = strangers(&whole.state());
+    let others = surviving_strangers(&scene.state, &whole.state());
+    assert_same(&strangers(&whole.state()), &others, scene, "not cut");
     let history = whole.history();
     for (at, state) in history.iter().enumerate() {
         let world = Simulated::new(state.clone()).interleaved(seed + at as u64);
@@ -315,23 +326,27 @@ fn two_runs_at_once_do_not_mix() {
                 bring_up(&second, other, &asked_too),
             )
         });
-        match results {
-            (Ok(()), Ok(())) => both += 1,
-            (Ok(()), Err(failure)) | (Err(failure), Ok(())) => {
-                one += 1;
-                let message = &failure.0[0].message;
-                let is_clean = [
-                    "another run is changing it",
-                    "no longer exists",
-                    "meanwhile",
-                    "gone",
-                ];
-                assert!(
-                    is_clean.iter().any(|text| message.contains(text)),
-                    "{message}"
-                );
-            }
-            (Err(_), Err(_)) => {}
+        let failures: Vec<_> = [results.0, results.1]
+            .into_iter()
+            .filter_map(Result::err)
+            .collect();
+        match failures.len() {
+            0 => both += 1,
+            1 => one += 1,
+            _ => {}
+        }
+        for failure in failures {
+            let message = &failure.0[0].message;
+            let is_clean = [
+                "another run is changing it",
+                "no longer exists",
+                "meanwhile",
+                "gone",
+            ];
+            assert!(
+                is_clean.iter().any(|text| message.contains(text)),
+                "{message}"
+            );
         }
         run(bring_up(&world, &scene.after, &request())).unwrap();
         let alone = Simulated::new(scene.state.clone());
@@ -344,7 +359,7 @@ fn two_runs_at_once_do_not_mix() {
         );
         assert_same(
             &strangers(&world.state()),
-            &strangers(&alone.state()),
+            &surviving_strangers(&scene.state, &world.state()),
             &scene,
             "after two runs",
         );
@@ -359,7 +374,6 @@ fn taking_down_is_finished_by_the_next_run() {
     let mut random = fastrand::Rng::with_seed(5);
     for _ in 0..100 {
         let scene = Scene::generate(&mut runner, &mut random);
-        let others = strangers(&scene.state);
         let whole = Simulated::new(scene.state.clone()).recording();
         run(take_down(&whole, &scene.before)).unwrap();
         for state in whole.history() {
@@ -371,9 +385,7 @@ fn taking_down_is_finished_by_the_next_run() {
                     .iter()
                     .all(|server| !server.node.owner.is(&owner()))
             );
-            // Strangers on a server that is terminated go with it.
-            let kept: Vec<String> = strangers(&left);
-            assert!(kept.iter().all(|line| others.contains(line)));
+            assert_eq!(strangers(&left), surviving_strangers(&scene.state, &left));
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What the ensemble decides and does, in a simulated world: data files, random manifests,
 //! interruptions at any operation, two runs at once.
 
+mod against_the_real_engine;
 mod cases;
 mod generate;
 mod interruptions;
@@ -71,6 +72,22 @@ fn text_of(plan: &Plan) -> String {
         .iter()
         .map(|line| format!("{line}\n"))
         .collect()
+}
+
+/// Fails if the JSON form of a plan does not follow `docs/plan.schema.json`.
+fn assert_matches_schema(plan: &Plan) {
+    const URL: &str = "file:///plan.schema.json";
+    let text = include_str!("../../../docs/plan.schema.json");
+    let mut compiler = boon::Compiler::new();
+    compiler
+        .add_resource(URL, serde_json::from_str(text).unwrap())
+        .unwrap();
+    let mut schemas = boon::Schemas::new();
+    let schema = compiler.compile(URL, &mut schemas).unwrap();
+    let json = serde_json::to_value(plan).unwrap();
+    if let Err(error) = schemas.validate(&json, schema) {
+        panic!("{error:#}\n{json:#}");
+    }
 }
 
 /// Drives a future of the simulated world to its end.

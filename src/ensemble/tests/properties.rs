@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{
-    bring_up,
+    assert_matches_schema, bring_up,
     generate::{servers, text},
     load, plan, run, text_of,
     world::{Simulated, State},
@@ -67,6 +67,8 @@ proptest! {
         let manifest = load(&text(&edited, false)).unwrap();
         let plan = run(plan(&world, &manifest, &Request::default())).unwrap();
         let named = ResourceName::Container(format!("s{server}"), format!("c{index}"));
+        let edits = plan.steps.iter().filter(|step| step.resource.as_ref() == Some(&named));
+        prop_assert_eq!(edits.count(), 1);
         for step in &plan.steps {
             match &step.operation {
                 Operation::ReplaceContainer { .. } => {
@@ -80,8 +82,7 @@ proptest! {
         }
     }
 
-    /// A plan is the same after it was written as JSON and read again, and holds no value that its
-    /// manifest does not.
+    /// A plan is the same after it was written as JSON and read again, and its JSON follows the schema.
     #[test]
     fn a_plan_is_data(before in servers(), after in servers()) {
         let world = Simulated::new(State::default());
@@ -94,6 +95,7 @@ proptest! {
         let again: crate::ensemble::Plan = serde_json::from_str(&json).unwrap();
         prop_assert_eq!(serde_json::to_string(&again).unwrap(), json);
         prop_assert!(again.exceeds(&plan).is_empty());
+        assert_matches_schema(&plan);
     }
 
     /// No text makes loading panic.

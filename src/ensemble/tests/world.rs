@@ -1,8 +1,8 @@
 //! A simulated world: providers, servers and engines in memory, with failures and interruptions at
 //! any operation.
 //!
-//! It drives the real observing, deciding, locking and applying. The simulated engine is not compared
-//! with a real one yet: what it answers is what the code in `docker/` expects.
+//! It drives the real observing, deciding, locking and applying. `against_the_real_engine.rs` compares
+//! the simulated engine with a real one.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -259,7 +259,7 @@ enum Refusal {
 }
 
 /// Says yes to every question.
-struct Consenting;
+pub struct Consenting;
 
 impl Interface for Consenting {
     fn show(&self, _: Event) {}

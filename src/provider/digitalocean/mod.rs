@@ -30,7 +30,7 @@ use wire::{Action, Droplet, Size};
 
 use super::{
     Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange, differences, look_again,
-    number, refuse_duplicates, refuse_other_owner, tag,
+    number, refuse_duplicates, refuse_other_owner, refuse_protected, tag,
 };
 use crate::{
     core::{
@@ -353,7 +353,7 @@ impl Provider for DigitalOcean {
 
     async fn terminate(&self, node: &Node) -> Result<(), Error> {
         match look_again(self, node).await {
-            Ok(_) => {}
+            Ok(found) => refuse_protected([&found])?,
             Err(Error::Gone { .. }) => return Ok(()),
             Err(error) => return Err(error),
         }

@@ -37,7 +37,7 @@ pub use volume::Volume;
 
 use super::{
     Address, Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange, differences,
-    is_name, look_again, refuse_duplicates, refuse_other_owner, tag as tags,
+    is_name, look_again, refuse_duplicates, refuse_other_owner, refuse_protected, tag as tags,
 };
 use crate::{
     core::{
@@ -430,7 +430,8 @@ impl Provider for Ec2 {
     async fn terminate(&self, node: &Node) -> Result<(), Error> {
         let client = self.client().await?;
         match look_again(self, node).await {
-            Ok(_) => {
+            Ok(found) => {
+                refuse_protected([&found])?;
                 let ended = client
                     .terminate_instances()
                     .instance_ids(&node.id)

@@ -41,7 +41,7 @@ use tokio::{sync::OnceCell, time::sleep};
 
 use super::{
     Address, Create, Error, Node, NodeState, Provider, ServerChange, differences, look_again,
-    refuse_other_owner, tag,
+    refuse_other_owner, refuse_protected, tag,
 };
 use crate::{
     core::{
@@ -163,11 +163,12 @@ impl Local {
         }
     }
 
-    /// The full id of a server's container, after another look at it and its owner.
-    async fn confirm(&self, engine: &Engine, node: &Node) -> Result<String, Error> {
-        look_again(self, node).await?;
-        let found = self.inspect(engine, &node.id).await?;
-        found.and_then(|found| found.id).ok_or_else(|| node.gone())
+    /// The server as it is now and the full id of its container, after another look at both.
+    async fn confirm(&self, engine: &Engine, node: &Node) -> Result<(Node, String), Error> {
+        let found = look_again(self, node).await?;
+        let container = self.inspect(engine, &node.id).await?;
+        let id = container.and_then(|container| container.id);
+        Ok((found, id.ok_or_else(|| node.gone())?))
     }
 
     /// The local servers of this machine: of this label, or whatever their prefix.
@@ -388,7 +389,10 @@ impl Provider for Local {
     async fn terminate(&self, node: &Node) -> Result<(), Error> {
         let engine = self.engine().await?;
         let id = match self.confirm(&engine, node).await {
-            Ok(id) => id,
+            Ok((found, id)) => {
+                refuse_protected([&found])?;
+                id
+            }
             Err(Error::Gone { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
@@ -399,13 +403,13 @@ impl Provider for Local {
 
     async fn adopt(&self, node: &Node, owner: &Owner) -> Result<(), Error> {
         let engine = self.engine().await?;
-        let id = self.confirm(&engine, node).await?;
+        let (_, id) = self.confirm(&engine, node).await?;
         adopt(&engine, &id, owner).await
     }
 
     async fn reboot(&self, node: &Node) -> Result<(), Error> {
         let engine = self.engine().await?;
-        let id = self.confirm(&engine, node).await?;
+        let (_, id) = self.confirm(&engine, node).await?;
         self.host_keys.forget(node);
         let options = RestartContainerOptionsBuilder::new()
             .t(STOP_TIMEOUT)
@@ -419,7 +423,7 @@ impl Provider for Local {
 
     async fn rename(&self, node: &Node, name: &str) -> Result<(), Error> {
         let engine = self.engine().await?;
-        let id = self.confirm(&engine, node).await?;
+        let (_, id) = self.confirm(&engine, node).await?;
         let options = RenameContainerOptionsBuilder::new()
             .name(&self.container_name(name))
             .build();
@@ -453,7 +457,7 @@ impl Provider for Local {
             ..ContainerUpdateBody::default()
         };
         let engine = self.engine().await?;
-        let id = self.confirm(&engine, node).await?;
+        let (_, id) = self.confirm(&engine, node).await?;
         engine
             .api()
             .update_container(&id, body)

@@ -24,6 +24,12 @@ impl Names {
             [".new", ".old", ".failed"].map(|ending| format!("{name}{ending}"));
         Names { new, old, failed }
     }
+
+    /// Whether a container whose final name is `name` may have the name `found`.
+    pub fn are_of(name: &str, found: &str) -> bool {
+        let Names { new, old, failed } = Names::of(name);
+        found == name || [new, old, failed].iter().any(|step| step == found)
+    }
 }
 
 /// The containers that have one of the names of the protocol, at one moment.
