@@ -375,3 +375,77 @@ fn a_disk() {
     second.ok();
     assert_eq!((kept.as_str(), read.as_str()), ("mounted", "kept\n1"));
 }
+
+/// A disk of another project, or of none, is not taken for one of ours.
+#[test]
+fn disks_have_owners() {
+    let task = "/// D.\n/// @param name\nfn disk(name) { print(ec2::create_volume(name, 20, \"us-east-1a\").id); }\n";
+    let (cloud, mut live) = Cloud::ec2(Live::new());
+    for (folder, id) in [("a", "a"), ("b", "b")] {
+        live.write(&format!("{folder}/hitcfile.rhai"), task);
+        live.write(&format!("{folder}/hitc.id"), &id.repeat(32));
+    }
+    let (a, b) = (live.root().join("a"), live.root().join("b"));
+    live.move_to(&a);
+    let made = live.run(&["disk", "data"]).ok().stdout;
+    assert_eq!(live.run(&["disk", "data"]).ok().stdout, made);
+    let id = made.trim();
+    assert_eq!(
+        cloud.boto(
+            "v = ec2.describe_volumes()['Volumes'][0]\n\
+             print([t['Value'] for t in v['Tags'] if t['Key'] == 'hitc:project'])"
+        ),
+        format!("['{}']", "a".repeat(32))
+    );
+
+    live.move_to(&b);
+    let of_another = live.run(&["disk", "data"]);
+    let error = format!(
+        "error: disk `data` ({id}) belongs to project {}\n",
+        "a".repeat(32)
+    );
+    assert!(
+        of_another.status == 2 && of_another.stderr.starts_with(&error),
+        "{of_another}"
+    );
+
+    // As versions made it that did not note owners.
+    cloud.boto(&format!(
+        "ec2.delete_tags(Resources=['{id}'], Tags=[{{'Key': 'hitc:project'}}])"
+    ));
+    live.move_to(&a);
+    let of_nobody = live.run(&["disk", "data"]);
+    let tag = format!("Key=hitc:project,Value={}", "a".repeat(32));
+    assert!(
+        of_nobody.status == 2
+            && of_nobody
+                .stderr
+                .starts_with(&format!("error: disk `data` ({id}) has no owner"))
+            && of_nobody.stderr.contains(&tag),
+        "{of_nobody}"
+    );
+    cloud.boto(&format!(
+        "ec2.create_tags(Resources=['{id}'], Tags=[{{'Key': 'hitc:project', 'Value': 'a' * 32}}])"
+    ));
+    assert_eq!(live.run(&["disk", "data"]).ok().stdout, made);
+    assert_eq!(
+        cloud.boto("print(len(ec2.describe_volumes()['Volumes']))"),
+        "1"
+    );
+
+    // Two of one name.
+    cloud.boto(&format!(
+        "v = ec2.describe_volumes(VolumeIds=['{id}'])['Volumes'][0]\n\
+         ec2.create_volume(AvailabilityZone='us-east-1a', Size=1, TagSpecifications=[\
+         {{'ResourceType': 'volume', 'Tags': v['Tags']}}])"
+    ));
+    let two = live.run(&["disk", "data"]);
+    assert!(
+        two.status == 2
+            && two
+                .stderr
+                .contains("error: two disks of this project are named `data`: ")
+            && two.stderr.contains(id),
+        "{two}"
+    );
+}

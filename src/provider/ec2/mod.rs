@@ -61,6 +61,10 @@ const TAG_IMAGE: &str = "hitc:image";
 const TAG_USER: &str = "hitc:user";
 const TAG_PROTECT: &str = "hitc:protect";
 
+/// The tag of what is not an instance. It tells a disk from the root disks of instances, which carry
+/// their instance's tags.
+const TAG_KIND: &str = "hitc:kind";
+
 /// The code of the error that an instance does not exist.
 const NO_INSTANCE: &str = "InvalidInstanceID.NotFound";
 
