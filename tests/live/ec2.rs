@@ -449,3 +449,46 @@ fn disks_have_owners() {
         "{two}"
     );
 }
+
+/// A security group that only has the name of hitc's is not opened.
+#[test]
+fn the_security_group_of_somebody_else() {
+    let (cloud, live) = Cloud::reachable_ec2();
+    let id = cloud.boto(
+        "print(ec2.create_security_group(GroupName='hitc', Description='theirs')['GroupId'])",
+    );
+    let rules = || {
+        cloud.boto(
+            "g = ec2.describe_security_groups(GroupNames=['hitc'])['SecurityGroups'][0]\n\
+             print([p.get('FromPort') for p in g['IpPermissions']])",
+        )
+    };
+    let refused = create(&live, &["name=web"]);
+    assert_eq!(rules(), "[]");
+    let error =
+        format!("security group `hitc` ({id}) does not admit SSH, and hitc did not create it");
+    assert!(
+        refused.status == 2
+            && refused.stderr.contains(&error)
+            && refused.stderr.contains("`hitc:kind`"),
+        "{refused}"
+    );
+    assert!(nodes(&live).is_empty());
+
+    // With a rule that admits SSH it is used as it is.
+    cloud.boto(&format!(
+        "ec2.authorize_security_group_ingress(GroupId='{id}', IpProtocol='tcp', FromPort=20, ToPort=30, \
+         CidrIp='192.0.2.0/24')"
+    ));
+    create(&live, &["name=web"]).ok();
+    assert_eq!(rules(), "[20]");
+
+    // A run of ours died before it added the rule.
+    cloud.boto(&format!(
+        "g = ec2.describe_security_groups(GroupIds=['{id}'])['SecurityGroups'][0]\n\
+         ec2.revoke_security_group_ingress(GroupId='{id}', IpPermissions=g['IpPermissions'])\n\
+         ec2.create_tags(Resources=['{id}'], Tags=[{{'Key': 'hitc:kind', 'Value': 'firewall'}}])"
+    ));
+    create(&live, &["name=other"]).ok();
+    assert_eq!(rules(), "[22]");
+}
