@@ -77,6 +77,8 @@ pub enum Error {
         name: String,
         /// The owner.
         owner: Ownership,
+        /// The manifest that needs the name. None if a task does.
+        manifest: Option<String>,
     },
     /// Two servers have one name.
     #[error("two servers at {provider} are named `{name}`: {first}, and {second}")]
@@ -203,10 +205,15 @@ impl From<Error> for Diagnostic {
                  or label with `protect` in its name"
                     .to_owned(),
             ),
-            Error::NotOwned { name, .. } => Diagnostic::new(Kind::Usage, message).help(format!(
-                "choose another name, or take it over with \
-                 `hitc run -H {name} --any-owner adopt`"
-            )),
+            Error::NotOwned { name, manifest, .. } => {
+                let adopt = match manifest {
+                    Some(manifest) => format!("hitc run ensemble.up {manifest} adopt={name}"),
+                    None => format!("hitc run -H {name} --any-owner adopt"),
+                };
+                Diagnostic::new(Kind::Usage, message).help(format!(
+                    "choose another name, or take it over with `{adopt}`"
+                ))
+            }
             Error::Duplicate { .. } => Diagnostic::new(Kind::Failed, message).help(
                 "select one of them by its id, and rename or terminate it: \
                  `hitc run -H ID rename NAME`"

@@ -23,7 +23,7 @@ use crate::{
     inventory::Inventory,
     provider::{
         Address, Cost, Create, Error, Node, NodeState, Price, Prices, Provider, ServerChange,
-        differences, look_again, refuse_other_owner, refuse_protected, tag,
+        differences, look_again, refuse_other_server, refuse_protected, tag,
     },
     ssh::{KeyPair, Login},
 };
@@ -401,7 +401,7 @@ impl Provider for Scripted {
             what: format!("creating `{}`", create.name),
             cause: "the provider created a different server than requested".to_owned(),
         })?;
-        refuse_other_owner(&node, create)?;
+        refuse_other_server(&node, create)?;
         Ok(node)
     }
 

@@ -30,7 +30,7 @@ use wire::{Action, Droplet, Size};
 
 use super::{
     Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange, differences, look_again,
-    number, refuse_duplicates, refuse_other_owner, refuse_protected, tag,
+    number, refuse_duplicates, refuse_other_server, refuse_protected, tag,
 };
 use crate::{
     core::{
@@ -336,7 +336,7 @@ impl Provider for DigitalOcean {
         let node = self
             .node(&droplet)
             .ok_or_else(|| failed("finding it again", "it has another name"))?;
-        refuse_other_owner(&node, create)?;
+        refuse_other_server(&node, create)?;
         if has(&droplet, TAG_FAILED) {
             self.set_tag(&node, TAG_FAILED, false).await?;
         }

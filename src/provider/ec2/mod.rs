@@ -37,7 +37,7 @@ pub use volume::Volume;
 
 use super::{
     Address, Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange, differences,
-    is_name, look_again, refuse_duplicates, refuse_other_owner, refuse_protected, tag as tags,
+    is_name, look_again, refuse_duplicates, refuse_other_server, refuse_protected, tag as tags,
 };
 use crate::{
     core::{
@@ -388,17 +388,7 @@ impl Provider for Ec2 {
     async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error> {
         let options = Options::decode(&create.options)?;
         let found = match self.named(&create.name).await? {
-            Some(found) => {
-                if let Some(node) = self.node(&found) {
-                    refuse_other_owner(&node, create)?;
-                }
-                Token::forget_of(self, &create.name);
-                if tag(&found, TAG_STATE) == Some("failed") {
-                    let id = found.instance_id().unwrap_or_default();
-                    self.set_tag(id, TAG_STATE, "creating").await?;
-                }
-                found
-            }
+            Some(found) => found,
             None => {
                 activity.update("ordering");
                 let made = Order::new(self, &options).await?.place(create).await?;
@@ -410,11 +400,17 @@ impl Provider for Ec2 {
                 made
             }
         };
-        self.node(&found).ok_or_else(|| Error::Failed {
+        let node = self.node(&found).ok_or_else(|| Error::Failed {
             provider: NAME.to_owned(),
             what: format!("creating `{}`", create.name),
             cause: "the provider created a different server than requested".to_owned(),
-        })
+        })?;
+        refuse_other_server(&node, create)?;
+        Token::forget_of(self, &create.name);
+        if tag(&found, TAG_STATE) == Some("failed") {
+            self.set_tag(&node.id, TAG_STATE, "creating").await?;
+        }
+        Ok(node)
     }
 
     async fn settle(&self, node: &Node, is_ready: bool) -> Result<(), Error> {

@@ -41,7 +41,7 @@ use tokio::{sync::OnceCell, time::sleep};
 
 use super::{
     Address, Create, Error, Node, NodeState, Provider, ServerChange, differences, look_again,
-    refuse_other_owner, refuse_protected, tag,
+    refuse_other_server, refuse_protected, tag,
 };
 use crate::{
     core::{
@@ -235,7 +235,7 @@ impl Local {
     }
 
     /// The id of an existing container that has the name of a server to be created, if the container
-    /// is a server of the same project.
+    /// is the same server.
     fn existing(
         &self,
         found: &ContainerInspectResponse,
@@ -247,7 +247,7 @@ impl Local {
             let name = self.container_name(&create.name);
             failed(&format!("creating container `{name}`"), cause)
         })?;
-        refuse_other_owner(&node, create)?;
+        refuse_other_server(&node, create)?;
         Ok(found.id.clone().unwrap_or_default())
     }
 
