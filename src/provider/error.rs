@@ -100,6 +100,18 @@ pub enum Error {
         /// The server.
         name: String,
     },
+    /// The server exists, and lost what hitc recognizes its servers by.
+    #[error("server `{name}` ({id}) at {provider} exists, but {cause}; nothing was done to it")]
+    Unrecognized {
+        /// The provider.
+        provider: String,
+        /// The server's name when it was listed.
+        name: String,
+        /// The provider's identifier.
+        id: String,
+        /// What is missing.
+        cause: String,
+    },
     /// Another run changed the server since it was listed.
     #[error("server `{name}` at {provider}: {cause}; nothing was done to it")]
     Changed {
@@ -221,6 +233,8 @@ impl From<Error> for Diagnostic {
             ),
             Error::Changed { .. } => Diagnostic::new(Kind::Failed, message)
                 .help("`hitc nodes --any-owner` lists all servers and their owners".to_owned()),
+            Error::Unrecognized { .. } => Diagnostic::new(Kind::Failed, message)
+                .help("restore it at the provider, or terminate the server there".to_owned()),
             Error::File { .. } => Diagnostic::new(Kind::Usage, message),
             Error::Gone { .. } | Error::Failed { .. } => Diagnostic::new(Kind::Failed, message),
         }

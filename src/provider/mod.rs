@@ -33,7 +33,7 @@ use crate::{
     core::{
         change::Change,
         event::Activity,
-        owner::Owner,
+        owner::{Owner, Ownership},
         value::{Invalid, Value},
     },
     ssh,
@@ -91,7 +91,8 @@ pub trait Provider: Send + Sync {
     /// configured on this machine fails with [`Error::NotConfigured`].
     async fn list(&self) -> Result<Vec<Node>, Error>;
 
-    /// Looks at one server again, by its id. None if it does not exist any more.
+    /// Looks at one server again, by its id. None only if it does not exist any more: a server that
+    /// exists, and lost what marks it as ours, is [`Error::Unrecognized`].
     async fn find(&self, node: &Node) -> Result<Option<Node>, Error> {
         let nodes = self.list().await?;
         Ok(nodes.into_iter().find(|found| found.id == node.id))
@@ -169,12 +170,13 @@ pub trait Provider: Send + Sync {
 /// the one that the caller saw: what the user confirmed does not hold any more.
 pub async fn look_again(provider: &dyn Provider, node: &Node) -> Result<Node, Error> {
     let found = provider.find(node).await?.ok_or_else(|| node.gone())?;
-    let cause = if found.owner != node.owner {
-        format!("it {} now", found.owner)
-    } else if found.name != node.name {
-        format!("its name is `{}` now", found.name)
-    } else {
-        return Ok(found);
+    let cause = match (&node.owner, &found.owner) {
+        (Ownership::Owner(_), Ownership::Legacy(_)) => {
+            "the tag that names its owner is missing".to_owned()
+        }
+        (before, now) if before != now => format!("it {now} now"),
+        _ if found.name != node.name => format!("its name is `{}` now", found.name),
+        _ => return Ok(found),
     };
     Err(Error::Changed {
         provider: node.provider.clone(),
@@ -229,7 +231,6 @@ mod tests {
     use super::*;
     use crate::core::{
         diagnostic::{Diagnostic, Kind},
-        owner::Ownership,
         value::Value,
     };
 

@@ -105,6 +105,16 @@ impl Node {
         }
     }
 
+    /// The error of a server that exists, but is not recognized as ours. `cause` is what is missing.
+    pub fn unrecognized(&self, cause: impl Into<String>) -> Error {
+        Error::Unrecognized {
+            provider: self.provider.clone(),
+            name: self.name.clone(),
+            id: self.id.clone(),
+            cause: cause.into(),
+        }
+    }
+
     /// The provider's name and the id, which together are unique.
     pub fn key(&self) -> (&str, &str) {
         (&self.provider, &self.id)

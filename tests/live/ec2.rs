@@ -492,3 +492,35 @@ fn the_security_group_of_somebody_else() {
     create(&live, &["name=other"]).ok();
     assert_eq!(rules(), "[22]");
 }
+
+/// An instance that lost its name is not taken for one that is gone.
+#[test]
+fn an_instance_without_a_name_is_not_gone() {
+    let (cloud, live) = Cloud::ec2(Live::new());
+    let (prefix, project) = (live.container(""), live.project_id());
+    let id = cloud.boto(&format!(
+        "print(ec2.run_instances(ImageId='ami-0bbbbbbbbbbbbbbb1', InstanceType='t3.micro', MinCount=1, MaxCount=1, \
+         TagSpecifications=[{{'ResourceType': 'instance', 'Tags': [{{'Key': 'hitc:prefix', 'Value': '{prefix}'}}, \
+         {{'Key': 'hitc:project', 'Value': '{project}'}}, {{'Key': 'Name', 'Value': '{prefix}web'}}]}}])\
+         ['Instances'][0]['InstanceId'])"
+    ));
+    // Keeps the list.
+    assert_eq!(nodes(&live).len(), 1);
+    cloud.boto(&format!(
+        "ec2.delete_tags(Resources=['{id}'], Tags=[{{'Key': 'Name'}}])"
+    ));
+    let run = live.run(&["-y", "run", "-H", "web", "terminate"]);
+    assert!(
+        run.status == 1
+            && run
+                .stderr
+                .contains("exists, but its tag `Name` is missing; nothing was done to it"),
+        "{run}"
+    );
+    assert_eq!(
+        cloud.boto(
+            "print(ec2.describe_instances()['Reservations'][0]['Instances'][0]['State']['Name'])"
+        ),
+        "running"
+    );
+}

@@ -221,3 +221,33 @@ fn unfinished_servers_have_owners() {
     // With the record of its adoption.
     live.run(&["-y", "run", "ensemble.down", "servers"]).ok();
 }
+
+/// A server that lost what hitc recognizes it by is not taken for one that is gone.
+#[test]
+fn a_server_that_lost_its_tags_is_not_gone() {
+    // Its name.
+    let live = Live::new();
+    let name = live.container("web");
+    live.write(
+        "hitcfile.rhai",
+        &format!(
+            "/// T.\nfn end(host) {{ local::run(\"docker rename {name} x{name}\"); provider::terminate([host]); }}\n\
+             /// T.\nfn twice(host) {{ provider::terminate([host]); provider::terminate([host]); }}\n"
+        ),
+    );
+    live.run(&["run", "create", "name=web"]).ok();
+    let run = live.run(&["-y", "run", "-H", "web", "end"]);
+    let is_there = docker(&["ps", "-q", "--filter", &format!("name=x{name}")]);
+    docker(&["rename", &format!("x{name}"), &name]);
+    let cause = format!("exists, but its name `x{name}` does not begin with the prefix ");
+    assert!(
+        run.status == 1
+            && run.stderr.contains(&cause)
+            && run.stderr.contains("nothing was done to it"),
+        "{run}"
+    );
+    assert!(!is_there.is_empty());
+    // One that is gone is.
+    live.run(&["-y", "run", "-H", "web", "twice"]).ok();
+    assert!(live.run(&["nodes"]).ok().rows().is_empty());
+}

@@ -302,11 +302,18 @@ impl Provider for DigitalOcean {
     }
 
     async fn find(&self, node: &Node) -> Result<Option<Node>, Error> {
-        let droplet = self.with_id(node).await?;
-        let is_ours = |droplet: &Droplet| has(droplet, TAG);
-        Ok(droplet
-            .filter(is_ours)
-            .and_then(|droplet| self.node(&droplet)))
+        let Some(droplet) = self.with_id(node).await? else {
+            return Ok(None);
+        };
+        if !has(&droplet, TAG) {
+            return Err(node.unrecognized(format!("its tag `{TAG}` is missing")));
+        }
+        if let Some(found) = self.node(&droplet) {
+            return Ok(Some(found));
+        }
+        let tagged = noted(&droplet, TAG_PREFIX);
+        let cause = tag::no_name_cause(&droplet.name, &self.prefix, tagged.as_deref());
+        Err(node.unrecognized(cause))
     }
 
     async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error> {

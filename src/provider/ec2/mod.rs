@@ -381,8 +381,16 @@ impl Provider for Ec2 {
 
     async fn find(&self, node: &Node) -> Result<Option<Node>, Error> {
         let found = self.with_id(&node.id).await?;
-        let alive = found.filter(|instance| !is_ended(instance));
-        Ok(alive.and_then(|instance| self.node(&instance)))
+        let Some(instance) = found.filter(|instance| !is_ended(instance)) else {
+            return Ok(None);
+        };
+        if let Some(found) = self.node(&instance) {
+            return Ok(Some(found));
+        }
+        Err(node.unrecognized(match tag(&instance, TAG_NAME) {
+            Some(full) => tags::no_name_cause(full, &self.prefix, tag(&instance, TAG_PREFIX)),
+            None => format!("its tag `{TAG_NAME}` is missing"),
+        }))
     }
 
     async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error> {

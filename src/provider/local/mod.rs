@@ -383,7 +383,13 @@ impl Provider for Local {
             ));
         }
         let adopted = adopted(&engine).await?;
-        Ok(self.node(&found, &adopted))
+        if let Some(found) = self.node(&found, &adopted) {
+            return Ok(Some(found));
+        }
+        // The labels of a container do not change, but its name may.
+        let name = found.name.unwrap_or_default();
+        let cause = tag::no_name_cause(name.trim_start_matches('/'), &self.prefix, None);
+        Err(node.unrecognized(cause))
     }
 
     async fn terminate(&self, node: &Node) -> Result<(), Error> {
