@@ -46,8 +46,9 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     ec2.change(
         "create_volume(name: string, size: int, zone: string) -> map",
-        "Makes an encrypted disk of so many GiB in a zone, and waits until it is there; one of that
-         name is left as it is. Returns `#{id, name, server}`.",
+        "Creates an encrypted disk of `size` GiB in a zone, which belongs to this project, and waits
+         until it exists. The project's disk of that name is left as it is; one of another owner is an
+         error. Returns `#{id, name, server}`.",
         |call: &Call, name: ImmutableString, size: i64, zone: ImmutableString| {
             create_volume(call, &name, size, &zone)
         },
@@ -73,8 +74,12 @@ fn create_volume(call: &Call, name: &str, size: i64, zone: &str) -> Answer<Map> 
         let text = "ec2::create_volume: the size is from 1 to 65536 GiB";
         Diagnostic::new(Kind::Usage, text)
     }))?;
-    let made = call.inventory.ec2.create_volume(name, size, zone);
-    let made = call.change(|| format!("make the disk {name}, {size} GiB"), made)?;
+    let create = async {
+        let owner = call.context.project.ensure_owner(&call.context.events)?;
+        let ec2 = &call.inventory.ec2;
+        Ok::<_, Diagnostic>(ec2.create_volume(name, size, zone, &owner).await?)
+    };
+    let made = call.change(|| format!("make the disk {name}, {size} GiB"), create)?;
     Ok(made.map_or_else(Map::new, |volume| describe(&volume)))
 }
 
@@ -94,7 +99,8 @@ fn attach_volume(call: &Call, host: &Host, name: &str) -> Answer<Map> {
         return Err(call.fail(Diagnostic::new(Kind::Usage, text)));
     }
     let attach = async {
-        let volume = ec2.find_volume(name).await?.ok_or_else(|| {
+        let owner = call.context.project.ensure_owner(&call.context.events)?;
+        let volume = ec2.find_volume(name, &owner).await?.ok_or_else(|| {
             let text = format!("there is no disk `{name}`");
             Diagnostic::new(Kind::Usage, text).help(format!(
                 "make it: `hitc run ec2.create_volume {name} size=20`"

@@ -50,7 +50,7 @@ pub(super) enum Goal {
 
 /// What was observed and what has to be done.
 pub(super) struct Look {
-    observed: Observed,
+    pub observed: Observed,
     pub made: Made,
 }
 

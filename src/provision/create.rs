@@ -1,6 +1,6 @@
 //! An order for servers: what is missing, what it costs, creating it.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use futures_util::future::join_all;
 
@@ -25,10 +25,12 @@ pub struct Order {
 
 /// What carrying out an order means.
 pub struct Quote {
-    /// The names of the servers that do not exist yet.
+    /// The names of the servers that do not exist yet, or whose creation was interrupted.
     pub names: Vec<String>,
     /// What they cost, if anything.
     pub cost: Option<String>,
+    /// Those of them that exist, and are to be finished.
+    unfinished: HashMap<String, Node>,
 }
 
 /// An error unless a server may have this name.
@@ -94,8 +96,13 @@ impl Order {
         note: impl Fn(String),
     ) -> Result<Quote, Failure> {
         let there = self.provider.list().await.map_err(Diagnostic::from)?;
+        let owner = project.map(|project| Owner {
+            project: project.to_owned(),
+            manifest: None,
+        });
         for node in there.iter().filter(|node| self.names.contains(&node.name)) {
-            node.require_project(project).map_err(Diagnostic::from)?;
+            node.require_owner(owner.as_ref())
+                .map_err(Diagnostic::from)?;
         }
         // A server that was left unfinished is finished.
         let is_there = |name: &String| {
@@ -114,15 +121,20 @@ impl Order {
             note(message);
         }
         let cost = self.price(new.len()).await.map_err(Diagnostic::from)?;
-        Ok(Quote { names: new, cost })
+        let unfinished = there.into_iter().filter(|node| new.contains(&node.name));
+        Ok(Quote {
+            unfinished: unfinished.map(|node| (node.name.clone(), node)).collect(),
+            names: new,
+            cost,
+        })
     }
 
-    /// Creates servers, all at once, and waits until they can be used. A failure does not stop the
-    /// others.
+    /// Creates the servers of a quote, all at once, and waits until they can be used. A failure does
+    /// not stop the others.
     pub async fn create(
         &self,
         access: &dyn Access,
-        names: &[String],
+        quote: &Quote,
         owner: &Owner,
     ) -> Result<Vec<Node>, Failure> {
         let one = async |name: &String| {
@@ -132,6 +144,7 @@ impl Order {
                 name: name.clone(),
                 options: self.options.clone(),
                 owner: owner.clone(),
+                unfinished: quote.unfinished.get(name).cloned(),
             };
             let node = bring_up(access, self.provider.as_ref(), &create, &activity).await?;
             activity.done(format!(
@@ -140,6 +153,7 @@ impl Order {
             ));
             Ok::<_, Diagnostic>(node)
         };
+        let names = &quote.names;
         let (mut nodes, mut failures) = (Vec::new(), Vec::new());
         for (name, created) in names.iter().zip(join_all(names.iter().map(one)).await) {
             match created {

@@ -7,14 +7,19 @@ use aws_sdk_ec2::types::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{Ec2, NAME, STATE_PAUSE, STATE_PAUSE_MOST, TAG_NAME, TAG_PREFIX, by, client::explain};
-use crate::provider::{Error, Node};
+use super::{
+    Ec2, NAME, STATE_PAUSE, STATE_PAUSE_MOST, TAG_KIND, TAG_NAME, TAG_PREFIX, TAG_PROJECT, by,
+    client::explain,
+};
+use crate::{
+    core::owner::Owner,
+    provider::{Error, Node},
+};
 
 /// How long a disk may take to be there, or to be attached.
 const TIMEOUT: Duration = Duration::from_mins(5);
 
-/// What tells such disks from those that servers begin on, which are called like them.
-const TAG_KIND: &str = "hitc:kind";
+/// The value of [`TAG_KIND`].
 const KIND: &str = "disk";
 
 /// The devices under which disks may be attached
@@ -35,9 +40,16 @@ pub struct Volume {
 }
 
 impl Ec2 {
-    /// Makes a disk of so many GiB in this zone. One of that name that is there is given back.
-    pub async fn create_volume(&self, name: &str, size: i32, zone: &str) -> Result<Volume, Error> {
-        if let Some(volume) = self.find_volume(name).await? {
+    /// Creates a disk of `size` GiB in this zone, or returns the owner's disk of that name. A disk of
+    /// another owner with that name is an error.
+    pub async fn create_volume(
+        &self,
+        name: &str,
+        size: i32,
+        zone: &str,
+        owner: &Owner,
+    ) -> Result<Volume, Error> {
+        if let Some(volume) = self.find_volume(name, owner).await? {
             return Ok(volume);
         }
         let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
@@ -45,6 +57,7 @@ impl Ec2 {
             .resource_type(ResourceType::Volume)
             .tags(tag(TAG_NAME, &format!("{}{name}", self.prefix)))
             .tags(tag(TAG_PREFIX, &self.prefix))
+            .tags(tag(TAG_PROJECT, &owner.project))
             .tags(tag(TAG_KIND, KIND))
             .build();
         let made = self
@@ -64,6 +77,8 @@ impl Ec2 {
             volume.state() != Some(&VolumeState::Creating)
         })
         .await?;
+        // Another run may have created one at the same time: names are not unique.
+        self.find_volume(name, owner).await?;
         Ok(Volume {
             id,
             name: name.to_owned(),
@@ -72,8 +87,9 @@ impl Ec2 {
         })
     }
 
-    /// Our disk of this name.
-    pub async fn find_volume(&self, name: &str) -> Result<Option<Volume>, Error> {
+    /// The owner's disk of this name, if it exists. Fails if only disks of other owners have the name,
+    /// or if several of this owner have it.
+    pub async fn find_volume(&self, name: &str, owner: &Owner) -> Result<Option<Volume>, Error> {
         let full = format!("{}{name}", self.prefix);
         let answer = self
             .client()
@@ -86,10 +102,18 @@ impl Ec2 {
             .await
             .map_err(|error| explain("looking for the disk", &error))?;
         let gone = [Some(&VolumeState::Deleting), Some(&VolumeState::Deleted)];
-        let mut volumes = answer.volumes().iter();
-        let found = volumes.find(|volume| !gone.contains(&volume.state()));
-        Ok(found.map(|volume| Volume {
-            id: volume.volume_id().unwrap_or_default().to_owned(),
+        let existing = answer.volumes().iter();
+        let existing = existing.filter(|volume| !gone.contains(&volume.state()));
+        let (own, others): (Vec<_>, Vec<_>) =
+            existing.partition(|volume| project(volume) == Some(owner.project.as_str()));
+        let volume = match (own.as_slice(), others.first()) {
+            ([], None) => return Ok(None),
+            ([], Some(other)) => return Err(not_owned(name, other, owner)),
+            ([volume], _) => volume,
+            ([first, second, ..], _) => return Err(duplicate(name, first, second)),
+        };
+        Ok(Some(Volume {
+            id: id_of(volume).to_owned(),
             name: name.to_owned(),
             server: holder(volume).map(str::to_owned),
             device: volume
@@ -172,6 +196,51 @@ impl Ec2 {
             pause = (pause * 3 / 2).min(STATE_PAUSE_MOST);
         }
     }
+}
+
+fn id_of(volume: &EbsVolume) -> &str {
+    volume.volume_id().unwrap_or_default()
+}
+
+/// The project that owns a disk, if its tags name one.
+fn project(volume: &EbsVolume) -> Option<&str> {
+    let mut tags = volume.tags().iter();
+    let project = tags.find(|tag| tag.key() == Some(TAG_PROJECT))?.value()?;
+    Some(project).filter(|project| !project.is_empty())
+}
+
+/// The error for a disk of another owner, or of a version of hitc that did not tag disks with their
+/// owners.
+fn not_owned(name: &str, volume: &EbsVolume, owner: &Owner) -> Error {
+    let (id, own) = (id_of(volume), &owner.project);
+    let (cause, belongs) = match project(volume) {
+        Some(project) => (
+            format!("belongs to project {project}"),
+            "to take it over, set its owner",
+        ),
+        None => (
+            "has no owner: it lacks the tag `hitc:project`, which older versions of hitc did not set"
+                .to_owned(),
+            "if it belongs to this project, set its owner",
+        ),
+    };
+    Error::invalid(
+        format!("disk `{name}` ({id}) {cause}"),
+        Some(format!(
+            "choose another name; {belongs}: `aws ec2 create-tags --resources {id} --tags \
+             Key={TAG_PROJECT},Value={own}`"
+        )),
+    )
+}
+
+fn duplicate(name: &str, first: &EbsVolume, second: &EbsVolume) -> Error {
+    let (first, second) = (id_of(first), id_of(second));
+    Error::invalid(
+        format!("two disks of this project are named `{name}`: {first}, and {second}"),
+        Some(format!(
+            "delete one of them at EC2, or change its tag `{TAG_NAME}`"
+        )),
+    )
 }
 
 /// The instance that a disk is attached to.
