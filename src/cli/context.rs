@@ -140,6 +140,10 @@ impl Interface for Pending {
         self.terminal.show(event);
     }
 
+    fn shows_data(&self) -> bool {
+        self.terminal.shows_data()
+    }
+
     /// Nothing is done, so nothing has to be asked.
     fn confirm(&self, _: &str, _: Option<&str>) -> Result<bool, Diagnostic> {
         Ok(true)

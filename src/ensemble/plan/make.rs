@@ -27,7 +27,7 @@ pub struct Made {
     pub facts: Facts,
 }
 
-/// Makes the plan for a manifest. `manifest` is what there should be: an empty one, to take
+/// Makes the plan for a manifest, without the digest of what was observed. `manifest` is what there should be: an empty one, to take
 /// everything down. Fails with every reason why there can be no plan.
 pub fn make(
     manifest: &Manifest,
@@ -81,12 +81,7 @@ pub fn make(
             version: VERSION,
             manifest: manifest.name.clone(),
             owner: owner.clone(),
-            // Nothing is executed that would have to be compared with it.
-            observed: if steps.is_empty() {
-                String::new()
-            } else {
-                observed.digest()
-            },
+            observed: String::new(),
             steps,
             left_alone: extras.left_alone,
             cost: Vec::new(),
