@@ -25,7 +25,7 @@ pub use node::{
     refuse_protected, role,
 };
 use price::number;
-pub use price::{Cost, MonthlyCost, Price, Prices};
+pub use price::{Cost, Price, Prices};
 pub use quotes::Quotes;
 pub use unmanaged::Unmanaged;
 

@@ -272,7 +272,7 @@ one:
     assert_eq!(live.run(&names).ok().stdout, "first\n");
     cut("-D");
     let (status, rest) = up.end();
-    assert_eq!(status, Some(1), "{rest}");
+    assert_eq!(status, Some(4), "{rest}");
     assert!(rest.contains("the lock was lost"), "{rest}");
     // A request that the network delivers late would arrive by now.
     assert_eq!(live.run(&names).ok().stdout, "first\n");
