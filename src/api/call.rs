@@ -8,9 +8,9 @@ use std::{
     },
 };
 
-use rhai::{EvalAltResult, NativeCallContext, Position};
+use rhai::{Dynamic, EvalAltResult, NativeCallContext, Position};
 
-use super::{Api, Frame, throw};
+use super::{Api, Frame, Host, throw};
 use crate::{
     context::{Context, Mode},
     core::{
@@ -178,6 +178,16 @@ impl Call<'_> {
         });
     }
 
+    /// Decodes a list of hosts.
+    pub fn hosts(&self, list: &[Dynamic]) -> Answer<Vec<Host>> {
+        let hosts: Option<Vec<Host>> = list.iter().map(|host| host.clone().try_cast()).collect();
+        hosts.ok_or_else(|| {
+            let function = self.script.fn_name();
+            let text = format!("`{function}`: expected an array of hosts");
+            self.fail(Diagnostic::new(Kind::Usage, text))
+        })
+    }
+
     /// An error at the position of the call.
     pub fn fail(&self, failure: impl Into<Failure>) -> Box<EvalAltResult> {
         throw(failure, self.position)
@@ -197,7 +207,7 @@ impl Call<'_> {
     fn interrupted(&self) -> Box<EvalAltResult> {
         // Not an error that a script can catch.
         Box::new(EvalAltResult::ErrorTerminated(
-            rhai::Dynamic::UNIT,
+            Dynamic::UNIT,
             self.position,
         ))
     }

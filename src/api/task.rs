@@ -6,11 +6,10 @@ use std::sync::Arc;
 use rhai::{Array, Dynamic, ImmutableString, Map};
 
 use super::{
-    Api, Host,
+    Api,
     call::{Answer, Call},
     namespace::Namespace,
 };
-use crate::core::diagnostic::{Diagnostic, Kind};
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut task = Namespace::new(
@@ -41,18 +40,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
 }
 
 fn run(call: &Call, name: &str, hosts: Option<Array>, values: Map) -> Answer<Dynamic> {
-    let hosts: Option<Option<Vec<Host>>> = hosts.map(|hosts| {
-        let hosts = hosts.into_iter().map(Dynamic::try_cast::<Host>);
-        hosts.collect()
-    });
-    let hosts = match hosts {
-        None => None,
-        Some(Some(hosts)) => Some(hosts),
-        Some(None) => {
-            let text = "task::run: not all of these are hosts";
-            return Err(call.fail(Diagnostic::new(Kind::Usage, text)));
-        }
-    };
+    let hosts = hosts.map(|hosts| call.hosts(&hosts)).transpose()?;
     let ran = call
         .api
         .run_task(&call.inventory, &call.frame, name, hosts, values);

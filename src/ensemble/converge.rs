@@ -249,7 +249,7 @@ impl<'a> Converging<'a> {
             if missing.is_empty() {
                 break;
             }
-            let purpose = format!("`{}` is being changed", self.manifest.name);
+            let purpose = self.manifest.lock_purpose();
             let wait = self.request.wait_lock;
             let world = self.world;
             let taken = missing.iter().map(|node| world.lock(node, &purpose, wait));

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use rhai::{Array, Dynamic, ImmutableString, Map};
 
-use super::list::decode;
 use crate::{
     api::{
         Host,
@@ -81,7 +80,7 @@ enum Ran {
 }
 
 fn run(call: &Call, hosts: &[Dynamic], line: &str, show: bool) -> Answer<Vec<(Host, Ended)>> {
-    let hosts = decode(call, hosts)?;
+    let hosts = call.hosts(hosts)?;
     if call.mock().is_some() || !call.frame.runs_commands() {
         let played = hosts.into_iter().map(|host| {
             let name = &host.0.name;
@@ -120,7 +119,7 @@ fn drive<'a>(call: &'a Call, rollout: &'a Rollout) -> Drive<'a> {
 }
 
 fn stream_all(call: &Call, hosts: &[Dynamic], line: &str) -> Answer<()> {
-    let hosts = decode(call, hosts)?;
+    let hosts = call.hosts(hosts)?;
     let many = hosts.len() > 1;
     let command = Command {
         keep: Keep::End,

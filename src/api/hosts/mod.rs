@@ -3,11 +3,9 @@
 //! Each closure that runs takes a thread.
 
 mod command;
-mod list;
 
 use std::sync::Arc;
 
-use list::decode;
 use rhai::{Array, Dynamic, EvalAltResult, FnPtr};
 
 use super::{
@@ -108,7 +106,7 @@ fn fan_out(
     forks: usize,
     rollout: &Rollout,
 ) -> Answer<Array> {
-    let hosts = decode(call, hosts)?;
+    let hosts = call.hosts(hosts)?;
     let cancel = &call.context.cancel;
     let many = hosts.len() > 1;
     let is_alone = forks.min(hosts.len()) < 2;

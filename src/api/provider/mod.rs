@@ -41,7 +41,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     provider.change(
         "adopt(hosts: array)",
         "Makes servers belong to this project, in the place of their present owners.",
-        |call: &Call, hosts: Array| adopt(call, hosts),
+        |call: &Call, hosts: Array| adopt(call, &hosts),
     );
     provider.function(
         "prices(options: map) -> array",
@@ -85,7 +85,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     provider.change(
         "terminate(hosts: array)",
         "Ends servers for good, with everything on them, all at once.",
-        |call: &Call, hosts: Array| terminate(call, hosts),
+        |call: &Call, hosts: Array| terminate(call, &hosts),
     );
     provider.change(
         "reboot(host: Host)",
@@ -139,33 +139,14 @@ fn nodes(call: &Call, any_owner: bool) -> Answer<Array> {
     Ok(shown.map(|node| describe(node, project)).collect())
 }
 
-fn to_hosts(call: &Call, function: &str, hosts: Array) -> Answer<Vec<Host>> {
-    let hosts: Option<Vec<Host>> = hosts.into_iter().map(Dynamic::try_cast).collect();
-    hosts.ok_or_else(|| {
-        let text = format!("provider::{function}: expected an array of hosts");
-        call.fail(Diagnostic::new(Kind::Usage, text))
-    })
-}
-
-fn adopt(call: &Call, hosts: Array) -> Answer<()> {
-    let hosts = to_hosts(call, "adopt", hosts)?;
-    let names: Vec<&str> = hosts.iter().map(|host| host.0.name.as_str()).collect();
-    if call.would(|| format!("adopt {}", names.join(", "))) {
+fn adopt(call: &Call, hosts: &[Dynamic]) -> Answer<()> {
+    let hosts = call.hosts(hosts)?;
+    if call.would(|| format!("adopt {}", names(&hosts))) {
         return Ok(());
     }
     let owner = call.check(call.context.project.ensure_owner(&call.context.events))?;
-    let one = async |host: &Host| {
-        let adopt = async |p: &dyn Provider, node: &Node| p.adopt(node, &owner).await;
-        let adopted = act(&call.inventory, &host.0, "adopt", adopt).await;
-        adopted.map_err(Diagnostic::from)
-    };
-    let results = call.try_wait(async { Ok(join_all(hosts.iter().map(one)).await) })?;
-    let failures: Vec<Diagnostic> = results.into_iter().filter_map(Result::err).collect();
-    if failures.is_empty() {
-        Ok(())
-    } else {
-        Err(call.fail(Failure(failures)))
-    }
+    let adopt = async |p: &dyn Provider, node: &Node| p.adopt(node, &owner).await;
+    act_on_all(call, &hosts, "adopt", &adopt)
 }
 
 fn create(call: &Call, options: &Map) -> Answer<Array> {
@@ -201,26 +182,20 @@ fn create(call: &Call, options: &Map) -> Answer<Array> {
         .collect())
 }
 
-fn terminate(call: &Call, hosts: Array) -> Answer<()> {
-    let hosts = to_hosts(call, "terminate", hosts)?;
+fn terminate(call: &Call, hosts: &[Dynamic]) -> Answer<()> {
+    let hosts = call.hosts(hosts)?;
     let nodes = hosts.iter().map(|host| host.0.as_ref());
     call.check(refuse_protected(nodes).map_err(Diagnostic::from))?;
-    let names: Vec<&str> = hosts.iter().map(|host| host.0.name.as_str()).collect();
-    if call.would(|| format!("terminate {}", names.join(", "))) {
+    if call.would(|| format!("terminate {}", names(&hosts))) {
         return Ok(());
     }
-    let end = async |host: &Host| {
-        let terminate = async |p: &dyn Provider, node: &Node| p.terminate(node).await;
-        let ended = act(&call.inventory, &host.0, "terminate", terminate).await;
-        ended.map_err(Diagnostic::from)
-    };
-    let results = call.try_wait(async { Ok(join_all(hosts.iter().map(end)).await) })?;
-    let failures: Vec<Diagnostic> = results.into_iter().filter_map(Result::err).collect();
-    if failures.is_empty() {
-        Ok(())
-    } else {
-        Err(call.fail(Failure(failures)))
-    }
+    let terminate = async |p: &dyn Provider, node: &Node| p.terminate(node).await;
+    act_on_all(call, &hosts, "terminate", &terminate)
+}
+
+fn names(hosts: &[Host]) -> String {
+    let names: Vec<&str> = hosts.iter().map(|host| host.0.name.as_str()).collect();
+    names.join(", ")
 }
 
 /// A server as scripts see it. What it does not have yet is an empty text.
@@ -294,15 +269,37 @@ fn resize(call: &Call, host: &Host, options: &Map) -> Answer<()> {
         .map(drop)
 }
 
-/// Lets a server's provider do something to it, and forgets what was known of it.
+/// Executes `action` on several servers at the same time. A failure does not stop the others; all
+/// failures are returned.
+fn act_on_all(
+    call: &Call,
+    hosts: &[Host],
+    what: &str,
+    action: &impl AsyncFn(&dyn Provider, &Node) -> Result<(), provider::Error>,
+) -> Answer<()> {
+    let one = async |host: &Host| {
+        let result = act(&call.inventory, &host.0, what, action).await;
+        result.map_err(Diagnostic::from)
+    };
+    let results = call.try_wait(async { Ok(join_all(hosts.iter().map(one)).await) })?;
+    let failures: Vec<Diagnostic> = results.into_iter().filter_map(Result::err).collect();
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(call.fail(Failure(failures)))
+    }
+}
+
+/// Executes `action` on a server by its provider, shows `what` is being done, and removes the server
+/// from the caches.
 async fn act(
     inventory: &Inventory,
     node: &Node,
     what: &str,
-    act: impl AsyncFnOnce(&dyn Provider, &Node) -> Result<(), provider::Error>,
+    action: impl AsyncFnOnce(&dyn Provider, &Node) -> Result<(), provider::Error>,
 ) -> Result<(), provider::Error> {
     let activity = inventory.context.events.start(node.name.as_str(), what);
-    act(inventory.providers.of(node)?.as_ref(), node).await?;
+    action(inventory.providers.of(node)?.as_ref(), node).await?;
     inventory.forget(node);
     activity.done(format!("{what}: done"));
     Ok(())

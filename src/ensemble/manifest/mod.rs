@@ -83,6 +83,11 @@ pub struct Container {
 }
 
 impl Manifest {
+    /// The purpose of the locks of its servers, which other runs are told.
+    pub(super) fn lock_purpose(&self) -> String {
+        format!("`{}` is being changed", self.name)
+    }
+
     /// The same manifest without its servers.
     pub fn without_servers(&self) -> Self {
         Manifest {

@@ -110,7 +110,7 @@ impl<'a> Execution<'a> {
         if self.watch(node).is_some() {
             return Ok(());
         }
-        let purpose = format!("`{}` is being changed", self.manifest.name);
+        let purpose = self.manifest.lock_purpose();
         let lock = self.world.lock(node, &purpose, self.wait_lock).await?;
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         locks.insert(ServerId::of(node), lock);
