@@ -55,7 +55,7 @@ pub(super) struct Call<'a> {
 }
 
 impl Api {
-    /// Begins a call of a function.
+    /// Starts a call of a function.
     pub(super) fn call<'a>(&'a self, script: &'a NativeCallContext<'a>) -> Answer<Call<'a>> {
         let position = script.call_position();
         let inventory = self.inventory().cloned().ok_or_else(|| {
@@ -90,7 +90,7 @@ impl Call<'_> {
         self.position
     }
 
-    /// Drives a future to its end, or until the user ends the run.
+    /// Waits for a future, or until the user cancels the run.
     pub fn wait<T, E: Into<Diagnostic>>(
         &self,
         future: impl Future<Output = Result<T, E>>,
@@ -98,7 +98,7 @@ impl Call<'_> {
         self.try_wait(async { future.await.map_err(|error| Failure::from(error.into())) })
     }
 
-    /// As [`Call::wait`], for a future that can fail with several errors.
+    /// Like [`Call::wait`], for a future that can fail with several errors.
     pub fn try_wait<T>(&self, future: impl Future<Output = Result<T, Failure>>) -> Answer<T> {
         let cancel = &self.context.cancel;
         let result = self.context.runtime.block_on(async {
@@ -114,7 +114,8 @@ impl Call<'_> {
         }
     }
 
-    /// Drives a future that changes something. A dry run reports `what` instead and returns none.
+    /// Waits for a future that changes something. In a dry run, reports `what` instead and returns
+    /// none.
     pub fn change<T, E: Into<Diagnostic>>(
         &self,
         what: impl FnOnce() -> String,
@@ -126,7 +127,7 @@ impl Call<'_> {
         self.wait(future).map(Some)
     }
 
-    /// Whether nothing may be changed. If so, reports `what` would be done.
+    /// Whether changes are not made. If so, reports that `what` would be done.
     pub fn would(&self, what: impl FnOnce() -> String) -> bool {
         self.asked.store(true, Ordering::Relaxed);
         match &self.frame.mode {
@@ -147,13 +148,13 @@ impl Call<'_> {
         self.frame.mode.mock()
     }
 
-    /// Where the hosts that failed are remembered: nowhere if the task changes nothing.
+    /// The project that records the failed hosts for `--failed`; none if the task changes nothing.
     pub fn remembers(&self) -> Option<&Project> {
         (self.is_real() && !self.frame.is_readonly).then_some(&self.context.project)
     }
 
-    /// The outcome of a command that is not run: what a mock answers, or what a dry run assumes.
-    /// None if the command is to be run.
+    /// Returns the outcome of a command that is not run: the answer of a mock, or success in a dry
+    /// run. None if the command is to be run.
     pub fn played(&self, place: &str, line: &str) -> Option<Played> {
         self.asked.store(true, Ordering::Relaxed);
         if let Some(mock) = self.mock() {
@@ -193,22 +194,19 @@ impl Call<'_> {
         throw(failure, self.position)
     }
 
-    /// Gives an error the position of the call.
+    /// Adds the position of the call to an error.
     pub fn check<T, E: Into<Diagnostic>>(&self, result: Result<T, E>) -> Answer<T> {
         result.map_err(|error| self.fail(error.into()))
     }
 
-    /// Whether the function asked if it may change something, so that it is one of those that a dry
-    /// run must stop.
+    /// Whether the function asked if it may change something. A function that is registered as
+    /// read-only must not ask.
     pub fn has_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }
 
     fn interrupted(&self) -> Box<EvalAltResult> {
         // Not an error that a script can catch.
-        Box::new(EvalAltResult::ErrorTerminated(
-            Dynamic::UNIT,
-            self.position,
-        ))
+        Box::new(EvalAltResult::ErrorTerminated(Dynamic::UNIT, self.position))
     }
 }

@@ -1,4 +1,4 @@
-//! `local::`: commands on this machine.
+//! `local::`: commands on the local machine.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,16 +17,17 @@ use crate::core::{
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
-    let mut local = Namespace::new(api, "local", "Commands on this machine.");
+    let mut local = Namespace::new(api, "local", "Commands on the local machine.");
     local.change(
         "run(command: string) -> string",
-        "Runs a line of shell in the project's folder, shows what it writes, and returns its
-         standard output. Throws if it fails.",
+        "Runs a shell command in the project's folder, shows its output, and returns its standard
+         output. Throws if it fails.",
         |call: &Call, command: ImmutableString| run(call, shell(&command), &command),
     );
     local.change(
         "run(command: array) -> string",
-        "The same for a program and its arguments, which no shell sees.",
+        "Runs a program with its arguments, without a shell. Otherwise like `run` with a shell
+         command.",
         |call: &Call, command: Array| {
             let program = Program::new(command.iter().map(ToString::to_string));
             let line = program.argv.join(" ");
@@ -35,7 +36,9 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     local.change(
         "try_run(command: string) -> map",
-        "Runs a line of shell quietly and returns `#{ok, code, stdout, stderr, seconds, known}`.",
+        "Runs a shell command without showing its output. Returns
+         `#{ok, code, stdout, stderr, seconds, known}`. `known` is false if a dry run assumes the
+         result.",
         |call: &Call, command: ImmutableString| {
             let program = in_project(call, shell(&command));
             let running = async { program.run(|_, _| ()).await.map_err(|e| failed(&e)) };
@@ -48,7 +51,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     local.function(
         "program() -> string",
-        "The path of this hitc, for scripts that run it.",
+        "Returns the path of the running hitc, for scripts that start it.",
         |call: &Call| {
             let path = std::env::current_exe().map_err(|error| failed(&error));
             Ok(call.check(path)?.display().to_string())

@@ -1,4 +1,5 @@
-//! One command on many servers at once, as futures: no thread for each server.
+//! `hosts::run`, `try_run` and `stream`: one command on many servers, as futures, without a thread
+//! per server.
 
 use std::time::Instant;
 
@@ -24,9 +25,9 @@ use crate::{
 pub(super) fn add(hosts: &mut Namespace) {
     hosts.change_method(
         "run(hosts: array, command: string) -> array",
-        "Runs a command on all hosts at once and shows its output. Returns a map for each host:
-         `#{host, ok, code, stdout, stderr, seconds}`. Throws if the command fails on any host,
-         after it has ended on all of them.",
+        "Runs a command on all hosts at the same time and shows its output. Returns a map for each
+         host: `#{host, ok, code, stdout, stderr, seconds}`. Throws after the command has ended on
+         all hosts if it failed on any of them.",
         |call: &Call, hosts: Array, command: ImmutableString| {
             let ended = run(call, &hosts, &command, true)?;
             let failures = ended.iter().filter_map(|(host, result)| {
@@ -50,8 +51,9 @@ pub(super) fn add(hosts: &mut Namespace) {
     );
     hosts.change_method(
         "try_run(hosts: array, command: string) -> array",
-        "As `run`, but shows nothing and throws nothing: `ok` says whether the command succeeded, and
-         `error` why a server could not be reached.",
+        "Runs a command on all hosts at the same time. Shows no output and throws no error. Returns
+         maps as `run` does: `ok` says whether the command succeeded, and `error` why a server
+         could not be reached.",
         |call: &Call, hosts: Array, command: ImmutableString| {
             let ended = run(call, &hosts, &command, false)?;
             Ok(ended

@@ -1,4 +1,4 @@
-//! `provider::`: servers, wherever they come from.
+//! `provider::`: servers of all providers.
 
 mod prices;
 
@@ -26,33 +26,36 @@ use crate::{
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
-    let mut provider = Namespace::new(api, "provider", "Servers, wherever they come from.");
+    let mut provider = Namespace::new(api, "provider", "Servers of all providers.");
     provider.function(
         "nodes() -> array",
-        "The servers of this project, as maps with `provider`, `name`, `role`, `id`, `size`, `image`,
-         `region`, `ip`, `internal_ip`, `state`, `created`, `owner`, `manifest` and `protected`.",
+        "Returns the servers of this project, as maps with `provider`, `name`, `role`, `id`,
+         `size`, `image`, `region`, `ip`, `internal_ip`, `state`, `created`, `owner`, `manifest`
+         and `protected`.",
         |call: &Call| nodes(call, false),
     );
     provider.function(
         "all_nodes() -> array",
-        "The servers of all owners. Each map also says whether the server is this project's `own`.",
+        "Returns the servers of all owners, as `nodes` does. `own` says whether a server belongs to
+         this project.",
         |call: &Call| nodes(call, true),
     );
     provider.change(
         "adopt(hosts: array)",
-        "Makes servers belong to this project, in the place of their present owners.",
+        "Makes this project the owner of servers, instead of their current owners.",
         |call: &Call, hosts: Array| adopt(call, &hosts),
     );
     provider.function(
         "prices(options: map) -> array",
-        "What servers cost: a map `#{provider, currency, columns, rows}` for each provider that has
-         prices and is configured, or for the one that the option `provider` names; the other
-         options are that provider's. `cost` is what an hour costs; each row has also a `month`.",
+        "Returns the price lists of all configured providers that have one, or of the one that the
+         option `provider` names, as maps `#{provider, currency, columns, rows}`. The other options
+         are those of the provider. In a row, `cost` is the hourly price and `month` the monthly
+         one.",
         |call: &Call, options: Map| prices(call, &options),
     );
     provider.function(
         "refuse(message: string, help: string)",
-        "Throws an error about what the user asked for. For scripts that are providers.",
+        "Throws a usage error, for scripts that are providers.",
         |call: &Call, message: ImmutableString, help: ImmutableString| -> Answer<()> {
             let help = Some(help.to_string()).filter(|help| !help.is_empty());
             Err(call.fail(Diagnostic::new(Kind::Usage, message.as_str()).help(help)))
@@ -60,7 +63,8 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     provider.function(
         "missing(what: string, name: string, known: array)",
-        "The same for a name that there is not, with the nearest that there is.",
+        "Throws the usage error that `what` of this name was not found, with a suggestion from the
+         known names. For scripts that are providers.",
         |call: &Call, what: ImmutableString, name: ImmutableString, known: Array| -> Answer<()> {
             let known: Vec<String> = known.iter().map(ToString::to_string).collect();
             let known = known.iter().map(String::as_str);
@@ -70,7 +74,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     provider.function(
         "uncache()",
-        "Forgets what providers said a moment ago about the servers there are.",
+        "Clears the cached server list.",
         |call: &Call| {
             call.inventory.cache.flush();
             Ok(())
@@ -78,18 +82,18 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     provider.change(
         "create(options: map) -> array",
-        "Creates `count` servers named `name`, `name-1`, … and waits until they answer. The other
-         options are the provider's. Returns the hosts.",
+        "Creates `count` servers named `name`, `name-1`, … and waits until they are ready. The
+         other options are those of the provider. Returns the hosts.",
         |call: &Call, options: Map| create(call, &options),
     );
     provider.change(
         "terminate(hosts: array)",
-        "Ends servers for good, with everything on them, all at once.",
+        "Terminates servers, all at the same time. All data on them is lost.",
         |call: &Call, hosts: Array| terminate(call, &hosts),
     );
     provider.change(
         "reboot(host: Host)",
-        "Starts a server again and waits until it answers.",
+        "Reboots a server, or starts a stopped one, and waits until it answers on SSH.",
         |call: &Call, host: Host| {
             let rebooting = async {
                 let provider = call.inventory.providers.of(&host.0)?;
@@ -101,18 +105,19 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     provider.change(
         "resize(host: Host, options: map)",
-        "Gives a server the size that the options say, and waits until it answers; it may be
+        "Resizes a server to the size in the options, and waits until it answers on SSH. It may be
          stopped meanwhile.",
         |call: &Call, host: Host, options: Map| resize(call, &host, &options),
     );
     provider.change(
         "rename(host: Host, name: string)",
-        "Gives a server another name.",
+        "Renames a server.",
         |call: &Call, host: Host, name: ImmutableString| rename(call, &host, &name),
     );
     provider.change(
         "set_up(name: string)",
-        "Makes this machine ready for a provider; for `local` that is Docker and a base image.",
+        "Prepares the local machine for a provider. For `local`, installs Docker and creates a base
+         image.",
         |call: &Call, name: ImmutableString| set_up(call, &name),
     );
     provider
@@ -198,7 +203,7 @@ fn names(hosts: &[Host]) -> String {
     names.join(", ")
 }
 
-/// A server as scripts see it. What it does not have yet is an empty text.
+/// Describes a server for scripts. A field without a value is an empty text.
 fn describe(node: &Node, project: Option<&str>) -> Dynamic {
     let json = serde_json::to_value(node).unwrap_or_default();
     let mut map: Map = from_json(&json).try_cast().unwrap_or_default();
@@ -230,7 +235,7 @@ fn rename(call: &Call, host: &Host, name: &str) -> Answer<()> {
     let renaming = async {
         let others = call.inventory.providers.of(&host.0)?.list().await?;
         if others.iter().any(|node| node.name == name) {
-            let message = format!("there is a server `{name}` already");
+            let message = format!("server `{name}` already exists");
             return Err(Diagnostic::new(Kind::Usage, message));
         }
         Ok(act(&call.inventory, &host.0, "rename", rename).await?)
@@ -251,7 +256,7 @@ fn resize(call: &Call, host: &Host, options: &Map) -> Answer<()> {
     if call.check(check())? == node.size {
         call.context
             .events
-            .note(format!("{}: its size is that already", node.name));
+            .note(format!("{}: already has this size", node.name));
         return Ok(());
     }
     let resize = async {
