@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 pub enum Cost {
     /// It costs nothing.
     Free,
-    /// It costs something, but the provider does not say how much.
+    /// It has a cost, which the provider does not report.
     Unknown,
     /// Its price.
     Price(Price),
@@ -33,14 +33,14 @@ impl Cost {
 pub struct Price {
     /// The code of the currency, such as `USD`.
     pub currency: String,
-    /// The price of an hour, in this currency.
+    /// The hourly price, in this currency.
     pub hour: f64,
-    /// The price of a month. Some providers charge less for it than for its hours.
+    /// The monthly price. Some providers charge less for it than for its hours.
     pub month: f64,
 }
 
-/// The monthly cost of several servers, by currency. Costs can be taken away too: a plan that
-/// terminates servers saves money.
+/// The monthly cost of several servers, by currency. It is negative for a plan that terminates
+/// servers.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MonthlyCost {
     /// The sum in each currency.
@@ -55,7 +55,7 @@ impl MonthlyCost {
         self.change(cost, 1.0);
     }
 
-    /// Takes away the cost of a server that will not exist any more.
+    /// Subtracts the cost of a server that will be terminated.
     pub fn subtract(&mut self, cost: &Cost) {
         self.change(cost, -1.0);
     }
@@ -77,7 +77,7 @@ impl MonthlyCost {
     }
 }
 
-/// Less than this is shown as nothing.
+/// Smaller costs are shown as zero.
 const HALF_A_CENT: f64 = 0.005;
 
 impl fmt::Display for MonthlyCost {
@@ -131,7 +131,7 @@ impl fmt::Display for Price {
 pub struct Prices {
     /// The code of the currency.
     pub currency: String,
-    /// The titles. `size` comes first; `cost` is the price of an hour.
+    /// The column titles. `size` is the first one; `cost` is the hourly price.
     pub columns: Vec<String>,
     /// The rows, with one value per column; null if there is none.
     pub rows: Vec<Vec<Json>>,

@@ -93,7 +93,7 @@ impl Execution<'_> {
         Ok(true)
     }
 
-    /// Makes the values of a server known.
+    /// Publishes the values of a server to the variables of the manifest.
     fn publish(&self, node: Node) {
         self.facts().server(&node);
         self.set_current(node);
@@ -140,14 +140,15 @@ impl Execution<'_> {
         Ok(())
     }
 
-    /// A server as its provider knows it now.
+    /// Reads the current state of a server from its provider.
     async fn find(&self, name: &str, server: &ServerId) -> Result<Node, Diagnostic> {
         let nodes = self.world.providers().get(&server.provider)?.list().await?;
         let found = nodes.into_iter().find(|node| node.id == server.id);
         found.ok_or_else(|| gone(name))
     }
 
-    /// Decides about a server whose options are known now, and does what the plan allows.
+    /// Decides which operation a server needs whose options are known now, and executes it if the
+    /// plan allows it.
     async fn deferred_server(
         &self,
         name: &str,
@@ -169,7 +170,7 @@ impl Execution<'_> {
     }
 }
 
-/// An error for what a plan did not announce.
+/// Fails if the plan did not announce this kind of operation.
 pub(super) fn refuse_stronger(
     name: &str,
     kind: super::Kind,
