@@ -31,7 +31,7 @@ fn an_order() {
     assert!(nodes(&live).is_empty());
     let run = create(&live, &["name=web", "disk=20", "placement=us-east-1b"]).ok();
     assert!(
-        run.stderr.contains("to get in: hitc run -H web ssh"),
+        run.stderr.contains("to log in: hitc run -H web ssh"),
         "{run}"
     );
     let rows = nodes(&live);
@@ -240,7 +240,7 @@ fn images_prices_and_spot() {
     assert_eq!(run.status, 2, "{run}");
     assert!(
         run.stderr.contains(
-            "bid: 0.000001 is too low for t3.micro: the price is 0.00001 USD an hour in us-east-1"
+            "bid: 0.000001 is too low for t3.micro: the current price is 0.00001 USD an hour in us-east-1"
         ),
         "{run}"
     );
@@ -296,7 +296,7 @@ fn what_cannot_be_is_said() {
         ),
         (
             &["bid=-1"],
-            "bid must be a price an hour in USD, not `-1`",
+            "bid must be an hourly price in USD, not `-1`",
             "such as 0.02",
         ),
         (
@@ -335,7 +335,10 @@ fn a_disk() {
     let task = |words: &[&str]| live.run(&[&["run", "-H", "db"], words].concat());
     let missing = task(&["ec2.mount_volume", "data", "/srv/data"]);
     assert!(
-        missing.status == 2 && missing.stderr.contains("hitc run ec2.create_volume data"),
+        missing.status == 2
+            && missing
+                .stderr
+                .contains("hitc run -H db ec2.create_volume data"),
         "{missing}"
     );
     let made = task(&["ec2.create_volume", "data", "size=30"]).ok();

@@ -1,5 +1,5 @@
-//! The order of steps that no dependency of the manifest gives: what frees a port, a name or a
-//! volume comes before what takes it, and what is no longer needed goes last.
+//! Orders the steps between which the manifest has no dependency: a step that frees a port, a name
+//! or a volume runs before the step that needs it, and removals run last.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -13,10 +13,10 @@ use crate::{
     },
 };
 
-/// Makes steps that take a port or a volume wait for those that free it.
+/// Makes the steps that need a port or a volume wait for the steps that free it.
 ///
-/// Where the one that frees it must itself wait for the one that takes it, as when two containers
-/// swap their ports, the present holder is stopped before both.
+/// If the step that frees it already waits for the step that needs it, as when two containers swap
+/// their ports, an additional step stops the current holder before both.
 pub fn free_before_take(
     steps: &mut Vec<Step>,
     observed: &Observed,
@@ -33,7 +33,7 @@ pub fn free_before_take(
             continue;
         };
         let containers = state.engine.containers();
-        // The step that ends each container, by its id.
+        // The step that removes or replaces each container, by the container's id.
         let ends: HashMap<&str, usize> = own
             .iter()
             .filter_map(|at| match &steps[*at].operation {
@@ -48,7 +48,7 @@ pub fn free_before_take(
             continue;
         }
         for at in own {
-            let Some(takes) = Takes::of(&steps[at], decisions) else {
+            let Some(needs) = Needs::of(&steps[at], decisions) else {
                 continue;
             };
             for holder in containers {
@@ -56,7 +56,7 @@ pub fn free_before_take(
                     continue;
                 };
                 let is_removed = matches!(steps[end].operation, Operation::RemoveContainer { .. });
-                if end == at || !takes.something_of(holder, is_removed) {
+                if end == at || !needs.something_of(holder, is_removed) {
                     continue;
                 }
                 if is_before(steps, at, end) {
@@ -75,14 +75,15 @@ pub fn free_before_take(
     }
 }
 
-/// A step that stops a container for the step `at`, before the step `end` replaces or removes it. It
-/// waits for what `at` waits for, so that nothing is stopped if that fails. Returns its position.
+/// Adds a step that stops a container, on which the step `at` and the step `end`, which replaces or
+/// removes the container, wait. It waits for the same steps as `at`, so that nothing is stopped if
+/// one of them fails. Returns its position.
 fn stop(steps: &mut Vec<Step>, at: usize, end: usize, holder: &Container) -> usize {
     let operation = Operation::StopContainer {
         id: holder.id.clone(),
     };
     if let Some(stop) = steps.iter().position(|step| step.operation == operation) {
-        // Something that waits for this step too cannot come before it.
+        // A step that waits for `at` cannot run before it.
         let waiting = steps[stop].after.iter().copied();
         let after = waiting.filter(|before| !is_before(steps, at, *before));
         steps[stop].after = after.collect();
@@ -104,14 +105,14 @@ fn stop(steps: &mut Vec<Step>, at: usize, end: usize, holder: &Container) -> usi
     steps.len() - 1
 }
 
-/// What a container will hold.
-struct Takes {
-    /// None if that is not known yet.
+/// The ports and volumes that a container will use.
+struct Needs {
+    /// None if the ports are not known yet.
     ports: Option<Vec<(u16, Protocol)>>,
     volumes: Vec<String>,
 }
 
-impl Takes {
+impl Needs {
     fn of(step: &Step, decisions: &HashMap<ResourceName, Decision>) -> Option<Self> {
         match step.operation {
             Operation::CreateContainer { .. }
@@ -122,13 +123,14 @@ impl Takes {
             _ => return None,
         }
         let decision = decisions.get(step.resource.as_ref()?)?;
-        Some(Takes {
+        Some(Needs {
             ports: decision.ports.clone(),
             volumes: decision.volumes.clone(),
         })
     }
 
-    /// Whether it needs a port that `holder` publishes, or a volume of a container that is removed.
+    /// Whether the container needs a port that `holder` publishes, or, if `holder` is removed, a
+    /// volume of it.
     fn something_of(&self, holder: &Container, is_removed: bool) -> bool {
         let Some(ports) = &self.ports else {
             return is_removed;
@@ -148,7 +150,7 @@ impl Takes {
     }
 }
 
-/// Whether a step has to be done before another one.
+/// Whether a step must be executed before another one.
 fn is_before(steps: &[Step], first: usize, then: usize) -> bool {
     let (mut seen, mut stack) = (HashSet::new(), vec![then]);
     while let Some(at) = stack.pop() {
@@ -162,8 +164,8 @@ fn is_before(steps: &[Step], first: usize, then: usize) -> bool {
     false
 }
 
-/// Makes the removals, which begin at `others`, wait for everything else: while something fails,
-/// nothing is removed. Removals that something else waits for are not held back.
+/// Makes the removals, which begin at `others`, wait for all other steps, so that nothing is
+/// removed if one of them fails. A removal that another step waits for is left as it is.
 pub fn remove_last(steps: &mut Vec<Step>, others: usize) {
     let needed: HashSet<usize> = steps.iter().flat_map(|step| step.after.clone()).collect();
     let is_removal = |step: &Step| step.cause == Cause::NotInManifest;

@@ -1,4 +1,4 @@
-//! Disks of their own (EBS).
+//! EBS volumes: create, find and attach.
 
 use std::time::Duration;
 
@@ -10,32 +10,34 @@ use tokio::time::{Instant, sleep};
 use super::{Ec2, NAME, STATE_PAUSE, STATE_PAUSE_MOST, TAG_NAME, TAG_PREFIX, by, client::explain};
 use crate::provider::{Error, Node};
 
-/// How long a disk may take to be there, or to be attached.
+/// The timeout until a volume is available or attached.
 const TIMEOUT: Duration = Duration::from_mins(5);
 
-/// What tells such disks from those that servers begin on, which are called like them.
+/// The tag that tells these volumes from the root volumes of servers, which may have the same
+/// names.
 const TAG_KIND: &str = "hitc:kind";
 const KIND: &str = "disk";
 
-/// The devices under which disks may be attached
+/// The letters of device names for volumes
 /// (<https://docs.aws.amazon.com/ebs/latest/userguide/ebs-attaching-volume.html>).
 const LETTERS: std::ops::RangeInclusive<char> = 'f'..='p';
 
-/// A disk.
+/// A volume.
 #[derive(Clone, Debug)]
 pub struct Volume {
     /// EC2's identifier.
     pub id: String,
     /// Its name, without the prefix.
     pub name: String,
-    /// The server that it is attached to, by its id.
+    /// The id of the server that it is attached to.
     pub server: Option<String>,
-    /// The device as which it is attached, in EC2's words; the server's kernel may have others.
+    /// The device name at EC2. The kernel of the server may use another one.
     pub device: Option<String>,
 }
 
 impl Ec2 {
-    /// Makes a disk of so many GiB in this zone. One of that name that is there is given back.
+    /// Creates a volume of `size` GiB in a zone. Returns the existing volume if there is one of
+    /// this name.
     pub async fn create_volume(&self, name: &str, size: i32, zone: &str) -> Result<Volume, Error> {
         if let Some(volume) = self.find_volume(name).await? {
             return Ok(volume);
@@ -58,9 +60,9 @@ impl Ec2 {
             .tag_specifications(tags)
             .send()
             .await
-            .map_err(|error| explain(&format!("making the disk `{name}`"), &error))?;
+            .map_err(|error| explain(&format!("creating volume `{name}`"), &error))?;
         let id = made.volume_id.unwrap_or_default();
-        self.wait_for_volume(&id, "is there", |volume| {
+        self.wait_for_volume(&id, "is available", |volume| {
             volume.state() != Some(&VolumeState::Creating)
         })
         .await?;
@@ -72,7 +74,7 @@ impl Ec2 {
         })
     }
 
-    /// Our disk of this name.
+    /// Finds the volume of this name that hitc created.
     pub async fn find_volume(&self, name: &str) -> Result<Option<Volume>, Error> {
         let full = format!("{}{name}", self.prefix);
         let answer = self
@@ -84,7 +86,7 @@ impl Ec2 {
             .filters(by("tag:hitc:kind", KIND))
             .send()
             .await
-            .map_err(|error| explain("looking for the disk", &error))?;
+            .map_err(|error| explain("finding the volume", &error))?;
         let gone = [Some(&VolumeState::Deleting), Some(&VolumeState::Deleted)];
         let mut volumes = answer.volumes().iter();
         let found = volumes.find(|volume| !gone.contains(&volume.state()));
@@ -100,12 +102,12 @@ impl Ec2 {
         }))
     }
 
-    /// Attaches a disk to a server, and waits until it is. One that is attached there already is
-    /// left alone. Gives the device.
+    /// Attaches a volume to a server and waits until it is attached. Does nothing if it is attached
+    /// already. Returns the device.
     pub async fn attach_volume(&self, volume: &Volume, node: &Node) -> Result<String, Error> {
         let fail = |cause: String| Error::Failed {
             provider: NAME.to_owned(),
-            what: format!("attaching the disk `{}` to `{}`", volume.name, node.name),
+            what: format!("attaching volume `{}` to `{}`", volume.name, node.name),
             cause,
         };
         match &volume.server {
@@ -124,7 +126,7 @@ impl Ec2 {
         let device = LETTERS
             .map(|letter| format!("/dev/sd{letter}"))
             .find(|device| !used.contains(&device.as_str()))
-            .ok_or_else(|| fail("it has as many disks as it can have".to_owned()))?;
+            .ok_or_else(|| fail("all device names of the server are in use".to_owned()))?;
         let attached = self
             .client()
             .await?
@@ -157,7 +159,7 @@ impl Ec2 {
                 .volume_ids(id)
                 .send()
                 .await
-                .map_err(|error| explain("looking at the disk", &error))?;
+                .map_err(|error| explain("reading the state of the volume", &error))?;
             if answer.volumes().iter().any(&is_so) {
                 return Ok(());
             }
@@ -165,7 +167,7 @@ impl Ec2 {
                 return Err(Error::Failed {
                     provider: NAME.to_owned(),
                     what: format!("waiting until {id} {what}"),
-                    cause: format!("not after {} s", TIMEOUT.as_secs()),
+                    cause: format!("timed out after {} s", TIMEOUT.as_secs()),
                 });
             }
             sleep(pause).await;
@@ -174,7 +176,7 @@ impl Ec2 {
     }
 }
 
-/// The instance that a disk is attached to.
+/// The id of the instance that a volume is attached to.
 fn holder(volume: &EbsVolume) -> Option<&str> {
     volume
         .attachments()
