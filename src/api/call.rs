@@ -29,8 +29,8 @@ pub(super) type Answer<T> = Result<T, Box<EvalAltResult>>;
 /// The local machine as a place where commands run.
 pub(super) const HERE: &str = "here";
 
-/// The outcome of a command that is not run.
-pub(super) enum Played {
+/// The simulated outcome of a command that is not run.
+pub(super) enum Simulated {
     /// A mock answered it.
     Answered(Output),
     /// A dry run assumes that it succeeds.
@@ -155,10 +155,10 @@ impl Call<'_> {
 
     /// Returns the outcome of a command that is not run: the answer of a mock, or success in a dry
     /// run. None if the command is to be run.
-    pub fn played(&self, place: &str, line: &str) -> Option<Played> {
+    pub fn simulate(&self, place: &str, line: &str) -> Option<Simulated> {
         self.asked.store(true, Ordering::Relaxed);
         if let Some(mock) = self.mock() {
-            return Some(Played::Answered(mock.run(place, line)));
+            return Some(Simulated::Answered(mock.run(place, line)));
         }
         if self.frame.runs_commands() {
             return None;
@@ -168,7 +168,7 @@ impl Call<'_> {
             place => format!("run `{line}` on {place}"),
         };
         self.context.events.emit(Event::WouldDo(what));
-        Some(Played::Assumed)
+        Some(Simulated::Assumed)
     }
 
     /// Notes that a dry run assumes the outcome of a command.

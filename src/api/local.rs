@@ -6,7 +6,7 @@ use rhai::{Array, ImmutableString};
 
 use super::{
     Api,
-    call::{Answer, Call, HERE, Played},
+    call::{Answer, Call, HERE, Simulated},
     namespace::Namespace,
     ssh::command::{assumed, assumed_map, check, output_map},
 };
@@ -42,10 +42,10 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         |call: &Call, command: ImmutableString| {
             let program = in_project(call, shell(&command));
             let running = async { program.run(|_, _| ()).await.map_err(|e| failed(&e)) };
-            Ok(match call.played(HERE, &command) {
+            Ok(match call.simulate(HERE, &command) {
                 None => output_map(&call.wait(running)?),
-                Some(Played::Answered(output)) => output_map(&output),
-                Some(Played::Assumed) => assumed_map(call, HERE, &command),
+                Some(Simulated::Answered(output)) => output_map(&output),
+                Some(Simulated::Assumed) => assumed_map(call, HERE, &command),
             })
         },
     );
@@ -81,10 +81,10 @@ fn run(call: &Call, program: Program, line: &str) -> Answer<String> {
             .await;
         output.map_err(|error| failed(&error))
     };
-    let output = match call.played(HERE, line) {
+    let output = match call.simulate(HERE, line) {
         None => call.wait(running)?,
-        Some(Played::Answered(output)) => output,
-        Some(Played::Assumed) => return Ok(assumed(call, HERE, line)),
+        Some(Simulated::Answered(output)) => output,
+        Some(Simulated::Assumed) => return Ok(assumed(call, HERE, line)),
     };
     call.check(check(&output, line, None))?;
     Ok(output.text())

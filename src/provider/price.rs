@@ -70,8 +70,8 @@ impl MonthlyCost {
         }
     }
 
-    /// Whether nothing has to be said: all is free, or a resource of equal cost takes the place of
-    /// another.
+    /// Whether the cost does not change: all servers are free, or new servers replace others of
+    /// equal cost.
     pub fn is_nothing(&self) -> bool {
         self.unknown == 0 && self.sums.values().all(|sum| sum.abs() < HALF_A_CENT)
     }

@@ -199,7 +199,7 @@ impl Scripted {
         let script = self.0.clone();
         let called = tokio::task::spawn_blocking(move || script.call_here(function, arguments));
         match called.await {
-            Ok(answer) => answer.map_err(said),
+            Ok(answer) => answer.map_err(script_error),
             Err(error) => Err(Error::Failed {
                 provider: self.0.name.clone(),
                 what: function.to_owned(),
@@ -229,8 +229,8 @@ impl Scripted {
     fn node(&self, described: Dynamic) -> Result<Option<Node>, Error> {
         let map = described.try_cast::<Map>().ok_or_else(|| Error::Failed {
             provider: self.0.name.clone(),
-            what: format!("reading what `{}` says", self.0.file),
-            cause: "a server is a map".to_owned(),
+            what: format!("reading a server from `{}`", self.0.file),
+            cause: "it is not a map".to_owned(),
         })?;
         let full = text(&map, "name");
         let noted = |key: &str| tag::decode(&text(&map, key)).filter(|text| !text.is_empty());
@@ -479,14 +479,14 @@ impl Provider for Scripted {
             address: node.ip_text(),
             user,
             identity: Some(self.key()?.path),
-            // Addresses are given to others when a server is gone; its number never is.
+            // Clouds reuse the addresses of terminated servers, but not their ids.
             host_key_alias: Some(format!("{}-{}", self.0.name, node.id)),
             ..Login::default()
         })
     }
 
     async fn set_up(&self, activity: &Activity) -> Result<(), Error> {
-        activity.update("asking what there is");
+        activity.update("listing its servers");
         self.list().await.map(drop)
     }
 }
@@ -498,9 +498,9 @@ fn text(map: &Map, key: &str) -> String {
 }
 
 /// Converts the failure of a script: its first error.
-fn said(failure: Failure) -> Error {
+fn script_error(failure: Failure) -> Error {
     let first = failure.0.into_iter().next();
     Error::Script(Box::new(first.unwrap_or_else(|| {
-        Diagnostic::new(Kind::Failed, "a script failed, and did not say why")
+        Diagnostic::new(Kind::Failed, "the script failed without an error")
     })))
 }

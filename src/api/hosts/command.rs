@@ -8,7 +8,7 @@ use rhai::{Array, Dynamic, ImmutableString, Map};
 use crate::{
     api::{
         Host,
-        call::{Answer, Call, Played},
+        call::{Answer, Call, Simulated},
         namespace::Namespace,
         ssh::command::{assumed_map, check, execute, is_piped, output_map},
     },
@@ -84,15 +84,15 @@ enum Ran {
 fn run(call: &Call, hosts: &[Dynamic], line: &str, show: bool) -> Answer<Vec<(Host, Ended)>> {
     let hosts = call.hosts(hosts)?;
     if call.mock().is_some() || !call.frame.runs_commands() {
-        let played = hosts.into_iter().map(|host| {
+        let simulated = hosts.into_iter().map(|host| {
             let name = &host.0.name;
-            let ran = match call.played(name, line) {
-                Some(Played::Answered(output)) => Ran::Known(output),
+            let ran = match call.simulate(name, line) {
+                Some(Simulated::Answered(output)) => Ran::Known(output),
                 _ => Ran::Assumed(assumed_map(call, name, line)),
             };
             (host, Ok(ran))
         });
-        return Ok(played.collect());
+        return Ok(simulated.collect());
     }
     let command = Command::new(line);
     let one = async |host: &Host| {
@@ -136,12 +136,12 @@ fn stream_all(call: &Call, hosts: &[Dynamic], line: &str) -> Answer<()> {
         let name = &host.0.name;
         let started = Instant::now();
         call.context.events.emit(Event::Begun(name.clone()));
-        let output = match call.played(name, line) {
+        let output = match call.simulate(name, line) {
             None => execute(&call.inventory, host, &command, true)
                 .await
                 .map(Some),
-            Some(Played::Answered(output)) => Ok(Some(output)),
-            Some(Played::Assumed) => Ok(None),
+            Some(Simulated::Answered(output)) => Ok(Some(output)),
+            Some(Simulated::Assumed) => Ok(None),
         };
         let checked = output.and_then(|output| match output {
             Some(output) => check(&output, line, Some(name)),

@@ -8,7 +8,7 @@ use rhai::{Dynamic, Map};
 use crate::{
     api::{
         Host,
-        call::{Answer, Call, Played},
+        call::{Answer, Call, Simulated},
     },
     core::{
         diagnostic::{Diagnostic, Kind},
@@ -49,10 +49,10 @@ pub(in crate::api) fn run_as(
     line: &str,
 ) -> Answer<String> {
     let name = &host.0.name;
-    let output = match call.played(name, line) {
+    let output = match call.simulate(name, line) {
         None => call.wait(execute(&call.inventory, host, command, true))?,
-        Some(Played::Answered(output)) => output,
-        Some(Played::Assumed) => return Ok(assumed(call, name, line)),
+        Some(Simulated::Answered(output)) => output,
+        Some(Simulated::Assumed) => return Ok(assumed(call, name, line)),
     };
     call.check(check(&output, line, Some(name)))?;
     Ok(output.text())
@@ -116,10 +116,10 @@ pub(in crate::api) fn check(
 pub(in crate::api) fn try_run(call: &Call, host: &Host, command: &Command) -> Answer<Map> {
     let line = command.line.as_str();
     let name = &host.0.name;
-    Ok(match call.played(name, line) {
+    Ok(match call.simulate(name, line) {
         None => output_map(&call.wait(execute(&call.inventory, host, command, false))?),
-        Some(Played::Answered(output)) => output_map(&output),
-        Some(Played::Assumed) => assumed_map(call, name, line),
+        Some(Simulated::Answered(output)) => output_map(&output),
+        Some(Simulated::Assumed) => assumed_map(call, name, line),
     })
 }
 
