@@ -47,8 +47,9 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     ec2.change(
         "create_volume(name: string, size: int, zone: string) -> map",
-        "Creates an encrypted volume of `size` GiB in a zone and waits until it is available. Does
-         nothing if a volume of that name exists. Returns `#{id, name, server}`.",
+        "Creates an encrypted volume of `size` GiB in a zone, which belongs to this project, and
+         waits until it is available. Does nothing if the project has a volume of that name; one of
+         another owner is an error. Returns `#{id, name, server}`.",
         |call: &Call, name: ImmutableString, size: i64, zone: ImmutableString| {
             create_volume(call, &name, size, &zone)
         },
@@ -75,8 +76,12 @@ fn create_volume(call: &Call, name: &str, size: i64, zone: &str) -> Answer<Map> 
         let text = format!("ec2::create_volume: size must be from 1 to 65536 GiB, not {size}");
         Diagnostic::new(Kind::Usage, text)
     }))?;
-    let creating = call.inventory.ec2.create_volume(name, gib, zone);
-    let created = call.change(|| format!("create volume {name} of {gib} GiB"), creating)?;
+    let create = async {
+        let owner = call.context.project.ensure_owner(&call.context.events)?;
+        let ec2 = &call.inventory.ec2;
+        Ok::<_, Diagnostic>(ec2.create_volume(name, gib, zone, &owner).await?)
+    };
+    let created = call.change(|| format!("create volume {name} of {gib} GiB"), create)?;
     Ok(created.map_or_else(Map::new, |volume| describe(&volume)))
 }
 
@@ -96,7 +101,8 @@ fn attach_volume(call: &Call, host: &Host, name: &str) -> Answer<Map> {
         return Err(call.fail(Diagnostic::new(Kind::Usage, text)));
     }
     let attach = async {
-        let volume = ec2.find_volume(name).await?.ok_or_else(|| {
+        let owner = call.context.project.ensure_owner(&call.context.events)?;
+        let volume = ec2.find_volume(name, &owner).await?.ok_or_else(|| {
             let text = format!("volume `{name}` not found");
             Diagnostic::new(Kind::Usage, text).help(format!(
                 "create it with `hitc run -H {} ec2.create_volume {name}`",

@@ -57,7 +57,37 @@ pub async fn apply(plan: &Plan, execution: &Execution<'_>) -> Vec<RecapLine> {
         }
         ended[at] = result;
     }
+    drop(running);
+    undo(steps, &mut ended, execution).await;
     recap(steps, ended)
+}
+
+/// Undoes the steps whose purpose was not reached: another step on the same resource that waited for
+/// them was not done.
+async fn undo(steps: &[Step], ended: &mut [Ended], execution: &Execution<'_>) {
+    let mut pending: Vec<usize> = Vec::new();
+    for (at, step) in steps.iter().enumerate() {
+        if matches!(ended[at], Ended::Done { .. }) {
+            continue;
+        }
+        let same = step.after.iter().filter(|before| {
+            steps[**before].resource == step.resource
+                && matches!(ended[**before], Ended::Done { changed: true, .. })
+        });
+        pending.extend(same);
+    }
+    for at in pending {
+        let Some(resource) = &steps[at].resource else {
+            continue;
+        };
+        let started = Instant::now();
+        if let Err(error) = steps[at].operation.undo(resource, execution).await {
+            ended[at] = Ended::Failed {
+                error,
+                took: started.elapsed(),
+            };
+        }
+    }
 }
 
 async fn run(at: usize, step: &Step, execution: &Execution<'_>) -> (usize, Ended) {

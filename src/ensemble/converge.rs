@@ -50,7 +50,7 @@ pub(super) enum Goal {
 
 /// The observed state and the plan that was made from it.
 pub(super) struct Look {
-    observed: Observed,
+    pub observed: Observed,
     pub made: Made,
 }
 

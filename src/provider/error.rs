@@ -77,6 +77,8 @@ pub enum Error {
         name: String,
         /// The owner.
         owner: Ownership,
+        /// The manifest that needs the name. None if a task does.
+        manifest: Option<String>,
     },
     /// Two servers have one name.
     #[error("two servers at {provider} are named `{name}`: {first}, and {second}")]
@@ -97,6 +99,18 @@ pub enum Error {
         provider: String,
         /// The server.
         name: String,
+    },
+    /// The server exists, and lost what hitc recognizes its servers by.
+    #[error("server `{name}` ({id}) at {provider} exists, but {cause}; nothing was done to it")]
+    Unrecognized {
+        /// The provider.
+        provider: String,
+        /// The server's name when it was listed.
+        name: String,
+        /// The provider's identifier.
+        id: String,
+        /// What is missing.
+        cause: String,
     },
     /// Another run changed the server since it was listed.
     #[error("server `{name}` at {provider}: {cause}; nothing was done to it")]
@@ -203,10 +217,15 @@ impl From<Error> for Diagnostic {
                  or label with `protect` in its name"
                     .to_owned(),
             ),
-            Error::NotOwned { name, .. } => Diagnostic::new(Kind::Usage, message).help(format!(
-                "choose another name, or take it over with \
-                 `hitc run -H {name} --any-owner adopt`"
-            )),
+            Error::NotOwned { name, manifest, .. } => {
+                let adopt = match manifest {
+                    Some(manifest) => format!("hitc run ensemble.up {manifest} adopt={name}"),
+                    None => format!("hitc run -H {name} --any-owner adopt"),
+                };
+                Diagnostic::new(Kind::Usage, message).help(format!(
+                    "choose another name, or take it over with `{adopt}`"
+                ))
+            }
             Error::Duplicate { .. } => Diagnostic::new(Kind::Failed, message).help(
                 "select one of them by its id, and rename or terminate it: \
                  `hitc run -H ID rename NAME`"
@@ -214,6 +233,8 @@ impl From<Error> for Diagnostic {
             ),
             Error::Changed { .. } => Diagnostic::new(Kind::Failed, message)
                 .help("`hitc nodes --any-owner` lists all servers and their owners".to_owned()),
+            Error::Unrecognized { .. } => Diagnostic::new(Kind::Failed, message)
+                .help("restore it at the provider, or terminate the server there".to_owned()),
             Error::File { .. } => Diagnostic::new(Kind::Usage, message),
             Error::Gone { .. } | Error::Failed { .. } => Diagnostic::new(Kind::Failed, message),
         }

@@ -33,7 +33,7 @@ use crate::{
     core::{
         change::Change,
         event::Activity,
-        owner::Owner,
+        owner::{Owner, Ownership},
         value::{Invalid, Value},
     },
     ssh,
@@ -48,6 +48,19 @@ pub struct Create {
     pub options: Value,
     /// The owner. The creating call itself tags the server with it.
     pub owner: Owner,
+    /// The server to be finished, if its creation was interrupted.
+    pub unfinished: Option<Node>,
+}
+
+impl Create {
+    /// Fails if the server to be finished does not exist any more, or was changed since it was listed.
+    /// To order another one in its place is not what the user confirmed.
+    pub async fn check_unfinished(&self, provider: &dyn Provider) -> Result<(), Error> {
+        if let Some(node) = &self.unfinished {
+            look_again(provider, node).await?;
+        }
+        Ok(())
+    }
 }
 
 /// A source of servers.
@@ -78,7 +91,8 @@ pub trait Provider: Send + Sync {
     /// configured on this machine fails with [`Error::NotConfigured`].
     async fn list(&self) -> Result<Vec<Node>, Error>;
 
-    /// Looks at one server again, by its id. None if it does not exist any more.
+    /// Looks at one server again, by its id. None only if it does not exist any more: a server that
+    /// exists, and lost what marks it as ours, is [`Error::Unrecognized`].
     async fn find(&self, node: &Node) -> Result<Option<Node>, Error> {
         let nodes = self.list().await?;
         Ok(nodes.into_iter().find(|found| found.id == node.id))
@@ -102,9 +116,9 @@ pub trait Provider: Send + Sync {
     }
 
     /// Creates a server, or finds one of that name whose creation was interrupted. Returns a server
-    /// of the same project that exists already as it is; one of another owner is an error. The server
-    /// may not run yet, may have no address, and is [`NodeState::Creating`] until
-    /// [`Provider::settle`].
+    /// of the same owner that exists already as it is; any other is an error: see
+    /// [`refuse_other_server`]. The server may not run yet, may have no address, and is
+    /// [`NodeState::Creating`] until [`Provider::settle`].
     async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error>;
 
     /// Notes at the provider whether a new server became ready.
@@ -156,12 +170,13 @@ pub trait Provider: Send + Sync {
 /// the one that the caller saw: what the user confirmed does not hold any more.
 pub async fn look_again(provider: &dyn Provider, node: &Node) -> Result<Node, Error> {
     let found = provider.find(node).await?.ok_or_else(|| node.gone())?;
-    let cause = if found.owner != node.owner {
-        format!("it {} now", found.owner)
-    } else if found.name != node.name {
-        format!("its name is `{}` now", found.name)
-    } else {
-        return Ok(found);
+    let cause = match (&node.owner, &found.owner) {
+        (Ownership::Owner(_), Ownership::Legacy(_)) => {
+            "the tag that names its owner is missing".to_owned()
+        }
+        (before, now) if before != now => format!("it {now} now"),
+        _ if found.name != node.name => format!("its name is `{}` now", found.name),
+        _ => return Ok(found),
     };
     Err(Error::Changed {
         provider: node.provider.clone(),
@@ -170,10 +185,18 @@ pub async fn look_again(provider: &dyn Provider, node: &Node) -> Result<Node, Er
     })
 }
 
-/// Fails if an existing server that has the name of one to be created does not belong to the same
-/// project.
-pub fn refuse_other_owner(existing: &Node, create: &Create) -> Result<(), Error> {
-    existing.require_project(Some(&create.owner.project))
+/// Fails if an existing server that has the name of one to be created is another one: it belongs to
+/// another owner, which may be another manifest of the project, or it is not the one to be finished.
+pub fn refuse_other_server(existing: &Node, create: &Create) -> Result<(), Error> {
+    existing.require_owner(Some(&create.owner))?;
+    match &create.unfinished {
+        Some(unfinished) if unfinished.id != existing.id => Err(Error::Changed {
+            provider: existing.provider.clone(),
+            name: existing.name.clone(),
+            cause: format!("its id is `{}` now, not `{}`", existing.id, unfinished.id),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// A difference between a server and its options.
@@ -201,4 +224,94 @@ pub fn differences<'a>(
             in_place,
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{
+        diagnostic::{Diagnostic, Kind},
+        value::Value,
+    };
+
+    fn owner(project: &str, manifest: Option<&str>) -> Owner {
+        Owner {
+            project: project.to_owned(),
+            manifest: manifest.map(str::to_owned),
+        }
+    }
+
+    fn node(id: &str, owner: Owner) -> Node {
+        Node {
+            provider: "local".to_owned(),
+            name: "web".to_owned(),
+            id: id.to_owned(),
+            size: String::new(),
+            image: String::new(),
+            region: String::new(),
+            ip: None,
+            internal_ip: None,
+            state: NodeState::Creating,
+            created: None,
+            owner: Ownership::Owner(owner),
+            user: None,
+            is_protected: false,
+        }
+    }
+
+    /// What is said of an existing server when one is created for `owner`.
+    fn refused(existing: &Node, owner: Owner, unfinished: Option<Node>) -> Option<Diagnostic> {
+        let create = Create {
+            name: "web".to_owned(),
+            options: Value::empty_map(),
+            owner,
+            unfinished,
+        };
+        let refused = refuse_other_server(existing, &create);
+        refused.err().map(Diagnostic::from)
+    }
+
+    #[test]
+    fn only_the_same_owner_finds_a_server() {
+        for manifest in [None, Some("shop")] {
+            let existing = node("1", owner("p", manifest));
+            assert!(refused(&existing, owner("p", manifest), None).is_none());
+            let other = refused(&existing, owner("q", manifest), None).unwrap();
+            assert_eq!(other.kind, Kind::Usage);
+        }
+        let of_shop = node("1", owner("p", Some("shop")));
+        let by_task = refused(&of_shop, owner("p", None), None).unwrap();
+        assert_eq!(
+            by_task.message,
+            "server `web` at local belongs to manifest `shop` of project p"
+        );
+        let help = by_task.help.unwrap();
+        assert!(
+            help.contains("`hitc run -H web --any-owner adopt`"),
+            "{help}"
+        );
+        let by_blog = refused(&of_shop, owner("p", Some("blog")), None).unwrap();
+        let help = by_blog.help.unwrap();
+        assert!(
+            help.contains("`hitc run ensemble.up blog adopt=web`"),
+            "{help}"
+        );
+        let of_task = node("1", owner("p", None));
+        assert!(refused(&of_task, owner("p", Some("shop")), None).is_some());
+    }
+
+    #[test]
+    fn another_server_is_not_finished() {
+        let planned = node("1", owner("p", None));
+        assert!(refused(&planned, owner("p", None), Some(planned.clone())).is_none());
+        let other = refused(
+            &node("2", owner("p", None)),
+            owner("p", None),
+            Some(planned),
+        );
+        assert_eq!(
+            other.unwrap().message,
+            "server `web` at local: its id is `2` now, not `1`; nothing was done to it"
+        );
+    }
 }

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{Address, Error};
-use crate::core::owner::Ownership;
+use crate::core::owner::{Owner, Ownership};
 
 /// The name of the provider of unmanaged servers.
 pub const UNMANAGED: &str = "unmanaged";
@@ -80,15 +80,16 @@ impl Node {
         self.is_unmanaged() || project.is_some_and(|project| self.owner.is_of_project(project))
     }
 
-    /// Fails, and says who owns it, if it does not belong to this project.
-    pub fn require_project(&self, project: Option<&str>) -> Result<(), Error> {
-        if self.is_of_project(project) {
+    /// Fails, and says who owns it, unless it belongs to exactly this owner.
+    pub fn require_owner(&self, owner: Option<&Owner>) -> Result<(), Error> {
+        if self.is_unmanaged() || owner.is_some_and(|owner| self.owner.is(owner)) {
             return Ok(());
         }
         Err(Error::NotOwned {
             provider: self.provider.clone(),
             name: self.name.clone(),
             owner: self.owner.clone(),
+            manifest: owner.and_then(|owner| owner.manifest.clone()),
         })
     }
 
@@ -102,6 +103,16 @@ impl Node {
         Error::Gone {
             provider: self.provider.clone(),
             name: self.name.clone(),
+        }
+    }
+
+    /// The error of a server that exists, but is not recognized as ours. `cause` is what is missing.
+    pub fn unrecognized(&self, cause: impl Into<String>) -> Error {
+        Error::Unrecognized {
+            provider: self.provider.clone(),
+            name: self.name.clone(),
+            id: self.id.clone(),
+            cause: cause.into(),
         }
     }
 

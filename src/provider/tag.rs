@@ -69,6 +69,16 @@ pub fn name_of<'a>(full: &'a str, prefix: &str, tagged: Option<&str>) -> Option<
     full.strip_prefix(prefix)
 }
 
+/// Why [`name_of`] recognizes no name, for messages.
+pub fn no_name_cause(full: &str, prefix: &str, tagged: Option<&str>) -> String {
+    match tagged {
+        Some(tagged) if tagged != prefix => {
+            format!("its tag for the prefix says `{tagged}`, not `{prefix}`")
+        }
+        _ => format!("its name `{full}` does not begin with the prefix `{prefix}`"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,6 @@
 //! Orders servers: finds those that are missing, quotes their cost, and creates them.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use futures_util::future::join_all;
 
@@ -25,10 +25,12 @@ pub struct Order {
 
 /// The servers that an order would create, and their cost.
 pub struct Quote {
-    /// The names of the servers that do not exist yet.
+    /// The names of the servers that do not exist yet, or whose creation was interrupted.
     pub names: Vec<String>,
     /// Their cost, if any.
     pub cost: Option<String>,
+    /// The existing servers among them, whose creation is continued.
+    unfinished: HashMap<String, Node>,
 }
 
 /// Fails if a server cannot have this name.
@@ -94,11 +96,16 @@ impl Order {
         note: impl Fn(String),
     ) -> Result<Quote, Failure> {
         let existing = self.provider.list().await.map_err(Diagnostic::from)?;
+        let owner = project.map(|project| Owner {
+            project: project.to_owned(),
+            manifest: None,
+        });
         for node in existing
             .iter()
             .filter(|node| self.names.contains(&node.name))
         {
-            node.require_project(project).map_err(Diagnostic::from)?;
+            node.require_owner(owner.as_ref())
+                .map_err(Diagnostic::from)?;
         }
         // The creation of an unfinished server continues.
         let exists = |name: &String| {
@@ -117,15 +124,20 @@ impl Order {
             note(message);
         }
         let cost = self.price(new.len()).await.map_err(Diagnostic::from)?;
-        Ok(Quote { names: new, cost })
+        let unfinished = existing.into_iter().filter(|node| new.contains(&node.name));
+        Ok(Quote {
+            unfinished: unfinished.map(|node| (node.name.clone(), node)).collect(),
+            names: new,
+            cost,
+        })
     }
 
-    /// Creates servers, all at the same time, and waits until they are ready. A failure does not
-    /// stop the others.
+    /// Creates the servers of a quote, all at the same time, and waits until they are ready. A
+    /// failure does not stop the others.
     pub async fn create(
         &self,
         access: &dyn Access,
-        names: &[String],
+        quote: &Quote,
         owner: &Owner,
     ) -> Result<Vec<Node>, Failure> {
         let one = async |name: &String| {
@@ -135,6 +147,7 @@ impl Order {
                 name: name.clone(),
                 options: self.options.clone(),
                 owner: owner.clone(),
+                unfinished: quote.unfinished.get(name).cloned(),
             };
             let node = bring_up(access, self.provider.as_ref(), &create, &activity).await?;
             activity.done(format!(
@@ -143,6 +156,7 @@ impl Order {
             ));
             Ok::<_, Diagnostic>(node)
         };
+        let names = &quote.names;
         let (mut nodes, mut failures) = (Vec::new(), Vec::new());
         for (name, created) in names.iter().zip(join_all(names.iter().map(one)).await) {
             match created {

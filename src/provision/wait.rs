@@ -42,6 +42,7 @@ pub async fn bring_up(
     activity: &Activity,
 ) -> Result<Node, Diagnostic> {
     access.flush();
+    create.check_unfinished(provider).await?;
     let node = provider.create(create, activity).await?;
     let ready = wait(access, provider, node.clone(), activity).await;
     access.flush();

@@ -23,7 +23,7 @@ use crate::{
     inventory::Inventory,
     provider::{
         Address, Cost, Create, Error, Node, NodeState, Price, Prices, Provider, ServerChange,
-        differences, look_again, refuse_other_owner, refuse_protected, tag,
+        differences, look_again, refuse_other_server, refuse_protected, tag,
     },
     ssh::{KeyPair, Login},
 };
@@ -233,7 +233,7 @@ impl Scripted {
             cause: "it is not a map".to_owned(),
         })?;
         let full = text(&map, "name");
-        let noted = |key: &str| tag::decode(&text(&map, key)).filter(|text| !text.is_empty());
+        let noted = |key: &str| noted(&map, key);
         let own = &self.0.inventory.context.settings.name_prefix;
         let Some(name) = tag::name_of(&full, own, noted("prefix").as_deref()) else {
             return Ok(None);
@@ -373,15 +373,29 @@ impl Provider for Scripted {
     }
 
     async fn find(&self, node: &Node) -> Result<Option<Node>, Error> {
-        if !self.0.has("look_up") {
-            let nodes = self.list().await?;
-            return Ok(nodes.into_iter().find(|found| found.id == node.id));
-        }
-        let found = self.call("look_up", vec![node.id.clone().into()]).await?;
-        if found.is_unit() {
+        let found = if self.0.has("look_up") {
+            let found = self.call("look_up", vec![node.id.clone().into()]).await?;
+            Some(found).filter(|found| !found.is_unit())
+        } else {
+            let listed = self.call("list", Vec::new()).await?;
+            let listed = listed.try_cast::<Array>().unwrap_or_default();
+            let is_it = |described: &Dynamic| {
+                let map = described.read_lock::<Map>();
+                map.is_some_and(|map| text(&map, "id") == node.id)
+            };
+            listed.into_iter().find(is_it)
+        };
+        let Some(described) = found else {
             return Ok(None);
+        };
+        if let Some(found) = self.node(described.clone())? {
+            return Ok(Some(found));
         }
-        self.node(found)
+        let map = described.try_cast::<Map>().unwrap_or_default();
+        let own = &self.0.inventory.context.settings.name_prefix;
+        let tagged = noted(&map, "prefix");
+        let cause = tag::no_name_cause(&text(&map, "name"), own, tagged.as_deref());
+        Err(node.unrecognized(cause))
     }
 
     async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error> {
@@ -401,7 +415,7 @@ impl Provider for Scripted {
             what: format!("creating `{}`", create.name),
             cause: "the provider created a different server than requested".to_owned(),
         })?;
-        refuse_other_owner(&node, create)?;
+        refuse_other_server(&node, create)?;
         Ok(node)
     }
 
@@ -495,6 +509,11 @@ impl Provider for Scripted {
 fn text(map: &Map, key: &str) -> String {
     let found = map.get(key).filter(|value| !value.is_unit());
     found.map_or(String::new(), ToString::to_string)
+}
+
+/// Returns the decoded value of a tag, if it is set.
+fn noted(map: &Map, key: &str) -> Option<String> {
+    tag::decode(&text(map, key)).filter(|text| !text.is_empty())
 }
 
 /// Converts the failure of a script: its first error.

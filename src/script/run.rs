@@ -27,28 +27,31 @@ pub fn run(
     calls: &[(Arc<Task>, Bound)],
 ) -> Result<(), Failure> {
     let context = &inventory.context;
-    let mut asked = Vec::new();
+    let mut confirmed = Vec::new();
     for (task, bound) in calls {
-        let is_asked = match &task.confirm {
-            None => true,
+        let hosts = match &task.confirm {
+            None => None,
             Some(question) => match selected(inventory, task) {
                 Ok(hosts) => {
                     let question = fill_in(question, task, bound, &hosts);
                     context.events.confirm(&question, None)?;
-                    true
+                    Some(hosts)
                 }
                 // A task before it may create the servers that it is about.
-                Err(_) if !asked.is_empty() => false,
+                Err(_) if !confirmed.is_empty() => None,
                 Err(failure) => return Err(failure),
             },
         };
-        asked.push(is_asked);
+        confirmed.push(hosts);
     }
-    for ((task, bound), asked) in calls.iter().zip(asked) {
+    for (at, ((task, bound), mut confirmed)) in calls.iter().zip(confirmed).enumerate() {
         if context.cancel.is_stopping() {
             return Err(Diagnostic::new(Kind::Interrupted, "interrupted").into());
         }
-        run_one(scripts, inventory, task, bound, asked)?;
+        if at > 0 {
+            confirmed = confirmed.map(|hosts| look_again(inventory, hosts));
+        }
+        run_one(scripts, inventory, task, bound, confirmed)?;
     }
     Ok(())
 }
@@ -64,19 +67,42 @@ fn selected(inventory: &Inventory, task: &Task) -> Result<Vec<Host>, Failure> {
     }
 }
 
-/// Runs a task with its arguments on the hosts that the user selected.
+/// The same hosts as they are now: a task may have given them other addresses.
+fn look_again(inventory: &Inventory, hosts: Vec<Host>) -> Vec<Host> {
+    if hosts.is_empty() {
+        return hosts;
+    }
+    let context = &inventory.context;
+    let nodes = context.runtime.block_on(async {
+        tokio::select! {
+            () = context.cancel.killed() => Vec::new(),
+            nodes = inventory.nodes() => nodes,
+        }
+    });
+    let now = |host: Host| match nodes.iter().find(|node| node.key() == host.0.key()) {
+        Some(node) => Host::from(node.clone()),
+        // It is gone, or was selected by its address.
+        None => host,
+    };
+    hosts.into_iter().map(now).collect()
+}
+
+/// Runs a task with its arguments: on the hosts that the user confirmed, or if the question was
+/// postponed or there is none, on those that the user selected.
 fn run_one(
     scripts: &Scripts,
     inventory: &Inventory,
     task: &Task,
     bound: &Bound,
-    asked: bool,
+    confirmed: Option<Vec<Host>>,
 ) -> Result<(), Failure> {
     let context = &inventory.context;
     let frame = Frame::new(&context.mode, task.readonly);
-    let hosts = selected(inventory, task)?;
+    let is_confirmed = confirmed.is_some();
+    // Another selection may find other hosts by now.
+    let hosts = confirmed.map_or_else(|| selected(inventory, task), Ok)?;
     context.events.emit(Event::Hosts(hosts.len()));
-    if let Some(question) = task.confirm.as_ref().filter(|_| !asked) {
+    if let Some(question) = task.confirm.as_ref().filter(|_| !is_confirmed) {
         let question = fill_in(question, task, bound, &hosts);
         context.events.confirm(&question, None)?;
     }

@@ -40,6 +40,46 @@ fn questions_come_first() {
     );
 }
 
+/// A task runs on the hosts of its question, whatever the tasks before it change.
+#[test]
+fn a_task_runs_on_the_confirmed_hosts() {
+    let hitcfile = "/// A.\nfn add() { local::run(\"echo 10.255.0.2 b >>unmanaged_servers.txt\"); }\n\
+                    /// W.\n/// @confirm \"Wipe ${hosts}?\"\nfn wipe(hosts) { print(hosts.len()); }\n\
+                    /// C.\nfn count(hosts) { print(hosts.len()); }\n";
+    let run = |task: &str| {
+        Project::new()
+            .file("unmanaged_servers.txt", "10.255.0.1 a\n")
+            .file("hitcfile.rhai", hitcfile)
+            .run(&["run", "--yes", "--all", "add", ":::", task])
+    };
+    run("wipe").is(0, "1\n", "");
+    // Without a question, the hosts are selected when the task begins.
+    run("count").is(0, "2\n", "");
+}
+
+/// The confirmed hosts may have other addresses by then, as after a resize.
+#[test]
+fn a_task_gets_the_confirmed_hosts_as_they_are() {
+    let id = "a".repeat(32);
+    let provider = format!(
+        "fn options() {{ #{{}} }}\nfn missing() {{}}\n\
+         fn list() {{ let ip = fs::read(\"ip\"); ip.trim();\n\
+         let one = #{{ id: \"1\", name: \"NONE-a\", state: \"running\", ip: ip, project: \"{id}\" }};\n\
+         if ip == \"192.0.2.1\" {{ [one] }} else {{ [one, one + #{{ id: \"2\", name: \"NONE-b\" }}] }} }}\n"
+    );
+    let run = Project::new()
+        .file("hitc.id", &format!("{id}\n"))
+        .file("ip", "192.0.2.1\n")
+        .file("providers/shelf.rhai", &provider)
+        .file(
+            "hitcfile.rhai",
+            "/// R.\nfn resize() { local::run(\"echo 192.0.2.2 >ip\"); }\n\
+             /// W.\n/// @confirm \"Wipe ${hosts}?\"\nfn wipe(hosts) { print(hosts.map(|host| host.ip)); }\n",
+        )
+        .run(&["run", "--yes", "--all", "resize", ":::", "wipe"]);
+    assert_eq!(run.stdout, "[\"192.0.2.2\"]\n", "{run}");
+}
+
 #[test]
 fn a_question_on_a_terminal() {
     let project = Project::new().file(

@@ -126,6 +126,13 @@ class DigitalOcean(Cloud):
             for name, tags in body:
                 self.make(name, "s-1vcpu-1gb", "debian-13-x64", "nyc3", tags, [], "active")
             return 200, {}
+        if path == "/_tags":
+            # As if somebody had changed them at the provider's page.
+            for name, tags in body:
+                for droplet in self.droplets.values():
+                    if droplet["name"] == name:
+                        droplet["tags"] = tags
+            return 200, {}
         return super().control(method, path, body)
 
     def stop(self, name):

@@ -152,6 +152,13 @@ class Hetzner(Cloud):
             for name, labels in body:
                 self.make(name, "cx23", ALL_IMAGES[1], "fsn1", labels, "running")
             return 200, {}
+        if path == "/_labels":
+            # As if somebody had changed them at the provider's page.
+            for name, labels in body:
+                for server in self.servers.values():
+                    if server["name"] == name:
+                        server["labels"] = labels
+            return 200, {}
         return super().control(method, path, body)
 
     def stop(self, name):

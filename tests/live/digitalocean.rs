@@ -255,3 +255,44 @@ fn what_is_ours() {
     );
     assert!(!cloud.log().iter().any(|line| line.starts_with("DELETE")));
 }
+
+/// A droplet that lost the tags by which hitc recognizes it exists, and still costs money.
+#[test]
+fn a_droplet_without_tags_is_not_gone() {
+    let (cloud, live) = Cloud::digitalocean(Live::new(), false);
+    let (name, project) = (live.container("web"), live.project_id());
+    let owner = format!("hitc:project:{project}");
+    let tags = json!([[name, ["hitc", owner]]]);
+    cloud.post("/_droplets", &tags);
+    let terminate = ["-y", "run", "-H", "web", "terminate"];
+    for (left, cause) in [
+        (json!([owner]), "exists, but its tag `hitc` is missing"),
+        (json!(["hitc"]), "the tag that names its owner is missing"),
+        (
+            json!(["hitc", owner, "hitc:prefix:x"]),
+            "exists, but its tag for the prefix says `x`",
+        ),
+    ] {
+        cloud.post("/_tags", &tags);
+        // Keeps the list.
+        assert_eq!(live.run(&["nodes"]).ok().rows().len(), 1);
+        cloud.post("/_tags", &json!([[name, left]]));
+        let run = live.run(&terminate);
+        assert!(
+            run.status == 1
+                && run.stderr.contains(cause)
+                && run.stderr.contains("nothing was done to it"),
+            "{run}"
+        );
+    }
+    assert!(!cloud.log().iter().any(|line| line.starts_with("DELETE")));
+    // One that is gone is.
+    cloud.post("/_tags", &tags);
+    live.write(
+        "hitcfile.rhai",
+        "/// T.\nfn twice(host) { provider::terminate([host]); provider::terminate([host]); }\n",
+    );
+    live.run(&["-y", "run", "-H", "web", "twice"]).ok();
+    assert!(live.run(&["nodes"]).ok().rows().is_empty());
+    assert_eq!(cloud.violations(), json!([]));
+}

@@ -378,3 +378,152 @@ fn a_disk() {
     second.ok();
     assert_eq!((kept.as_str(), read.as_str()), ("mounted", "kept\n1"));
 }
+
+/// A disk of another project, or of none, is not taken for one of ours.
+#[test]
+fn disks_have_owners() {
+    let task = "/// D.\n/// @param name\nfn disk(name) { print(ec2::create_volume(name, 20, \"us-east-1a\").id); }\n";
+    let (cloud, mut live) = Cloud::ec2(Live::new());
+    for (folder, id) in [("a", "a"), ("b", "b")] {
+        live.write(&format!("{folder}/hitcfile.rhai"), task);
+        live.write(&format!("{folder}/hitc.id"), &id.repeat(32));
+    }
+    let (a, b) = (live.root().join("a"), live.root().join("b"));
+    live.move_to(&a);
+    let made = live.run(&["disk", "data"]).ok().stdout;
+    assert_eq!(live.run(&["disk", "data"]).ok().stdout, made);
+    let id = made.trim();
+    assert_eq!(
+        cloud.boto(
+            "v = ec2.describe_volumes()['Volumes'][0]\n\
+             print([t['Value'] for t in v['Tags'] if t['Key'] == 'hitc:project'])"
+        ),
+        format!("['{}']", "a".repeat(32))
+    );
+
+    live.move_to(&b);
+    let of_another = live.run(&["disk", "data"]);
+    let error = format!(
+        "error: volume `data` ({id}) belongs to project {}\n",
+        "a".repeat(32)
+    );
+    assert!(
+        of_another.status == 2 && of_another.stderr.starts_with(&error),
+        "{of_another}"
+    );
+
+    // As versions made it that did not note owners.
+    cloud.boto(&format!(
+        "ec2.delete_tags(Resources=['{id}'], Tags=[{{'Key': 'hitc:project'}}])"
+    ));
+    live.move_to(&a);
+    let of_nobody = live.run(&["disk", "data"]);
+    let tag = format!("Key=hitc:project,Value={}", "a".repeat(32));
+    assert!(
+        of_nobody.status == 2
+            && of_nobody
+                .stderr
+                .starts_with(&format!("error: volume `data` ({id}) has no owner"))
+            && of_nobody.stderr.contains(&tag),
+        "{of_nobody}"
+    );
+    cloud.boto(&format!(
+        "ec2.create_tags(Resources=['{id}'], Tags=[{{'Key': 'hitc:project', 'Value': 'a' * 32}}])"
+    ));
+    assert_eq!(live.run(&["disk", "data"]).ok().stdout, made);
+    assert_eq!(
+        cloud.boto("print(len(ec2.describe_volumes()['Volumes']))"),
+        "1"
+    );
+
+    // Two of one name.
+    cloud.boto(&format!(
+        "v = ec2.describe_volumes(VolumeIds=['{id}'])['Volumes'][0]\n\
+         ec2.create_volume(AvailabilityZone='us-east-1a', Size=1, TagSpecifications=[\
+         {{'ResourceType': 'volume', 'Tags': v['Tags']}}])"
+    ));
+    let two = live.run(&["disk", "data"]);
+    assert!(
+        two.status == 2
+            && two
+                .stderr
+                .contains("error: two volumes of this project are named `data`: ")
+            && two.stderr.contains(id),
+        "{two}"
+    );
+}
+
+/// A security group that only has the name of hitc's is not opened.
+#[test]
+fn the_security_group_of_somebody_else() {
+    let (cloud, live) = Cloud::reachable_ec2();
+    let id = cloud.boto(
+        "print(ec2.create_security_group(GroupName='hitc', Description='theirs')['GroupId'])",
+    );
+    let rules = || {
+        cloud.boto(
+            "g = ec2.describe_security_groups(GroupNames=['hitc'])['SecurityGroups'][0]\n\
+             print([p.get('FromPort') for p in g['IpPermissions']])",
+        )
+    };
+    let refused = create(&live, &["name=web"]);
+    assert_eq!(rules(), "[]");
+    let error =
+        format!("security group `hitc` ({id}) does not admit SSH, and hitc did not create it");
+    assert!(
+        refused.status == 2
+            && refused.stderr.contains(&error)
+            && refused.stderr.contains("`hitc:kind`"),
+        "{refused}"
+    );
+    assert!(nodes(&live).is_empty());
+
+    // With a rule that admits SSH it is used as it is.
+    cloud.boto(&format!(
+        "ec2.authorize_security_group_ingress(GroupId='{id}', IpProtocol='tcp', FromPort=20, ToPort=30, \
+         CidrIp='192.0.2.0/24')"
+    ));
+    create(&live, &["name=web"]).ok();
+    assert_eq!(rules(), "[20]");
+
+    // A run of ours died before it added the rule.
+    cloud.boto(&format!(
+        "g = ec2.describe_security_groups(GroupIds=['{id}'])['SecurityGroups'][0]\n\
+         ec2.revoke_security_group_ingress(GroupId='{id}', IpPermissions=g['IpPermissions'])\n\
+         ec2.create_tags(Resources=['{id}'], Tags=[{{'Key': 'hitc:kind', 'Value': 'firewall'}}])"
+    ));
+    create(&live, &["name=other"]).ok();
+    assert_eq!(rules(), "[22]");
+}
+
+/// An instance that lost its name is not taken for one that is gone.
+#[test]
+fn an_instance_without_a_name_is_not_gone() {
+    let (cloud, live) = Cloud::ec2(Live::new());
+    let (prefix, project) = (live.container(""), live.project_id());
+    let id = cloud.boto(&format!(
+        "print(ec2.run_instances(ImageId='ami-0bbbbbbbbbbbbbbb1', InstanceType='t3.micro', MinCount=1, MaxCount=1, \
+         TagSpecifications=[{{'ResourceType': 'instance', 'Tags': [{{'Key': 'hitc:prefix', 'Value': '{prefix}'}}, \
+         {{'Key': 'hitc:project', 'Value': '{project}'}}, {{'Key': 'Name', 'Value': '{prefix}web'}}]}}])\
+         ['Instances'][0]['InstanceId'])"
+    ));
+    // Keeps the list.
+    assert_eq!(nodes(&live).len(), 1);
+    cloud.boto(&format!(
+        "ec2.delete_tags(Resources=['{id}'], Tags=[{{'Key': 'Name'}}])"
+    ));
+    let run = live.run(&["-y", "run", "-H", "web", "terminate"]);
+    assert!(
+        run.status == 1
+            && run
+                .stderr
+                .contains("exists, but its tag `Name` is missing; nothing was done to it"),
+        "{run}"
+    );
+    assert_eq!(
+        cloud.boto(
+            "print(ec2.describe_instances()['Reservations'][0]['Instances'][0]['State']['Name'])"
+        ),
+        "running"
+    );
+}

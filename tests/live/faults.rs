@@ -184,6 +184,8 @@ impl Place {
         let mut rows = Vec::new();
         let mut patient = self.busy.clone();
         patient["headers"] = json!({"Retry-After": "2"});
+        // The first request to a cloud that has just started may take that long by itself.
+        self.listed(&json!([]));
         let begun = Instant::now();
         let answer = self.listed(&json!([fault(list, 1, &patient)]));
         let waited = if begun.elapsed().as_secs() >= 2 {

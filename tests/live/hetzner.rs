@@ -193,3 +193,80 @@ fn all_at_once() {
     live.run(&["tasks"]).ok();
     assert_eq!(asked(), [1, 1, 1]);
 }
+
+/// A server that lost the labels by which hitc recognizes it exists, and still costs money.
+#[test]
+fn a_server_without_labels_is_not_gone() {
+    let (cloud, live) = Cloud::hetzner(Live::new(), false);
+    let (name, project) = (live.container("web"), live.project_id());
+    cloud.post(
+        "/_servers",
+        &json!([[name, {"hitc": "1", "hitc-project": project}]]),
+    );
+    for (left, cause) in [
+        (
+            json!({"hitc-project": project}),
+            "exists, but its label `hitc` is missing",
+        ),
+        (json!({"hitc": "1"}), "the tag that names its owner"),
+        (
+            json!({"hitc": "1", "hitc-project": project, "hitc-prefix": "x"}),
+            "exists, but its tag for the prefix says `x`",
+        ),
+    ] {
+        cloud.post(
+            "/_labels",
+            &json!([[name, {"hitc": "1", "hitc-project": project}]]),
+        );
+        // Keeps the list.
+        assert_eq!(live.run(&["nodes"]).ok().rows().len(), 1);
+        cloud.post("/_labels", &json!([[name, left]]));
+        let run = live.run(&["-y", "run", "-H", "web", "terminate"]);
+        assert!(
+            run.status == 1
+                && run.stderr.contains(cause)
+                && run.stderr.contains("nothing was done to it"),
+            "{run}"
+        );
+    }
+    assert!(!cloud.log().iter().any(|line| line.starts_with("DELETE")));
+    // One that is gone is.
+    cloud.post(
+        "/_labels",
+        &json!([[name, {"hitc": "1", "hitc-project": project}]]),
+    );
+    live.write(
+        "hitcfile.rhai",
+        "/// T.\nfn twice(host) { provider::terminate([host]); provider::terminate([host]); }\n",
+    );
+    live.run(&["-y", "run", "-H", "web", "twice"]).ok();
+    assert!(live.run(&["nodes"]).ok().rows().is_empty());
+}
+
+/// Nor is one whose script can only list.
+#[test]
+fn a_listed_server_of_another_prefix_is_not_gone() {
+    let live = Live::new();
+    let (name, project) = (live.container("box"), live.project_id());
+    live.write("name", &name);
+    live.write(
+        "providers/shelf.rhai",
+        &format!(
+            "fn options() {{ #{{}} }}\nfn missing() {{}}\nfn terminate(node) {{ throw \"terminated\"; }}\n\
+             fn list() {{ let name = fs::read(\"name\"); name.trim(); \
+             [#{{ id: \"1\", name: name, state: \"running\", project: \"{project}\" }}] }}\n"
+        ),
+    );
+    live.write(
+        "hitcfile.rhai",
+        "/// T.\nfn end(host) { local::run(\"echo OTHER-box >name\"); provider::terminate([host]); }\n",
+    );
+    let run = live.run(&["-y", "run", "-H", "box", "end"]);
+    assert!(
+        run.status == 1
+            && run
+                .stderr
+                .contains("exists, but its name `OTHER-box` does not begin with the prefix "),
+        "{run}"
+    );
+}

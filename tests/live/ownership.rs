@@ -1,7 +1,7 @@
 //! Two projects with the same manifest, name prefix, provider and account leave each other's servers
 //! alone.
 
-use std::path::PathBuf;
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use serde_json::Value as Json;
 
@@ -133,10 +133,18 @@ impl Pair {
 fn local() {
     Pair::new("local", Live::new(), None).leave_each_other_alone();
     // The record of an adoption goes with the server.
-    let volumes = docker(&["volume", "ls", "-q", "--filter", "name=hitc-owner-"]);
-    for volume in volumes.split_whitespace() {
-        docker(&["inspect", volume.trim_start_matches("hitc-owner-")]);
-    }
+    let orphans = || -> BTreeSet<String> {
+        let volumes = docker(&["volume", "ls", "-q", "--filter", "name=hitc-owner-"]);
+        let servers = docker(&["ps", "-aq", "--no-trunc"]);
+        let ids = volumes.split_whitespace();
+        let ids = ids.map(|volume| volume.trim_start_matches("hitc-owner-"));
+        let orphans = ids.filter(|id| !servers.contains(id));
+        orphans.map(str::to_owned).collect()
+    };
+    // A server of another test may be going at this moment.
+    let first = orphans();
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(orphans().is_disjoint(&first));
 }
 
 #[test]
@@ -156,4 +164,90 @@ fn digitalocean() {
 fn hetzner() {
     let (cloud, live) = Cloud::hetzner(Live::new(), true);
     Pair::new("hetzner", live, Some(cloud)).leave_each_other_alone();
+}
+
+/// Only its owner finishes a server whose creation was interrupted: within a project, too.
+#[test]
+fn unfinished_servers_have_owners() {
+    let live = Live::new()
+        .file("servers.yml", "web:\n  provider: local\n")
+        .file("others.yml", "web:\n  provider: local\n");
+    live.run(&["-y", "run", "create", "name=web"]).ok();
+    let id = || {
+        docker(&[
+            "inspect",
+            "-f",
+            "{{.Id}} {{.State.Status}}",
+            &live.container("web"),
+        ])
+    };
+    live.half_make("web", Some("others"));
+    let before = id();
+    let create = live.run(&["-y", "run", "create", "name=web"]);
+    assert!(
+        create.status == 2
+            && create
+                .stderr
+                .contains("server `web` at local belongs to manifest `others` of project ")
+            && create.stderr.contains("adopt"),
+        "{create}"
+    );
+    let up = live.run(&["-y", "run", "ensemble.up", "servers"]);
+    assert!(
+        up.status == 2 && up.stderr.contains("belongs to manifest `others`"),
+        "{up}"
+    );
+    assert_eq!(id(), before);
+
+    // A manifest does not finish a server of a task either, unless it is told to adopt it.
+    live.run(&["-y", "run", "ensemble.up", "others"]).ok();
+    live.half_make("web", None);
+    let before = id();
+    let up = live.run(&["-y", "run", "ensemble.up", "servers"]);
+    assert!(
+        up.status == 2
+            && up.stderr.contains("belongs to project ")
+            && up.stderr.contains("adopt=web"),
+        "{up}"
+    );
+    assert_eq!(id(), before);
+    live.run(&["-y", "run", "ensemble.up", "servers", "adopt=web"])
+        .ok();
+    let owned = live.run(&["-y", "run", "create", "name=web"]);
+    assert!(
+        owned.status == 2 && owned.stderr.contains("belongs to manifest `servers`"),
+        "{owned}"
+    );
+    // With the record of its adoption.
+    live.run(&["-y", "run", "ensemble.down", "servers"]).ok();
+}
+
+/// A server that lost what hitc recognizes it by is not taken for one that is gone.
+#[test]
+fn a_server_that_lost_its_tags_is_not_gone() {
+    // Its name.
+    let live = Live::new();
+    let name = live.container("web");
+    live.write(
+        "hitcfile.rhai",
+        &format!(
+            "/// T.\nfn end(host) {{ local::run(\"docker rename {name} x{name}\"); provider::terminate([host]); }}\n\
+             /// T.\nfn twice(host) {{ provider::terminate([host]); provider::terminate([host]); }}\n"
+        ),
+    );
+    live.run(&["run", "create", "name=web"]).ok();
+    let run = live.run(&["-y", "run", "-H", "web", "end"]);
+    let is_there = docker(&["ps", "-q", "--filter", &format!("name=x{name}")]);
+    docker(&["rename", &format!("x{name}"), &name]);
+    let cause = format!("exists, but its name `x{name}` does not begin with the prefix ");
+    assert!(
+        run.status == 1
+            && run.stderr.contains(&cause)
+            && run.stderr.contains("nothing was done to it"),
+        "{run}"
+    );
+    assert!(!is_there.is_empty());
+    // One that is gone is.
+    live.run(&["-y", "run", "-H", "web", "twice"]).ok();
+    assert!(live.run(&["nodes"]).ok().rows().is_empty());
 }

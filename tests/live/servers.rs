@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::live::{Live, docker};
+use crate::support::live::Live;
 
 #[test]
 fn from_nothing_to_nothing() {
@@ -93,42 +93,7 @@ fn from_nothing_to_nothing() {
 fn a_server_that_was_left_half_made_is_finished() {
     let live = Live::new();
     live.run(&["run", "create", "name=web"]).ok();
-    // As after a SIGKILL between making the container and starting it.
-    let image = docker(&["inspect", "-f", "{{.Config.Image}}", &live.container("web")]);
-    let label = format!("hitc.server.prefix={}", live.container(""));
-    let key = docker(&[
-        "inspect",
-        "-f",
-        "{{index .Config.Env 0}}",
-        &live.container("web"),
-    ]);
-    let ip = "{{(index .NetworkSettings.Networks \"hitc\").IPAMConfig.IPv4Address}}";
-    let ip = docker(&["inspect", "-f", ip, &live.container("web")]);
-    docker(&["rm", "-fv", &live.container("web")]);
-    let name = live.container("web");
-    let owner = format!("hitc.server.project={}", live.project_id());
-    docker(&[
-        "create",
-        "--name",
-        &name,
-        "--label",
-        &owner,
-        "--label",
-        &label,
-        "--label",
-        "hitc.server.image=debian-13",
-        "--env",
-        &key,
-        "--network",
-        "hitc",
-        "--ip",
-        &ip,
-        "--cap-add",
-        "ALL",
-        "--cap-drop",
-        "SYS_RESOURCE",
-        &image,
-    ]);
+    live.half_make("web", None);
     assert_eq!(live.run(&["nodes"]).ok().rows()[0][5], "creating");
     live.run(&["run", "create", "name=web"]).ok();
     assert_eq!(live.run(&["nodes"]).ok().rows().len(), 1);

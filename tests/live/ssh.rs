@@ -58,6 +58,7 @@ async fn server(live: &Live) -> Target {
             project: "test".to_owned(),
             manifest: None,
         },
+        unfinished: None,
     };
     let activity = Events::new(Arc::new(Silent)).start("web", "");
     let node = provider.create(&create, &activity).await.unwrap();

@@ -95,6 +95,30 @@ impl Live {
         row.unwrap_or_else(|| panic!("no {server} in {rows:?}"))[3].clone()
     }
 
+    /// Leaves a server as a SIGKILL does between making the container and starting it. It belongs to
+    /// this manifest of the project, or to none.
+    pub fn half_make(&self, server: &str, manifest: Option<&str>) {
+        let name = self.container(server);
+        let inspect = |form: &str| docker(&["inspect", "-f", form, &name]);
+        let image = inspect("{{.Config.Image}}");
+        let key = inspect("{{index .Config.Env 0}}");
+        let ip = inspect("{{(index .NetworkSettings.Networks \"hitc\").IPAMConfig.IPv4Address}}");
+        docker(&["rm", "-fv", &name]);
+        let mut labels = vec![
+            format!("hitc.server.prefix={}", self.container("")),
+            format!("hitc.server.project={}", self.project_id()),
+            "hitc.server.image=debian-13".to_owned(),
+        ];
+        labels.extend(manifest.map(|manifest| format!("hitc.server.manifest={manifest}")));
+        let mut words = vec!["create", "--name", &name, "--env", &key];
+        for label in &labels {
+            words.extend(["--label", label]);
+        }
+        words.extend(["--network", "hitc", "--ip", &ip]);
+        words.extend(["--cap-add", "ALL", "--cap-drop", "SYS_RESOURCE", &image]);
+        docker(&words);
+    }
+
     /// Sends a request to a public port of a server, and returns the response.
     pub fn get(&self, server: &str, port: u16) -> String {
         get(&format!("http://{}:{port}/", self.ip(server)))

@@ -160,11 +160,12 @@ fn create(call: &Call, options: &Map) -> Answer<Array> {
     let order = Order::decode(&to_options(options), &inventory.providers, default_provider);
     let order = call.check(order)?;
     let events = &call.context.events;
-    let Quote { names, cost } = {
+    let quote = {
         let project = call.check(call.context.project.id())?;
         let project = project.as_ref().map(ProjectId::as_str);
         call.try_wait(order.quote(project, |text| events.note(text)))?
     };
+    let Quote { names, cost, .. } = &quote;
     let (count, list) = (plural(names.len(), "server"), names.join(", "));
     let what = || {
         let cost = cost.as_ref().map(|cost| format!(" ({cost})"));
@@ -173,13 +174,13 @@ fn create(call: &Call, options: &Map) -> Answer<Array> {
     if call.would(what) {
         return Ok(Array::new());
     }
-    if let Some(cost) = &cost {
+    if let Some(cost) = cost {
         let place = order.provider.name();
         let question = format!("{count} at {place}: {cost}. Create {list}?");
         call.check(events.confirm(&question, None))?;
     }
     let owner = call.check(call.context.project.ensure_owner(events))?;
-    let nodes = call.try_wait(order.create(inventory, &names, &owner))?;
+    let nodes = call.try_wait(order.create(inventory, &quote, &owner))?;
     Ok(nodes
         .into_iter()
         .map(Host::from)

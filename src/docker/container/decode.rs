@@ -1,12 +1,14 @@
 //! Decodes the options of `docker.run` and of a manifest's container.
 
+use std::collections::BTreeSet;
+
 use super::{
-    kind::{Kind, one_of},
+    kind::{Kind, one_of, ports},
     table::ROWS,
 };
 use crate::{
     core::value::{Fields, Invalid, Value},
-    docker::{Image, Inputs, Pull, Ready, Spec, image::reference::is_short_id},
+    docker::{Image, Inputs, Port, Pull, Ready, Spec, image::reference::is_short_id},
 };
 
 /// Keys of the design that this version does not support. They are refused, not ignored.
@@ -74,6 +76,13 @@ impl Spec {
         }
         fields.finish()?;
         Ok(spec)
+    }
+}
+
+impl Spec {
+    /// Decodes published ports alone: the value of `ports`.
+    pub fn decode_ports(value: &Value) -> Result<BTreeSet<Port>, Invalid> {
+        ports(value, "ports")
     }
 }
 

@@ -218,7 +218,7 @@ fn string_map(value: &Value, what: &str) -> Result<BTreeMap<String, String>, Inv
         .collect()
 }
 
-fn ports(value: &Value, what: &str) -> Result<BTreeSet<Port>, Invalid> {
+pub(super) fn ports(value: &Value, what: &str) -> Result<BTreeSet<Port>, Invalid> {
     let mut ports = BTreeSet::new();
     for item in value.to_list(what)? {
         let port: Port = item.to_text("a port")?.parse().map_err(|error| {

@@ -132,6 +132,23 @@ impl Tree {
         }
     }
 
+    /// The mapping with only these keys.
+    pub fn select(&self, keys: &[&str]) -> Tree {
+        let node = match &self.node {
+            Node::Map(entries) => {
+                let wanted = entries
+                    .iter()
+                    .filter(|(name, ..)| keys.contains(&name.as_str()));
+                Node::Map(wanted.cloned().collect())
+            }
+            other => other.clone(),
+        };
+        Tree {
+            node,
+            span: self.span.clone(),
+        }
+    }
+
     /// The number of items, if the value is a list. `None` if a variable decides it.
     pub fn items(&self) -> Option<usize> {
         match &self.node {

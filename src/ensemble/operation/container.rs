@@ -14,8 +14,9 @@ use crate::{
     },
     docker::{Container, Containers, Replacement, Spec},
     ensemble::{
+        manifest::Variable,
         observe::EngineState,
-        resource::container::{Existing, decide, decode},
+        resource::container::{Existing, decide, decode, decode_image},
     },
     provider::Node,
 };
@@ -82,6 +83,12 @@ impl Execution<'_> {
                 };
                 replacement.replace(id, &progress).await?
             }
+            Operation::ProvideImage { options } => {
+                let facts = |variable: &Variable| self.facts().value(&node.name, variable);
+                let spec = decode_image(self.manifest, name, options, &facts)?;
+                engine.provide_image(&spec, &progress).await?;
+                return Ok(operation.done());
+            }
             Operation::StopContainer { id } => {
                 self.own(engine, name, id).await?;
                 engine.stop(id).await?;
@@ -105,6 +112,30 @@ impl Execution<'_> {
         };
         self.facts().container(&node.name, &container);
         Ok(operation.done())
+    }
+
+    /// Starts a container that was stopped for another one. Returns whether it was started: one that
+    /// is gone, or runs, is left alone.
+    pub(super) async fn start_again(
+        &self,
+        server: &str,
+        name: &str,
+        id: &str,
+    ) -> Result<bool, Diagnostic> {
+        let node = self.current(server)?;
+        self.locked(&node, async {
+            let engine = self.engine(&node).await?;
+            let Some(found) = engine.inspect(id).await? else {
+                return Ok(false);
+            };
+            if found.state.holds_processes() {
+                return Ok(false);
+            }
+            self.own(engine.as_ref(), name, id).await?;
+            engine.start(id).await?;
+            Ok(true)
+        })
+        .await
     }
 
     fn replacement<'a>(&'a self, engine: &'a dyn Containers, spec: &'a Spec) -> Replacement<'a> {

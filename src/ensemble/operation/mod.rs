@@ -103,6 +103,11 @@ pub enum Operation {
         /// Whether the old container belongs to another owner, or to none.
         adopt: bool,
     },
+    /// Gets the image of a container before another one is stopped for it.
+    ProvideImage {
+        /// The container's options.
+        options: Options,
+    },
     /// Stops a container before another operation needs what it holds, such as its port.
     StopContainer {
         /// The engine's id of the container.
@@ -134,6 +139,8 @@ pub enum Kind {
     Barrier,
     /// [`Operation::Deferred`].
     Deferred,
+    /// [`Operation::ProvideImage`].
+    ProvideImage,
     /// [`Operation::StartServer`].
     StartServer,
     /// [`Operation::StartContainer`].
@@ -168,6 +175,7 @@ impl Kind {
         match self {
             Kind::Barrier => "wait",
             Kind::Deferred => "change",
+            Kind::ProvideImage => "get its image",
             Kind::StartServer | Kind::StartContainer => "be started",
             Kind::SetUpDocker => "have Docker installed",
             Kind::FinishContainer => "be finished",
@@ -198,6 +206,7 @@ impl Operation {
             Operation::StartContainer { .. } => Kind::StartContainer,
             Operation::UpdateContainer { .. } => Kind::UpdateContainer,
             Operation::ReplaceContainer { .. } => Kind::ReplaceContainer,
+            Operation::ProvideImage { .. } => Kind::ProvideImage,
             Operation::StopContainer { .. } => Kind::StopContainer,
             Operation::RemoveContainer { .. } => Kind::RemoveContainer,
             Operation::Deferred { .. } => Kind::Deferred,
@@ -220,9 +229,10 @@ impl Operation {
             | Operation::ReplaceContainer { id, .. }
             | Operation::StopContainer { id }
             | Operation::RemoveContainer { id } => Some(id),
-            Operation::CreateContainer { .. } | Operation::Deferred { .. } | Operation::Barrier => {
-                None
-            }
+            Operation::CreateContainer { .. }
+            | Operation::ProvideImage { .. }
+            | Operation::Deferred { .. }
+            | Operation::Barrier => None,
         }
     }
 
@@ -238,6 +248,7 @@ impl Operation {
             Operation::TerminateServer { .. } => "terminating",
             Operation::UpdateContainer { .. } => "changing",
             Operation::ReplaceContainer { .. } => "replacing",
+            Operation::ProvideImage { .. } => "getting its image",
             Operation::StopContainer { .. } => "stopping",
             Operation::RemoveContainer { .. } => "removing",
             Operation::Deferred { .. } => "checking",
@@ -259,8 +270,31 @@ impl Operation {
             Operation::ReplaceContainer { .. } => "replaced",
             Operation::StopContainer { .. } => "stopped",
             Operation::RemoveContainer { .. } => "removed",
-            Operation::Deferred { .. } | Operation::Barrier => return None,
+            Operation::ProvideImage { .. } | Operation::Deferred { .. } | Operation::Barrier => {
+                return None;
+            }
         })
+    }
+
+    /// Undoes it where that restores a service, because what it was done for failed. Returns what
+    /// was done; none if nothing was.
+    pub async fn undo(
+        &self,
+        resource: &ResourceName,
+        execution: &Execution<'_>,
+    ) -> Result<Option<&'static str>, Diagnostic> {
+        let (ResourceName::Container(server, name), Operation::StopContainer { id }) =
+            (resource, self)
+        else {
+            return Ok(None);
+        };
+        let events = execution.world.events();
+        let activity = events.start(resource.to_string(), "starting again");
+        if !execution.start_again(server, name, id).await? {
+            return Ok(None);
+        }
+        activity.done("started again");
+        Ok(Some("started again"))
     }
 
     /// Executes the operation on a resource. Returns whether anything was changed.

@@ -25,12 +25,17 @@ impl Execution<'_> {
                 provider,
                 options,
                 docker,
-                ..
+                unfinished,
             } => {
+                let unfinished = unfinished.as_ref().map(|id| {
+                    let (provider, id) = (provider.clone(), id.clone());
+                    self.existing(name, &ServerId { provider, id })
+                });
                 let create = Create {
                     name: name.to_owned(),
                     options: self.resolve(name, options)?,
                     owner: self.owner.clone(),
+                    unfinished: unfinished.transpose()?,
                 };
                 let provider = self.world.providers().get(provider)?;
                 let node = self

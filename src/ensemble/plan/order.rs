@@ -7,9 +7,9 @@ use super::{Step, make::barrier};
 use crate::{
     docker::{Container, Protocol},
     ensemble::{
-        Observed,
+        EngineState, Observed,
         operation::Operation,
-        resource::{Cause, Decision, ResourceName},
+        resource::{Cause, Decision, ResourceName, container::IMAGE_FIELDS},
     },
 };
 
@@ -32,39 +32,27 @@ pub fn free_before_take(
         let Some(state) = observed.servers.get(&server) else {
             continue;
         };
-        let containers = state.engine.containers();
-        // The step that removes or replaces each container, by the container's id.
-        let ends: HashMap<&str, usize> = own
+        let holders: Vec<Holder> = own
             .iter()
-            .filter_map(|at| match &steps[*at].operation {
-                Operation::RemoveContainer { id } | Operation::ReplaceContainer { id, .. } => {
-                    let found = containers.iter().find(|container| container.id == *id);
-                    Some((found?.id.as_str(), *at))
-                }
-                _ => None,
-            })
+            .filter_map(|at| Holder::of(*at, &steps[*at], &state.engine, decisions))
             .collect();
-        if ends.is_empty() {
+        if holders.is_empty() {
             continue;
         }
         for at in own {
             let Some(needs) = Needs::of(&steps[at], decisions) else {
                 continue;
             };
-            for holder in containers {
-                let Some(end) = ends.get(holder.id.as_str()).copied() else {
-                    continue;
-                };
-                let is_removed = matches!(steps[end].operation, Operation::RemoveContainer { .. });
-                if end == at || !needs.something_of(holder, is_removed) {
+            for holder in &holders {
+                if holder.end == at || !needs.something_of(holder) {
                     continue;
                 }
-                if is_before(steps, at, end) {
-                    let stop = stop(steps, at, end, holder);
+                if is_before(steps, at, holder.end) {
+                    let stop = stop(steps, at, holder);
                     steps[at].after.push(stop);
-                    steps[end].after.push(stop);
+                    steps[holder.end].after.push(stop);
                 } else {
-                    steps[at].after.push(end);
+                    steps[at].after.push(holder.end);
                 }
             }
         }
@@ -75,34 +63,123 @@ pub fn free_before_take(
     }
 }
 
-/// Adds a step that stops a container, on which the step `at` and the step `end`, which replaces or
-/// removes the container, wait. It waits for the same steps as `at`, so that nothing is stopped if
-/// one of them fails. Returns its position.
-fn stop(steps: &mut Vec<Step>, at: usize, end: usize, holder: &Container) -> usize {
+/// An existing container that a step replaces or removes.
+struct Holder<'a> {
+    container: &'a Container,
+    /// The position of the step that replaces or removes it.
+    end: usize,
+    is_removed: bool,
+    /// The ports that it holds now and that its replacement does not publish.
+    ports: Vec<(u16, Protocol)>,
+}
+
+impl<'a> Holder<'a> {
+    fn of(
+        at: usize,
+        step: &Step,
+        engine: &'a EngineState,
+        decisions: &HashMap<ResourceName, Decision>,
+    ) -> Option<Self> {
+        let ResourceName::Container(_, name) = step.resource.as_ref()? else {
+            return None;
+        };
+        let container = match &step.operation {
+            Operation::RemoveContainer { id } | Operation::ReplaceContainer { id, .. } => {
+                let mut containers = engine.containers().iter();
+                containers.find(|container| container.id == *id)
+            }
+            // It may be replaced.
+            Operation::Deferred { .. } => engine.container(name),
+            _ => None,
+        }?;
+        let is_removed = matches!(step.operation, Operation::RemoveContainer { .. });
+        let keeps = step.resource.as_ref().filter(|_| !is_removed);
+        let keeps = keeps.and_then(|resource| decisions.get(resource)?.ports.clone());
+        let mut ports = Vec::new();
+        if container.state.holds_processes() {
+            let held = container.ports().iter();
+            ports.extend(held.map(|port| (port.public, port.protocol)));
+            ports.retain(|port| !keeps.iter().flatten().any(|kept| kept == port));
+        }
+        Some(Holder {
+            container,
+            end: at,
+            is_removed,
+            ports,
+        })
+    }
+}
+
+/// Adds a step that stops a container for the step `at`, before another step replaces or removes
+/// it. It waits for the same steps as `at`, and for the images of both, so that nothing is stopped
+/// if one of these fails. Returns its position.
+fn stop(steps: &mut Vec<Step>, at: usize, holder: &Holder<'_>) -> usize {
     let operation = Operation::StopContainer {
-        id: holder.id.clone(),
+        id: holder.container.id.clone(),
     };
+    let needed = steps[at].after.clone();
+    let image = provide_image(steps, at, &needed);
     if let Some(stop) = steps.iter().position(|step| step.operation == operation) {
         // A step that waits for `at` cannot run before it.
         let waiting = steps[stop].after.iter().copied();
-        let after = waiting.filter(|before| !is_before(steps, at, *before));
-        steps[stop].after = after.collect();
+        let mut after: Vec<usize> = waiting
+            .filter(|before| !is_before(steps, at, *before))
+            .collect();
+        after.extend(image.filter(|image| !is_before(steps, stop, *image)));
+        steps[stop].after = after;
         return stop;
     }
+    let mut after = needed.clone();
+    after.extend(image);
+    after.extend(provide_image(steps, holder.end, &needed));
     let ports: Vec<String> = holder
-        .ports()
+        .ports
         .iter()
-        .map(|port| port.public.to_string())
+        .map(|(port, _)| port.to_string())
         .collect();
     steps.push(Step {
-        resource: steps[end].resource.clone(),
-        what: steps[end].what.clone(),
+        resource: steps[holder.end].resource.clone(),
+        what: steps[holder.end].what.clone(),
         operation,
         cause: Cause::InTheWay(format!("port {}", ports.join(", "))),
         changes: Vec::new(),
-        after: steps[at].after.clone(),
+        after,
     });
     steps.len() - 1
+}
+
+/// Adds a step that provides the image of the container that the step `at` creates, after the steps
+/// `needed`. None if it creates no container, or if the image depends on values that are not known
+/// before that step.
+fn provide_image(steps: &mut Vec<Step>, at: usize, needed: &[usize]) -> Option<usize> {
+    let (Operation::CreateContainer { options }
+    | Operation::ReplaceContainer { options, .. }
+    | Operation::Deferred { options, .. }) = &steps[at].operation
+    else {
+        return None;
+    };
+    if !options.select(&IMAGE_FIELDS).uses().is_empty() {
+        return None;
+    }
+    let operation = Operation::ProvideImage {
+        options: options.clone(),
+    };
+    let is_same = |step: &Step| {
+        step.resource == steps[at].resource && step.operation.kind() == operation.kind()
+    };
+    if let Some(found) = steps.iter().position(is_same) {
+        return Some(found);
+    }
+    let step = Step {
+        resource: steps[at].resource.clone(),
+        what: steps[at].what.clone(),
+        operation,
+        cause: Cause::Order,
+        changes: Vec::new(),
+        after: needed.to_vec(),
+    };
+    steps.push(step);
+    Some(steps.len() - 1)
 }
 
 /// The ports and volumes that a container will use.
@@ -129,24 +206,15 @@ impl Needs {
         })
     }
 
-    /// Whether the container needs a port that `holder` publishes, or, if `holder` is removed, a
-    /// volume of it.
-    fn something_of(&self, holder: &Container, is_removed: bool) -> bool {
+    /// Whether the container needs a port that `holder` frees, or, if `holder` is removed, a volume
+    /// of it.
+    fn something_of(&self, holder: &Holder<'_>) -> bool {
         let Some(ports) = &self.ports else {
-            return is_removed;
+            return holder.is_removed;
         };
-        let port = holder.state.holds_processes()
-            && holder
-                .ports()
-                .iter()
-                .any(|held| ports.contains(&(held.public, held.protocol)));
-        let volume = is_removed
-            && holder
-                .options
-                .volumes()
-                .iter()
-                .any(|held| self.volumes.contains(&held.host));
-        port || volume
+        let mut volumes = holder.container.options.volumes().iter();
+        let volume = holder.is_removed && volumes.any(|held| self.volumes.contains(&held.host));
+        volume || holder.ports.iter().any(|held| ports.contains(held))
     }
 }
 

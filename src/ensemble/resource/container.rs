@@ -1,5 +1,7 @@
 //! Decides which operations a container needs.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use super::{Cause, Decision, Draft, ResourceName, View, decision::Known};
 use crate::{
     core::{
@@ -8,7 +10,7 @@ use crate::{
         owner::Owner,
         value::{Span, Value},
     },
-    docker::{Container, Spec, State, StepNames, labels},
+    docker::{Container, Port, Spec, State, StepNames, labels},
     ensemble::{
         Manifest,
         manifest::Variable,
@@ -26,13 +28,17 @@ const ANY: [operation::Kind; 5] = [
     operation::Kind::ReplaceContainer,
 ];
 
+/// The options that say where the image comes from.
+pub const IMAGE_FIELDS: [&str; 3] = ["image", "build", "pull"];
+
 /// Decides about a container of the manifest.
 pub fn decision(server: &str, name: &str, view: &View<'_>) -> Result<Decision, Diagnostic> {
     let Some(container) = view.manifest.container(server, name) else {
         return Ok(Decision::default());
     };
     let options = &Options::from(&container.body);
-    let resolved = options.resolve(&|v| view.facts.value(server, v));
+    let facts = |variable: &Variable| view.facts.value(server, variable);
+    let resolved = options.resolve(&facts);
     let (spec, unknown) = match resolved {
         Ok(value) => {
             let span = container.span.clone();
@@ -46,8 +52,8 @@ pub fn decision(server: &str, name: &str, view: &View<'_>) -> Result<Decision, D
             Some(spec) => format!("container, {}", spec.image.name()),
             None => "container".to_owned(),
         },
-        ports: spec.as_ref().map(|spec| {
-            let ports = spec.options.ports().iter();
+        ports: ports(options, &facts).map(|ports| {
+            let ports = ports.iter();
             ports.map(|port| (port.public, port.protocol)).collect()
         }),
         volumes: spec
@@ -128,6 +134,39 @@ pub fn decode(
     spec.masked
         .extend(options.fields_with(Variable::is_confidential));
     Ok(spec)
+}
+
+/// The spec of a container, with only the options of its image.
+pub fn decode_image(
+    manifest: &Manifest,
+    name: &str,
+    options: &Options,
+    known: &dyn Fn(&Variable) -> Option<Value>,
+) -> Result<Spec, Diagnostic> {
+    let fields = options.select(&IMAGE_FIELDS);
+    let value = fields.resolve(known).map_err(|unknown| {
+        let names: Vec<String> = unknown.iter().map(ToString::to_string).collect();
+        let message = format!(
+            "container `{name}`: the value of {} is unknown",
+            names.join(", ")
+        );
+        Diagnostic::new(Kind::Failed, message)
+    })?;
+    decode(
+        manifest,
+        name,
+        &Options::from(&Arc::new(fields)),
+        &value,
+        None,
+    )
+}
+
+/// The public ports that a container will publish; none if they depend on unknown values.
+fn ports(options: &Options, known: &dyn Fn(&Variable) -> Option<Value>) -> Option<BTreeSet<Port>> {
+    match options.field("ports") {
+        None => Some(BTreeSet::new()),
+        Some(field) => Spec::decode_ports(&field.resolve(known).ok()?).ok(),
+    }
 }
 
 /// The containers of an engine with the name of a container of the manifest, or with one of the

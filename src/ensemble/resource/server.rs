@@ -119,6 +119,9 @@ fn existing(
     }
     match node.state {
         NodeState::Creating | NodeState::Unfinished | NodeState::Failed => {
+            if !is_ours {
+                return Err(not_owned(name, state));
+            }
             drafts.push(create(server, Some(node.id.clone())));
             return Ok(drafts);
         }

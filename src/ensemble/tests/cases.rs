@@ -13,7 +13,10 @@ use super::{
     world::{Simulated, State},
 };
 use crate::{
-    core::{diagnostic::Failure, owner::Ownership},
+    core::{
+        diagnostic::Failure,
+        owner::{Owner, Ownership},
+    },
     docker::{State as Condition, labels},
     ensemble::{Plan, Request},
     provider::NodeState,
@@ -55,6 +58,13 @@ fn happen(state: &mut State, line: &str) {
             }
             "terminate" => state.servers.retain(|other| other.node.name != server),
             "protect" => state.server(server).node.is_protected = true,
+            "leave-to-tasks" => {
+                let project = super::owner().project;
+                state.server(server).node.owner = Ownership::Owner(Owner {
+                    project,
+                    manifest: None,
+                });
+            }
             "give-away" => state.server(server).node.owner = another_project(),
             "make-legacy" => {
                 state.server(server).node.owner = Ownership::Legacy(Some("it".to_owned()));
@@ -119,7 +129,7 @@ fn happen(state: &mut State, line: &str) {
 }
 
 fn another_project() -> Ownership {
-    Ownership::Owner(crate::core::owner::Owner {
+    Ownership::Owner(Owner {
         project: "another".to_owned(),
         manifest: Some("it".to_owned()),
     })

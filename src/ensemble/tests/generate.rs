@@ -3,14 +3,14 @@
 use proptest::prelude::*;
 
 /// The body of a container: lines of YAML, in an order that does not matter.
-fn container(index: usize, earlier: Vec<String>) -> impl Strategy<Value = Vec<String>> {
+fn container(place: usize, earlier: Vec<String>) -> impl Strategy<Value = Vec<String>> {
     let reference = match earlier.len() {
         0 => Just("plain".to_owned()).boxed(),
         _ => proptest::sample::select(earlier).boxed(),
     };
     let environment = proptest::collection::btree_map("[A-C]", reference, 0..3);
     // A port of a server is published once.
-    let first = u16::try_from(index * 10 + 1).unwrap();
+    let first = u16::try_from(place * 10 + 1).unwrap();
     let ports = proptest::collection::btree_set(first..first + 4, 0..3);
     (
         "[ab]:[12]",
@@ -42,9 +42,17 @@ fn container(index: usize, earlier: Vec<String>) -> impl Strategy<Value = Vec<St
         )
 }
 
-/// Servers, each with the bodies of its containers. What comes later may refer to what comes
-/// earlier.
+/// Up to three servers with up to three containers: see [`up_to`].
 pub fn servers() -> impl Strategy<Value = Vec<Vec<Vec<String>>>> {
+    up_to(3, 3)
+}
+
+/// Servers, each with the bodies of its containers. What comes later may refer to what comes
+/// earlier. The containers of two manifests may take ports from each other.
+pub fn up_to(
+    max_servers: usize,
+    max_containers: usize,
+) -> impl Strategy<Value = Vec<Vec<Vec<String>>>> {
     let references = |server: usize, index: usize| {
         let mut earlier = vec!["plain".to_owned(), "${host.ip}".to_owned()];
         for other in 0..server {
@@ -56,14 +64,17 @@ pub fn servers() -> impl Strategy<Value = Vec<Vec<Vec<String>>>> {
         earlier
     };
     let server = move |server: usize| {
-        (0..4_usize).prop_flat_map(move |count| {
+        (0..=max_containers, 0..=max_containers).prop_flat_map(move |(count, shift)| {
             let bodies: Vec<_> = (0..count)
-                .map(|index| container(index, references(server, index)))
+                .map(|index| {
+                    let place = (index + shift) % (max_containers + 1);
+                    container(place, references(server, index))
+                })
                 .collect();
             bodies
         })
     };
-    (1..4_usize).prop_flat_map(move |count| (0..count).map(server).collect::<Vec<_>>())
+    (1..=max_servers).prop_flat_map(move |count| (0..count).map(server).collect::<Vec<_>>())
 }
 
 /// The text of a manifest. With `backwards`, everything stands in the opposite order.

@@ -1,6 +1,6 @@
 //! Runs that are cut after any operation, and runs that go on at the same time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use proptest::{
     strategy::{Strategy, ValueTree},
@@ -9,14 +9,18 @@ use proptest::{
 
 use super::{
     bring_up,
-    generate::{servers, text},
+    generate::{text, up_to},
     load, owner, plan, run, take_down, text_of,
     world::{Engine, Server, Simulated, State},
 };
 use crate::{
     core::owner::{Owner, Ownership},
     docker::{Container, labels},
-    ensemble::{Manifest, Request},
+    ensemble::{
+        Execution, Manifest, Request, apply,
+        converge::{Converging, Goal},
+    },
+    provider::NodeState,
 };
 
 /// How many cuts are made in all, by both threads.
@@ -32,7 +36,16 @@ struct Scene {
 
 impl Scene {
     fn generate(runner: &mut TestRunner, random: &mut fastrand::Rng) -> Self {
-        let mut draw = || servers().new_tree(runner).unwrap().current();
+        // Most are small: a cut of a small one is as good as one of a large one, and cheaper.
+        let (servers, containers) = if random.u8(0..10) == 0 {
+            (4, 4)
+        } else {
+            (2, 2)
+        };
+        let mut draw = || {
+            let drawn = up_to(servers, containers).new_tree(runner);
+            drawn.unwrap().current()
+        };
         let first = draw();
         let mut second = if random.bool() { draw() } else { first.clone() };
         for containers in &mut second {
@@ -339,6 +352,7 @@ fn two_runs_at_once_do_not_mix() {
             let message = &failure.0[0].message;
             let is_clean = [
                 "another run is changing it",
+                "already exists",
                 "no longer exists",
                 "meanwhile",
                 "gone",
@@ -388,4 +402,36 @@ fn taking_down_is_finished_by_the_next_run() {
             assert_eq!(strangers(&left), surviving_strangers(&scene.state, &left));
         }
     }
+}
+
+/// A plan finishes the server that it names, and not another one of the same name.
+#[test]
+fn only_the_planned_server_is_finished() {
+    let manifest = load("web:\n  provider: local\n").unwrap();
+    let world = Simulated::new(State::default());
+    run(bring_up(&world, &manifest, &request())).unwrap();
+    world.happen(|state| state.server("web").node.state = NodeState::Creating);
+    let request = request();
+    let converging = Converging::new(&world, Goal::Up, &manifest, owner(), &request).unwrap();
+    let look = run(converging.look()).unwrap();
+    assert!(text_of(&look.made.plan).contains("finish"));
+    world.happen(|state| "another".clone_into(&mut state.server("web").node.id));
+    let owner = owner();
+    let execution = Execution::new(
+        &world,
+        &manifest,
+        &owner,
+        &request,
+        &look.observed,
+        look.made.facts,
+        HashMap::new(),
+    );
+    let lines = run(apply(&look.made.plan, &execution));
+    let failure = lines[0].failure.clone().unwrap();
+    assert!(
+        failure.message.contains("not found at local"),
+        "{failure:?}"
+    );
+    assert_eq!(world.state().server("web").node.state, NodeState::Creating);
+    assert_eq!(world.state().servers.len(), 1);
 }

@@ -5,6 +5,7 @@ mod against_the_real_engine;
 mod cases;
 mod generate;
 mod interruptions;
+mod ports;
 mod properties;
 mod scale;
 mod world;

@@ -295,6 +295,7 @@ impl World for Simulated {
         create: &Create,
         activity: &Activity,
     ) -> Result<Node, Diagnostic> {
+        create.check_unfinished(provider).await?;
         let node = provider.create(create, activity).await?;
         if node.state == NodeState::Running {
             return Ok(node);

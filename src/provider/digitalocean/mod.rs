@@ -30,7 +30,7 @@ use wire::{Action, Droplet, Size};
 
 use super::{
     Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange, differences, look_again,
-    number, refuse_duplicates, refuse_other_owner, refuse_protected, tag,
+    number, refuse_duplicates, refuse_other_server, refuse_protected, tag,
 };
 use crate::{
     core::{
@@ -302,11 +302,18 @@ impl Provider for DigitalOcean {
     }
 
     async fn find(&self, node: &Node) -> Result<Option<Node>, Error> {
-        let droplet = self.with_id(node).await?;
-        let is_ours = |droplet: &Droplet| has(droplet, TAG);
-        Ok(droplet
-            .filter(is_ours)
-            .and_then(|droplet| self.node(&droplet)))
+        let Some(droplet) = self.with_id(node).await? else {
+            return Ok(None);
+        };
+        if !has(&droplet, TAG) {
+            return Err(node.unrecognized(format!("its tag `{TAG}` is missing")));
+        }
+        if let Some(found) = self.node(&droplet) {
+            return Ok(Some(found));
+        }
+        let tagged = noted(&droplet, TAG_PREFIX);
+        let cause = tag::no_name_cause(&droplet.name, &self.prefix, tagged.as_deref());
+        Err(node.unrecognized(cause))
     }
 
     async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error> {
@@ -336,7 +343,7 @@ impl Provider for DigitalOcean {
         let node = self
             .node(&droplet)
             .ok_or_else(|| failed("finding it again", "it has another name"))?;
-        refuse_other_owner(&node, create)?;
+        refuse_other_server(&node, create)?;
         if has(&droplet, TAG_FAILED) {
             self.set_tag(&node, TAG_FAILED, false).await?;
         }

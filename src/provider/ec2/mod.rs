@@ -37,7 +37,7 @@ pub use volume::Volume;
 
 use super::{
     Address, Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange, differences,
-    is_name, look_again, refuse_duplicates, refuse_other_owner, refuse_protected, tag as tags,
+    is_name, look_again, refuse_duplicates, refuse_other_server, refuse_protected, tag as tags,
 };
 use crate::{
     core::{
@@ -60,6 +60,10 @@ const TAG_MANIFEST: &str = "hitc:manifest";
 const TAG_IMAGE: &str = "hitc:image";
 const TAG_USER: &str = "hitc:user";
 const TAG_PROTECT: &str = "hitc:protect";
+
+/// The tag of what is not an instance. It tells a disk from the root disks of instances, which carry
+/// their instance's tags.
+const TAG_KIND: &str = "hitc:kind";
 
 /// The code of the error that an instance does not exist.
 const NO_INSTANCE: &str = "InvalidInstanceID.NotFound";
@@ -377,24 +381,22 @@ impl Provider for Ec2 {
 
     async fn find(&self, node: &Node) -> Result<Option<Node>, Error> {
         let found = self.with_id(&node.id).await?;
-        let alive = found.filter(|instance| !is_ended(instance));
-        Ok(alive.and_then(|instance| self.node(&instance)))
+        let Some(instance) = found.filter(|instance| !is_ended(instance)) else {
+            return Ok(None);
+        };
+        if let Some(found) = self.node(&instance) {
+            return Ok(Some(found));
+        }
+        Err(node.unrecognized(match tag(&instance, TAG_NAME) {
+            Some(full) => tags::no_name_cause(full, &self.prefix, tag(&instance, TAG_PREFIX)),
+            None => format!("its tag `{TAG_NAME}` is missing"),
+        }))
     }
 
     async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error> {
         let options = Options::decode(&create.options)?;
         let found = match self.named(&create.name).await? {
-            Some(found) => {
-                if let Some(node) = self.node(&found) {
-                    refuse_other_owner(&node, create)?;
-                }
-                Token::forget_of(self, &create.name);
-                if tag(&found, TAG_STATE) == Some("failed") {
-                    let id = found.instance_id().unwrap_or_default();
-                    self.set_tag(id, TAG_STATE, "creating").await?;
-                }
-                found
-            }
+            Some(found) => found,
             None => {
                 activity.update("ordering");
                 let made = Order::new(self, &options).await?.place(create).await?;
@@ -406,11 +408,17 @@ impl Provider for Ec2 {
                 made
             }
         };
-        self.node(&found).ok_or_else(|| Error::Failed {
+        let node = self.node(&found).ok_or_else(|| Error::Failed {
             provider: NAME.to_owned(),
             what: format!("creating `{}`", create.name),
             cause: "the provider created a different server than requested".to_owned(),
-        })
+        })?;
+        refuse_other_server(&node, create)?;
+        Token::forget_of(self, &create.name);
+        if tag(&found, TAG_STATE) == Some("failed") {
+            self.set_tag(&node.id, TAG_STATE, "creating").await?;
+        }
+        Ok(node)
     }
 
     async fn settle(&self, node: &Node, is_ready: bool) -> Result<(), Error> {

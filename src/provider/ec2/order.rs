@@ -16,8 +16,8 @@ use aws_sdk_ec2::{
     types::{
         ArchitectureType, ArchitectureValues, BlockDeviceMapping, EbsBlockDevice, HttpTokensState,
         Image, Instance, InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest,
-        IpPermission, IpRange, MarketType, Placement, ResourceType, SpotMarketOptions, Subnet, Tag,
-        TagSpecification, VolumeType,
+        IpPermission, IpRange, MarketType, Placement, ResourceType, SecurityGroup,
+        SpotMarketOptions, Subnet, Tag, TagSpecification, VolumeType,
     },
 };
 use data_encoding::HEXLOWER;
@@ -25,8 +25,8 @@ use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 
 use super::{
-    Ec2, NAME, TAG_IMAGE, TAG_MANIFEST, TAG_NAME, TAG_PREFIX, TAG_PROJECT, TAG_PROTECT, TAG_STATE,
-    TAG_USER, by,
+    Ec2, NAME, TAG_IMAGE, TAG_KIND, TAG_MANIFEST, TAG_NAME, TAG_PREFIX, TAG_PROJECT, TAG_PROTECT,
+    TAG_STATE, TAG_USER, by,
     client::{TRIES, code, explain},
     image,
     options::Options,
@@ -38,6 +38,12 @@ use crate::{
 
 /// The security group that hitc creates and uses if the user names none. It allows SSH.
 const GROUP: &str = "hitc";
+
+/// The value of its [`TAG_KIND`]. It has no owner: all projects of the account share it.
+const KIND: &str = "firewall";
+
+/// The port that it opens.
+const SSH: i32 = 22;
 
 /// How long EC2 remembers a token, in seconds (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html>
 /// says a day at least).
@@ -109,7 +115,12 @@ impl<'a> Order<'a> {
                 });
             }
         }
-        self.named_groups().await.map(drop)
+        if self.named_groups().await?.is_empty()
+            && let Some(group) = self.group(GROUP).await?
+        {
+            needs_rule(&group)?;
+        }
+        Ok(())
     }
 
     /// Orders the instance.
@@ -289,7 +300,8 @@ impl<'a> Order<'a> {
                 ids.push(name.clone());
                 continue;
             }
-            let Some((id, _)) = self.group(name).await? else {
+            let group = self.group(name).await?;
+            let Some(id) = group.and_then(|group| group.group_id) else {
                 return Err(Error::missing(
                     "security_group",
                     name,
@@ -302,8 +314,8 @@ impl<'a> Order<'a> {
         Ok(ids)
     }
 
-    /// The id of a security group in the network of this order, and whether it has any rule.
-    async fn group(&self, name: &str) -> Result<Option<(String, bool)>, Error> {
+    /// The security group of this name in the network of this order.
+    async fn group(&self, name: &str) -> Result<Option<SecurityGroup>, Error> {
         let mut filters = vec![by("group-name", name)];
         filters.extend(self.network().await?.map(|vpc| by("vpc-id", &vpc)));
         let answer = self
@@ -313,11 +325,11 @@ impl<'a> Order<'a> {
             .send()
             .await
             .map_err(|error| explain("looking for security groups", &error))?;
-        let mut groups = answer.security_groups.unwrap_or_default().into_iter();
-        Ok(groups.find_map(|group| {
-            let admits = !group.ip_permissions().is_empty();
-            Some((group.group_id?, admits))
-        }))
+        Ok(answer
+            .security_groups
+            .unwrap_or_default()
+            .into_iter()
+            .next())
     }
 
     /// The subnet that the user named.
@@ -361,35 +373,44 @@ impl<'a> Order<'a> {
     /// The id of the group that allows SSH. Creates the group if it is missing.
     async fn own_group(&self) -> Result<String, Error> {
         let fail = |what: &str| format!("{what} the security group `{GROUP}`");
-        let id = match self.group(GROUP).await? {
-            // The user may have changed its rules.
-            Some((id, true)) => return Ok(id),
-            // The run that created it may have died before it added the rule.
-            Some((id, false)) => id,
+        let usable = |group: SecurityGroup| {
+            let needs_rule = needs_rule(&group)?;
+            Ok::<_, Error>((group.group_id.unwrap_or_default(), needs_rule))
+        };
+        let (id, needs_rule) = match self.group(GROUP).await? {
+            Some(group) => usable(group)?,
             None => {
+                let tags = TagSpecification::builder()
+                    .resource_type(ResourceType::SecurityGroup)
+                    .tags(Tag::builder().key(TAG_KIND).value(KIND).build())
+                    .build();
                 let made = self
                     .client
                     .create_security_group()
                     .group_name(GROUP)
                     .description("Made by hitc: admits SSH")
                     .set_vpc_id(self.network().await?)
+                    .tag_specifications(tags)
                     .send()
                     .await;
                 match made {
-                    Ok(made) => made.group_id.unwrap_or_default(),
+                    Ok(made) => (made.group_id.unwrap_or_default(), true),
                     // Another run created it meanwhile.
                     Err(error) if code(&error) == "InvalidGroup.Duplicate" => {
                         let found = self.group(GROUP).await?;
-                        found.ok_or_else(|| explain(&fail("creating"), &error))?.0
+                        usable(found.ok_or_else(|| explain(&fail("creating"), &error))?)?
                     }
                     Err(error) => return Err(explain(&fail("creating"), &error)),
                 }
             }
         };
+        if !needs_rule {
+            return Ok(id);
+        }
         let ssh = IpPermission::builder()
             .ip_protocol("tcp")
-            .from_port(22)
-            .to_port(22)
+            .from_port(SSH)
+            .to_port(SSH)
             .ip_ranges(IpRange::builder().cidr_ip("0.0.0.0/0").build())
             .build();
         let opened = self
@@ -405,6 +426,46 @@ impl<'a> Order<'a> {
             Err(error) => Err(explain(&fail("opening"), &error)),
         }
     }
+}
+
+/// Whether a group with the name of hitc's lacks the rule that allows SSH. A group that hitc did not
+/// create is only used if it has such a rule: to open it would open whatever else is in it.
+fn needs_rule(group: &SecurityGroup) -> Result<bool, Error> {
+    let rules = group.ip_permissions();
+    let mut tags = group.tags().iter();
+    if rules.iter().any(admits_ssh) {
+        return Ok(false);
+    }
+    if tags.any(|tag| tag.key() == Some(TAG_KIND) && tag.value() == Some(KIND)) {
+        // The run that created it may have died before it added the rule. The user may have changed
+        // its rules.
+        return Ok(rules.is_empty());
+    }
+    let id = group.group_id().unwrap_or_default();
+    Err(Error::invalid(
+        format!("security group `{GROUP}` ({id}) does not admit SSH, and hitc did not create it"),
+        Some(format!(
+            "add a rule for TCP port {SSH} to it, or name another group with security_group=NAME; if \
+             it is hitc's, set its tag `{TAG_KIND}` to `{KIND}`"
+        )),
+    ))
+}
+
+/// Whether a rule admits SSH from any addresses.
+fn admits_ssh(rule: &IpPermission) -> bool {
+    let has_port = match rule.ip_protocol() {
+        // All protocols and ports.
+        Some("-1") => true,
+        Some("tcp" | "6") => {
+            let (from, to) = (rule.from_port(), rule.to_port());
+            from.is_none_or(|from| from <= SSH) && to.is_none_or(|to| SSH <= to)
+        }
+        _ => false,
+    };
+    let has_source = !rule.ip_ranges().is_empty()
+        || !rule.ipv6_ranges().is_empty()
+        || !rule.prefix_list_ids().is_empty();
+    has_port && has_source
 }
 
 /// Whether a retry may succeed.

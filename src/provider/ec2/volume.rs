@@ -7,15 +7,19 @@ use aws_sdk_ec2::types::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{Ec2, NAME, STATE_PAUSE, STATE_PAUSE_MOST, TAG_NAME, TAG_PREFIX, by, client::explain};
-use crate::provider::{Error, Node};
+use super::{
+    Ec2, NAME, STATE_PAUSE, STATE_PAUSE_MOST, TAG_KIND, TAG_NAME, TAG_PREFIX, TAG_PROJECT, by,
+    client::explain,
+};
+use crate::{
+    core::owner::Owner,
+    provider::{Error, Node},
+};
 
 /// The timeout until a volume is available or attached.
 const TIMEOUT: Duration = Duration::from_mins(5);
 
-/// The tag that tells these volumes from the root volumes of servers, which may have the same
-/// names.
-const TAG_KIND: &str = "hitc:kind";
+/// The value of [`TAG_KIND`].
 const KIND: &str = "disk";
 
 /// The letters of device names for volumes
@@ -36,10 +40,16 @@ pub struct Volume {
 }
 
 impl Ec2 {
-    /// Creates a volume of `size` GiB in a zone. Returns the existing volume if there is one of
-    /// this name.
-    pub async fn create_volume(&self, name: &str, size: i32, zone: &str) -> Result<Volume, Error> {
-        if let Some(volume) = self.find_volume(name).await? {
+    /// Creates a volume of `size` GiB in a zone, or returns the owner's volume of that name. A
+    /// volume of another owner with that name is an error.
+    pub async fn create_volume(
+        &self,
+        name: &str,
+        size: i32,
+        zone: &str,
+        owner: &Owner,
+    ) -> Result<Volume, Error> {
+        if let Some(volume) = self.find_volume(name, owner).await? {
             return Ok(volume);
         }
         let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
@@ -47,6 +57,7 @@ impl Ec2 {
             .resource_type(ResourceType::Volume)
             .tags(tag(TAG_NAME, &format!("{}{name}", self.prefix)))
             .tags(tag(TAG_PREFIX, &self.prefix))
+            .tags(tag(TAG_PROJECT, &owner.project))
             .tags(tag(TAG_KIND, KIND))
             .build();
         let made = self
@@ -66,6 +77,8 @@ impl Ec2 {
             volume.state() != Some(&VolumeState::Creating)
         })
         .await?;
+        // Another run may have created one at the same time: names are not unique.
+        self.find_volume(name, owner).await?;
         Ok(Volume {
             id,
             name: name.to_owned(),
@@ -74,8 +87,9 @@ impl Ec2 {
         })
     }
 
-    /// Finds the volume of this name that hitc created.
-    pub async fn find_volume(&self, name: &str) -> Result<Option<Volume>, Error> {
+    /// Finds the owner's volume of this name. Fails if only volumes of other owners have the name,
+    /// or if several of this owner have it.
+    pub async fn find_volume(&self, name: &str, owner: &Owner) -> Result<Option<Volume>, Error> {
         let full = format!("{}{name}", self.prefix);
         let answer = self
             .client()
@@ -88,10 +102,18 @@ impl Ec2 {
             .await
             .map_err(|error| explain("finding the volume", &error))?;
         let gone = [Some(&VolumeState::Deleting), Some(&VolumeState::Deleted)];
-        let mut volumes = answer.volumes().iter();
-        let found = volumes.find(|volume| !gone.contains(&volume.state()));
-        Ok(found.map(|volume| Volume {
-            id: volume.volume_id().unwrap_or_default().to_owned(),
+        let existing = answer.volumes().iter();
+        let existing = existing.filter(|volume| !gone.contains(&volume.state()));
+        let (own, others): (Vec<_>, Vec<_>) =
+            existing.partition(|volume| project(volume) == Some(owner.project.as_str()));
+        let volume = match (own.as_slice(), others.first()) {
+            ([], None) => return Ok(None),
+            ([], Some(other)) => return Err(not_owned(name, other, owner)),
+            ([volume], _) => volume,
+            ([first, second, ..], _) => return Err(duplicate(name, first, second)),
+        };
+        Ok(Some(Volume {
+            id: id_of(volume).to_owned(),
             name: name.to_owned(),
             server: holder(volume).map(str::to_owned),
             device: volume
@@ -174,6 +196,51 @@ impl Ec2 {
             pause = (pause * 3 / 2).min(STATE_PAUSE_MOST);
         }
     }
+}
+
+fn id_of(volume: &EbsVolume) -> &str {
+    volume.volume_id().unwrap_or_default()
+}
+
+/// The project that owns a volume, if its tags name one.
+fn project(volume: &EbsVolume) -> Option<&str> {
+    let mut tags = volume.tags().iter();
+    let project = tags.find(|tag| tag.key() == Some(TAG_PROJECT))?.value()?;
+    Some(project).filter(|project| !project.is_empty())
+}
+
+/// The error for a volume of another owner, or of a version of hitc that did not tag volumes with
+/// their owners.
+fn not_owned(name: &str, volume: &EbsVolume, owner: &Owner) -> Error {
+    let (id, own) = (id_of(volume), &owner.project);
+    let (cause, belongs) = match project(volume) {
+        Some(project) => (
+            format!("belongs to project {project}"),
+            "to take it over, set its owner",
+        ),
+        None => (
+            "has no owner: it lacks the tag `hitc:project`, which older versions of hitc did not set"
+                .to_owned(),
+            "if it belongs to this project, set its owner",
+        ),
+    };
+    Error::invalid(
+        format!("volume `{name}` ({id}) {cause}"),
+        Some(format!(
+            "choose another name; {belongs}: `aws ec2 create-tags --resources {id} --tags \
+             Key={TAG_PROJECT},Value={own}`"
+        )),
+    )
+}
+
+fn duplicate(name: &str, first: &EbsVolume, second: &EbsVolume) -> Error {
+    let (first, second) = (id_of(first), id_of(second));
+    Error::invalid(
+        format!("two volumes of this project are named `{name}`: {first}, and {second}"),
+        Some(format!(
+            "delete one of them at EC2, or change its tag `{TAG_NAME}`"
+        )),
+    )
 }
 
 /// The id of the instance that a volume is attached to.

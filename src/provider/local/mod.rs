@@ -41,7 +41,7 @@ use tokio::{sync::OnceCell, time::sleep};
 
 use super::{
     Address, Create, Error, Node, NodeState, Provider, ServerChange, differences, look_again,
-    refuse_other_owner, refuse_protected, tag,
+    refuse_other_server, refuse_protected, tag,
 };
 use crate::{
     core::{
@@ -235,7 +235,7 @@ impl Local {
     }
 
     /// The id of an existing container that has the name of a server to be created, if the container
-    /// is a server of the same project.
+    /// is the same server.
     fn existing(
         &self,
         found: &ContainerInspectResponse,
@@ -247,7 +247,7 @@ impl Local {
             let name = self.container_name(&create.name);
             failed(&format!("creating container `{name}`"), cause)
         })?;
-        refuse_other_owner(&node, create)?;
+        refuse_other_server(&node, create)?;
         Ok(found.id.clone().unwrap_or_default())
     }
 
@@ -383,7 +383,13 @@ impl Provider for Local {
             ));
         }
         let adopted = adopted(&engine).await?;
-        Ok(self.node(&found, &adopted))
+        if let Some(found) = self.node(&found, &adopted) {
+            return Ok(Some(found));
+        }
+        // The labels of a container do not change, but its name may.
+        let name = found.name.unwrap_or_default();
+        let cause = tag::no_name_cause(name.trim_start_matches('/'), &self.prefix, None);
+        Err(node.unrecognized(cause))
     }
 
     async fn terminate(&self, node: &Node) -> Result<(), Error> {

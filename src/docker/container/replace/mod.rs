@@ -24,7 +24,7 @@ use self::claim::{Claim, Steps};
 use super::labels;
 use crate::{
     core::owner::Owner,
-    docker::{Container, Containers, Error, Progress, Spec, State, Volume},
+    docker::{Container, Containers, Error, Port, Progress, Protocol, Spec, State, Volume},
 };
 
 const WAITING: &str = "waiting until it is ready";
@@ -276,17 +276,26 @@ impl Replacement<'_> {
         let Ok(snapshot) = self.engine.snapshot().await else {
             return error;
         };
-        let holder = snapshot.containers.into_iter().find(|container| {
+        // The engine names no protocol. The started container may publish the port by both.
+        let started = snapshot.containers.iter().find(|one| one.id == id);
+        let refused: Vec<Protocol> = started
+            .into_iter()
+            .flat_map(Container::ports)
+            .filter(|wanted| wanted.public == *port)
+            .map(|wanted| wanted.protocol)
+            .collect();
+        let is_it = |held: &Port| held.public == *port && refused.contains(&held.protocol);
+        let holder = snapshot.containers.iter().find(|container| {
             container.id != id
                 && container.state.holds_processes()
-                && container.ports().iter().any(|held| held.public == *port)
+                && container.ports().iter().any(is_it)
         });
         match holder {
             Some(holder) => Error::PortTaken {
                 host: host.clone(),
                 name: self.spec.name.clone(),
                 port: *port,
-                holder: holder.name,
+                holder: holder.name.clone(),
             },
             None => Error::PortReserved {
                 host: host.clone(),

@@ -10,9 +10,12 @@ use async_trait::async_trait;
 
 use super::{Names, Replacement};
 use crate::{
-    core::owner::Owner,
+    core::{
+        owner::Owner,
+        value::{Data, Value},
+    },
     docker::{
-        Container, Containers, Error, Image, Progress, Snapshot, Spec, State, Volume,
+        Container, Containers, Error, Image, Inputs, Port, Progress, Snapshot, Spec, State, Volume,
         container::{as_made, labels},
     },
 };
@@ -173,6 +176,22 @@ impl Containers for Memory {
 
     async fn start(&self, id: &str) -> Result<(), Error> {
         self.request(|world| {
+            let found = world.get(id)?;
+            let (name, ports) = (found.name.clone(), found.ports().clone());
+            let others = world.containers.iter();
+            let others = others.filter(|one| one.id != id && one.state.holds_processes());
+            let held: Vec<_> = others
+                .flat_map(Container::ports)
+                .map(|port| (port.public, port.protocol))
+                .collect();
+            let is_held = |port: &&Port| held.contains(&(port.public, port.protocol));
+            if let Some(port) = ports.iter().find(is_held) {
+                return Err(Error::PortAllocated {
+                    host: "web".to_owned(),
+                    name,
+                    port: port.public,
+                });
+            }
             world.get(id)?.state = State::Running;
             let running = world.containers.iter();
             let running = running.filter(|one| one.state == State::Running);
@@ -473,4 +492,26 @@ async fn strangers_in_the_way() {
         let failed = up(&engine, &spec("2"), None).await.unwrap_err().to_string();
         assert_eq!(failed, format!("host `web`: container `app` {whose}"));
     }
+}
+
+/// A container that publishes the same port by another protocol does not hold it.
+#[tokio::test]
+async fn the_holder_of_a_port_has_its_protocol() {
+    let publishing = |port: &str| {
+        let options = format!("image=app:1,ports={port}");
+        let value = Value {
+            data: Data::Map(Value::text(&options).to_map("x").unwrap()),
+            span: None,
+        };
+        Spec::decode("app", &value, &Inputs::default(), "container").unwrap()
+    };
+    let engine = Memory::default();
+    for (name, port) in [("by-udp", "53/udp"), ("by-tcp", "53")] {
+        engine.add(name, &publishing(port), &BTreeMap::new(), State::Running);
+    }
+    let refused = up(&engine, &publishing("53"), None).await.unwrap_err();
+    let Error::PortTaken { port, holder, .. } = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!((port, holder.as_str()), (53, "by-tcp"));
 }
