@@ -48,7 +48,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             let path = path(call, &manifest);
             let plan = call.try_wait(ensemble::plan(&invocation(call), &path, &request))?;
             let events = &call.context.events;
-            events.emit(plan.event(true));
+            plan.show(events, true);
             if !call.is_real() && !plan.is_empty() {
                 let what = format!("bring up `{}`: {}", plan.manifest, plan.summary());
                 events.emit(Event::WouldDo(what));

@@ -142,6 +142,10 @@ impl Interface for Pending {
         self.terminal.show(event);
     }
 
+    fn shows_data(&self) -> bool {
+        self.terminal.shows_data()
+    }
+
     /// A dry run changes nothing, so that no question needs an answer.
     fn confirm(&self, _: &str, _: Option<&str>) -> Result<bool, Diagnostic> {
         Ok(true)

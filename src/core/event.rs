@@ -156,8 +156,8 @@ pub enum Event {
     Plan {
         /// The plan as lines of text.
         lines: Vec<PlanLine>,
-        /// The whole plan as data (`docs/plan.schema.json`).
-        data: serde_json::Value,
+        /// The whole plan as data (`docs/plan.schema.json`). None if the interface shows no data.
+        data: Option<serde_json::Value>,
         /// Whether the user asked for the plan itself, so that it goes to standard output.
         requested: bool,
     },
@@ -206,6 +206,11 @@ pub enum Event {
 pub trait Interface: Send + Sync {
     /// Shows an event.
     fn show(&self, event: Event);
+
+    /// Whether it shows plans as data, which may be large.
+    fn shows_data(&self) -> bool {
+        false
+    }
 
     /// Asks a yes/no question. With `typed`, only typing that word counts as yes.
     ///
@@ -269,6 +274,11 @@ impl Events {
     /// Shows an event.
     pub fn emit(&self, event: Event) {
         self.interface.show(event);
+    }
+
+    /// Whether plans are shown as data.
+    pub fn shows_data(&self) -> bool {
+        self.interface.shows_data()
     }
 
     /// Shows one line of information.

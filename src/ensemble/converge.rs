@@ -54,6 +54,16 @@ pub(super) struct Look {
     pub made: Made,
 }
 
+impl Look {
+    /// Adds the digest of the observed state to a plan that the user may keep. An empty plan needs
+    /// none.
+    fn add_digest(&mut self) {
+        if !self.made.plan.is_empty() {
+            self.made.plan.observed = self.observed.digest();
+        }
+    }
+}
+
 /// A manifest that is brought up or taken down.
 pub(super) struct Converging<'a> {
     world: &'a dyn World,
@@ -79,7 +89,9 @@ pub async fn plan(
 ) -> Result<Plan, Failure> {
     let (manifest, owner) = invocation.load(path, false)?;
     let converging = Converging::new(invocation.world, Goal::Up, &manifest, owner, request)?;
-    Ok(converging.look().await?.made.plan)
+    let mut look = converging.look().await?;
+    look.add_digest();
+    Ok(look.made.plan)
 }
 
 /// Brings up the manifest at `path`: shows the plan, asks, and executes it.
@@ -189,10 +201,10 @@ impl<'a> Converging<'a> {
         let started = Instant::now();
         let world = self.world;
         let name = &self.manifest.name;
-        let first = self.look().await?;
-        let plan = &first.made.plan;
-        if plan.is_empty() || self.dry_run {
-            self.show(plan);
+        let mut first = self.look().await?;
+        if first.made.plan.is_empty() || self.dry_run {
+            self.show(&mut first);
+            let plan = &first.made.plan;
             if plan.is_empty() {
                 self.goal.report_nothing(world, name, started);
             } else {
@@ -201,9 +213,9 @@ impl<'a> Converging<'a> {
             }
             return Ok(());
         }
-        let (look, locks) = self.lock(first).await?;
+        let (mut look, locks) = self.lock(first).await?;
+        self.show(&mut look);
         let plan = &look.made.plan;
-        self.show(plan);
         if plan.is_empty() {
             self.goal.report_nothing(world, name, started);
             return Ok(());
@@ -294,8 +306,12 @@ impl<'a> Converging<'a> {
         Err(error)
     }
 
-    fn show(&self, plan: &Plan) {
-        self.world.events().emit(plan.event(false));
+    fn show(&self, look: &mut Look) {
+        let events = self.world.events();
+        if events.shows_data() {
+            look.add_digest();
+        }
+        look.made.plan.show(events, false);
     }
 
     fn ask(&self, plan: &Plan) -> Result<(), Diagnostic> {

@@ -161,6 +161,10 @@ mod tests {
             Err(self.none())
         }
 
+        async fn start(&self, _: &Node) -> Result<(), Error> {
+            Err(self.none())
+        }
+
         async fn rename(&self, _: &Node, _: &str) -> Result<(), Error> {
             Err(self.none())
         }

@@ -140,6 +140,10 @@ pub trait Provider: Send + Sync {
     /// Reboots a server, or starts a stopped one. It keeps its internal address.
     async fn reboot(&self, node: &Node) -> Result<(), Error>;
 
+    /// Starts a stopped server, and leaves one that runs as it is, also if somebody else started it
+    /// at the same moment.
+    async fn start(&self, node: &Node) -> Result<(), Error>;
+
     /// Renames a server.
     async fn rename(&self, node: &Node, name: &str) -> Result<(), Error>;
 

@@ -141,6 +141,10 @@ impl Provider for Unmanaged {
         Err(self.cannot("reboot servers"))
     }
 
+    async fn start(&self, _: &Node) -> Result<(), Error> {
+        Err(self.cannot("start servers"))
+    }
+
     async fn rename(&self, _: &Node, _: &str) -> Result<(), Error> {
         Err(self.cannot("rename servers"))
     }

@@ -440,6 +440,19 @@ impl Provider for Scripted {
         self.call("reboot", arguments).await.map(drop)
     }
 
+    async fn start(&self, node: &Node) -> Result<(), Error> {
+        if look_again(self, node).await?.state.is_up() {
+            return Ok(());
+        }
+        let function = if self.0.has("start") {
+            "start"
+        } else {
+            "reboot"
+        };
+        let arguments = vec![self.describe(node)];
+        self.call(function, arguments).await.map(drop)
+    }
+
     async fn rename(&self, node: &Node, name: &str) -> Result<(), Error> {
         look_again(self, node).await?;
         let arguments = vec![self.describe(node), self.full(name).into()];

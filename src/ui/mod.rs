@@ -377,6 +377,10 @@ impl Interface for Terminal {
         }
     }
 
+    fn shows_data(&self) -> bool {
+        self.options.style == OutputStyle::Json
+    }
+
     fn confirm(&self, question: &str, typed: Option<&str>) -> Result<bool, Diagnostic> {
         if self.options.yes {
             return Ok(true);

@@ -4,10 +4,10 @@ use std::{
     io::{BufRead, BufReader, Read},
     process::{Child, ChildStderr, Command},
     thread::sleep,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use crate::support::live::Live;
+use crate::support::live::{Live, docker};
 
 const MANIFEST: &str = "\
 one:
@@ -39,7 +39,14 @@ struct Up {
 impl Up {
     /// Starts a run, and reads its messages up to the first line that contains `marker`.
     fn until(live: &Live, marker: &str) -> Self {
-        let mut child = live.spawn(&["run", "--yes", "ensemble.up", "it"]);
+        Self::with(live, &[], marker)
+    }
+
+    /// Starts a run with these flags, and reads its messages up to the first line that contains
+    /// `marker`.
+    fn with(live: &Live, flags: &[&str], marker: &str) -> Self {
+        let words = [&["run", "--yes"], flags, &["ensemble.up", "it"]].concat();
+        let mut child = live.spawn(&words);
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let mut up = Up { child, stderr };
         up.read_to(marker);
@@ -208,6 +215,69 @@ fn concurrent_runs_exclude_each_other() {
     .ok();
     let (status, rest) = up.end();
     assert_eq!(status, Some(0), "{rest}");
+}
+
+/// The network of a run is cut while it waits for a container. The server releases the lock by itself,
+/// and the run that lost it ends and does nothing more, also once the network is back.
+#[test]
+fn a_run_without_network_loses_the_lock() {
+    let manifest = "\
+one:
+  provider: local
+  containers:
+    first: {build: web, ready: {exec: \"test -e /go\", timeout: 5m}}
+";
+    let live = Live::new().web_server("web").file("it.yml", manifest);
+    let names = [
+        "exec",
+        "-H",
+        "one",
+        "--",
+        "docker ps -a --format '{{.Names}}'",
+    ];
+    let up = Up::until(&live, "one.first: waiting until it is ready");
+    let server = live.container("one");
+    let cut = |action: &str| {
+        let script = format!(
+            "set -e
+            for port in $(cat /ports); do
+              iptables {action} INPUT -p tcp --dport 22 --sport $port -j DROP
+              iptables {action} OUTPUT -p tcp --sport 22 --dport $port -j DROP
+            done"
+        );
+        docker(&["exec", &server, "sh", "-c", &script]);
+    };
+    // The connections of the first run, and of no other.
+    let ports = "ss -Htn state established sport = :22 | sed 's/.*://' | grep . >/ports";
+    docker(&["exec", &server, "sh", "-c", ports]);
+    cut("-I");
+    let started = Instant::now();
+    // Now it could go on.
+    docker(&[
+        "exec",
+        &server,
+        "docker",
+        "exec",
+        "first.new",
+        "touch",
+        "/go",
+    ]);
+    let second = Up::with(&live, &["--wait-lock", "90s"], "one.first: finishing");
+    let waited = started.elapsed().as_secs();
+    assert!(
+        (20..=70).contains(&waited),
+        "the lock was free after {waited} s"
+    );
+    assert_eq!(second.end().0, Some(0));
+    assert_eq!(live.run(&names).ok().stdout, "first\n");
+    cut("-D");
+    let (status, rest) = up.end();
+    assert_eq!(status, Some(1), "{rest}");
+    assert!(rest.contains("the lock was lost"), "{rest}");
+    // A request that the network delivers late would arrive by now.
+    assert_eq!(live.run(&names).ok().stdout, "first\n");
+    let plan = live.run(&["run", "ensemble.plan", "it"]).ok();
+    assert_eq!(plan.stdout, "no changes\n");
 }
 
 fn host() -> String {

@@ -1,7 +1,11 @@
 //! Operations on containers through the engine's API: list, create, start, stop, rename, update,
 //! remove.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::ready,
+    pin::pin,
+};
 
 use async_trait::async_trait;
 use bollard::{
@@ -214,13 +218,12 @@ impl Engine {
             .stderr(true)
             .tail(LOG_LINES)
             .build();
-        let lines: Vec<String> = self
-            .docker
-            .logs(id, Some(options))
-            .filter_map(async |line| line.ok().map(|line| line.to_string()))
-            .collect()
-            .await;
-        lines.concat().trim_end().to_owned()
+        let mut lines = pin!(self.docker.logs(id, Some(options)));
+        let mut text = String::new();
+        while let Some(Ok(line)) = lines.next().await {
+            text.push_str(&line.to_string());
+        }
+        text.trim_end().to_owned()
     }
 
     /// All containers, running or not, with all details, sorted by name.
@@ -230,7 +233,7 @@ impl Engine {
         let mut containers: Vec<Container> = stream::iter(listed)
             .map(|listed| async move { self.inspect(&listed.id).await })
             .buffer_unordered(self.at_once())
-            .try_filter_map(async |container| Ok(container))
+            .try_filter_map(|container| ready(Ok(container)))
             .try_collect()
             .await?;
         containers.sort_by(|a, b| a.name.cmp(&b.name));

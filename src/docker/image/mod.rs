@@ -7,6 +7,7 @@ pub(super) mod reference;
 use std::{
     collections::{BTreeMap, HashSet},
     fs::File,
+    future::ready,
     io::{self, Seek, SeekFrom},
     path::PathBuf,
 };
@@ -257,11 +258,11 @@ impl Engine {
         let shared: Vec<usize> = stream::iter(images)
             .map(|id| async move { self.layers(&id).await })
             .buffer_unordered(4)
-            .try_filter_map(async |theirs| {
-                Ok(theirs.map(|theirs| {
+            .try_filter_map(|theirs| {
+                ready(Ok(theirs.map(|theirs| {
                     let pairs = theirs.layers.iter().zip(layers);
                     pairs.take_while(|(a, b)| a == b).count()
-                }))
+                })))
             })
             .try_collect()
             .await?;

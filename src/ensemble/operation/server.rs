@@ -9,7 +9,7 @@ use crate::{
         value::Value,
     },
     ensemble::resource::server::refuse_fixed,
-    provider::{Create, Node, look_again},
+    provider::{Create, Node},
 };
 
 impl Execution<'_> {
@@ -53,10 +53,8 @@ impl Execution<'_> {
                 let node = self.existing(name, server)?;
                 let provider = self.world.providers().of(&node)?;
                 // Another run may have started it meanwhile: a reboot would interrupt that run.
-                if !look_again(provider.as_ref(), &node).await?.state.is_up() {
-                    provider.reboot(&node).await?;
-                }
-                let node = self.find(name, server).await?;
+                provider.start(&node).await?;
+                let node = provider.find(&node).await?.ok_or_else(|| gone(name))?;
                 activity.update("waiting for SSH");
                 self.world.wait_for(&node).await?;
                 self.lock(&node).await?;
@@ -136,20 +134,13 @@ impl Execution<'_> {
         provider.resize(node, options).await?;
         self.release(node);
         self.world.forget(node).await;
-        let node = self.find(&node.name, &ServerId::of(node)).await?;
+        let node = provider.find(node).await?.ok_or_else(|| gone(&node.name))?;
         activity.update("waiting for SSH");
         self.world.wait_for(&node).await?;
         self.lock(&node).await?;
         self.start_docker(&node, activity).await?;
         self.publish(node);
         Ok(())
-    }
-
-    /// Reads the current state of a server from its provider.
-    async fn find(&self, name: &str, server: &ServerId) -> Result<Node, Diagnostic> {
-        let nodes = self.world.providers().get(&server.provider)?.list().await?;
-        let found = nodes.into_iter().find(|node| node.id == server.id);
-        found.ok_or_else(|| gone(name))
     }
 
     /// Decides which operation a server needs whose options are known now, and executes it if the

@@ -27,8 +27,9 @@ pub struct Made {
     pub facts: Facts,
 }
 
-/// Makes the plan for a manifest. `manifest` is the wanted state: an empty one takes everything
-/// down. Fails with all reasons why there can be no plan.
+/// Makes the plan for a manifest, without the digest of the observed state. `manifest` is the
+/// wanted state: an empty one takes everything down. Fails with all reasons why there can be no
+/// plan.
 pub fn make(
     manifest: &Manifest,
     graph: &Graph,
@@ -81,12 +82,7 @@ pub fn make(
             version: VERSION,
             manifest: manifest.name.clone(),
             owner: owner.clone(),
-            // Nothing is executed that would have to be compared with it.
-            observed: if steps.is_empty() {
-                String::new()
-            } else {
-                observed.digest()
-            },
+            observed: String::new(),
             steps,
             left_alone: extras.left_alone,
             cost: Vec::new(),

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::core::{
     change::Change,
-    event::Event,
+    event::{Event, Events},
     owner::{Owner, Ownership},
 };
 
@@ -31,7 +31,8 @@ pub struct Plan {
     pub manifest: String,
     /// The owner of what the manifest describes.
     pub owner: Owner,
-    /// The digest of the observed state that it was made from.
+    /// The digest of the observed state that it was made from. Empty in a plan without steps, and in
+    /// one that nobody keeps.
     pub observed: String,
     /// The operations, in the manifest's order.
     pub steps: Vec<Step>,
@@ -81,12 +82,13 @@ impl Plan {
 }
 
 impl Plan {
-    /// The plan as an event; `requested` if the user asked for the plan itself.
-    pub fn event(&self, requested: bool) -> Event {
-        Event::Plan {
+    /// Shows the plan; `requested` if the user asked for the plan itself.
+    pub fn show(&self, events: &Events, requested: bool) {
+        let to_data = || serde_json::to_value(self).unwrap_or_default();
+        events.emit(Event::Plan {
             lines: self.lines(),
-            data: serde_json::to_value(self).unwrap_or_default(),
+            data: events.shows_data().then(to_data),
             requested,
-        }
+        });
     }
 }

@@ -56,7 +56,7 @@ fn happen(state: &mut State, line: &str) {
                 let id = state.server(server).node.id.clone();
                 state.unreachable.push(id);
             }
-            "terminate" => state.servers.retain(|other| other.node.name != server),
+            "terminate" => state.servers.retain(|(name, _), _| name != server),
             "protect" => state.server(server).node.is_protected = true,
             "leave-to-tasks" => {
                 let project = super::owner().project;

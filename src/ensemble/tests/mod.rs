@@ -10,7 +10,7 @@ mod properties;
 mod scale;
 mod world;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::LazyLock};
 
 use self::world::{Simulated, State};
 use super::{
@@ -77,16 +77,20 @@ fn text_of(plan: &Plan) -> String {
 
 /// Fails if the JSON form of a plan does not follow `docs/plan.schema.json`.
 fn assert_matches_schema(plan: &Plan) {
-    const URL: &str = "file:///plan.schema.json";
-    let text = include_str!("../../../docs/plan.schema.json");
-    let mut compiler = boon::Compiler::new();
-    compiler
-        .add_resource(URL, serde_json::from_str(text).unwrap())
-        .unwrap();
-    let mut schemas = boon::Schemas::new();
-    let schema = compiler.compile(URL, &mut schemas).unwrap();
+    static COMPILED: LazyLock<(boon::Schemas, boon::SchemaIndex)> = LazyLock::new(|| {
+        const URL: &str = "file:///plan.schema.json";
+        let text = include_str!("../../../docs/plan.schema.json");
+        let mut compiler = boon::Compiler::new();
+        compiler
+            .add_resource(URL, serde_json::from_str(text).unwrap())
+            .unwrap();
+        let mut schemas = boon::Schemas::new();
+        let schema = compiler.compile(URL, &mut schemas).unwrap();
+        (schemas, schema)
+    });
+    let (schemas, schema) = &*COMPILED;
     let json = serde_json::to_value(plan).unwrap();
-    if let Err(error) = schemas.validate(&json, schema) {
+    if let Err(error) = schemas.validate(&json, *schema) {
         panic!("{error:#}\n{json:#}");
     }
 }

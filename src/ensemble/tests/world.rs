@@ -6,8 +6,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    future::poll_fn,
     net::{IpAddr, Ipv4Addr},
     sync::{Arc, Mutex},
+    task::Poll,
     time::Duration,
 };
 
@@ -30,6 +32,7 @@ use crate::{
     machine::Lock,
     provider::{
         Address, Cost, Create, Error, Local, Node, NodeState, Provider, ServerChange, Unmanaged,
+        look_again, refuse_protected,
     },
     ssh::Login,
 };
@@ -43,8 +46,8 @@ pub const SOLD_OUT: &str = "64x999g";
 /// Everything that exists.
 #[derive(Clone, Default)]
 pub struct State {
-    /// All servers, of whatever owner.
-    pub servers: Vec<Server>,
+    /// All servers, of whatever owner, by name and id.
+    pub servers: BTreeMap<(String, String), Server>,
     /// The ids of servers that do not answer.
     pub unreachable: Vec<String>,
     /// How often something was changed: the source of ids and addresses.
@@ -70,10 +73,12 @@ pub struct Engine {
 
 impl State {
     pub fn server(&mut self, name: &str) -> &mut Server {
-        self.servers
-            .iter_mut()
-            .find(|server| server.node.name == name)
-            .unwrap()
+        let mut found = self.servers.range_mut((name.to_owned(), String::new())..);
+        let (_, server) = found
+            .next()
+            .filter(|((found, _), _)| found == name)
+            .unwrap();
+        server
     }
 
     pub fn engine(&mut self, name: &str) -> &mut Engine {
@@ -89,8 +94,14 @@ impl State {
             .unwrap()
     }
 
-    fn by_id(&mut self, id: &str) -> Option<&mut Server> {
-        self.servers.iter_mut().find(|server| server.node.id == id)
+    /// Adds a server.
+    pub fn add(&mut self, server: Server) {
+        let key = (server.node.name.clone(), server.node.id.clone());
+        self.servers.insert(key, server);
+    }
+
+    fn find(&mut self, name: &str, id: &str) -> Option<&mut Server> {
+        self.servers.get_mut(&(name.to_owned(), id.to_owned()))
     }
 
     fn id(&self, length: usize) -> String {
@@ -112,6 +123,8 @@ struct Shared {
     history: Option<Vec<State>>,
     /// The changes that fail: after so many more.
     fail_in: Option<u64>,
+    /// The run is killed after so many more changes.
+    kill_in: Option<u64>,
     /// A random number generator: how often a task gives way to others.
     random: fastrand::Rng,
     gives_way: bool,
@@ -136,6 +149,7 @@ impl Simulated {
             locked: BTreeMap::new(),
             history: None,
             fail_in: None,
+            kill_in: None,
             random: fastrand::Rng::with_seed(1),
             gives_way: false,
             latency: Duration::ZERO,
@@ -190,6 +204,22 @@ impl Simulated {
         self
     }
 
+    /// Runs something that is killed after so many changes. None if it was killed.
+    pub async fn killed_after<T>(&self, changes: u64, run: impl Future<Output = T>) -> Option<T> {
+        self.shared.lock().unwrap().kill_in = Some(changes);
+        let killed = poll_fn(|_| match self.shared.lock().unwrap().kill_in {
+            Some(0) => Poll::Ready(()),
+            _ => Poll::Pending,
+        });
+        let ended = tokio::select! {
+            biased;
+            () = killed => None,
+            ended = run => Some(ended),
+        };
+        self.shared.lock().unwrap().kill_in = None;
+        ended
+    }
+
     /// A copy of everything that exists.
     pub fn state(&self) -> State {
         self.shared.lock().unwrap().state.clone()
@@ -232,6 +262,15 @@ async fn change<T>(
     if !latency.is_zero() {
         tokio::time::sleep(latency).await;
     }
+    // A run that was killed does nothing more; this gives the rest of it a chance to be dropped.
+    poll_fn(|context| {
+        if shared.lock().unwrap().kill_in == Some(0) {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    })
+    .await;
     let mut shared = shared.lock().unwrap();
     if let Some(left) = &mut shared.fail_in {
         if *left == 0 {
@@ -242,6 +281,9 @@ async fn change<T>(
     }
     let changed = change(&mut shared.state)?;
     shared.state.changes += 1;
+    if let Some(left) = &mut shared.kill_in {
+        *left -= 1;
+    }
     if shared.history.is_some() {
         let after = shared.state.clone();
         shared.history.get_or_insert_default().push(after);
@@ -331,7 +373,11 @@ impl World for Simulated {
     async fn engine(&self, node: &Node) -> Result<Option<Arc<dyn Containers>>, Diagnostic> {
         let mut shared = self.shared.lock().unwrap();
         let is_cut_off = shared.state.unreachable.contains(&node.id);
-        let Some(server) = shared.state.by_id(&node.id).filter(|_| !is_cut_off) else {
+        let Some(server) = shared
+            .state
+            .find(&node.name, &node.id)
+            .filter(|_| !is_cut_off)
+        else {
             let message = format!("host `{}`: connection refused", node.name);
             return Err(Diagnostic::new(Kind::Unreachable, message));
         };
@@ -348,7 +394,7 @@ impl World for Simulated {
     async fn set_up_docker(&self, node: &Node) -> Result<(), Diagnostic> {
         let set_up = change(&self.shared, "setting up Docker", |state| {
             let server = state
-                .by_id(&node.id)
+                .find(&node.name, &node.id)
                 .ok_or(Refusal::Other("gone".to_owned()))?;
             server.engine = Some(Engine::default());
             Ok(())
@@ -386,7 +432,7 @@ impl SimulatedProvider {
     ) -> Result<T, Error> {
         let changed = change(&self.shared, what, |state| {
             let server = state
-                .by_id(&node.id)
+                .find(&node.name, &node.id)
                 .ok_or(Refusal::Other("gone".to_owned()))?;
             Ok(act(server))
         });
@@ -446,17 +492,17 @@ impl Provider for SimulatedProvider {
 
     async fn list(&self) -> Result<Vec<Node>, Error> {
         let shared = self.shared.lock().unwrap();
-        let servers = shared.state.servers.iter();
+        let servers = shared.state.servers.values();
         Ok(servers.map(|server| server.node.clone()).collect())
     }
 
     async fn create(&self, create: &Create, _: &Activity) -> Result<Node, Error> {
         let (size, image, protect) = decode(&create.options).unwrap();
         let made = change(&self.shared, "creating", |state| {
-            let found = state.servers.iter().find(|server| {
-                server.node.name == create.name && server.node.owner.is(&create.owner)
-            });
-            if let Some(found) = found {
+            let from = (create.name.clone(), String::new());
+            let same = state.servers.range(from..).map(|(_, server)| server);
+            let mut same = same.take_while(|server| server.node.name == create.name);
+            if let Some(found) = same.find(|server| server.node.owner.is(&create.owner)) {
                 return Ok(found.node.clone());
             }
             let ip = |network| Some(Address::Ip(IpAddr::V4(state.ip(network))));
@@ -475,7 +521,7 @@ impl Provider for SimulatedProvider {
                 user: None,
                 is_protected: protect,
             };
-            state.servers.push(Server {
+            state.add(Server {
                 node: node.clone(),
                 engine: Some(Engine::default()),
             });
@@ -494,17 +540,47 @@ impl Provider for SimulatedProvider {
             .await
     }
 
+    async fn find(&self, node: &Node) -> Result<Option<Node>, Error> {
+        let mut shared = self.shared.lock().unwrap();
+        let found = shared.state.find(&node.name, &node.id);
+        Ok(found.map(|server| server.node.clone()))
+    }
+
     async fn terminate(&self, node: &Node) -> Result<(), Error> {
+        if self.find(node).await?.is_none() {
+            return Ok(());
+        }
+        refuse_protected([&look_again(self, node).await?])?;
         let gone = change(&self.shared, "terminating", |state| {
-            state.servers.retain(|server| server.node.id != node.id);
+            let key = (node.name.clone(), node.id.clone());
+            state.servers.remove(&key);
             Ok(())
         });
         gone.await.map_err(failed)
     }
 
     async fn reboot(&self, node: &Node) -> Result<(), Error> {
-        let start = |server: &mut Server| server.node.state = NodeState::Running;
-        self.change("starting", node, start).await
+        panic!("`{}` is rebooted", node.name)
+    }
+
+    async fn start(&self, node: &Node) -> Result<(), Error> {
+        look_again(self, node).await?;
+        let mut next = self.shared.lock().unwrap().state.ip(172);
+        self.change("starting", node, |server| {
+            if server.node.state == NodeState::Running {
+                return;
+            }
+            server.node.state = NodeState::Running;
+            let containers = server.engine.iter_mut().flat_map(|e| &mut e.containers);
+            for container in containers.filter(|c| c.options.restarts_with_server()) {
+                if container.state == Condition::Exited {
+                    container.state = Condition::Running;
+                    container.ip = Some(IpAddr::V4(next));
+                    next = Ipv4Addr::from_bits(next.to_bits() + (1 << 16));
+                }
+            }
+        })
+        .await
     }
 
     async fn rename(&self, _: &Node, _: &str) -> Result<(), Error> {
@@ -512,6 +588,7 @@ impl Provider for SimulatedProvider {
     }
 
     async fn adopt(&self, node: &Node, owner: &Owner) -> Result<(), Error> {
+        look_again(self, node).await?;
         let adopt = |server: &mut Server| server.node.owner = Ownership::Owner(owner.clone());
         self.change("adopting", node, adopt).await
     }
@@ -521,6 +598,7 @@ impl Provider for SimulatedProvider {
     }
 
     async fn resize(&self, node: &Node, options: &Value) -> Result<(), Error> {
+        look_again(self, node).await?;
         let (size, ..) = decode(options).unwrap();
         // The address of a server that was stopped may be another one.
         let ip = self.shared.lock().unwrap().state.ip(192);
@@ -595,7 +673,7 @@ impl SimulatedEngine {
                 changes: state.changes,
                 ..State::default()
             };
-            let server = state.by_id(&self.server);
+            let server = state.find(&self.host, &self.server);
             let engine = server.and_then(|server| server.engine.as_mut());
             act(
                 engine.ok_or(Refusal::Other("no engine".to_owned()))?,
@@ -607,7 +685,7 @@ impl SimulatedEngine {
 
     fn look<T>(&self, look: impl FnOnce(&Engine) -> T) -> Result<T, docker::Error> {
         let mut shared = self.shared.lock().unwrap();
-        let server = shared.state.by_id(&self.server);
+        let server = shared.state.find(&self.host, &self.server);
         let engine = server.and_then(|server| server.engine.as_ref());
         engine
             .map(look)

@@ -376,6 +376,14 @@ impl Provider for DigitalOcean {
         self.act(node, json!({"type": what})).await
     }
 
+    async fn start(&self, node: &Node) -> Result<(), Error> {
+        look_again(self, node).await?;
+        if self.droplet(node).await?.status != "off" {
+            return Ok(());
+        }
+        self.act(node, json!({"type": "power_on"})).await
+    }
+
     async fn rename(&self, node: &Node, name: &str) -> Result<(), Error> {
         look_again(self, node).await?;
         let name = format!("{}{name}", self.prefix);

@@ -317,7 +317,7 @@ impl Ec2 {
         }
     }
 
-    async fn start(&self, id: &str) -> Result<(), Error> {
+    async fn start_instance(&self, id: &str) -> Result<(), Error> {
         let client = self.client().await?;
         let started = client.start_instances().instance_ids(id).send().await;
         started.map_err(|error| explain(&format!("starting {id}"), &error))?;
@@ -463,7 +463,7 @@ impl Provider for Ec2 {
 
     async fn reboot(&self, node: &Node) -> Result<(), Error> {
         if look_again(self, node).await?.state == NodeState::Stopped {
-            return self.start(&node.id).await;
+            return self.start_instance(&node.id).await;
         }
         let client = self.client().await?;
         let begun = client
@@ -474,6 +474,12 @@ impl Provider for Ec2 {
         begun
             .map(drop)
             .map_err(|error| explain(&format!("rebooting `{}`", node.name), &error))
+    }
+
+    async fn start(&self, node: &Node) -> Result<(), Error> {
+        look_again(self, node).await?;
+        // Does nothing to an instance that runs.
+        self.start_instance(&node.id).await
     }
 
     async fn rename(&self, node: &Node, name: &str) -> Result<(), Error> {
@@ -556,7 +562,7 @@ impl Provider for Ec2 {
             .send()
             .await;
         // It runs again even if that failed.
-        self.start(&node.id).await?;
+        self.start_instance(&node.id).await?;
         resized
             .map(drop)
             .map_err(|error| explain(&format!("resizing `{}`", node.name), &error))

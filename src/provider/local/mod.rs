@@ -427,6 +427,18 @@ impl Provider for Local {
             .map_err(|error| refusal(&format!("rebooting `{}`", node.name), &error))
     }
 
+    async fn start(&self, node: &Node) -> Result<(), Error> {
+        let engine = self.engine().await?;
+        let (_, id) = self.confirm(&engine, node).await?;
+        self.host_keys.forget(node);
+        // Does nothing to a container that runs.
+        engine
+            .api()
+            .start_container(&id, None::<StartContainerOptions>)
+            .await
+            .map_err(|error| refusal(&format!("starting `{}`", node.name), &error))
+    }
+
     async fn rename(&self, node: &Node, name: &str) -> Result<(), Error> {
         let engine = self.engine().await?;
         let (_, id) = self.confirm(&engine, node).await?;
