@@ -1,4 +1,4 @@
-//! `hitc console`.
+//! The subcommand `hitc console`: an interactive prompt for scripts.
 
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ pub(super) fn main(
         ..flags.settings(start.scripts.config(&start.api)?)
     };
     let history = start.project.data.join("console_history");
-    let mut begun = start.begin(settings, flags.mode(), terminal, events)?;
-    let mut console = Console::new(&mut begun.scripts)?;
+    let mut run = start.begin(settings, flags.mode(), terminal, events)?;
+    let mut console = Console::new(&mut run.scripts)?;
     let mut reader = LineReader::new(&history, console.words())
         .map_err(|error| Diagnostic::new(Kind::Failed, format!("console: {error}")))?;
     let mut text = String::new();
@@ -44,6 +44,6 @@ pub(super) fn main(
             Err(failure) => report(&failure, events),
         }
     }
-    begun.end();
+    run.end();
     Ok(())
 }

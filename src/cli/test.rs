@@ -1,4 +1,4 @@
-//! `hitc test`.
+//! The subcommand `hitc test`: runs the project's tests on mock hosts.
 
 use std::sync::Arc;
 
@@ -56,11 +56,11 @@ impl Test {
         let mock = Arc::new(Mock::default());
         let mode = Mode::Mock(mock.clone());
         let frame = Frame::new(&mode, false);
-        let begun = start.begin(settings, mode, terminal, events)?;
+        let run = start.begin(settings, mode, terminal, events)?;
         let mut failed = 0;
         for test in &tests {
             mock.clear();
-            let result = call_alone(&begun.scripts, &frame, test, Vec::new());
+            let result = call_alone(&run.scripts, &frame, test, Vec::new());
             let word = if result.is_ok() { "ok" } else { "FAILED" };
             events.note(format!("{}  {word}", test.full_name()));
             if let Err(failure) = result {
@@ -71,7 +71,7 @@ impl Test {
                 }
             }
         }
-        begun.end();
+        run.end();
         let passed = tests.len() - failed;
         events.note(format!(
             "{}: {passed} passed, {failed} failed",

@@ -1,6 +1,7 @@
-//! Finds out why a server's engine does not answer: it never ran there, or for which other reason.
+//! Finds out why a server's engine does not answer: Docker is not installed, was never started, or
+//! fails.
 //!
-//! Run only after the engine failed to answer, so that an engine that does costs nothing more.
+//! Runs only after the engine failed to answer, so that it costs nothing otherwise.
 
 use std::{sync::Arc, time::Duration};
 
@@ -24,9 +25,9 @@ else echo unused; fi";
 /// Why an engine does not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// No engine ever ran on the server, so that there are no containers.
+    /// The engine never ran on the server, so that no containers exist.
     Absent(String),
-    /// One did, or may have.
+    /// The engine has run, or may have.
     Unknown(String),
 }
 
@@ -43,30 +44,30 @@ pub(super) async fn diagnose(
     match connection.run(&command).await?.text().lines().last() {
         Some("missing") => return Ok(Reason::Absent("Docker is not installed".to_owned())),
         Some("unused") => {
-            let cause = "Docker is installed, and was never started".to_owned();
+            let cause = "Docker is installed, but was never started".to_owned();
             return Ok(Reason::Absent(cause));
         }
         Some("used") => {}
         other => {
-            let answer = other.unwrap_or("nothing");
+            let answer = other.unwrap_or_default();
             return Ok(Reason::Unknown(format!(
-                "{cause}; looking for Docker on the server gave {answer:?}"
+                "{cause}; unexpected output of the check whether Docker is installed: {answer:?}"
             )));
         }
     }
     if connection.target().user == "root" {
         return Ok(Reason::Unknown(cause));
     }
-    // The user reaches the engine through sudo: sudo or the docker command says what is wrong.
+    // The user reaches the engine through sudo: sudo or the docker command reports the cause.
     let command = Command {
         timeout: Some(TIMEOUT),
         ..Command::root("exec docker version --format '{{.Server.Version}}'")
     };
-    let said = match connection.run(&command).await {
+    let cause = match connection.run(&command).await {
         Ok(output) if output.ok() => cause,
         Ok(output) => output.tail(1),
         Err(error) if matches!(error.cause, ssh::Cause::Lost { .. }) => return Err(error),
         Err(error) => error.to_string(),
     };
-    Ok(Reason::Unknown(said))
+    Ok(Reason::Unknown(cause))
 }

@@ -83,7 +83,7 @@ pub trait Provider: Send + Sync {
         Err(Error::Unsupported {
             provider: self.name().to_owned(),
             what: "list prices",
-            help: "hitc knows no prices of its servers".to_owned(),
+            help: "name another provider with `provider=NAME`".to_owned(),
         })
     }
 

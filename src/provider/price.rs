@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 pub enum Cost {
     /// It costs nothing.
     Free,
-    /// It costs something, but the provider does not say how much.
+    /// It has a cost, which the provider does not report.
     Unknown,
     /// Its price.
     Price(Price),
@@ -33,9 +33,9 @@ impl Cost {
 pub struct Price {
     /// The code of the currency, such as `USD`.
     pub currency: String,
-    /// The price of an hour, in this currency.
+    /// The hourly price, in this currency.
     pub hour: f64,
-    /// The price of a month. Some providers charge less for it than for its hours.
+    /// The monthly price. Some providers charge less for it than for its hours.
     pub month: f64,
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for Price {
 pub struct Prices {
     /// The code of the currency.
     pub currency: String,
-    /// The titles. `size` comes first; `cost` is the price of an hour.
+    /// The column titles. `size` is the first one; `cost` is the hourly price.
     pub columns: Vec<String>,
     /// The rows, with one value per column; null if there is none.
     pub rows: Vec<Vec<Json>>,

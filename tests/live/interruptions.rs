@@ -168,7 +168,7 @@ fn ctrl_c_finishes_running_operations_and_starts_no_others() {
     let skipped: Vec<&str> = skipped.map(|pair| pair[0]).collect();
     assert_eq!(skipped, ["one.first", "two.second", "2"], "{rest}");
     assert!(
-        rest.contains("help: `it` is half done: run the command again to finish it"),
+        rest.contains("help: `it` was changed in part; run the command again to finish"),
         "{rest}"
     );
     finish(&live, &[("one", "first"), ("two", "second")]);

@@ -1,4 +1,5 @@
-//! The verbs of an engine, by its API: list, create, start, stop, rename, update, remove.
+//! Operations on containers through the engine's API: list, create, start, stop, rename, update,
+//! remove.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -225,7 +226,7 @@ impl Engine {
         text.trim_end().to_owned()
     }
 
-    /// All containers, running or not, with everything about them, sorted by name.
+    /// All containers, running or not, with all details, sorted by name.
     async fn all(&self) -> Result<Vec<Container>, Error> {
         let options = ListContainersOptionsBuilder::new().all(true).build();
         let listed = self.list(options).await?;
@@ -245,7 +246,7 @@ impl Engine {
         Ok(listed.into_iter().map(Listed::from).collect())
     }
 
-    /// The error for a name that a container has already; none if no container has it.
+    /// The error for a name that another container has; none if no container has it.
     async fn name_taken(&self, name: &str) -> Result<Option<Error>, Error> {
         let other = self.find(name).await?;
         Ok(other.map(|other| Error::NameTaken {
@@ -260,7 +261,7 @@ impl Engine {
         changed.map_err(|error| self.of(id, "updating", &error))
     }
 
-    /// The error for options that do not fit the engine's API.
+    /// The error for options that the API does not accept.
     fn mistaken(&self, name: &str, error: &serde_json::Error) -> Error {
         Error::Api {
             host: self.host.clone(),
@@ -277,7 +278,7 @@ impl Engine {
         }
     }
 
-    /// The error of a call about one container; `doing` is what was done to it.
+    /// Converts the error of a call about one container; `doing` is the operation.
     pub(super) fn of(&self, id: &str, doing: &str, error: &BollardError) -> Error {
         let name = self.name_of(id);
         if is_missing(error) {
@@ -287,8 +288,8 @@ impl Engine {
     }
 }
 
-/// Checks that this is a full id. The engine takes anything else for a name or for the beginning
-/// of an id; the text that stands for it here can be neither.
+/// Checks that a text is a full id. The engine resolves any other text as a name or as the
+/// beginning of an id; the replacement text used here can be neither.
 fn full(id: &str) -> &str {
     if is_full_id(id) { id } else { "-" }
 }

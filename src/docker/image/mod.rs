@@ -44,7 +44,7 @@ const CHUNK: usize = 256 * 1024;
 /// How many lines of a build go into an error.
 const LOG_LINES: usize = 15;
 
-/// Called with what is going on while something takes long.
+/// A callback for progress messages.
 pub type Progress<'a> = &'a (dyn Fn(String) + Send + Sync);
 
 /// A build of an image.
@@ -63,7 +63,7 @@ struct Layers {
 }
 
 impl Engine {
-    /// The id of each image, by each of its names.
+    /// Lists the id of each image, by each of its names.
     pub async fn images(&self) -> Result<BTreeMap<String, String>, Error> {
         let images = self
             .docker

@@ -1,5 +1,5 @@
-//! Replacements against an engine in memory: failures, strangers, and a run that is killed before
-//! or after every request.
+//! Tests replacements with an engine in memory: failures, foreign containers, and runs that are
+//! killed before or after every request.
 
 use std::{
     collections::BTreeMap,
@@ -481,8 +481,9 @@ async fn strangers_in_the_way() {
             engine.add(name, &spec("1"), &labels, State::Exited);
             let before = engine.shown();
             let failed = up(&engine, &spec("2"), None).await.unwrap_err().to_string();
-            let expected =
-                format!("host `web`: container `{name}` is in the way of `app`; it {whose}");
+            let expected = format!(
+                "host `web`: container `{name}` has a name that is needed to create or replace `app`; it {whose}"
+            );
             assert_eq!(failed, expected);
             assert_eq!(engine.shown(), before);
         }
