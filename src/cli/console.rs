@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{flags::Flags, report, start::Start};
+use super::{flags::Flags, start::Start};
 use crate::{
     context::Settings,
     core::{
@@ -41,7 +41,7 @@ pub(super) fn main(
             Ok(Some(shown)) => events.emit(Event::Data(format!("{shown}\n"))),
             Ok(None) => {}
             Err(failure) if failure.kind() == Kind::Interrupted => return Err(failure),
-            Err(failure) => report(&failure, events),
+            Err(failure) => events.report(&failure),
         }
     }
     run.end();

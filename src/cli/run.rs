@@ -2,10 +2,10 @@
 
 use std::{process::ExitCode, sync::Arc};
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::engine::ArgValueCompleter;
 
-use super::{Cli, completions::words, flags::Flags, report, start::Start};
+use super::{completions::words, flags::Flags, start::Start};
 use crate::{
     context::Settings,
     core::{
@@ -69,7 +69,7 @@ impl Run {
 
 /// The error for an unknown flag before the task.
 fn unknown_flag(flag: &str) -> Diagnostic {
-    let command = Cli::command();
+    let command = Flags::augment_args(Command::new("hitc"));
     let known: Vec<String> = command
         .get_arguments()
         .filter_map(|argument| argument.get_long())
@@ -113,7 +113,7 @@ impl Exec {
                 },
             ] if terminal.is_on_one_host() => {
                 let code = u8::try_from(*code).unwrap_or(u8::MAX);
-                report(&failure, events);
+                events.report(&failure);
                 Ok(ExitCode::from(code))
             }
             _ => Err(failure),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::{flags::Flags, report, start::Start};
+use super::{flags::Flags, start::Start};
 use crate::{
     api::Frame,
     context::{Mode, Settings},
@@ -65,7 +65,7 @@ impl Test {
             events.note(format!("{}  {word}", test.full_name()));
             if let Err(failure) = result {
                 failed += 1;
-                report(&failure, events);
+                events.report(&failure);
                 if failure.kind() == Kind::Interrupted {
                     break;
                 }

@@ -151,7 +151,7 @@ fn wanted(
                         let servers = spans.iter().filter(|(name, _)| name.is_server());
                         let mut after: Vec<usize> = servers.map(|(_, (_, last))| *last).collect();
                         after.sort_unstable();
-                        steps.push(barrier(after));
+                        steps.push(Step::barrier(after));
                         steps.len() - 1
                     });
                     after.push(barrier);
@@ -163,18 +163,6 @@ fn wanted(
         steps[*first].after.extend(after);
     }
     steps
-}
-
-/// A step that does nothing, and waits for these.
-pub(super) fn barrier(after: Vec<usize>) -> Step {
-    Step {
-        resource: None,
-        what: String::new(),
-        operation: Operation::Barrier,
-        cause: Cause::Order,
-        changes: Vec::new(),
-        after,
-    }
 }
 
 /// Existing resources that the manifest does not describe.

@@ -74,14 +74,26 @@ pub struct LeftAlone {
     pub prunable: bool,
 }
 
+impl Step {
+    /// A step that does nothing, after these.
+    fn barrier(after: Vec<usize>) -> Self {
+        Step {
+            resource: None,
+            what: String::new(),
+            operation: Operation::Barrier,
+            cause: Cause::Order,
+            changes: Vec::new(),
+            after,
+        }
+    }
+}
+
 impl Plan {
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
-}
 
-impl Plan {
     /// Shows the plan; `requested` if the user asked for the plan itself.
     pub fn show(&self, events: &Events, requested: bool) {
         let to_data = || serde_json::to_value(self).unwrap_or_default();

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Step, make::barrier};
+use super::Step;
 use crate::{
     docker::{Container, Protocol},
     ensemble::{
@@ -249,7 +249,7 @@ pub fn remove_last(steps: &mut Vec<Step>, others: usize) {
     let everything = match before.as_slice() {
         [one] => *one,
         _ => {
-            steps.push(barrier(before));
+            steps.push(Step::barrier(before));
             steps.len() - 1
         }
     };
