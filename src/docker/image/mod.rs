@@ -21,7 +21,7 @@ use bollard::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, sync::Mutex};
 use tokio_util::io::{ReaderStream, SyncIoBridge};
 
 pub use context::Context;
@@ -61,6 +61,9 @@ struct Layers {
     id: String,
     layers: Vec<String>,
 }
+
+/// Held while an image is built on the local machine, for whatever server.
+static BUILDING: Mutex<()> = Mutex::const_new(());
 
 impl Engine {
     /// Lists the id of each image, by each of its names.
@@ -189,7 +192,11 @@ impl Engine {
                     folder: folder.clone(),
                     name: name.clone(),
                 };
-                here.build(&build, progress).await?;
+                {
+                    // Builds of one folder that run at the same time make different images.
+                    let _one = BUILDING.lock().await;
+                    here.build(&build, progress).await?;
+                }
                 here.push(name, self, progress).await
             }
             (Image::Named(_), Pull::Missing) => self.pull(image, progress).await,
