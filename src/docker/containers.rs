@@ -68,7 +68,8 @@ pub trait Containers: Send + Sync {
     /// Waits until a container is ready by its spec's own check.
     async fn wait_until_ready(&self, id: &str, spec: &Spec) -> Result<(), Error>;
 
-    /// Removes a container, running or not, with its anonymous volumes. Succeeds if it no longer
+    /// Removes a container, running or not, with those of its anonymous volumes that no other container
+    /// uses. Succeeds if it no longer
     /// exists.
     async fn remove(&self, id: &str) -> Result<(), Error>;
 }

@@ -14,8 +14,8 @@ use bollard::{
     query_parameters::{
         CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptions,
         ListContainersOptions, ListContainersOptionsBuilder, LogsOptionsBuilder,
-        RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions,
-        StopContainerOptions,
+        RemoveContainerOptionsBuilder, RemoveVolumeOptions, RenameContainerOptionsBuilder,
+        StartContainerOptions, StopContainerOptions,
     },
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -176,14 +176,34 @@ impl Containers for Engine {
     }
 
     async fn remove(&self, id: &str) -> Result<(), Error> {
+        let Some(found) = self.inspect(id).await? else {
+            return Ok(());
+        };
         let options = RemoveContainerOptionsBuilder::new()
             .force(true)
             .v(true)
             .build();
         match self.docker.remove_container(full(id), Some(options)).await {
-            Err(error) if !is_missing(&error) => Err(self.of(id, "removing", &error)),
-            _ => Ok(()),
+            Err(error) if !is_missing(&error) => return Err(self.of(id, "removing", &error)),
+            _ => {}
         }
+        // The engine removes only those that it made for this container, and not those that the
+        // container got from the one that it replaced.
+        for volume in &found.anonymous {
+            let options = None::<RemoveVolumeOptions>;
+            match self.docker.remove_volume(&volume.host, options).await {
+                // 409: another container uses it.
+                Ok(())
+                | Err(BollardError::DockerResponseServerError {
+                    status_code: 404 | 409,
+                    ..
+                }) => {}
+                Err(error) => {
+                    return Err(self.error(format!("removing volume `{}`", volume.host), &error));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
