@@ -2,6 +2,7 @@
 //! plans again, asks for confirmation, and executes the plan.
 
 use std::{
+    borrow::Cow,
     collections::{BTreeSet, HashMap},
     path::Path,
     time::Instant,
@@ -75,7 +76,7 @@ pub(super) struct Converging<'a> {
     /// The manifest whose resources are observed.
     manifest: &'a Manifest,
     /// The manifest to bring about: without servers for [`Goal::Down`].
-    wanted: Manifest,
+    wanted: Cow<'a, Manifest>,
     graph: Graph,
     owner: Owner,
     request: &'a Request,
@@ -163,8 +164,8 @@ impl<'a> Converging<'a> {
         request: &'a Request,
     ) -> Result<Self, Diagnostic> {
         let wanted = match goal {
-            Goal::Up => manifest.clone(),
-            Goal::Down => manifest.without_servers(),
+            Goal::Up => Cow::Borrowed(manifest),
+            Goal::Down => Cow::Owned(manifest.without_servers()),
         };
         let graph = Graph::of(&wanted)?;
         Ok(Converging {

@@ -66,7 +66,7 @@ pub fn make(
     if !errors.is_empty() {
         return Err(Failure(errors));
     }
-    let mut steps = wanted(manifest, graph, &decisions);
+    let mut steps = wanted(manifest, graph, &mut decisions);
     let others = steps.len();
     for (resource, draft) in extras.removed {
         steps.push(step(resource, "not in the manifest", draft));
@@ -111,18 +111,18 @@ fn step(resource: ResourceName, what: &str, draft: Draft) -> Step {
 fn wanted(
     manifest: &Manifest,
     graph: &Graph,
-    decisions: &HashMap<ResourceName, Decision>,
+    decisions: &mut HashMap<ResourceName, Decision>,
 ) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     // The first and the last step of each resource that changes.
     let mut spans: HashMap<ResourceName, (usize, usize)> = HashMap::new();
     let mut add = |name: ResourceName| {
-        let Some(decision) = decisions.get(&name) else {
+        let Some(decision) = decisions.get_mut(&name) else {
             return;
         };
         let first = steps.len();
-        for draft in &decision.operations {
-            let mut step = step(name.clone(), &decision.what, draft.clone());
+        for draft in std::mem::take(&mut decision.operations) {
+            let mut step = step(name.clone(), &decision.what, draft);
             step.after
                 .extend((steps.len() > first).then(|| steps.len() - 1));
             steps.push(step);
