@@ -46,8 +46,8 @@ impl World for Inventory {
     }
 
     async fn lock(&self, node: &Node, purpose: &str, wait: Duration) -> Result<Lock, Diagnostic> {
-        let connection = self.connect(node).await?;
-        Lock::take(&connection, purpose, wait).await
+        let machine = self.machine(node).await?;
+        Lock::take(machine.as_ref(), purpose, wait).await
     }
 
     async fn engine(&self, node: &Node) -> Result<Option<Arc<dyn Containers>>, Diagnostic> {
@@ -56,8 +56,8 @@ impl World for Inventory {
     }
 
     async fn set_up_docker(&self, node: &Node) -> Result<(), Diagnostic> {
-        let connection = self.connect(node).await?;
-        docker::set_up(&connection).await?;
+        let machine = self.machine(node).await?;
+        docker::set_up(machine.as_ref()).await?;
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use crate::{
         units::duration,
         value::{Fields, Invalid, Value},
     },
-    files::WriteOptions,
+    machine::WriteOptions,
     ssh::{Command, Input},
 };
 
@@ -71,6 +71,7 @@ impl Sending {
         Ok(Sending {
             write_options: WriteOptions {
                 mode,
+                new_mode: None,
                 owner,
                 sudo,
                 folders,
