@@ -171,6 +171,11 @@ impl Engine {
         &self.docker
     }
 
+    /// The machine that it runs on.
+    pub(super) fn machine(&self) -> &dyn Machine {
+        self.machine.as_ref()
+    }
+
     /// How many requests are made at once. Channels to a socket are not limited; each session, as
     /// `docker system dial-stdio` needs one, counts against sshd's `MaxSessions`.
     pub(super) fn at_once(&self) -> usize {

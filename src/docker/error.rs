@@ -277,6 +277,15 @@ impl Error {
     }
 }
 
+impl From<Error> for machine::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Machine(error) => error,
+            other => Diagnostic::from(other).into(),
+        }
+    }
+}
+
 impl From<Error> for Diagnostic {
     fn from(error: Error) -> Self {
         if let Error::Machine(error) = error {

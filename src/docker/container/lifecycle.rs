@@ -278,7 +278,7 @@ impl Engine {
     }
 
     /// The error of a call about one container; `doing` is what was done to it.
-    pub(super) fn of(&self, id: &str, doing: &str, error: &BollardError) -> Error {
+    pub(in crate::docker) fn of(&self, id: &str, doing: &str, error: &BollardError) -> Error {
         let name = self.name_of(id);
         if is_missing(error) {
             return self.not_found(&name);
