@@ -36,7 +36,8 @@ fn key(node: &Node) -> Key {
     (node.provider.clone(), node.id.clone())
 }
 
-/// The way from servers to machines. The real one is [`super::Inventory`]; tests simulate a world.
+/// The way from servers to machines. The real one is [`super::Inventory`]; the tests of the ensemble
+/// have a simulated one.
 #[async_trait]
 pub trait Access: Send + Sync {
     /// The way to the user.

@@ -221,9 +221,7 @@ impl Access for Inventory {
     }
 
     async fn machine(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic> {
-        let target = self.target(node).await?;
-        let connection = self.connections.connect(&target).await?;
-        Ok(Arc::new(Server(connection)))
+        Inventory::machine(self, node).await
     }
 
     async fn wait_until_reachable(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic> {
