@@ -1,4 +1,4 @@
-//! What one run of hitc holds: the runtime, the user, the settings, the project, the API clients.
+//! The context of one run of hitc: runtime, user interface, settings, project, API clients.
 
 use std::{
     collections::HashMap,
@@ -17,14 +17,15 @@ use crate::{
     project::Project,
 };
 
-/// What the user set: by flag, in the environment or in the hitcfile, in this order of precedence.
+/// The settings of a run: by flag, in the environment or in the hitcfile, in this order of
+/// precedence.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// The prefix of our servers' names at the providers.
     pub name_prefix: String,
-    /// The provider of servers that name none.
+    /// The default provider of new servers.
     pub provider: String,
-    /// The number of hosts on which a task runs at once.
+    /// The number of hosts on which a task runs in parallel.
     pub forks: usize,
     /// The batches of hosts, and the failures after which no further host is started.
     pub rollout: Rollout,
@@ -55,7 +56,7 @@ pub struct Settings {
 /// Whether a run changes anything.
 #[derive(Clone, Default)]
 pub enum Mode {
-    /// Everything is done.
+    /// Changes are made.
     #[default]
     Real,
     /// Changes are reported, not made.
@@ -83,13 +84,13 @@ impl Mode {
 pub struct Context {
     /// The runtime that drives futures.
     pub runtime: Handle,
-    /// The way to the user.
+    /// Shows events to the user.
     pub events: Events,
-    /// Whether the user wants the run to end.
+    /// The cancellation of the run by Ctrl-C.
     pub cancel: Cancel,
-    /// What the user set.
+    /// The settings.
     pub settings: Settings,
-    /// The user's files.
+    /// The user's project.
     pub project: Project,
     /// The mode in which the run's tasks start. Each call of a function has its own copy.
     pub mode: Mode,
@@ -145,7 +146,7 @@ impl Context {
     }
 }
 
-/// Each lock holds for one statement that leaves the data whole, so a panic elsewhere spoils nothing.
+/// Locks a value. It is consistent even if a thread panicked while holding the lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

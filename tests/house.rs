@@ -1,4 +1,4 @@
-//! Rules about the sources themselves.
+//! Checks of the source tree: layers, cycles, libraries, documentation.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -8,8 +8,8 @@ use std::{
 
 use crate::support::{Project, sources};
 
-/// The layers, from the ground up: each uses only what stands on a lower number. Layers that share a
-/// number do not use each other.
+/// The layers, bottom up: each uses only layers with a lower number. Layers with the same number do
+/// not use each other.
 const LAYERS: [(&str, u8); 19] = [
     ("core", 0),
     ("project", 1),
@@ -32,11 +32,11 @@ const LAYERS: [(&str, u8); 19] = [
     ("lib", 12),
 ];
 
-/// The one layer that may use `ui`, beside the program's entry.
+/// The only layer that may use `ui`, except for the crate root.
 const USES_UI: &str = "cli";
 
-/// Words that may stand only in some folders or files.
-const ONLY_IN: [(&str, &[&str]); 12] = [
+/// Libraries that only some folders or files may use.
+const LIBRARIES: [(&str, &[&str]); 12] = [
     ("rhai::", &["script/", "api/"]),
     ("clap::", &["cli/"]),
     ("clap_complete::", &["cli/"]),
@@ -51,8 +51,8 @@ const ONLY_IN: [(&str, &[&str]); 12] = [
     ("petgraph::", &["ensemble/"]),
 ];
 
-/// Words that should not be in the tree.
-const NOWHERE: [&str; 5] = ["todo!(", "unimplemented!(", "dbg!(", "FIXME", "XXX"];
+/// Markers of unfinished code.
+const UNFINISHED: [&str; 5] = ["todo!(", "unimplemented!(", "dbg!(", "FIXME", "XXX"];
 
 fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -69,7 +69,7 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
 }
 
 /// The Rust sources: the path below `src`, and the text.
-fn rust() -> BTreeMap<String, String> {
+fn rust_sources() -> BTreeMap<String, String> {
     let src = sources().join("src");
     files(&src, "rs")
         .into_iter()
@@ -110,7 +110,7 @@ fn named_paths(text: &str, own: &[String]) -> Vec<Vec<String>> {
         }
         expand(rest, &base, &mut paths);
     }
-    // A module that calls into one of its own: `child::function(…)`.
+    // A call into a child module: `child::function(…)`.
     let declared = text.lines().filter_map(|line| {
         let line = line
             .trim_start_matches("pub ")
@@ -166,15 +166,15 @@ fn expand<'a>(tree: &'a str, base: &[String], paths: &mut Vec<Vec<String>>) -> &
     rest
 }
 
-/// Which file uses which: by the paths that it names, followed through `pub use` to the file that
-/// defines the item.
-struct Uses {
+/// The files that each file uses: by the paths that it names, resolved through `pub use` to the file
+/// that defines the item.
+struct Dependencies {
     files: BTreeMap<String, BTreeSet<String>>,
 }
 
-impl Uses {
+impl Dependencies {
     fn read() -> Self {
-        let sources: BTreeMap<String, String> = rust()
+        let sources: BTreeMap<String, String> = rust_sources()
             .into_iter()
             .filter(|(file, _)| !file.ends_with("/tests.rs") && file != "main.rs")
             .map(|(file, text)| {
@@ -215,7 +215,7 @@ impl Uses {
         }
         let define = |path: &[String]| -> Option<String> {
             let mut path = path.to_vec();
-            // An item may be passed on several times.
+            // An item may be re-exported several times.
             for _ in 0..8 {
                 let known = (0..=path.len())
                     .rev()
@@ -242,22 +242,22 @@ impl Uses {
                 (file.clone(), used)
             })
             .collect();
-        Uses { files }
+        Dependencies { files }
     }
 
-    /// The shortest way from a file back to itself, if there is one.
-    fn circle(&self, start: &str) -> Option<Vec<String>> {
+    /// The shortest cycle that contains a file, if there is one.
+    fn cycle(&self, start: &str) -> Option<Vec<String>> {
         let mut came_from: BTreeMap<&str, &str> = BTreeMap::new();
         let mut queue = VecDeque::from([start]);
         while let Some(file) = queue.pop_front() {
             for next in self.files.get(file).into_iter().flatten() {
                 if next == start {
-                    let mut circle = vec![file.to_owned()];
-                    while let Some(before) = came_from.get(circle[circle.len() - 1].as_str()) {
-                        circle.push((*before).to_owned());
+                    let mut cycle = vec![file.to_owned()];
+                    while let Some(before) = came_from.get(cycle[cycle.len() - 1].as_str()) {
+                        cycle.push((*before).to_owned());
                     }
-                    circle.reverse();
-                    return Some(circle);
+                    cycle.reverse();
+                    return Some(cycle);
                 }
                 if !came_from.contains_key(next.as_str()) {
                     came_from.insert(next, file);
@@ -275,76 +275,70 @@ fn layer(file: &str) -> Option<(&'static str, u8)> {
 }
 
 #[test]
-fn every_module_stands_in_a_layer() {
-    let homeless: Vec<String> = rust()
+fn every_module_belongs_to_a_layer() {
+    let without_layer: Vec<String> = rust_sources()
         .into_keys()
         .filter(|file| file != "main.rs" && layer(file).is_none())
         .collect();
-    assert_eq!(homeless, [""; 0]);
+    assert_eq!(without_layer, [""; 0]);
 }
 
 #[test]
-fn layers_use_only_what_lies_below() {
-    let mut breaches = Vec::new();
-    for (file, used) in Uses::read().files {
-        let Some((own, height)) = layer(&file) else {
+fn layers_use_only_lower_layers() {
+    let mut violations = Vec::new();
+    for (file, used) in Dependencies::read().files {
+        let Some((own, level)) = layer(&file) else {
             continue;
         };
         for other in used {
-            let Some((below, depth)) = layer(&other) else {
+            let Some((used_layer, used_level)) = layer(&other) else {
                 continue;
             };
-            let is_hidden = below == "ui" && own != USES_UI && own != "lib";
-            if own != below && (depth >= height || is_hidden) {
-                breaches.push(format!("{file} uses {other}"));
+            let is_ui = used_layer == "ui" && own != USES_UI && own != "lib";
+            if own != used_layer && (used_level >= level || is_ui) {
+                violations.push(format!("{file} uses {other}"));
             }
         }
     }
-    assert_eq!(breaches, [""; 0]);
+    assert_eq!(violations, [""; 0]);
 }
 
-/// Layers in which modules still use each other. The list only gets shorter.
-const STILL_CIRCULAR: [&str; 2] = ["cli", "ensemble"];
+#[test]
+fn modules_have_no_cycles() {
+    let dependencies = Dependencies::read();
+    let mut cycles: BTreeSet<String> = BTreeSet::new();
+    for file in dependencies.files.keys() {
+        if let Some(mut cycle) = dependencies.cycle(file) {
+            // Starts each cycle at its first file, so that it is reported once.
+            let first = (0..cycle.len()).min_by_key(|at| &cycle[*at]).unwrap_or(0);
+            cycle.rotate_left(first);
+            cycles.insert(cycle.join(" → "));
+        }
+    }
+    assert_eq!(cycles, BTreeSet::new());
+}
 
 #[test]
-fn no_two_modules_use_each_other() {
-    let uses = Uses::read();
-    let mut circles: BTreeSet<String> = BTreeSet::new();
-    for file in uses.files.keys() {
-        if let Some(mut circle) = uses.circle(file) {
-            // Each once, from its first file on.
-            let first = (0..circle.len()).min_by_key(|at| &circle[*at]).unwrap_or(0);
-            circle.rotate_left(first);
-            let known = layer(&circle[0]).is_some_and(|(own, _)| STILL_CIRCULAR.contains(&own));
-            if !known {
-                circles.insert(circle.join(" → "));
+fn libraries_are_used_only_where_allowed() {
+    let mut violations = Vec::new();
+    for (file, text) in rust_sources() {
+        for (library, allowed) in LIBRARIES {
+            let is_allowed = allowed.iter().any(|path| file.starts_with(path));
+            if !is_allowed && text.contains(library) {
+                violations.push(format!("{file} uses {library}"));
             }
         }
     }
-    assert_eq!(circles, BTreeSet::new());
+    assert_eq!(violations, [""; 0]);
 }
 
 #[test]
-fn libraries_stay_in_their_rooms() {
-    let mut breaches = Vec::new();
-    for (file, text) in rust() {
-        for (word, rooms) in ONLY_IN {
-            let at_home = rooms.iter().any(|room| file.starts_with(room));
-            if !at_home && text.contains(word) {
-                breaches.push(format!("{file} has {word}"));
-            }
-        }
-    }
-    assert_eq!(breaches, [""; 0]);
-}
-
-#[test]
-fn no_unfinished_business() {
+fn no_code_is_unfinished() {
     let mut found = Vec::new();
     for (folder, ending) in [("src", "rs"), ("scripts", "rhai"), ("stdlib", "rhai")] {
         for path in files(&sources().join(folder), ending) {
             let text = fs::read_to_string(&path).unwrap();
-            for word in NOWHERE.iter().filter(|word| text.contains(**word)) {
+            for word in UNFINISHED.iter().filter(|word| text.contains(**word)) {
                 found.push(format!("{}: {word}", path.display()));
             }
         }
@@ -353,17 +347,17 @@ fn no_unfinished_business() {
 }
 
 #[test]
-fn every_file_says_what_it_owns() {
-    let silent: Vec<String> = rust()
+fn every_file_is_documented() {
+    let undocumented: Vec<String> = rust_sources()
         .into_iter()
         .filter(|(_, text)| !text.starts_with("//!"))
         .map(|(file, _)| file)
         .collect();
-    assert_eq!(silent, [""; 0]);
+    assert_eq!(undocumented, [""; 0]);
 }
 
-/// Reading them checks them: strict variables, no call of an unknown function, a comment that fits
-/// the signature. What is left is that every task says what it does.
+/// Loading the tasks checks variables, calls, and doc comments against signatures. This test checks
+/// that each task has a summary and documents its parameters.
 #[test]
 fn every_built_in_task_is_documented() {
     let listed = Project::new().run(&["tasks", "--json"]).ok();
@@ -378,12 +372,12 @@ fn every_built_in_task_is_documented() {
     }
 }
 
-/// An unqualified call in a module would find the user's function of that name.
+/// In a module, an unqualified call would resolve to the user's function of that name.
 #[test]
 fn the_standard_library_compiles_and_is_documented() {
     for path in files(&sources().join("stdlib"), "rhai") {
         let name = path.file_stem().unwrap().to_str().unwrap();
-        // A provider is no module to import.
+        // Providers are not imported.
         if !path.parent().unwrap().ends_with("providers") {
             let hitcfile = format!("import \"std/{name}\" as it;");
             Project::new()

@@ -8,9 +8,9 @@ use std::{
     },
 };
 
-use rhai::{EvalAltResult, NativeCallContext, Position};
+use rhai::{Dynamic, EvalAltResult, NativeCallContext, Position};
 
-use super::{Api, Frame, throw};
+use super::{Api, Frame, Host, throw};
 use crate::{
     context::{Context, Mode},
     core::{
@@ -29,8 +29,8 @@ pub(super) type Answer<T> = Result<T, Box<EvalAltResult>>;
 /// The local machine as a place where commands run.
 pub(super) const HERE: &str = "here";
 
-/// The outcome of a command that is not run.
-pub(super) enum Played {
+/// The simulated outcome of a command that is not run.
+pub(super) enum Simulated {
     /// A mock answered it.
     Answered(Output),
     /// A dry run assumes that it succeeds.
@@ -55,7 +55,7 @@ pub(super) struct Call<'a> {
 }
 
 impl Api {
-    /// Begins a call of a function.
+    /// Starts a call of a function.
     pub(super) fn call<'a>(&'a self, script: &'a NativeCallContext<'a>) -> Answer<Call<'a>> {
         let position = script.call_position();
         let inventory = self.inventory().cloned().ok_or_else(|| {
@@ -90,7 +90,7 @@ impl Call<'_> {
         self.position
     }
 
-    /// Drives a future to its end, or until the user ends the run.
+    /// Waits for a future, or until the user cancels the run.
     pub fn wait<T, E: Into<Diagnostic>>(
         &self,
         future: impl Future<Output = Result<T, E>>,
@@ -98,7 +98,7 @@ impl Call<'_> {
         self.try_wait(async { future.await.map_err(|error| Failure::from(error.into())) })
     }
 
-    /// As [`Call::wait`], for a future that can fail with several errors.
+    /// Like [`Call::wait`], for a future that can fail with several errors.
     pub fn try_wait<T>(&self, future: impl Future<Output = Result<T, Failure>>) -> Answer<T> {
         let cancel = &self.context.cancel;
         let result = self.context.runtime.block_on(async {
@@ -114,7 +114,8 @@ impl Call<'_> {
         }
     }
 
-    /// Drives a future that changes something. A dry run reports `what` instead and returns none.
+    /// Waits for a future that changes something. In a dry run, reports `what` instead and returns
+    /// none.
     pub fn change<T, E: Into<Diagnostic>>(
         &self,
         what: impl FnOnce() -> String,
@@ -126,7 +127,7 @@ impl Call<'_> {
         self.wait(future).map(Some)
     }
 
-    /// Whether nothing may be changed. If so, reports `what` would be done.
+    /// Whether changes are not made. If so, reports that `what` would be done.
     pub fn would(&self, what: impl FnOnce() -> String) -> bool {
         self.asked.store(true, Ordering::Relaxed);
         match &self.frame.mode {
@@ -147,17 +148,17 @@ impl Call<'_> {
         self.frame.mode.mock()
     }
 
-    /// Where the hosts that failed are remembered: nowhere if the task changes nothing.
+    /// The project that records the failed hosts for `--failed`; none if the task changes nothing.
     pub fn remembers(&self) -> Option<&Project> {
         (self.is_real() && !self.frame.is_readonly).then_some(&self.context.project)
     }
 
-    /// The outcome of a command that is not run: what a mock answers, or what a dry run assumes.
-    /// None if the command is to be run.
-    pub fn played(&self, place: &str, line: &str) -> Option<Played> {
+    /// Returns the outcome of a command that is not run: the answer of a mock, or success in a dry
+    /// run. None if the command is to be run.
+    pub fn simulate(&self, place: &str, line: &str) -> Option<Simulated> {
         self.asked.store(true, Ordering::Relaxed);
         if let Some(mock) = self.mock() {
-            return Some(Played::Answered(mock.run(place, line)));
+            return Some(Simulated::Answered(mock.run(place, line)));
         }
         if self.frame.runs_commands() {
             return None;
@@ -167,7 +168,7 @@ impl Call<'_> {
             place => format!("run `{line}` on {place}"),
         };
         self.context.events.emit(Event::WouldDo(what));
-        Some(Played::Assumed)
+        Some(Simulated::Assumed)
     }
 
     /// Notes that a dry run assumes the outcome of a command.
@@ -178,27 +179,34 @@ impl Call<'_> {
         });
     }
 
+    /// Decodes a list of hosts.
+    pub fn hosts(&self, list: &[Dynamic]) -> Answer<Vec<Host>> {
+        let hosts: Option<Vec<Host>> = list.iter().map(|host| host.clone().try_cast()).collect();
+        hosts.ok_or_else(|| {
+            let function = self.script.fn_name();
+            let text = format!("`{function}`: expected an array of hosts");
+            self.fail(Diagnostic::new(Kind::Usage, text))
+        })
+    }
+
     /// An error at the position of the call.
     pub fn fail(&self, failure: impl Into<Failure>) -> Box<EvalAltResult> {
         throw(failure, self.position)
     }
 
-    /// Gives an error the position of the call.
+    /// Adds the position of the call to an error.
     pub fn check<T, E: Into<Diagnostic>>(&self, result: Result<T, E>) -> Answer<T> {
         result.map_err(|error| self.fail(error.into()))
     }
 
-    /// Whether the function asked if it may change something, so that it is one of those that a dry
-    /// run must stop.
+    /// Whether the function asked if it may change something. A function that is registered as
+    /// read-only must not ask.
     pub fn has_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
     }
 
     fn interrupted(&self) -> Box<EvalAltResult> {
         // Not an error that a script can catch.
-        Box::new(EvalAltResult::ErrorTerminated(
-            rhai::Dynamic::UNIT,
-            self.position,
-        ))
+        Box::new(EvalAltResult::ErrorTerminated(Dynamic::UNIT, self.position))
     }
 }

@@ -76,8 +76,8 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     docker.change(
         "kill(host: Host, name: string, options: map)",
-        "The same with options. `adopt: true` allows a container that belongs to another project,
-         or that was not created by hitc.",
+        "Kills and removes a container. With `adopt: true`, also one that belongs to another
+         project or was not created by hitc.",
         |call: &Call, host: Host, name: ImmutableString, options: Map| {
             let options = to_options(&options);
             let adopt =

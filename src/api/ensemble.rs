@@ -1,4 +1,4 @@
-//! `ensemble::`: whole environments of servers and containers.
+//! `ensemble::`: brings up and takes down the servers and containers of a manifest.
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
@@ -20,13 +20,17 @@ use crate::{
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
-    let mut ensemble = Namespace::new(api, "ensemble", "Whole environments, from a manifest.");
+    let mut ensemble = Namespace::new(
+        api,
+        "ensemble",
+        "Servers and containers that a manifest describes.",
+    );
     ensemble.change(
         "up(manifest: string, options: map)",
-        "Brings up the servers and containers of a manifest: shows the plan, asks, and executes
-         it. `prune` removes what was created for the manifest and is no longer in it; `replace`
-         names servers to replace; `adopt` names servers (`web`) and containers (`web.shop`) to
-         take over from other owners, or is `all`.",
+        "Brings up the servers and containers of a manifest: shows the plan, asks for confirmation,
+         and executes it. `prune` removes what was created for the manifest and is no longer in it;
+         `replace` names servers to replace; `adopt` names servers (`web`) and containers
+         (`web.shop`) to take over from other owners, or is `all`.",
         |call: &Call, manifest: ImmutableString, options: Map| {
             let request = request(call, &options)?;
             call.try_wait(ensemble::up(
@@ -80,12 +84,12 @@ fn invocation<'a>(call: &'a Call) -> Invocation<'a> {
 /// The path of a manifest: relative to the current folder, as a user on the command line means it,
 /// or to the project's folder, as a task means it.
 fn path(call: &Call, manifest: &str) -> PathBuf {
-    let here = PathBuf::from(manifest);
-    match ensemble::find(&here) {
+    let relative = PathBuf::from(manifest);
+    match ensemble::find(&relative) {
         Ok(found) => found,
         Err(_) => match ensemble::find(&call.context.project.root.join(manifest)) {
             Ok(found) => found,
-            Err(_) => here,
+            Err(_) => relative,
         },
     }
 }

@@ -1,4 +1,4 @@
-//! `env::`: the environment of this process.
+//! `env::`: environment variables.
 
 use std::sync::Arc;
 
@@ -14,11 +14,11 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut env = Namespace::new(
         api,
         "env",
-        "The environment of this process, and the lines of the project's `.env`.",
+        "Environment variables: those of hitc, and those in the project's `.env`.",
     );
     env.function(
         "get(name: string) -> string",
-        "The value of an environment variable. Throws if it is not set.",
+        "Returns the value of an environment variable. Throws if it is not set.",
         |call: &Call, name: ImmutableString| {
             environment::get(&name).ok_or_else(|| {
                 let text = format!("environment variable `{name}` is not set");
@@ -29,7 +29,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     env.function(
         "get(name: string, default: string) -> string",
-        "The value of an environment variable, or the default if it is not set.",
+        "Returns the value of an environment variable, or the default if it is not set.",
         |_: &Call, name: ImmutableString, default: ImmutableString| {
             Ok(environment::get(&name).unwrap_or_else(|| default.to_string()))
         },

@@ -1,4 +1,4 @@
-//! Errors on their way through scripts.
+//! Errors of script functions.
 //!
 //! A script that catches an error gets an `Error` with `kind`, `message`, `host` and `code`. It holds
 //! the error itself, so that nothing is lost when no script catches it.
@@ -82,12 +82,12 @@ pub fn throw(failure: impl Into<Failure>, position: Position) -> Box<EvalAltResu
     raise(content, position)
 }
 
-/// Makes one error of those that closures threw.
+/// Combines the errors of several closures into one.
 pub fn throw_all(thrown: Vec<Thrown>, position: Position) -> Box<EvalAltResult> {
     let is_end =
         |thrown: &Thrown| matches!(innermost(&thrown.error), EvalAltResult::ErrorTerminated(..));
     if thrown.iter().any(is_end) {
-        // Ctrl-C is no error that a script can catch.
+        // A script cannot catch Ctrl-C.
         return Box::new(EvalAltResult::ErrorTerminated(Dynamic::UNIT, position));
     }
     let messages = thrown.iter().map(|thrown| match innermost(&thrown.error) {

@@ -1,4 +1,4 @@
-//! `fs::`: files of this machine. Relative paths begin in the project's folder.
+//! `fs::`: files on the local machine. Relative paths start at the project's folder.
 
 use std::{
     fs, io,
@@ -22,49 +22,49 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut fs = Namespace::new(
         api,
         "fs",
-        "Files of this machine. Relative paths begin in the project's folder.",
+        "Files on the local machine. Relative paths start at the project's folder.",
     );
     fs.function(
         "read(path: string) -> string",
-        "The text of a file.",
+        "Returns the content of a text file.",
         |call: &Call, path: ImmutableString| {
             let text = fs::read_to_string(absolute(call, &path));
-            call.check(text.map_err(|error| wrong(&path, &error)))
+            call.check(text.map_err(|error| file_error(&path, &error)))
         },
     );
     fs.function(
         "fill(text: string, values: map) -> string",
-        "Fills in a template: `{{ name }}` becomes the value of that key. A name without a value is
-         an error. With a secret among the values, the result is one.",
-        |call: &Call, text: ImmutableString, values: Map| filled(call, &text, &values),
+        "Fills in a template: replaces `{{ name }}` with the value of that key. A name without a
+         value is an error. If a value is a secret, so is the result.",
+        |call: &Call, text: ImmutableString, values: Map| fill_in(call, &text, &values),
     );
     fs.function(
         "template(path: string, values: map) -> string",
-        "Fills in a file of the project.",
+        "Fills in a template file of the project, as `fill` does.",
         |call: &Call, path: ImmutableString, values: Map| template(call, &path, &values),
     );
     fs.change(
         "write(path: string, text: string)",
-        "Writes a file, whole or not at all. The folders above it are made.",
+        "Writes a file atomically. Creates missing parent folders.",
         |call: &Call, path: ImmutableString, text: ImmutableString| {
             change(call, &path, "write", |file| write(file, &text))
         },
     );
     fs.function(
         "exists(path: string) -> bool",
-        "Whether there is a file or a folder.",
+        "Returns whether a file or folder exists.",
         |call: &Call, path: ImmutableString| Ok(absolute(call, &path).exists()),
     );
     fs.function(
         "is_folder(path: string) -> bool",
-        "Whether there is a folder.",
+        "Returns whether a folder exists.",
         |call: &Call, path: ImmutableString| Ok(absolute(call, &path).is_dir()),
     );
     fs.function(
         "list(path: string) -> array",
-        "The names of what is in a folder, sorted.",
+        "Returns the names of the files and folders in a folder, sorted.",
         |call: &Call, path: ImmutableString| {
-            let names = list(&absolute(call, &path)).map_err(|error| wrong(&path, &error));
+            let names = list(&absolute(call, &path)).map_err(|error| file_error(&path, &error));
             Ok(call
                 .check(names)?
                 .into_iter()
@@ -74,72 +74,70 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     fs.function(
         "files(path: string) -> array",
-        "The paths of all files below a folder, relative to it, sorted.",
+        "Returns the paths of all files below a folder, relative to it, sorted.",
         |call: &Call, path: ImmutableString| {
             let mut found = Vec::new();
             let walked = walk(&absolute(call, &path), "", &mut found);
-            call.check(walked.map_err(|error| wrong(&path, &error)))?;
+            call.check(walked.map_err(|error| file_error(&path, &error)))?;
             Ok(found.into_iter().map(Into::into).collect::<Array>())
         },
     );
     fs.function(
         "sha256(path: string) -> string",
-        "The SHA-256 digest of a file, in hexadecimal digits.",
+        "Returns the SHA-256 digest of a file, in hexadecimal digits.",
         |call: &Call, path: ImmutableString| {
-            let bytes = fs::read(absolute(call, &path)).map_err(|error| wrong(&path, &error));
+            let bytes = fs::read(absolute(call, &path)).map_err(|error| file_error(&path, &error));
             Ok(HEXLOWER.encode(&Sha256::digest(call.check(bytes)?)))
         },
     );
     fs.function(
         "sha256_of(text: string) -> string",
-        "The SHA-256 digest of a text, in hexadecimal digits.",
+        "Returns the SHA-256 digest of a text, in hexadecimal digits.",
         |_: &Call, text: ImmutableString| Ok(HEXLOWER.encode(&Sha256::digest(text.as_bytes()))),
     );
     fs.change(
         "make_folder(path: string)",
-        "Makes a folder, with those above it. One that is there is fine.",
+        "Creates a folder and its missing parents. Does nothing if it exists.",
         |call: &Call, path: ImmutableString| {
-            change(call, &path, "make", |folder| fs::create_dir_all(folder))
+            change(call, &path, "create", |folder| fs::create_dir_all(folder))
         },
     );
     fs.change(
         "remove(path: string)",
-        "Removes a file, or a folder with everything in it. What is gone already is fine.",
+        "Removes a file, or a folder with its contents. Does nothing if it does not exist.",
         |call: &Call, path: ImmutableString| change(call, &path, "remove", remove),
     );
     fs
 }
 
-/// A file of the project, filled in.
+/// Fills in a template file of the project.
 pub(super) fn template(call: &Call, path: &str, values: &Map) -> Answer<Dynamic> {
     let text = fs::read_to_string(absolute(call, path));
-    let text = call.check(text.map_err(|error| wrong(path, &error)))?;
-    filled(call, &text, values)
+    let text = call.check(text.map_err(|error| file_error(path, &error)))?;
+    fill_in(call, &text, values)
 }
 
-fn filled(call: &Call, text: &str, values: &Map) -> Answer<Dynamic> {
+fn fill_in(call: &Call, text: &str, values: &Map) -> Answer<Dynamic> {
     let (filled, is_secret) = call.check(fill(text, values))?;
     Ok(if is_secret {
-        Dynamic::from(secret::keep(call, &filled))
+        Dynamic::from(secret::create(call, &filled))
     } else {
         filled.into()
     })
 }
 
-/// Fills in a text, and says whether a secret is in it now.
+/// Fills in a text. Also returns whether a value was a secret.
 fn fill(text: &str, values: &Map) -> Result<(String, bool), Diagnostic> {
     let fail = |cause: String| Diagnostic::new(Kind::Usage, format!("template: {cause}"));
     let (mut filled, mut rest, mut is_secret) = (String::new(), text, false);
     while let Some((before, after)) = rest.split_once("{{") {
         let Some((name, after)) = after.split_once("}}") else {
-            return Err(fail("`{{` is not closed".to_owned()));
+            return Err(fail("missing `}}` after `{{`".to_owned()));
         };
         let name = name.trim();
         let Some(value) = values.get(name) else {
             let known = values.keys().map(rhai::Identifier::as_str);
-            return Err(
-                fail(format!("there is no value for `{name}`")).help(did_you_mean(name, known))
-            );
+            return Err(fail(format!("no value for `{name}`")).help(did_you_mean(name, known)));
         };
         let secret = text_of(value);
         is_secret |= secret.is_some();
@@ -155,9 +153,9 @@ fn absolute(call: &Call, path: &str) -> PathBuf {
     call.context.project.root.join(path)
 }
 
-fn wrong(path: &str, error: &io::Error) -> Diagnostic {
+fn file_error(path: &str, error: &io::Error) -> Diagnostic {
     let cause = match error.kind() {
-        io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+        io::ErrorKind::InvalidData => "not valid UTF-8".to_owned(),
         _ => plain(error),
     };
     Diagnostic::new(Kind::Failed, format!("`{path}`: {cause}"))
@@ -173,21 +171,21 @@ fn change(
         return Ok(());
     }
     let done = act(&absolute(call, path));
-    call.check(done.map_err(|error| wrong(path, &error)))
+    call.check(done.map_err(|error| file_error(path, &error)))
 }
 
 fn write(file: &Path, text: &str) -> io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder)?;
-    let beside = tempfile::NamedTempFile::new_in(folder)?;
-    fs::write(beside.path(), text)?;
-    // A temporary file is for its owner only; a file that was there keeps its mode.
+    let temporary = tempfile::NamedTempFile::new_in(folder)?;
+    fs::write(temporary.path(), text)?;
+    // Only the owner can read a temporary file. An existing file keeps its mode.
     let mode = match fs::metadata(file) {
-        Ok(known) => known.permissions(),
+        Ok(existing) => existing.permissions(),
         Err(_) => std::os::unix::fs::PermissionsExt::from_mode(0o644),
     };
-    fs::set_permissions(beside.path(), mode)?;
-    beside.persist(file)?;
+    fs::set_permissions(temporary.path(), mode)?;
+    temporary.persist(file)?;
     Ok(())
 }
 
@@ -216,7 +214,7 @@ fn walk(folder: &Path, within: &str, found: &mut Vec<String>) -> io::Result<()> 
     for name in list(folder)? {
         let path = folder.join(&name);
         let shown = format!("{within}{name}");
-        // A link to a folder could lead round in a circle.
+        // Links to folders are not followed: they can form a cycle.
         if fs::symlink_metadata(&path)?.is_dir() {
             walk(&path, &format!("{shown}/"), found)?;
         } else {

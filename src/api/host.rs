@@ -1,4 +1,4 @@
-//! `Host`: a server as something to run commands on. What can be done with one is in `ssh/`.
+//! `Host`: a server, as scripts see it. Its methods are in `ssh/`.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use rhai::{Engine, FuncRegistration};
 
 use crate::provider::{Node, role};
 
-/// A server in the hands of a script.
+/// A server, as scripts see it.
 #[derive(Clone, Debug)]
 pub struct Host(pub Arc<Node>);
 
@@ -16,7 +16,7 @@ impl From<Node> for Host {
     }
 }
 
-/// A name, its documentation, and where the value comes from.
+/// A name, its documentation, and the function that gets its value.
 type Property = (&'static str, &'static str, fn(&Node) -> String);
 
 /// Registers the type and its properties.
@@ -24,28 +24,30 @@ pub(super) fn register(engine: &mut Engine) {
     engine.register_type_with_name::<Host>("Host");
     let properties: [Property; 9] = [
         ("name", "The server's name.", |node| node.name.clone()),
-        ("role", "The name without the number at its end.", |node| {
+        ("role", "The name without the trailing number.", |node| {
             role(&node.name).to_owned()
         }),
-        ("provider", "Where the server comes from.", |node| {
+        ("provider", "The provider of the server.", |node| {
             node.provider.clone()
         }),
-        ("id", "The provider's identifier.", |node| node.id.clone()),
-        ("size", "The size, in the provider's words.", |node| {
+        ("id", "The id at the provider.", |node| node.id.clone()),
+        ("size", "The size, as the provider names it.", |node| {
             node.size.clone()
         }),
-        ("image", "The image, in the provider's words.", |node| {
+        ("image", "The image, as the provider names it.", |node| {
             node.image.clone()
         }),
-        ("region", "Where it is, in the provider's words.", |node| {
+        ("region", "The region, as the provider names it.", |node| {
             node.region.clone()
         }),
-        ("ip", "The address under which it is reached.", |node| {
+        ("ip", "The address that hitc connects to.", |node| {
             node.ip_text()
         }),
-        ("internal_ip", "Its address among the others.", |node| {
-            node.internal_ip_text()
-        }),
+        (
+            "internal_ip",
+            "The address in the private network of the provider.",
+            |node| node.internal_ip_text(),
+        ),
     ];
     for (name, doc, get) in properties {
         FuncRegistration::new_getter(name)

@@ -1,4 +1,4 @@
-//! `http::`: requests from this machine.
+//! `http::`: HTTP requests from the local machine.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,54 +20,56 @@ use crate::{
     http::{self, ApiRequest, JsonApi},
 };
 
-/// How long a request may take, its answer included, unless told otherwise.
+/// The default timeout of a request, including its response.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
-    let mut http = Namespace::new(api, "http", "Requests from this machine.");
+    let mut http = Namespace::new(api, "http", "HTTP requests from the local machine.");
     http.function(
         "get(url: string) -> string",
-        "The body of the answer to a GET request. Throws unless the status is 2xx.",
+        "Sends a GET request and returns the body of the response. Throws unless the status is 2xx.",
         |call: &Call, url: ImmutableString| {
             let request = Request::new(Method::GET, &url);
-            let answer = call.wait(request.send())?;
-            if (200..300).contains(&answer.status) {
-                return Ok(answer.body);
+            let response = call.wait(request.send())?;
+            if (200..300).contains(&response.status) {
+                return Ok(response.body);
             }
-            let text = format!("GET {url}: status {}", answer.status);
+            let text = format!("GET {url}: status {}", response.status);
             Err(call.fail(Diagnostic::new(Kind::Failed, text)))
         },
     );
     http.change(
         "request(method: string, url: string, options: map) -> map",
-        "Sends a request and returns `#{ok, status, headers, body}`, whatever the status. Options:
-         `headers` (map), `body` (text, or a map or list that is sent as JSON), `timeout` (`30s`).
-         In a dry run only GET and HEAD are sent.",
+        "Sends a request and returns `#{ok, status, headers, body}`, whatever the status is.
+         Options: `headers` (map), `body` (text, or a map or list that is sent as JSON), `timeout`
+         (`30s`). In a dry run, only GET and HEAD are sent.",
         |call: &Call, method: ImmutableString, url: ImmutableString, options: Map| {
             request(call, &method, &url, &options)
         },
     );
     http.change(
         "request(method: string, url: string) -> map",
-        "The same without options.",
+        "Sends a request without headers and body. Returns `#{ok, status, headers, body}`, whatever
+         the status is.",
         |call: &Call, method: ImmutableString, url: ImmutableString| {
             request(call, &method, &url, &Map::new())
         },
     );
     http.function(
         "api(options: map) -> HttpApi",
-        "An API that speaks JSON: `#{name, url, token}`. Its `get`, `post`, `put` and `delete` take a
-         path below `url` and return what it answers, decoded. What may pass is asked again (429,
-         5xx, broken connections, and after a POST only what was not heard); `Retry-After` is
-         honoured; few requests are under way at once. They throw what the API says, with the
-         status as `code`. In a dry run only `get` is sent.",
+        "Returns a client of a JSON API, with the options `#{name, url, token}`. Its methods `get`,
+         `post`, `put` and `delete` take a path below `url`, and return the decoded response. They
+         throw the message of the API, with the status as `code`. Temporary errors (429, 5xx,
+         broken connections) are retried; a POST only if it was not executed. `Retry-After` is
+         respected. Only a few requests are sent at the same time. In a dry run, only `get` is
+         sent.",
         |call: &Call, options: Map| api_of(call, &options),
     );
     http.method(
         "get(api: HttpApi, path: string) -> ?",
         "See `http::api`.",
         |call: &Call, api: HttpApi, path: ImmutableString| {
-            ask(
+            send(
                 call,
                 &api,
                 &ApiRequest::new(Method::GET, path.as_str(), None),
@@ -78,7 +80,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "delete(api: HttpApi, path: string) -> ?",
         "See `http::api`.",
         |call: &Call, api: HttpApi, path: ImmutableString| {
-            ask(
+            send(
                 call,
                 &api,
                 &ApiRequest::new(Method::DELETE, path.as_str(), None),
@@ -100,7 +102,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             "See `http::api`.",
             move |call: &Call, api: HttpApi, path: ImmutableString, body: Map| {
                 let body = Some(to_json(&body.into()));
-                ask(
+                send(
                     call,
                     &api,
                     &ApiRequest::new(method.clone(), path.as_str(), body),
@@ -111,16 +113,16 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     http
 }
 
-/// An API in the hands of a script.
+/// A client of a JSON API, as scripts see it.
 #[derive(Clone)]
 pub(super) struct HttpApi(Arc<JsonApi>);
 
-/// Makes the type known.
+/// Registers the type.
 pub(super) fn register(engine: &mut Engine) {
     engine.register_type_with_name::<HttpApi>("HttpApi");
 }
 
-/// The same API is the same one for the whole run: all who ask wait for their turn together.
+/// Returns the client of an API. All callers in a run share it, and so its limits.
 fn api_of(call: &Call, options: &Map) -> Answer<HttpApi> {
     let options = to_options(options);
     let read = || {
@@ -135,15 +137,15 @@ fn api_of(call: &Call, options: &Map) -> Answer<HttpApi> {
     call.check(read()).map(HttpApi)
 }
 
-fn ask(call: &Call, api: &HttpApi, ask: &ApiRequest) -> Answer<Dynamic> {
-    let send = api.0.send(ask);
-    let answer = if ask.method == Method::GET {
-        Some(call.wait(send)?)
+fn send(call: &Call, api: &HttpApi, request: &ApiRequest) -> Answer<Dynamic> {
+    let sending = api.0.send(request);
+    let response = if request.method == Method::GET {
+        Some(call.wait(sending)?)
     } else {
-        let what = || format!("send {} {}", ask.method, ask.path);
-        call.change(what, send)?
+        let what = || format!("send {} {}", request.method, request.path);
+        call.change(what, sending)?
     };
-    Ok(answer.map_or(Dynamic::UNIT, |answer| from_json(&answer)))
+    Ok(response.map_or(Dynamic::UNIT, |response| from_json(&response)))
 }
 
 struct Request {
@@ -154,7 +156,7 @@ struct Request {
     timeout: Duration,
 }
 
-struct Received {
+struct Response {
     status: u16,
     headers: Vec<(String, String)>,
     body: String,
@@ -163,27 +165,27 @@ struct Received {
 fn request(call: &Call, method: &str, url: &str, options: &Map) -> Answer<Map> {
     let request = call.check(Request::decode(method, url, options))?;
     let is_safe = [Method::GET, Method::HEAD].contains(&request.method);
-    let answer = if is_safe {
+    let response = if is_safe {
         Some(call.wait(request.send())?)
     } else {
         call.change(|| format!("send {} {url}", request.method), request.send())?
     };
-    // What a dry run does not know goes on as if it had gone well.
-    let answer = answer.unwrap_or(Received {
+    // A dry run assumes that the request succeeds.
+    let response = response.unwrap_or(Response {
         status: 200,
         headers: Vec::new(),
         body: String::new(),
     });
-    let headers: Map = answer
+    let headers: Map = response
         .headers
         .into_iter()
         .map(|(name, value)| (name.into(), value.into()))
         .collect();
     let mut map = Map::new();
-    map.insert("ok".into(), (200..300).contains(&answer.status).into());
-    map.insert("status".into(), i64::from(answer.status).into());
+    map.insert("ok".into(), (200..300).contains(&response.status).into());
+    map.insert("status".into(), i64::from(response.status).into());
     map.insert("headers".into(), Dynamic::from_map(headers));
-    map.insert("body".into(), answer.body.into());
+    map.insert("body".into(), response.body.into());
     Ok(map)
 }
 
@@ -199,11 +201,11 @@ impl Request {
     }
 
     fn decode(method: &str, url: &str, options: &Map) -> Result<Self, Diagnostic> {
-        let wrong = |text: String| Diagnostic::new(Kind::Usage, format!("http::request: {text}"));
+        let invalid = |text: String| Diagnostic::new(Kind::Usage, format!("http::request: {text}"));
         let method: Method = method
             .to_uppercase()
             .parse()
-            .map_err(|_| wrong(format!("`{method}` is no method")))?;
+            .map_err(|_| invalid(format!("invalid method `{method}`")))?;
         let mut request = Request::new(method, url);
         let options = to_options(options);
         let mut fields = Fields::new(&options, "http::request")?;
@@ -216,10 +218,10 @@ impl Request {
             let name: reqwest::header::HeaderName = header
                 .key
                 .parse()
-                .map_err(|_| wrong(format!("`{}` is no name of a header", header.key)))?;
+                .map_err(|_| invalid(format!("invalid header name `{}`", header.key)))?;
             let value = value
                 .parse()
-                .map_err(|_| wrong(format!("the value of `{name}` cannot be sent")))?;
+                .map_err(|_| invalid(format!("invalid value of the header `{name}`")))?;
             request.headers.insert(name, value);
         }
         if let Some(body) = body {
@@ -241,7 +243,7 @@ impl Request {
         Ok(request)
     }
 
-    async fn send(&self) -> Result<Received, Diagnostic> {
+    async fn send(&self) -> Result<Response, Diagnostic> {
         let fail = |error: &reqwest::Error| self.explain(error);
         let client = http::client(self.timeout).map_err(|error| fail(&error))?;
         let mut request = client
@@ -250,17 +252,17 @@ impl Request {
         if let Some(body) = &self.body {
             request = request.body(body.clone());
         }
-        let answer = request.send().await.map_err(|error| fail(&error))?;
+        let response = request.send().await.map_err(|error| fail(&error))?;
         let text = |value: &reqwest::header::HeaderValue| {
             String::from_utf8_lossy(value.as_bytes()).into_owned()
         };
-        let headers = answer.headers().iter();
-        Ok(Received {
-            status: answer.status().as_u16(),
+        let headers = response.headers().iter();
+        Ok(Response {
+            status: response.status().as_u16(),
             headers: headers
                 .map(|(name, value)| (name.to_string(), text(value)))
                 .collect(),
-            body: answer.text().await.map_err(|error| fail(&error))?,
+            body: response.text().await.map_err(|error| fail(&error))?,
         })
     }
 

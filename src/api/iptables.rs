@@ -11,7 +11,8 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut iptables = Namespace::new(api, "iptables", "The packet filter of servers.");
     iptables.function(
         "rules(host: Host) -> array",
-        "All rules and policies, as maps with `family`, `table`, `chain`, `matches` and `target`.",
+        "Returns all rules and policies, as maps with `family`, `table`, `chain`, `matches` and
+         `target`.",
         |call: &Call, host: Host| {
             let rules = call.wait(async {
                 let connection = call.inventory.connect(&host.0).await?;

@@ -1,4 +1,4 @@
-//! `local::`: commands on this machine.
+//! `local::`: commands on the local machine.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -6,7 +6,7 @@ use rhai::{Array, ImmutableString};
 
 use super::{
     Api,
-    call::{Answer, Call, HERE, Played},
+    call::{Answer, Call, HERE, Simulated},
     namespace::Namespace,
     ssh::command::{assumed, assumed_map, check, output_map},
 };
@@ -17,16 +17,17 @@ use crate::core::{
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
-    let mut local = Namespace::new(api, "local", "Commands on this machine.");
+    let mut local = Namespace::new(api, "local", "Commands on the local machine.");
     local.change(
         "run(command: string) -> string",
-        "Runs a line of shell in the project's folder, shows what it writes, and returns its
-         standard output. Throws if it fails.",
+        "Runs a shell command in the project's folder, shows its output, and returns its standard
+         output. Throws if it fails.",
         |call: &Call, command: ImmutableString| run(call, shell(&command), &command),
     );
     local.change(
         "run(command: array) -> string",
-        "The same for a program and its arguments, which no shell sees.",
+        "Runs a program with its arguments, without a shell. Otherwise like `run` with a shell
+         command.",
         |call: &Call, command: Array| {
             let program = Program::new(command.iter().map(ToString::to_string));
             let line = program.argv.join(" ");
@@ -35,20 +36,22 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     local.change(
         "try_run(command: string) -> map",
-        "Runs a line of shell quietly and returns `#{ok, code, stdout, stderr, seconds, known}`.",
+        "Runs a shell command without showing its output. Returns
+         `#{ok, code, stdout, stderr, seconds, known}`. `known` is false if a dry run assumes the
+         result.",
         |call: &Call, command: ImmutableString| {
             let program = in_project(call, shell(&command));
             let running = async { program.run(|_, _| ()).await.map_err(|e| failed(&e)) };
-            Ok(match call.played(HERE, &command) {
+            Ok(match call.simulate(HERE, &command) {
                 None => output_map(&call.wait(running)?),
-                Some(Played::Answered(output)) => output_map(&output),
-                Some(Played::Assumed) => assumed_map(call, HERE, &command),
+                Some(Simulated::Answered(output)) => output_map(&output),
+                Some(Simulated::Assumed) => assumed_map(call, HERE, &command),
             })
         },
     );
     local.function(
         "program() -> string",
-        "The path of this hitc, for scripts that run it.",
+        "Returns the path of the running hitc, for scripts that start it.",
         |call: &Call| {
             let path = std::env::current_exe().map_err(|error| failed(&error));
             Ok(call.check(path)?.display().to_string())
@@ -78,10 +81,10 @@ fn run(call: &Call, program: Program, line: &str) -> Answer<String> {
             .await;
         output.map_err(|error| failed(&error))
     };
-    let output = match call.played(HERE, line) {
+    let output = match call.simulate(HERE, line) {
         None => call.wait(running)?,
-        Some(Played::Answered(output)) => output,
-        Some(Played::Assumed) => return Ok(assumed(call, HERE, line)),
+        Some(Simulated::Answered(output)) => output,
+        Some(Simulated::Assumed) => return Ok(assumed(call, HERE, line)),
     };
     call.check(check(&output, line, None))?;
     Ok(output.text())

@@ -1,4 +1,4 @@
-//! What scripts can call, one file a namespace.
+//! The functions that scripts can call, one file per namespace.
 //!
 //! A function here converts its arguments, calls one function of a layer below, and converts the
 //! result.

@@ -51,7 +51,7 @@ impl Namespace {
         self.add(signature, registration, false, function);
     }
 
-    /// Adds a function that changes something or runs a command. In a dry run it must not.
+    /// Adds a function that changes something or runs a command. It must do neither in a dry run.
     pub fn change<A, R>(&mut self, signature: &str, doc: &str, function: impl Function<A, R>) {
         self.add(signature, registration(signature, doc), true, function);
     }
@@ -100,15 +100,15 @@ impl Namespace {
         self.changing.iter().map(describe).collect()
     }
 
-    /// Makes the namespace known to scripts.
+    /// Registers the namespace with the engine.
     pub fn register(self, engine: &mut Engine) {
         engine.register_static_module(self.name, self.module.into());
     }
 }
 
-/// A closure that can be a function of a namespace: it gets the call and the arguments.
+/// A closure that implements a function of a namespace: it takes the call and the arguments.
 pub(super) trait Function<A, R> {
-    /// Puts it into a module.
+    /// Registers it in a module.
     fn register(self, registration: Registration, module: &mut Module);
 }
 
@@ -142,14 +142,15 @@ function!(a: A, b: B, c: C);
 function!(a: A, b: B, c: C, d: D);
 function!(a: A, b: B, c: C, d: D, e: E);
 
-/// The result of a function that is registered as one that only reads. It is an error if it turns out
-/// to be another: the test that calls all changing functions in a dry run would not know it.
+/// Checks that a function that is registered as read-only did not ask whether it may change
+/// something: the test that calls all changing functions in a dry run would not cover it.
 fn reading<R>(call: &Call, answer: Answer<R>) -> Answer<R> {
     if !call.has_asked() {
         return answer;
     }
     let name = call.script.fn_name();
-    let message = format!("internal error: `{name}` changes something and is not registered so");
+    let message =
+        format!("internal error: `{name}` may change something, but is registered as read-only");
     Err(call.fail(Diagnostic::new(Kind::Failed, message)))
 }
 

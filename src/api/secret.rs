@@ -1,9 +1,8 @@
-//! `secret::`: values that are never shown.
+//! `secret::`: values that are masked in all output.
 //!
-//! A secret prints as `***`, and where its text turns up in what is written all the same, it is
-//! hidden there. It is accepted where a value leaves for its destination and for nothing else: an
-//! environment of a container, a file on a server, a header, a command's input. A command line
-//! takes none.
+//! A secret prints as `***`. Its text is masked, too, wherever it occurs in output. Secrets are
+//! accepted only where a value is sent to its destination: the environment of a container, a file
+//! on a server, a header, the input of a command. A command line does not accept them.
 
 use std::{fs, sync::Arc};
 
@@ -20,32 +19,32 @@ use crate::core::{
     process::Program,
 };
 
-/// A text that is not shown.
+/// A text that is masked in all output.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Secret(pub Arc<str>);
 
-/// What stands for a secret wherever it would be printed.
+/// The text that a secret prints as.
 const HIDDEN: &str = "***";
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
-    let mut secret = Namespace::new(api, "secret", "Values that are never shown.");
+    let mut secret = Namespace::new(api, "secret", "Values that are masked in all output.");
     secret.function(
         "env(name: string) -> Secret",
-        "The value of an environment variable, or of a line of `.env`.",
+        "Returns the value of an environment variable, also of one in `.env`.",
         |call: &Call, name: ImmutableString| {
             let value = environment::get(&name).ok_or_else(|| {
                 Diagnostic::new(
                     Kind::Usage,
                     format!("environment variable `{name}` is not set"),
                 )
-                .help("set it, or write it into the file `.env` of the project".to_owned())
+                .help("set it, or add it to the file `.env` of the project".to_owned())
             });
-            Ok(keep(call, &call.check(value)?))
+            Ok(create(call, &call.check(value)?))
         },
     );
     secret.function(
         "file(path: string) -> Secret",
-        "The text of a file, without the line end at its end. `~` is the home folder.",
+        "Returns the content of a file, without the line ends at its end. `~/` is the home folder.",
         |call: &Call, path: ImmutableString| {
             let project = &call.context.project;
             let file = match path.strip_prefix("~/") {
@@ -55,21 +54,24 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             let text = fs::read_to_string(file).map_err(|error| {
                 Diagnostic::new(Kind::Usage, format!("secret `{path}`: {}", plain(error)))
             });
-            Ok(keep(call, call.check(text)?.trim_end_matches(['\n', '\r'])))
+            Ok(create(
+                call,
+                call.check(text)?.trim_end_matches(['\n', '\r']),
+            ))
         },
     );
     secret.function(
         "command(line: string) -> Secret",
-        "What a line of shell writes, such as that of a password manager: `pass show db`. It runs
-         in a dry run too.",
+        "Runs a shell command, such as that of a password manager (`pass show db`), and returns its
+         standard output. Also runs in a dry run.",
         |call: &Call, line: ImmutableString| command(call, &line),
     );
     secret.function(
         "prompt(question: string) -> Secret",
-        "What the user types, which is not shown. Refused without a terminal.",
+        "Asks the user, without showing what is typed. Fails without a terminal.",
         |call: &Call, question: ImmutableString| {
             let answer = call.context.events.prompt(&question, true);
-            Ok(keep(call, &call.check(answer)?))
+            Ok(create(call, &call.check(answer)?))
         },
     );
     secret
@@ -80,11 +82,11 @@ pub(super) fn register(engine: &mut Engine) {
     engine.register_type_with_name::<Secret>("Secret");
     for name in ["to_string", "to_debug"] {
         FuncRegistration::new(name)
-            .with_comments(["/// `***`: a secret is not shown."])
+            .with_comments(["/// Returns `***`."])
             .register_into_engine(engine, |_: &mut Secret| HIDDEN);
     }
     FuncRegistration::new("reveal")
-        .with_comments(["/// The text itself. It is hidden all the same where it is printed."])
+        .with_comments(["/// Returns the text itself. It is still masked in all output."])
         .register_into_engine(engine, |secret: &mut Secret| secret.0.to_string());
     let joined = |a: &str, b: &str| Secret(format!("{a}{b}").into());
     FuncRegistration::new("+")
@@ -103,7 +105,8 @@ pub(super) fn text_of(value: &Dynamic) -> Option<String> {
     Some(secret.0.to_string())
 }
 
-pub(super) fn keep(call: &Call, text: &str) -> Secret {
+/// Creates a secret, and masks its text in all output from now on.
+pub(super) fn create(call: &Call, text: &str) -> Secret {
     call.context.events.hide(text);
     Secret(text.into())
 }
@@ -116,5 +119,5 @@ fn command(call: &Call, line: &str) -> Answer<Secret> {
         output.map_err(|error| Diagnostic::new(Kind::Failed, plain(error)))
     })?;
     call.check(super::ssh::command::check(&output, line, None))?;
-    Ok(keep(call, &output.text()))
+    Ok(create(call, &output.text()))
 }

@@ -1,4 +1,4 @@
-//! `Api`: what the functions of all namespaces share.
+//! `Api`: the state that the functions of all namespaces share.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -30,8 +30,8 @@ pub struct Api {
 }
 
 impl Api {
-    /// Makes the functions work. Before that, while scripts are loaded, they refuse: otherwise a
-    /// hitcfile that acts at its top level would do so for `hitc tasks` too.
+    /// Enables the functions. Before, while scripts are loaded, they fail: otherwise a hitcfile
+    /// that acts at its top level would do so for `hitc tasks`, too.
     pub fn start(&self, inventory: Arc<Inventory>) {
         // A process has one run, so this is called once.
         let _ = self.inventory.set(inventory);

@@ -1,38 +1,37 @@
-//! `task::`: running tasks from tasks. A plain call is a plain call; this keeps what a task's
-//! comment says of it.
+//! `task::`: runs tasks by name, with their `@role`, `@serial` and `@confirm`.
 
 use std::sync::Arc;
 
 use rhai::{Array, Dynamic, ImmutableString, Map};
 
 use super::{
-    Api, Host,
+    Api,
     call::{Answer, Call},
     namespace::Namespace,
 };
-use crate::core::diagnostic::{Diagnostic, Kind};
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut task = Namespace::new(
         api,
         "task",
-        "Running tasks by name, as the command line does: with their `@role`, `@serial` and
-         `@confirm`. A plain call of a task's function knows nothing of those.",
+        "Runs tasks by name as the command line does, with their `@role`, `@serial` and `@confirm`.
+         A plain call of a task's function ignores these tags.",
     );
     task.function(
         "run(name: string) -> value",
-        "Runs a task on the hosts of its `@role`, else on those that were selected. Returns what
-         it returns; of a task that runs on each host, a list.",
+        "Runs a task on the hosts of its `@role`, or else on the selected hosts. Returns the value
+         of the task; if it runs on each host, a list of the values.",
         |call: &Call, name: ImmutableString| run(call, &name, None, Map::new()),
     );
     task.function(
         "run(name: string, values: map) -> value",
-        "The same with values for its parameters.",
+        "Runs a task with values for its parameters, on the hosts of its `@role`, or else on the
+         selected hosts.",
         |call: &Call, name: ImmutableString, values: Map| run(call, &name, None, values),
     );
     task.function(
         "run(name: string, hosts: array, values: map) -> value",
-        "The same on these hosts.",
+        "Runs a task with values for its parameters on these hosts.",
         |call: &Call, name: ImmutableString, hosts: Array, values: Map| {
             run(call, &name, Some(hosts), values)
         },
@@ -41,18 +40,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
 }
 
 fn run(call: &Call, name: &str, hosts: Option<Array>, values: Map) -> Answer<Dynamic> {
-    let hosts: Option<Option<Vec<Host>>> = hosts.map(|hosts| {
-        let hosts = hosts.into_iter().map(Dynamic::try_cast::<Host>);
-        hosts.collect()
-    });
-    let hosts = match hosts {
-        None => None,
-        Some(Some(hosts)) => Some(hosts),
-        Some(None) => {
-            let text = "task::run: not all of these are hosts";
-            return Err(call.fail(Diagnostic::new(Kind::Usage, text)));
-        }
-    };
+    let hosts = hosts.map(|hosts| call.hosts(&hosts)).transpose()?;
     let ran = call
         .api
         .run_task(&call.inventory, &call.frame, name, hosts, values);

@@ -1,4 +1,4 @@
-//! `test::`: what a user's own tests are written with. Only `hitc test` runs them.
+//! `test::`: mock hosts and assertions for the project's own tests, which `hitc test` runs.
 
 use std::sync::Arc;
 
@@ -25,22 +25,22 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut test = Namespace::new(
         api,
         "test",
-        "For tests of scripts, which `hitc test` runs: hosts that record commands and play back
-         answers.",
+        "Mock hosts and assertions for tests of scripts (`hitc test`). Mock hosts record commands
+         and replay answers.",
     );
     test.function(
         "host(name: string) -> Host",
-        "A host that is not there. What is run on it is recorded and answered.",
+        "Creates a mock host. Commands on it are recorded and answered.",
         |call: &Call, name: ImmutableString| {
-            stage(call)?;
+            mock_of(call)?;
             Ok(host(&name))
         },
     );
     test.function(
         "hosts(names: array) -> array",
-        "The same for several names.",
+        "Creates a mock host for each name.",
         |call: &Call, names: Array| {
-            stage(call)?;
+            mock_of(call)?;
             let hosts = names
                 .iter()
                 .map(|name| Dynamic::from(host(&name.to_string())));
@@ -49,41 +49,42 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     test.function(
         "answer(command: string, stdout: string)",
-        "From now on, commands that match this glob write that. What nobody thought of writes
-         nothing and goes well.",
+        "Sets the standard output of all further commands that match this glob. Commands without an
+         answer write nothing and succeed.",
         |call: &Call, command: ImmutableString, stdout: ImmutableString| {
             let answer = mock::Answer {
                 stdout: stdout.to_string(),
                 ..mock::Answer::default()
             };
-            call.check(stage(call)?.answer(&command, answer))
+            call.check(mock_of(call)?.answer(&command, answer))
         },
     );
     test.function(
         "answer(command: string, answer: map)",
-        "The same with `#{stdout, stderr, code}`.",
+        "Sets the result of all further commands that match this glob: `#{stdout, stderr, code}`.",
         |call: &Call, command: ImmutableString, answer: Map| {
             let answer = call.check(decode(&answer))?;
-            call.check(stage(call)?.answer(&command, answer))
+            call.check(mock_of(call)?.answer(&command, answer))
         },
     );
     test.function(
         "log() -> array",
-        "What was done since the test began, in order: `web: systemctl restart shop` for a command
-         on a host, `here: …` for one on this machine, and what a dry run would say of the rest.",
+        "Returns what was done since the test began, in order: `web: systemctl restart shop` for a
+         command on a host, `here: …` for one on the local machine, and the text of a dry run for
+         other changes.",
         |call: &Call| {
-            let log = stage(call)?.log();
+            let log = mock_of(call)?.log();
             Ok(log.into_iter().map(Dynamic::from).collect::<Array>())
         },
     );
     test.function(
         "equal(actual, expected)",
-        "Fails unless both are the same.",
+        "Fails unless both values are equal.",
         |call: &Call, actual: Dynamic, expected: Dynamic| equal(call, &actual, &expected),
     );
     test.function(
         "check(condition: bool, text: string)",
-        "Fails with this text unless the condition holds.",
+        "Fails with this text unless the condition is true.",
         |call: &Call, condition: bool, text: ImmutableString| {
             if condition {
                 return Ok(());
@@ -93,16 +94,16 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     test.function(
         "fails(action: closure) -> string",
-        "Fails unless the action throws; returns the message of what it throws.",
+        "Fails unless the action throws. Returns the message of the error.",
         |call: &Call, action: FnPtr| fails(call, &action),
     );
     test
 }
 
-fn stage<'a>(call: &'a Call) -> Answer<&'a Arc<Mock>> {
+fn mock_of<'a>(call: &'a Call) -> Answer<&'a Arc<Mock>> {
     call.mock().ok_or_else(|| {
-        let text = "this is for tests";
-        let help = "write it in `tests/NAME.rhai`, and run `hitc test`";
+        let text = "the namespace `test` works only in tests";
+        let help = "write the test in `tests/NAME.rhai` and run `hitc test`";
         call.fail(Diagnostic::new(Kind::Usage, text).help(help.to_owned()))
     })
 }
@@ -114,7 +115,7 @@ fn host(name: &str) -> Host {
         id: name.to_owned(),
         size: String::new(),
         image: String::new(),
-        // An address that is nobody's (RFC 5737).
+        // An address for documentation (RFC 5737).
         ip: Address::parse_ip("192.0.2.1"),
         internal_ip: Address::parse_ip("192.0.2.1"),
         state: NodeState::Running,
@@ -146,14 +147,14 @@ fn equal(call: &Call, actual: &Dynamic, expected: &Dynamic) -> Answer<()> {
     if a == b {
         return Ok(());
     }
-    let text = "these are not equal";
+    let text = "values differ";
     let shown = format!("actual:   {a:#}\nexpected: {b:#}");
     Err(call.fail(Diagnostic::new(Kind::Failed, text).note(shown)))
 }
 
 fn fails(call: &Call, action: &FnPtr) -> Answer<ImmutableString> {
     match action.call_within_context::<Dynamic>(call.script, ()) {
-        Ok(_) => Err(call.fail(Diagnostic::new(Kind::Failed, "nothing was thrown"))),
+        Ok(_) => Err(call.fail(Diagnostic::new(Kind::Failed, "the action did not throw"))),
         Err(error) => match super::failure::innermost(&error) {
             rhai::EvalAltResult::ErrorRuntime(value, _) => Ok(message(value).into()),
             rhai::EvalAltResult::ErrorTerminated(..) => Err(error),

@@ -1,4 +1,4 @@
-//! `ui::`: talking to the user.
+//! `ui::`: tables, messages, questions and progress.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -16,15 +16,16 @@ use crate::core::{
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
-    let mut ui = Namespace::new(api, "ui", "Talking to the user.");
+    let mut ui = Namespace::new(api, "ui", "Tables, messages, questions and progress.");
     ui.function(
         "table(columns: array, rows: array) -> Table",
-        "A table of maps: the columns in this order. Print it, or return it from a task.",
+        "Creates a table from maps, with the columns in this order. Print it, or return it from a
+         task.",
         |call: &Call, columns: Array, rows: Array| make_table(call, &columns, &rows),
     );
     ui.function(
         "heading(text: string)",
-        "Says what comes next, on a line that stands out. It goes to standard error.",
+        "Prints a heading to standard error.",
         |call: &Call, text: ImmutableString| {
             call.context.events.emit(Event::Heading(text.to_string()));
             Ok(())
@@ -32,9 +33,9 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     ui.function(
         "note(text: string)",
-        "Says something beside the data: it goes to standard error.",
+        "Prints a message to standard error, where it does not mix with data.",
         |call: &Call, text: ImmutableString| {
-            // The script's line breaks are meant; a note is one line.
+            // A note is one line. The line ends of the script are intended.
             for line in text.lines() {
                 call.context.events.note(line);
             }
@@ -43,14 +44,14 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     ui.function(
         "prompt(question: string) -> string",
-        "Asks for a text. Refused without a terminal. For a secret, see `secret::prompt`.",
+        "Asks the user for a text. Fails without a terminal. For secrets, use `secret::prompt`.",
         |call: &Call, question: ImmutableString| {
             call.check(call.context.events.prompt(&question, false))
         },
     );
     ui.function(
         "prompt(question: string, default: string) -> string",
-        "The same; an empty answer is the default, and so is `--yes`.",
+        "Asks the user for a text. Returns the default for an empty answer, and with `--yes`.",
         |call: &Call, question: ImmutableString, default: ImmutableString| {
             if call.context.settings.yes {
                 return Ok(default.to_string());
@@ -66,8 +67,9 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     ui.function(
         "progress(thing: string, what: string) -> Progress",
-        "Says that something begins that takes a while: `let p = ui::progress(\"web\",
-         \"copying\");`, then `p.update(\"checking\");` and `p.done(\"copied\");`.",
+        "Shows the progress of something that takes a while:
+         `let p = ui::progress(\"web\", \"copying\");`, then `p.update(\"checking\");` and
+         `p.done(\"copied\");`.",
         |call: &Call, thing: ImmutableString, what: ImmutableString| {
             let activity = call.context.events.start(thing.as_str(), what.as_str());
             Ok(Progress(Arc::new(Mutex::new(Some(activity)))))
@@ -75,14 +77,16 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     ui.function(
         "confirm(question: string)",
-        "Asks, and goes on only after a yes. `--yes` answers it; without a terminal it is refused.",
+        "Asks a yes/no question, and stops the task unless the answer is yes. `--yes` answers it.
+         Fails without a terminal.",
         |call: &Call, question: ImmutableString| {
             call.check(call.context.events.confirm(&question, None))
         },
     );
     ui.function(
         "confirm(question: string, word: string)",
-        "Asks for a word to be typed, and goes on only after just that.",
+        "Asks the user to type this word, and stops the task unless it is typed. `--yes` answers it.
+         Fails without a terminal.",
         |call: &Call, question: ImmutableString, word: ImmutableString| {
             call.check(call.context.events.confirm(&question, Some(&word)))
         },
@@ -90,7 +94,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     ui
 }
 
-/// Something that goes on, in the hands of a script.
+/// A running activity, as scripts see it.
 #[derive(Clone)]
 struct Progress(Arc<Mutex<Option<Activity>>>);
 
@@ -104,14 +108,14 @@ impl Progress {
 pub(super) fn register(engine: &mut Engine) {
     engine.register_type_with_name::<Progress>("Progress");
     FuncRegistration::new("update")
-        .with_comments(["/// Says what is being done now."])
+        .with_comments(["/// Shows the next step."])
         .register_into_engine(engine, |progress: &mut Progress, what: &str| {
             if let Some(activity) = &*progress.lock() {
                 activity.update(what);
             }
         });
     FuncRegistration::new("done")
-        .with_comments(["/// Ends with a line about how it went."])
+        .with_comments(["/// Ends the activity and shows its result."])
         .register_into_engine(engine, |progress: &mut Progress, what: &str| {
             if let Some(activity) = progress.lock().take() {
                 activity.done(what);

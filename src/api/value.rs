@@ -1,4 +1,4 @@
-//! Values between scripts and the layers below.
+//! Converts between values of scripts and values of the layers below.
 
 use rhai::{Array, Dynamic, Engine, FuncRegistration, Map};
 
@@ -8,7 +8,7 @@ use crate::core::{
     value::{Data, Entry, Value},
 };
 
-/// A table as scripts hold it.
+/// A table, as scripts see it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ScriptTable(pub Table);
 
@@ -22,7 +22,7 @@ pub(super) fn register(engine: &mut Engine) {
     }
 }
 
-/// A script's value as options.
+/// Converts a script value to options.
 pub(super) fn to_value(value: &Dynamic) -> Value {
     let data = if value.is_unit() {
         Data::Null
@@ -40,7 +40,7 @@ pub(super) fn to_value(value: &Dynamic) -> Value {
     Value { data, span: None }
 }
 
-/// A value of JSON, for scripts.
+/// Converts JSON to a script value.
 pub(super) fn from_json(value: &serde_json::Value) -> Dynamic {
     match value {
         serde_json::Value::Null => Dynamic::UNIT,
@@ -62,12 +62,12 @@ pub(super) fn from_json(value: &serde_json::Value) -> Dynamic {
     }
 }
 
-/// A script's value as JSON.
+/// Converts a script value to JSON.
 pub fn to_json(value: &Dynamic) -> serde_json::Value {
     to_value(value).to_json()
 }
 
-/// A script's map as options.
+/// Converts a script's map to options.
 pub(super) fn to_options(map: &Map) -> Value {
     Value {
         data: Data::Map(map.iter().map(entry).collect()),
@@ -83,7 +83,7 @@ fn entry((key, value): (&rhai::Identifier, &Dynamic)) -> Entry {
     }
 }
 
-/// A map of text, for scripts.
+/// Creates a map of texts for scripts.
 pub(super) fn text_map<const N: usize>(pairs: [(&str, String); N]) -> Map {
     pairs
         .into_iter()
@@ -91,14 +91,14 @@ pub(super) fn text_map<const N: usize>(pairs: [(&str, String); N]) -> Map {
         .collect()
 }
 
-/// The table that a script's value is, if it was made by `ui::table`.
+/// Returns the table if a value was created by `ui::table`.
 pub fn to_table(value: &Dynamic) -> Option<Table> {
     value
         .read_lock::<ScriptTable>()
         .map(|table| table.0.clone())
 }
 
-/// The cells of some columns of maps; a missing one is empty.
+/// Creates a table from these keys of the maps. A missing value is an empty cell.
 pub(super) fn table(columns: Vec<String>, maps: &[Map]) -> Table {
     let cell = |map: &Map, column: &String| match map.get(column.as_str()) {
         None => String::new(),

@@ -1,4 +1,4 @@
-//! `yaml::`: text in YAML, and values.
+//! `yaml::`: parses and writes YAML.
 
 use std::sync::Arc;
 
@@ -16,10 +16,10 @@ use crate::{
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
-    let mut yaml = Namespace::new(api, "yaml", "Text in YAML, and values.");
+    let mut yaml = Namespace::new(api, "yaml", "Parses and writes YAML.");
     yaml.function(
         "parse(text: string) -> value",
-        "The value that a text in YAML stands for. `yes`, `no`, `on` and `off` are text.",
+        "Parses YAML. `yes`, `no`, `on` and `off` are text.",
         |call: &Call, text: ImmutableString| {
             let source = Source::new("the text", text.as_str());
             Ok(from_json(
@@ -29,7 +29,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     yaml.function(
         "write(value) -> string",
-        "A value as YAML.",
+        "Returns a value as YAML.",
         |call: &Call, value: Dynamic| {
             let text = serde_saphyr::to_string(&to_value(&value).to_json());
             let text = text.map_err(|error| Diagnostic::new(Kind::Failed, error.to_string()));

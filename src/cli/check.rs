@@ -1,4 +1,4 @@
-//! `hitc check`.
+//! The subcommand `hitc check`: checks all scripts and manifests without contacting a server.
 
 use std::{fs, sync::Arc};
 
@@ -25,7 +25,7 @@ pub(super) fn main(flags: &Flags, events: &Events) -> Result<(), Failure> {
     environment::load(&project.root)?;
     let (scripts, mut findings) = audit(&project, events)?;
     let settings = flags.settings(Config::default());
-    // What a script says of options is asked for as in a run.
+    // Scripted providers validate the options of their servers, as in a run.
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Diagnostic::new(Kind::Failed, format!("internal error: {error}")))?;
     let context = Arc::new(Context::new(
@@ -41,7 +41,7 @@ pub(super) fn main(flags: &Flags, events: &Events) -> Result<(), Failure> {
     let manifests = check_manifests(&project, &inventory.providers, &mut findings)?;
     if findings.is_empty() {
         events.note(format!(
-            "{}, {}: nothing wrong was found",
+            "{}, {}: no errors found",
             plural(scripts, "script"),
             plural(manifests, "manifest")
         ));
@@ -81,7 +81,7 @@ fn check_manifests(
     Ok(count)
 }
 
-/// Whether a text in YAML is meant to be a manifest: other programs have files in YAML too.
+/// Whether a YAML file is a manifest, and not the file of another program.
 fn is_manifest(text: &str) -> bool {
     let source = Source::new("", text);
     let has = |value: &Value, key: &str| match &value.data {
@@ -99,7 +99,7 @@ fn is_manifest(text: &str) -> bool {
                 && !["services", "jobs"].contains(&entry.key.as_str())
         }),
         Ok(_) => false,
-        // Half written.
+        // The file is incomplete.
         Err(_) => text
             .lines()
             .any(|line| line.trim_start().starts_with("provider:")),

@@ -5,17 +5,14 @@
 
 use std::ffi::{OsStr, OsString};
 
-use clap::{Args, Command, CommandFactory, ValueEnum};
+use clap::{Args, Command, ValueEnum};
 use clap_complete::{
     CompleteEnv, CompletionCandidate,
     engine::ArgValueCompleter,
     env::{EnvCompleter, Shells},
 };
 
-use super::{
-    Cli,
-    start::{Start, find_project},
-};
+use super::start::{Start, find_project};
 use crate::{
     core::{
         diagnostic::{Diagnostic, Failure, Kind, plain},
@@ -63,13 +60,13 @@ impl Completions {
     }
 }
 
-/// Prints completions if a shell requested them. Returns whether it did.
-pub(super) fn answer(arguments: &[OsString]) -> bool {
+/// Prints completions of the command line `known` if a shell requested them. Returns whether it did.
+pub(super) fn answer(known: fn() -> Command, arguments: &[OsString]) -> bool {
     if std::env::var_os(VARIABLE).is_none() {
         return false;
     }
     // The shell shows no errors.
-    CompleteEnv::with_factory(command)
+    CompleteEnv::with_factory(|| with_tasks(known()))
         .var(VARIABLE)
         .try_complete(arguments.to_vec(), None)
         .unwrap_or(true)
@@ -77,8 +74,7 @@ pub(super) fn answer(arguments: &[OsString]) -> bool {
 
 /// Returns the command line with tasks as further subcommands, because `hitc TASK` is
 /// `hitc run TASK`.
-fn command() -> Command {
-    let known = Cli::command();
+fn with_tasks(known: Command) -> Command {
     let names: Vec<String> = known
         .get_subcommands()
         .map(|subcommand| subcommand.get_name().to_owned())

@@ -1,8 +1,8 @@
-//! `hitc console`.
+//! The subcommand `hitc console`: an interactive prompt for scripts.
 
 use std::sync::Arc;
 
-use super::{flags::Flags, report, start::Start};
+use super::{flags::Flags, start::Start};
 use crate::{
     context::Settings,
     core::{
@@ -26,8 +26,8 @@ pub(super) fn main(
         ..flags.settings(start.scripts.config(&start.api)?)
     };
     let history = start.project.data.join("console_history");
-    let mut begun = start.begin(settings, flags.mode(), terminal, events)?;
-    let mut console = Console::new(&mut begun.scripts)?;
+    let mut run = start.begin(settings, flags.mode(), terminal, events)?;
+    let mut console = Console::new(&mut run.scripts)?;
     let mut reader = LineReader::new(&history, console.words())
         .map_err(|error| Diagnostic::new(Kind::Failed, format!("console: {error}")))?;
     let mut text = String::new();
@@ -41,9 +41,9 @@ pub(super) fn main(
             Ok(Some(shown)) => events.emit(Event::Data(format!("{shown}\n"))),
             Ok(None) => {}
             Err(failure) if failure.kind() == Kind::Interrupted => return Err(failure),
-            Err(failure) => report(&failure, events),
+            Err(failure) => events.report(&failure),
         }
     }
-    begun.end();
+    run.end();
     Ok(())
 }

@@ -28,41 +28,41 @@ use crate::{
     ui::Terminal,
 };
 
-/// How long after the last Ctrl-C the process ends, whatever still runs.
+/// The time between the last Ctrl-C and the end of the process.
 const GRACE: Duration = Duration::from_millis(500);
-/// How long the end of commands on servers is waited for.
-const ENDING: Duration = Duration::from_secs(6);
+/// How long to wait until commands on servers are terminated.
+const TERMINATION_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// From now on the functions that scripts call work.
-pub(super) struct Begun {
+/// A run of tasks, in which scripts can call all functions.
+pub(super) struct RunContext {
     pub scripts: Scripts,
     pub inventory: Arc<Inventory>,
     runtime: Runtime,
     pending: Arc<Pending>,
-    endings: Terminations,
+    terminations: Terminations,
 }
 
 impl Start {
-    /// Begins the run.
+    /// Starts the run.
     pub fn begin(
         self,
         settings: Settings,
         mode: Mode,
         terminal: &Arc<Terminal>,
         events: &Events,
-    ) -> Result<Begun, Diagnostic> {
+    ) -> Result<RunContext, Diagnostic> {
         let runtime = Builder::new_multi_thread()
             .enable_all()
             .build()
             .map_err(|error| Diagnostic::new(Kind::Failed, format!("internal error: {error}")))?;
         terminal.cancel_when_closed(self.cancel.clone());
         raise_file_limit();
-        let endings = Terminations::default();
+        let terminations = Terminations::default();
         watch_for_interrupts(
             &runtime,
             self.cancel.clone(),
             terminal.clone(),
-            endings.clone(),
+            terminations.clone(),
         );
         let pending = Arc::new(Pending::new(terminal.clone()));
         let events = if mode.is_real() {
@@ -78,32 +78,34 @@ impl Start {
             self.project,
             mode,
         ));
-        let built_in = Arc::new(Inventory::new(context.clone(), endings.clone()));
+        let built_in = Arc::new(Inventory::new(context.clone(), terminations.clone()));
         let inventory = Arc::new(built_in.with(scripted(&built_in)));
         enable_run_by_name(&self.scripts, &self.api, &context);
         self.api.start(inventory.clone());
-        Ok(Begun {
+        Ok(RunContext {
             scripts: self.scripts,
             inventory,
             runtime,
             pending,
-            endings,
+            terminations,
         })
     }
 }
 
-impl Begun {
-    /// Ends the run, and says whether a dry run found something to do.
+impl RunContext {
+    /// Ends the run. Returns whether a dry run found changes to make.
     pub fn end(self) -> bool {
         let context = &self.inventory.context;
         let assumed = context.assumed();
         if !assumed.is_empty() {
             context.events.note(format!(
-                "not simulated, and taken to go well: {}",
+                "not simulated, assumed to succeed: {}",
                 assumed.join("; ")
             ));
         }
-        let left = self.runtime.block_on(self.endings.wait(ENDING));
+        let left = self
+            .runtime
+            .block_on(self.terminations.wait(TERMINATION_TIMEOUT));
         for left in left {
             context.events.warn(format!(
                 "host `{}`: `{}` may still run there",
@@ -111,13 +113,13 @@ impl Begun {
             ));
         }
         self.pending.terminal.flush();
-        // What still blocks a thread, such as waiting for a file's lock, is not waited for.
+        // Does not wait for threads that are blocked, such as by the lock of a file.
         self.runtime.shutdown_background();
         self.pending.found.load(Ordering::Relaxed)
     }
 }
 
-/// The terminal in a dry run: notices whether anything would be done.
+/// The terminal in a dry run. Notes whether any changes would be made.
 struct Pending {
     terminal: Arc<Terminal>,
     found: AtomicBool,
@@ -144,7 +146,7 @@ impl Interface for Pending {
         self.terminal.shows_data()
     }
 
-    /// Nothing is done, so nothing has to be asked.
+    /// A dry run changes nothing, so that no question needs an answer.
     fn confirm(&self, _: &str, _: Option<&str>) -> Result<bool, Diagnostic> {
         Ok(true)
     }
@@ -158,24 +160,26 @@ impl Interface for Pending {
     }
 }
 
-/// A connection takes a file, and some systems allow a program only 256 unless it asks for more.
+/// Raises the limit of open files: each connection takes one, and some systems allow only 256 by
+/// default.
 fn raise_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
         current: limit.maximum,
         ..limit
     };
-    // With less, fewer servers can be reached at once; the error of the one too many says so.
+    // If this fails, fewer servers can be connected at the same time. The error of a connection
+    // beyond the limit says so.
     let _ = setrlimit(Resource::Nofile, raised);
 }
 
-/// Ctrl-C: the first one says what is waited for, the last one ends the process even if a script
-/// waits for something that cannot be interrupted, such as an answer.
+/// Handles Ctrl-C. The first one shows what is waited for. The last one ends the process, even if a
+/// script waits for something that cannot be cancelled, such as an answer.
 fn watch_for_interrupts(
     runtime: &Runtime,
     cancel: Cancel,
     terminal: Arc<Terminal>,
-    endings: Terminations,
+    terminations: Terminations,
 ) {
     // Registered before this returns: a signal that comes earlier ends the process.
     let guard = runtime.enter();
@@ -191,11 +195,11 @@ fn watch_for_interrupts(
                     running => format!(" for {}", running.join(", ")),
                 };
                 terminal.show(Event::Note(format!(
-                    "stopping; waiting{what} (Ctrl-C again to end it)"
+                    "stopping; waiting{what} (Ctrl-C again to cancel)"
                 )));
             } else {
                 tokio::time::sleep(GRACE).await;
-                endings.wait(ENDING).await;
+                terminations.wait(TERMINATION_TIMEOUT).await;
                 tokio::time::sleep(GRACE).await;
                 #[expect(clippy::exit, reason = "the script's thread cannot be ended otherwise")]
                 std::process::exit(Kind::Interrupted.exit_code().into());

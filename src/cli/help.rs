@@ -1,8 +1,8 @@
 //! The subcommand `hitc help`: documentation of tasks, script functions and subcommands.
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 
-use super::{Cli, start::Start};
+use super::start::Start;
 use crate::{
     core::{
         diagnostic::{Diagnostic, Failure, Kind},
@@ -19,14 +19,14 @@ pub(super) struct Help {
 }
 
 impl Help {
-    pub fn main(self, events: &Events) -> Result<(), Failure> {
+    /// `command` is the whole command line.
+    pub fn main(self, mut command: Command, events: &Events) -> Result<(), Failure> {
         let Some(name) = self.task else {
-            let help = Cli::command().render_long_help();
+            let help = command.render_long_help();
             events.emit(Event::Data(help.to_string()));
             return Ok(());
         };
         // As on the command line, a subcommand takes precedence over a task of the same name.
-        let mut command = Cli::command();
         command.build();
         let text = match command.find_subcommand_mut(&name) {
             Some(subcommand) => subcommand.render_long_help().to_string(),

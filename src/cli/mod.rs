@@ -77,7 +77,7 @@ enum Command {
 /// Runs the program: parses the command line, runs the subcommand, reports errors.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    if completions::answer(&arguments) {
+    if completions::answer(Cli::command, &arguments) {
         return ExitCode::SUCCESS;
     }
     let Cli { flags, command } = match Cli::try_parse_from(arguments) {
@@ -103,7 +103,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             done(text(words).and_then(|words| run::Run { words }.main(&flags, &terminal, &events)))
         }
         Some(Command::Tasks(tasks)) => done(tasks.main(&events)),
-        Some(Command::Help(help)) => done(help.main(&events)),
+        Some(Command::Help(help)) => done(help.main(Cli::command(), &events)),
         Some(Command::Source(source)) => done(source.main(&events)),
         Some(Command::Check) => done(check::main(&flags, &events)),
         Some(Command::Init) => done(init::main(&events)),
@@ -114,19 +114,13 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some(Command::Definitions(definitions)) => done(definitions.main(&events)),
     };
     let status = result.unwrap_or_else(|failure| {
-        report(&failure, &events);
+        events.report(&failure);
         ExitCode::from(failure.kind().exit_code())
     });
     if terminal.has_lost_data() {
         return ExitCode::from(Kind::Failed.exit_code());
     }
     status
-}
-
-fn report(failure: &Failure, events: &Events) {
-    for diagnostic in &failure.0 {
-        events.emit(Event::Failure(diagnostic.clone()));
-    }
 }
 
 fn text(words: Vec<OsString>) -> Result<Vec<String>, Failure> {

@@ -1,18 +1,18 @@
-//! `hitc run`, `hitc exec`, and `hitc TASK`.
+//! `hitc run`, `hitc exec` and `hitc TASK`: run tasks and commands.
 
 use std::{process::ExitCode, sync::Arc};
 
-use clap::{Args, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::engine::ArgValueCompleter;
 
-use super::{Cli, completions::words, flags::Flags, report, start::Start};
+use super::{completions::words, flags::Flags, start::Start};
 use crate::{
     context::Settings,
     core::{
         diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
         event::Events,
     },
-    script::{Bound, Task, bind, run},
+    script::{self, Bound, Task, bind},
     ssh::quote,
     ui::Terminal,
 };
@@ -69,7 +69,7 @@ impl Run {
 
 /// The error for an unknown flag before the task.
 fn unknown_flag(flag: &str) -> Diagnostic {
-    let command = Cli::command();
+    let command = Flags::augment_args(Command::new("hitc"));
     let known: Vec<String> = command
         .get_arguments()
         .filter_map(|argument| argument.get_long())
@@ -77,7 +77,7 @@ fn unknown_flag(flag: &str) -> Diagnostic {
         .collect();
     let name = flag.split('=').next().unwrap_or(flag);
     let help = did_you_mean(name, known.iter().map(String::as_str))
-        .unwrap_or_else(|| "`hitc --help` lists the flags there are".to_owned());
+        .unwrap_or_else(|| "`hitc --help` lists all flags".to_owned());
     Diagnostic::new(Kind::Usage, format!("unknown flag `{name}`")).help(help)
 }
 
@@ -105,7 +105,7 @@ impl Exec {
             Ok(()) => return Ok(ExitCode::SUCCESS),
             Err(failure) => failure,
         };
-        // On one host the command's own status is ours.
+        // On one host, hitc exits with the status of the command.
         match failure.0.as_slice() {
             [
                 Diagnostic {
@@ -113,7 +113,7 @@ impl Exec {
                 },
             ] if terminal.is_on_one_host() => {
                 let code = u8::try_from(*code).unwrap_or(u8::MAX);
-                report(&failure, events);
+                events.report(&failure);
                 Ok(ExitCode::from(code))
             }
             _ => Err(failure),
@@ -133,9 +133,9 @@ fn execute(
         sudo_password: flags.ask_sudo_password(events)?,
         ..flags.settings(start.scripts.config(&start.api)?)
     };
-    let begun = start.begin(settings, flags.mode(), terminal, events)?;
-    let done = run(&begun.scripts, &begun.inventory, calls);
-    let is_pending = begun.end();
+    let run = start.begin(settings, flags.mode(), terminal, events)?;
+    let done = script::run(&run.scripts, &run.inventory, calls);
+    let is_pending = run.end();
     done?;
     if flags.exit_code && is_pending {
         return Err(Diagnostic::new(Kind::Pending, "there are changes to make").into());

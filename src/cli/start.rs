@@ -1,4 +1,4 @@
-//! What every subcommand begins with: the project, its scripts.
+//! Loads the project and its scripts, as most subcommands do first.
 
 use std::{env, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::{
     script::Scripts,
 };
 
-/// The user's project, and its scripts, of which nothing was run.
+/// The user's project with its scripts, of which no task has run yet.
 pub(super) struct Start {
     pub project: Project,
     pub api: Arc<Api>,
@@ -22,7 +22,7 @@ pub(super) struct Start {
     pub cancel: Cancel,
 }
 
-/// The project that the user stands in.
+/// Finds the project of the current folder.
 pub(super) fn find_project() -> Result<Project, Diagnostic> {
     let folder = env::current_dir()
         .map_err(|error| Diagnostic::new(Kind::Usage, format!("the current folder: {error}")))?;

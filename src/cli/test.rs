@@ -1,10 +1,10 @@
-//! `hitc test`.
+//! The subcommand `hitc test`: runs the project's tests on mock hosts.
 
 use std::sync::Arc;
 
 use clap::Args;
 
-use super::{flags::Flags, report, start::Start};
+use super::{flags::Flags, start::Start};
 use crate::{
     api::Frame,
     context::{Mode, Settings},
@@ -56,22 +56,22 @@ impl Test {
         let mock = Arc::new(Mock::default());
         let mode = Mode::Mock(mock.clone());
         let frame = Frame::new(&mode, false);
-        let begun = start.begin(settings, mode, terminal, events)?;
+        let run = start.begin(settings, mode, terminal, events)?;
         let mut failed = 0;
         for test in &tests {
             mock.clear();
-            let result = call_alone(&begun.scripts, &frame, test, Vec::new());
+            let result = call_alone(&run.scripts, &frame, test, Vec::new());
             let word = if result.is_ok() { "ok" } else { "FAILED" };
             events.note(format!("{}  {word}", test.full_name()));
             if let Err(failure) = result {
                 failed += 1;
-                report(&failure, events);
+                events.report(&failure);
                 if failure.kind() == Kind::Interrupted {
                     break;
                 }
             }
         }
-        begun.end();
+        run.end();
         let passed = tests.len() - failed;
         events.note(format!(
             "{}: {passed} passed, {failed} failed",

@@ -1,4 +1,4 @@
-//! An error as the user sees it: what is wrong, where, and what to do.
+//! Errors as the user sees them: what is wrong, where, and what to do.
 //!
 //! Every layer has its own error type; each becomes a [`Diagnostic`] when it leaves the layer.
 //! Nothing here prints: `ui/report.rs` renders it.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use crate::core::{
-    diagnostic::{Diagnostic, Kind},
+    diagnostic::{Diagnostic, Failure, Kind},
     table::Table,
 };
 
@@ -294,6 +294,13 @@ impl Events {
     /// Shows a warning.
     pub fn warn(&self, text: impl Into<String>) {
         self.emit(Event::Warning(text.into()));
+    }
+
+    /// Shows the errors of a failure.
+    pub fn report(&self, failure: &Failure) {
+        for diagnostic in &failure.0 {
+            self.emit(Event::Failure(diagnostic.clone()));
+        }
     }
 
     /// Starts an activity about `thing`. It ends when the returned guard is dropped.

@@ -22,8 +22,8 @@ pub enum Ownership {
     Owner(Owner),
     /// A version of hitc without project ids created it, for the named manifest if there is one.
     Legacy(Option<String>),
-    /// It has the labels of a container that hitc created under this name, and another name itself:
-    /// an image of that container brought them along, or an administrator renamed it.
+    /// A container that has the labels of another container which hitc created: its image was made
+    /// from that container, or an administrator renamed it.
     Copied(String),
     /// hitc did not create it.
     #[default]
@@ -60,7 +60,7 @@ impl fmt::Display for Owner {
     }
 }
 
-/// The end of a sentence: "belongs to project …".
+/// The predicate of a sentence: "belongs to project …".
 impl fmt::Display for Ownership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

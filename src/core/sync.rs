@@ -1,4 +1,4 @@
-//! Locks: on values in memory, on files shared with other processes, and the pauses between polls.
+//! Locks of values and of files, and pauses between polls.
 
 use std::{
     fs::{File, TryLockError},
@@ -34,8 +34,8 @@ pub async fn lock_file(file: &File) -> io::Result<()> {
     }
 }
 
-/// Pauses between polls. Each is half as long again as the one before, up to a limit: what happens
-/// soon is noticed soon, and what takes long is not polled often.
+/// Pauses between polls. Each pause is 1.5 times as long as the one before, up to a limit, so that
+/// short waits end soon and long waits poll rarely.
 #[derive(Clone, Copy, Debug)]
 pub struct Backoff {
     next: Duration,

@@ -1,4 +1,4 @@
-//! Options as a user writes them, and their decoding.
+//! Options as the user writes them, and their decoding.
 //!
 //! The same options are written in YAML (`ports: [80]`), in Rhai (`#{ ports: [80] }`) and on the
 //! command line (`ports=80,81`). All three become a [`Value`] and are decoded here, with the same
@@ -29,11 +29,11 @@ pub enum Data {
     Bool(bool),
     /// A number as it was written: `1.10` stays `1.10`.
     Number(String),
-    /// Any other scalar. It is one item, whatever commas it contains.
+    /// Any other scalar. Its commas do not separate items.
     Text(String),
-    /// Text from the command line or a script, which have no other way to write some lists and
-    /// maps: where a list is expected, `80,81` is two items; where a map is expected, `A=1,B=2`
-    /// is two entries.
+    /// Text from the command line or a script, where some lists and maps can only be written as
+    /// text: where a list is expected, `80,81` is two items; where a map is expected, `A=1,B=2` is
+    /// two entries.
     Argument(String),
     /// A sequence.
     List(Vec<Value>),
@@ -153,12 +153,12 @@ impl Value {
         }
     }
 
-    /// As text; `what` names the value in the error.
+    /// Decodes a text. `what` names the value in errors.
     pub fn to_text(&self, what: &str) -> Result<String, Invalid> {
         self.scalar().ok_or_else(|| self.wrong(what, "text"))
     }
 
-    /// As a whole number within `range`. An unknown value is the lowest.
+    /// Decodes a whole number within `range`. An unknown value is the lowest one.
     pub fn to_integer(&self, what: &str, range: Range<i64>) -> Result<i64, Invalid> {
         if let Data::Unknown(_) = self.data {
             return Ok(range.start);
@@ -183,7 +183,7 @@ impl Value {
         }
     }
 
-    /// As `true` or `false`. An unknown value is `false`.
+    /// Decodes `true` or `false`. An unknown value is `false`.
     pub fn to_bool(&self, what: &str) -> Result<bool, Invalid> {
         if let Data::Unknown(_) = self.data {
             return Ok(false);
@@ -195,8 +195,7 @@ impl Value {
         }
     }
 
-    /// As a list. A scalar is a list of one item; an argument is the items that its commas
-    /// separate.
+    /// Decodes a list. A scalar is a list of one item; an argument is split at its commas.
     pub fn to_list(&self, what: &str) -> Result<Vec<Value>, Invalid> {
         match &self.data {
             Data::List(items) => Ok(items.clone()),
@@ -210,7 +209,7 @@ impl Value {
         }
     }
 
-    /// As a mapping, without a copy if it is one.
+    /// Decodes a mapping, without a copy if it is one.
     pub fn into_map(self, what: &str) -> Result<Vec<Entry>, Invalid> {
         match self.data {
             Data::Map(entries) => Ok(entries),
@@ -218,7 +217,7 @@ impl Value {
         }
     }
 
-    /// As a mapping. An argument such as `A=1,B=2` is one too.
+    /// Decodes a mapping. An argument such as `A=1,B=2` is one, too.
     pub fn to_map(&self, what: &str) -> Result<Vec<Entry>, Invalid> {
         match &self.data {
             Data::Map(entries) => Ok(entries.clone()),
@@ -241,7 +240,7 @@ impl Value {
         }
     }
 
-    /// As JSON.
+    /// Converts the value to JSON.
     pub fn to_json(&self) -> serde_json::Value {
         match &self.data {
             Data::Null => serde_json::Value::Null,
@@ -260,7 +259,7 @@ impl Value {
         }
     }
 
-    /// Other content at the same span.
+    /// Creates a value with other content at the same span.
     fn with(&self, data: &Data) -> Value {
         Value {
             data: data.clone(),
@@ -296,11 +295,10 @@ impl Data {
     }
 }
 
-/// The most characters of a value that a message repeats.
+/// The maximum number of characters of a value that a message shows.
 const SHOWN: usize = 80;
 
-/// A text for a message: its beginning if it is long, and with control characters escaped, so
-/// that it stays on its line.
+/// Shortens a text for a message, and escapes its control characters, so that it fits on one line.
 pub fn shorten(text: &str) -> String {
     let mut shown = String::new();
     for c in text.chars().take(SHOWN) {

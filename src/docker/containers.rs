@@ -1,4 +1,5 @@
-//! The verbs of a Docker Engine that creating, replacing and removing containers is made of.
+//! `Containers`: the operations of a Docker Engine that creating, replacing and removing containers
+//! needs.
 //!
 //! [`super::Engine`] implements them over the engine's API; the simulated world of the ensemble's
 //! tests implements them in memory. Everything is addressed by full id: the engine resolves a name
@@ -11,7 +12,7 @@ use serde::Serialize;
 
 use super::{Container, Error, Progress, Spec, Volume};
 
-/// Containers and images of one engine, seen at one moment.
+/// A snapshot of the containers and images of an engine.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Snapshot {
     /// All containers, running or not, sorted by name.
@@ -20,19 +21,19 @@ pub struct Snapshot {
     pub images: BTreeMap<String, String>,
 }
 
-/// The verbs of an engine.
+/// The operations of an engine.
 #[async_trait]
 pub trait Containers: Send + Sync {
     /// The name of the engine's machine, for messages.
     fn host(&self) -> &str;
 
-    /// All containers with everything about them, and the names of all images.
+    /// Reads all containers with all details, and the names of all images.
     async fn snapshot(&self) -> Result<Snapshot, Error>;
 
-    /// The container with this full id; none if it is gone.
+    /// Reads the container with this full id; none if it does not exist.
     async fn inspect(&self, id: &str) -> Result<Option<Container>, Error>;
 
-    /// The container with exactly this name; none if no container has it.
+    /// Reads the container with exactly this name; none if it does not exist.
     async fn find(&self, name: &str) -> Result<Option<Container>, Error>;
 
     /// Makes the image of a container available: pulls it, or builds it on the local machine and
@@ -67,7 +68,8 @@ pub trait Containers: Send + Sync {
     /// Waits until a container is ready by its spec's own check.
     async fn wait_until_ready(&self, id: &str, spec: &Spec) -> Result<(), Error>;
 
-    /// Removes a container, running or not, with its anonymous volumes. Succeeds if it no longer
+    /// Removes a container, running or not, with those of its anonymous volumes that no other container
+    /// uses. Succeeds if it no longer
     /// exists.
     async fn remove(&self, id: &str) -> Result<(), Error>;
 }

@@ -1,6 +1,7 @@
-//! Finds out why a machine's engine does not answer: it never ran there, or for which other reason.
+//! Finds out why a machine's engine does not answer: Docker is not installed, was never started, or
+//! fails.
 //!
-//! Run only after the engine failed to answer, so that an engine that does costs nothing more.
+//! Runs only after the engine failed to answer, so that it costs nothing otherwise.
 
 use std::time::Duration;
 
@@ -27,9 +28,9 @@ else echo unused; fi";
 /// Why an engine does not answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Reason {
-    /// No engine ever ran on the server, so that there are no containers.
+    /// The engine never ran on the server, so that no containers exist.
     Absent(String),
-    /// One did, or may have.
+    /// The engine has run, or may have.
     Unknown(String),
 }
 
@@ -46,32 +47,32 @@ pub(super) async fn diagnose(
     match machine.run(&command).await?.text().lines().last() {
         Some("missing") => return Ok(Reason::Absent("Docker is not installed".to_owned())),
         Some("unused") => {
-            let cause = "Docker is installed, and was never started".to_owned();
+            let cause = "Docker is installed, but was never started".to_owned();
             return Ok(Reason::Absent(cause));
         }
         Some("used") => {}
         other => {
-            let answer = other.unwrap_or("nothing");
+            let answer = other.unwrap_or_default();
             return Ok(Reason::Unknown(format!(
-                "{cause}; looking for Docker on the server gave {answer:?}"
+                "{cause}; unexpected output of the check whether Docker is installed: {answer:?}"
             )));
         }
     }
     if machine.is_root() {
         return Ok(Reason::Unknown(cause));
     }
-    // The user reaches the engine through sudo: sudo or the docker command says what is wrong.
+    // The user reaches the engine through sudo: sudo or the docker command reports the cause.
     let command = Command {
         timeout: Some(TIMEOUT),
         ..Command::root("exec docker version --format '{{.Server.Version}}'")
     };
-    let said = match machine.run(&command).await {
+    let cause = match machine.run(&command).await {
         Ok(output) if output.ok() => cause,
         Ok(output) => output.tail(1),
         Err(error) if error.cause == machine::Cause::Lost => return Err(error),
         Err(error) => error.to_string(),
     };
-    Ok(Reason::Unknown(said))
+    Ok(Reason::Unknown(cause))
 }
 
 #[cfg(test)]
@@ -107,7 +108,7 @@ mod tests {
         let missing = diagnosed("missing\n", false).await;
         assert_eq!(missing, absent("Docker is not installed"));
         let unused = diagnosed("unused\n", false).await;
-        assert_eq!(unused, absent("Docker is installed, and was never started"));
+        assert_eq!(unused, absent("Docker is installed, but was never started"));
         // Root needs no sudo: the engine itself is the cause.
         assert_eq!(diagnosed("used\n", true).await, unknown("no answer"));
         assert_eq!(diagnosed("used\n", false).await, unknown("sudo: no"));

@@ -21,14 +21,14 @@ use crate::{
     ssh::Endpoint,
 };
 
-/// The newest version of the engine's API that bollard knows. An older engine is asked in its own
-/// version.
+/// The newest API version that bollard supports. With an older engine, the version of the engine is
+/// used.
 const API: &ClientVersion = bollard::API_DEFAULT_VERSION;
 
 /// The timeout of a request, in seconds. Sending a large image is one request.
 const REQUEST_TIMEOUT: u64 = 3600;
 
-/// How many requests are made at once over sessions, and over channels to a socket.
+/// The maximum number of simultaneous requests over sessions, and over channels to a socket.
 const SESSIONS: usize = 4;
 const SOCKETS: usize = 16;
 
@@ -45,19 +45,19 @@ pub struct Engine {
     route: Route,
 }
 
-/// What an engine answered, or why it did not.
+/// The state of an engine.
 #[derive(Clone)]
 pub enum EngineStatus {
-    /// It answers.
+    /// The engine answers.
     Running(Engine),
     /// Docker is not installed or never ran, so that no container exists.
     Absent {
         /// The server.
         host: String,
-        /// Which of both.
+        /// Why the engine is absent.
         cause: String,
     },
-    /// The engine could not be asked. Nothing is known of its containers.
+    /// The engine does not answer, so that its containers are unknown.
     Unknown(Error),
 }
 
@@ -104,12 +104,12 @@ impl Engine {
         }
     }
 
-    /// Whether this machine should have an engine: one is configured, or was started once.
+    /// Whether this machine is expected to have an engine: one is configured, or has run before.
     pub fn is_expected_here() -> bool {
         std::env::var_os("DOCKER_HOST").is_some() || std::path::Path::new(SOCKET).exists()
     }
 
-    /// The engine of a machine, asked for its version.
+    /// Connects to the engine of a machine, and queries its version.
     pub async fn at(machine: &Arc<dyn Machine>) -> EngineStatus {
         match Engine::connect(machine).await {
             Ok(engine) => EngineStatus::Running(engine),
@@ -191,7 +191,7 @@ impl Engine {
         self.machine.dial(&to).await
     }
 
-    /// Remembers a container's name for messages.
+    /// Stores a container's name for messages.
     pub(super) fn remember_name(&self, id: &str, name: &str) {
         let mut names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         names.insert(id.to_owned(), name.to_owned());
@@ -223,7 +223,7 @@ fn is_connected(machine: &dyn Machine) -> bool {
     machine.check_connected("").is_ok()
 }
 
-/// Agrees with the engine on a version of its API.
+/// Negotiates the API version with the engine.
 async fn negotiate(docker: Docker, host: &str) -> Result<Docker, Error> {
     match timeout(diagnose::TIMEOUT, docker.negotiate_version()).await {
         Ok(agreed) => agreed.map_err(|error| no_engine(host, &error)),

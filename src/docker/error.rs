@@ -18,33 +18,33 @@ pub enum Error {
     /// The engine is absent, or on the local machine does not answer.
     #[error("host `{host}`: no Docker Engine: {cause}")]
     NoEngine {
-        /// Where.
+        /// The server, or `this machine`.
         host: String,
-        /// Why not.
+        /// The cause.
         cause: String,
     },
-    /// The engine could not be asked.
+    /// The engine does not answer.
     #[error("host `{host}`: the Docker Engine does not answer: {cause}")]
     Unanswered {
-        /// Where.
+        /// The server, or `this machine`.
         host: String,
-        /// Why not.
+        /// The cause.
         cause: String,
     },
     /// The engine refused, or failed to do it.
     #[error("host `{host}`: {what}: {cause}")]
     Api {
-        /// Where.
+        /// The server, or `this machine`.
         host: String,
-        /// What was asked for.
+        /// The operation.
         what: String,
-        /// What the engine said.
+        /// The message of the engine.
         cause: String,
     },
     /// The engine does not have the image, and it could not be pulled.
     #[error("host `{host}`: image `{image}` not found: {cause}")]
     NoImage {
-        /// Where.
+        /// The server, or `this machine`.
         host: String,
         /// The image.
         image: String,
@@ -54,7 +54,7 @@ pub enum Error {
     /// The container does not exist.
     #[error("host `{host}`: container `{name}` not found")]
     NoContainer {
-        /// Where.
+        /// The server, or `this machine`.
         host: String,
         /// Its name.
         name: String,
@@ -62,7 +62,7 @@ pub enum Error {
     /// Another container has the name.
     #[error("host `{host}`: container `{name}` already exists; it {}", owner)]
     NameTaken {
-        /// Where.
+        /// The server, or `this machine`.
         host: String,
         /// The name.
         name: String,
@@ -72,7 +72,7 @@ pub enum Error {
     /// The container belongs to another owner, or to none, and was not adopted.
     #[error("host `{host}`: container `{name}` {}", owner)]
     NotOwned {
-        /// Where.
+        /// The server, or `this machine`.
         host: String,
         /// Its name.
         name: String,
@@ -81,11 +81,11 @@ pub enum Error {
     },
     /// A container of another owner, or of none, has a name that replacing a container needs.
     #[error(
-        "host `{host}`: container `{name}` is in the way of `{wanted}`; it {}",
+        "host `{host}`: container `{name}` has a name that is needed to create or replace `{wanted}`; it {}",
         owner
     )]
     InTheWay {
-        /// Where.
+        /// The server, or `this machine`.
         host: String,
         /// Its name.
         name: String,
@@ -94,10 +94,10 @@ pub enum Error {
         /// The owner of the container that is in the way.
         owner: Ownership,
     },
-    /// The engine says that a port is allocated already; not yet known to what.
+    /// The engine reports that the port is already allocated. The holder is not known yet.
     #[error("host `{host}`: starting container `{name}`: port {port} is already allocated")]
     PortAllocated {
-        /// Where.
+        /// The server, or `this machine`.
         host: String,
         /// The name of the container that was started.
         name: String,
@@ -109,7 +109,7 @@ pub enum Error {
         "host `{host}`: starting container `{name}`: port {port} is already allocated to container `{holder}`"
     )]
     PortTaken {
-        /// Where.
+        /// The server, or `this machine`.
         host: String,
         /// The name of the container that was started.
         name: String,
@@ -123,7 +123,7 @@ pub enum Error {
         "host `{host}`: the engine still reserves port {port} for a container that no longer runs"
     )]
     PortReserved {
-        /// Where.
+        /// The server, or `this machine`.
         host: String,
         /// The public port.
         port: u16,
@@ -131,27 +131,27 @@ pub enum Error {
     /// A container did not become ready.
     #[error("host `{host}`: container `{name}` {cause}")]
     NotReady {
-        /// Where.
+        /// The server, or `this machine`.
         host: String,
         /// Its name.
         name: String,
-        /// What happened instead.
+        /// Why it is not ready.
         cause: String,
         /// The last lines it wrote.
         log: String,
-        /// What became of it and of the one before; empty if it is as it was.
+        /// What was done with it and with the previous container; empty if nothing was done.
         now: String,
     },
     /// A new container failed, and the previous one could not be restored.
     #[error("{error}; the previous `{name}` could not be restored: {back}")]
     NotRestored {
-        /// Where.
+        /// The server, or `this machine`.
         host: String,
         /// Its name.
         name: String,
-        /// How the new one failed.
+        /// The error of the new container.
         error: Box<Error>,
-        /// Why the old one is not back.
+        /// Why the previous container could not be restored.
         back: Box<Error>,
     },
     /// An image could not be built.
@@ -169,7 +169,7 @@ pub enum Error {
     /// Docker could not be set up.
     #[error("host `{host}`: Docker could not be set up: {cause}")]
     Setup {
-        /// Where.
+        /// The server, or `this machine`.
         host: String,
         /// What went wrong.
         cause: String,
@@ -182,7 +182,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// Adds what was done about a container that did not become ready.
+    /// Adds what was done after a container did not become ready.
     pub(super) fn now(self, done: String) -> Self {
         match self {
             Error::NotReady {
@@ -304,7 +304,7 @@ impl From<Error> for Diagnostic {
             Error::NotReady { log, .. } | Error::Build { log, .. } | Error::Setup { log, .. }
                 if !log.is_empty() =>
             {
-                diagnostic.note(format!("its last lines:\n{log}"))
+                diagnostic.note(format!("the last lines of its output:\n{log}"))
             }
             _ => diagnostic,
         }

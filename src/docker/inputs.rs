@@ -1,4 +1,4 @@
-//! The files that containers are described with, read once: env files, and folders to build.
+//! The files that container options refer to, each read once: env files and build folders.
 
 use std::{
     collections::BTreeMap,
@@ -14,8 +14,8 @@ use crate::{
 /// The names and values of an env file, in its order.
 type Pairs = Vec<(String, String)>;
 
-/// Env files and build folders, by their paths as they are written. A path that could not be read
-/// has the reason instead.
+/// Env files and build folders, by their paths as the user wrote them. A path that could not be
+/// read has the reason instead.
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
     env_files: BTreeMap<String, Result<Pairs, String>>,
@@ -23,7 +23,8 @@ pub struct Inputs {
 }
 
 impl Inputs {
-    /// Reads what the descriptions of containers refer to. Relative paths start at `folder`.
+    /// Reads all env files and build folders that containers refer to. Relative paths start at
+    /// `folder`.
     pub fn load<'a>(folder: &Path, containers: impl IntoIterator<Item = &'a Value>) -> Self {
         let mut inputs = Inputs::default();
         for container in containers {

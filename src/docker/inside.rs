@@ -33,12 +33,12 @@ use crate::{
     ssh::{Command, EncodedCommand, Endpoint},
 };
 
-/// The first and the longest pause between two questions whether a command has ended.
+/// The first and the longest pause between two polls for the end of a command.
 const PAUSE: Duration = Duration::from_millis(5);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// A container, running when it was found, as a machine. It needs a shell, and for
-/// [`Machine::put`] and [`machine::Lock`] the programs that these use.
+/// A container as a machine. Its image must have a shell; [`Machine::put`] and [`machine::Lock`] also
+/// need the programs that their scripts call.
 ///
 /// Commands run as the user of the image, or as root without sudo. A command that a signal ended
 /// has exit status 128 and the signal's number.
@@ -56,7 +56,7 @@ struct Exec {
     id: String,
     stdin: Pin<Box<dyn AsyncWrite + Send>>,
     output: Pin<Box<dyn Chunks<Item = Result<LogOutput, BollardError>> + Send>>,
-    /// What the command reads before its own input.
+    /// The input that the encoded command reads before the command's own input.
     first: Vec<u8>,
 }
 
@@ -124,7 +124,8 @@ impl Inside {
         }
     }
 
-    /// Waits until a command has ended, which the end of its output does not tell.
+    /// Waits until a command has ended, and returns its exit status. The end of its output may come
+    /// first.
     async fn wait(&self, exec_id: &str) -> Result<u32, Error> {
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
         loop {
@@ -227,8 +228,8 @@ impl Machine for Inside {
         Ok(Box::new(stream))
     }
 
-    /// Connects from the engine's machine to a port of the container. What listens on the loopback
-    /// address of the container only, and what else the container reaches, is out of reach.
+    /// Connects from the engine's machine to a port of the container. Cannot connect to a port that is
+    /// bound to the container's loopback address, nor to other hosts.
     async fn dial(&self, to: &Endpoint) -> Result<Stream, machine::Error> {
         let port = match to {
             Endpoint::Tcp(host, port) => {

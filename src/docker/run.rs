@@ -1,4 +1,4 @@
-//! The flows of the tasks `docker.run` and `docker.kill` on one server.
+//! The tasks `docker.run` and `docker.kill` on one server.
 
 use std::{path::Path, sync::Arc};
 
@@ -15,7 +15,7 @@ use crate::{
     machine::Machine,
 };
 
-/// What `docker.run` was asked for.
+/// The options of `docker.run`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Run {
     /// The container.

@@ -14,10 +14,10 @@ const SCRIPT: &str = include_str!("setup.sh");
 /// How many lines of the script go into an error.
 const LOG_LINES: usize = 10;
 
-/// What was done.
+/// The result of setting up Docker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Setup {
-    /// Nothing.
+    /// The engine was running already.
     Ready,
     /// The engine was installed already, and was started.
     Started,
@@ -41,8 +41,8 @@ pub async fn set_up(machine: &dyn Machine) -> Result<Setup, Error> {
     }
 }
 
-/// Does the same on the local machine, and lets the user use the engine. Needs root, or sudo
-/// without a password.
+/// Installs and starts the engine on the local machine, and allows the user to use it. Needs root,
+/// or sudo without a password.
 pub async fn set_up_here(progress: Progress<'_>) -> Result<Setup, Error> {
     let done = match Engine::here().await {
         Ok(_) => return Ok(Setup::Ready),
@@ -55,8 +55,8 @@ pub async fn set_up_here(progress: Progress<'_>) -> Result<Setup, Error> {
     Ok(done)
 }
 
-/// Lets the user of this process use the engine. The group docker counts from the next login on;
-/// until the engine is restarted, its socket belongs to the user's own group.
+/// Adds the user of this process to the group docker, which takes effect at the next login. Until
+/// the engine restarts, its socket belongs to the user's own group.
 async fn add_to_group() -> Result<(), Error> {
     let machine = Local::new();
     let user = machine.run(&Command::new("id -un")).await?.text();

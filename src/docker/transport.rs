@@ -31,7 +31,7 @@ use crate::{
 /// The engine's default socket.
 pub(super) const SOCKET: &str = "/var/run/docker.sock";
 
-/// How long an idle channel is kept, and how many are.
+/// How long idle channels are kept, and how many.
 const IDLE: Duration = Duration::from_secs(5);
 const IDLE_SESSIONS: usize = 3;
 const IDLE_SOCKETS: usize = 16;

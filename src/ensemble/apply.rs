@@ -16,7 +16,7 @@ use crate::core::{
     event::{Outcome, RecapLine},
 };
 
-/// What became of a step.
+/// The result of a step.
 enum Ended {
     Done { changed: bool, took: Duration },
     Failed { error: Diagnostic, took: Duration },

@@ -1,5 +1,5 @@
-//! Brings servers and containers to what a manifest says, or takes them down: look, plan, lock, look
-//! again, ask, apply.
+//! Brings up what a manifest describes, or takes it down: observes, plans, locks, observes and
+//! plans again, asks for confirmation, and executes the plan.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -27,36 +27,36 @@ use crate::{
     provider::{Node, NodeState},
 };
 
-/// What converging takes from the run.
+/// The parts of a run that bringing a manifest up or down needs.
 pub struct Invocation<'a> {
-    /// The world.
+    /// The servers and engines: real or simulated.
     pub world: &'a dyn World,
     /// The project.
     pub project: &'a Project,
-    /// Whether nothing is changed, and only told.
+    /// Whether changes are only reported.
     pub dry_run: bool,
     /// Whether every question is answered with yes.
     pub yes: bool,
 }
 
-/// Which way to go.
+/// Whether a manifest is brought up or taken down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goal {
-    /// What the manifest says exists.
+    /// Everything that the manifest describes exists.
     Up,
     /// Nothing of the manifest exists.
     Down,
 }
 
-/// What was observed and what has to be done.
+/// The observed state and the plan that was made from it.
 pub(super) struct Look {
     pub observed: Observed,
     pub made: Made,
 }
 
 impl Look {
-    /// Adds the digest of what was observed to a plan that someone may keep. With an empty plan there
-    /// is nothing that it could be compared with.
+    /// Adds the digest of the observed state to a plan that the user may keep. An empty plan needs
+    /// none.
     fn add_digest(&mut self) {
         if !self.made.plan.is_empty() {
             self.made.plan.observed = self.observed.digest();
@@ -64,17 +64,17 @@ impl Look {
     }
 }
 
-/// One manifest on its way.
+/// A manifest that is brought up or taken down.
 pub(super) struct Converging<'a> {
     world: &'a dyn World,
-    /// Whether nothing is changed, and only told.
+    /// Whether changes are only reported.
     pub dry_run: bool,
     /// Whether every question is answered with yes.
     pub yes: bool,
     goal: Goal,
-    /// What is looked at.
+    /// The manifest whose resources are observed.
     manifest: &'a Manifest,
-    /// What there should be.
+    /// The manifest to bring about: without servers for [`Goal::Down`].
     wanted: Manifest,
     graph: Graph,
     owner: Owner,
@@ -180,7 +180,7 @@ impl<'a> Converging<'a> {
         })
     }
 
-    /// Looks at everything and makes the plan.
+    /// Observes everything and makes the plan.
     pub async fn look(&self) -> Result<Look, Failure> {
         let activity = self.world.events().start(&self.manifest.name, "observing");
         let observed = observe(self.world, self.manifest, &self.owner).await?;
@@ -196,7 +196,7 @@ impl<'a> Converging<'a> {
         Ok(Look { observed, made })
     }
 
-    /// Looks, locks, looks again, asks and applies.
+    /// Observes, locks, observes again, asks and applies.
     pub async fn go(&self) -> Result<(), Failure> {
         let started = Instant::now();
         let world = self.world;
@@ -261,7 +261,7 @@ impl<'a> Converging<'a> {
             if missing.is_empty() {
                 break;
             }
-            let purpose = format!("`{}` is being changed", self.manifest.name);
+            let purpose = self.manifest.lock_purpose();
             let wait = self.request.wait_lock;
             let world = self.world;
             let taken = missing.iter().map(|node| world.lock(node, &purpose, wait));
@@ -328,7 +328,7 @@ impl<'a> Converging<'a> {
         }
     }
 
-    /// Tells how it went. Fails if something did.
+    /// Shows the summary. Fails if an operation failed or was skipped by Ctrl-C.
     fn report(&self, lines: Vec<RecapLine>) -> Result<(), Failure> {
         let world = self.world;
         let failures = lines.iter().filter_map(|line| line.failure.clone());
@@ -340,7 +340,7 @@ impl<'a> Converging<'a> {
         });
         if world.cancel().is_stopping() && is_skipped {
             let help = format!(
-                "`{}` is half done: run the command again to finish it",
+                "`{}` was changed in part; run the command again to finish",
                 self.manifest.name
             );
             failures.push(Diagnostic::new(Kind::Interrupted, "interrupted").help(help));

@@ -38,8 +38,8 @@ pub enum Need<'a> {
     AllServers,
 }
 
-/// The resources of a manifest and their dependencies. An edge leads from a resource to one that
-/// needs it, and carries where that is written.
+/// The resources of a manifest and their dependencies. An edge leads from a resource to a dependent
+/// one, and has the place of the reference in the manifest.
 #[derive(Clone, Debug)]
 pub struct Graph {
     edges: DiGraph<Node, Option<Span>>,

@@ -1,4 +1,4 @@
-//! The world of real servers.
+//! `World` for real servers.
 
 use std::sync::Arc;
 

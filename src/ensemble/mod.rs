@@ -1,4 +1,4 @@
-//! Whole environments: one YAML file says which servers and containers there should be.
+//! Environments: one YAML file describes servers and containers.
 //!
 //! A manifest is loaded ([`Manifest`]), what exists is observed ([`Observed`]), and the difference
 //! becomes a [`Plan`] of operations. The plan is made without touching anything, shown, confirmed,

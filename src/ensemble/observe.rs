@@ -1,4 +1,4 @@
-//! The observed state: one snapshot of what a manifest is about.
+//! The observed state: a snapshot of the servers and containers of a manifest.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -18,34 +18,34 @@ use crate::{
     provider::{Error, Node, NodeState, ServerChange},
 };
 
-/// Servers and their containers at one moment.
+/// A snapshot of servers and their containers.
 #[derive(Clone, Debug, Default)]
 pub struct Observed {
     /// The servers of the manifest that exist, by name.
     pub servers: BTreeMap<String, ServerState>,
     /// Servers of this owner that are no longer in the manifest.
     pub extra: Vec<Node>,
-    /// How each existing server differs from its options, as far as these are known. An error is
-    /// one of the options.
+    /// The differences of each existing server from its options, as far as the options are known.
+    /// An error is one of the options.
     pub differences: HashMap<String, Result<Vec<ServerChange>, Invalid>>,
 }
 
 /// An existing server.
 #[derive(Clone, Debug, Serialize)]
 pub struct ServerState {
-    /// What its provider says about it.
+    /// The server, as its provider reports it.
     pub node: Node,
     /// The state of its engine.
     pub engine: EngineState,
 }
 
-/// What is known about the Docker Engine of a server.
+/// The state of the Docker Engine of a server.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EngineState {
     /// The server does not run.
     Off,
-    /// The server or its engine could not be asked.
+    /// The server or its engine does not answer.
     Unknown(#[serde(serialize_with = "message")] Diagnostic),
     /// Docker is not installed.
     Missing,
@@ -103,11 +103,11 @@ impl Observed {
     }
 }
 
-/// Looks at everything that a manifest is about: one call a provider, one connection a server, all
-/// at once.
+/// Observes everything that a manifest describes: one listing per provider, one connection per
+/// server, all at the same time.
 ///
 /// A server that does not answer is part of the observed state. A provider that does not answer is
-/// an error if the manifest uses it, and a warning otherwise: servers of this owner may exist there
+/// an error if the manifest uses it, and a warning otherwise: it may have servers of this owner
 /// that are no longer in the manifest.
 pub async fn observe(
     world: &dyn World,
@@ -210,7 +210,7 @@ fn duplicate(name: &str, nodes: &[Node]) -> Diagnostic {
         .help("rename or terminate all but one of them at the provider".to_owned())
 }
 
-/// Looks at the engine of a server.
+/// Observes the engine of a server.
 pub async fn look(world: &dyn World, node: &Node) -> EngineState {
     if node.state != NodeState::Running {
         return EngineState::Off;
@@ -225,8 +225,8 @@ pub async fn look(world: &dyn World, node: &Node) -> EngineState {
     }
 }
 
-/// How existing servers differ from their options. Options that refer to servers that do not run
-/// are left out: whether these servers change is decided first.
+/// Compares existing servers with their options. Skips options that refer to servers that do not
+/// run: it is decided first whether these servers change.
 fn differences(
     world: &dyn World,
     manifest: &Manifest,

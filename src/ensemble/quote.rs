@@ -17,8 +17,8 @@ struct Group {
     names: Vec<String>,
 }
 
-/// Adds to a plan what its new servers cost. Fails if a provider cannot create one of them: for its
-/// size, its region or the account's quota. Equal servers are asked for once.
+/// Adds the cost of new servers to a plan. Fails if a provider cannot create one of them: because
+/// of its size, its region or the quota of the account. Equal servers are quoted once.
 pub async fn quote(world: &dyn World, manifest: &Manifest, made: &mut Made) -> Result<(), Failure> {
     let mut groups: BTreeMap<(String, String), Group> = BTreeMap::new();
     for step in &made.plan.steps {

@@ -1,4 +1,4 @@
-//! What the user asks for beside what the manifest says.
+//! The options of `ensemble.up`: prune, replace, adopt, and the time to wait for locks.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -8,10 +8,10 @@ use crate::core::diagnostic::{Diagnostic, Kind, did_you_mean};
 /// The word that adopts everything in the manifest.
 pub const ALL: &str = "all";
 
-/// What is asked for.
+/// The options of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    /// Remove what this owner has and the manifest no longer names.
+    /// Removes resources of this owner that are no longer in the manifest.
     pub prune: bool,
     /// The servers to replace, with all data on them lost.
     pub replace: BTreeSet<String>,
@@ -34,7 +34,7 @@ impl Request {
         self.adopt.contains(ALL) || self.adopt.contains(&name)
     }
 
-    /// The names that the manifest does not have.
+    /// Returns errors for names that are not in the manifest.
     pub fn check(&self, manifest: &Manifest) -> Vec<Diagnostic> {
         let servers = || manifest.servers.iter().map(|server| server.name.clone());
         let containers = manifest.servers.iter().flat_map(|server| {

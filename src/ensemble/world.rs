@@ -15,7 +15,7 @@ use crate::{
     provider::Node,
 };
 
-/// The world that a manifest describes a part of: the way to servers, and what is on them.
+/// The world that a manifest describes a part of: servers (by [`Access`]) and their engines.
 #[async_trait]
 pub trait World: Access {
     /// The providers.

@@ -1,5 +1,5 @@
-//! The one way over many hosts: in batches, some at once, until too many have failed or the user
-//! stops the run.
+//! Runs work on many hosts: in batches, concurrently within a batch, until a failure limit or
+//! Ctrl-C stops it.
 
 use std::{
     io,
@@ -18,14 +18,14 @@ use super::{
 };
 use crate::core::cancel::Cancel;
 
-/// How to go over hosts.
+/// How work runs on many hosts.
 #[derive(Clone, Copy)]
 pub struct Drive<'a> {
     /// The batches and the failure limits.
     pub rollout: &'a Rollout,
-    /// The number of hosts at once.
+    /// The number of hosts that work runs on at the same time.
     pub forks: usize,
-    /// Whether the user stops the run.
+    /// Whether the user cancelled the run.
     pub cancel: &'a Cancel,
 }
 
@@ -33,8 +33,8 @@ pub struct Drive<'a> {
 pub type Results<T, E> = Vec<Option<Result<T, E>>>;
 
 impl Drive<'_> {
-    /// Runs `work` for each item as futures, so that a thousand hosts need no thousand threads. A
-    /// slow item holds up no other of its batch.
+    /// Runs `work` for each item as futures, so that a thousand hosts do not need a thousand
+    /// threads. A slow item does not delay the others of its batch.
     pub async fn run<I, T, E>(
         self,
         items: &[I],

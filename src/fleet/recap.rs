@@ -1,4 +1,5 @@
-//! The end of a run over many hosts: the table, the failures, what `--failed` remembers.
+//! Finishes a run on many hosts: shows the table, collects the failures, and records the failed
+//! hosts for `--failed`.
 
 use crate::{
     core::{
@@ -78,7 +79,7 @@ pub fn finish(
             lines,
         });
         if is_bad && project.is_some() {
-            events.note("`--failed` does it again on the hosts that are not ok");
+            events.note("use `--failed` to run again on the hosts that did not succeed");
         }
     }
     if failures.is_empty() {

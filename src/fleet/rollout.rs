@@ -25,12 +25,12 @@ impl FromStr for Portion {
         };
         parsed
             .filter(|portion| !matches!(portion, Portion::Percent(101..)))
-            .ok_or_else(|| format!("`{text}` is no number and no share such as 25%"))
+            .ok_or_else(|| format!("expected a number or a percentage such as 25%, not `{text}`"))
     }
 }
 
 impl Portion {
-    /// The number of hosts that this is of `count`, rounded down.
+    /// The number of hosts of a batch of this size, out of `count`; a percentage is rounded down.
     pub fn of(self, count: usize) -> usize {
         match self {
             Portion::Count(number) => number,

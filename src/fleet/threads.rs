@@ -1,4 +1,4 @@
-//! Threads for scripts.
+//! Threads that run scripts.
 
 use std::{
     io,
@@ -29,8 +29,8 @@ pub(super) fn join<T>(thread: ScopedJoinHandle<'_, T>) -> io::Result<T> {
 
 /// Runs a script's work on a thread of its own, and waits for it.
 ///
-/// The runtime's threads must not run scripts: a function that drives a future may not be called
-/// on them.
+/// Scripts must not run on the runtime's threads: a function that blocks on a future would panic
+/// there.
 pub fn alone<T: Send>(work: impl FnOnce() -> T + Send) -> io::Result<T> {
     thread::scope(|scope| join(spawn(scope, work)?))
 }

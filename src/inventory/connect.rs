@@ -1,4 +1,4 @@
-//! The connections to servers: how each is reached, the pool, the Docker engines.
+//! The connections to servers and to their Docker Engines.
 
 use std::{
     collections::HashMap,
@@ -36,14 +36,14 @@ fn key(node: &Node) -> Key {
     (node.provider.clone(), node.id.clone())
 }
 
-/// The way from servers to machines. The real one is [`super::Inventory`]; the tests of the ensemble
-/// have a simulated one.
+/// Access to servers: their machines and listings. The real one is [`super::Inventory`]; the tests of
+/// the ensemble simulate it.
 #[async_trait]
 pub trait Access: Send + Sync {
-    /// The way to the user.
+    /// Shows events to the user.
     fn events(&self) -> &Events;
 
-    /// The listings that callers who wait for servers share.
+    /// The provider listings that callers who wait for servers share.
     fn poll(&self) -> &NodePoll;
 
     /// Forgets the cached listings of providers.
@@ -69,11 +69,12 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// No connections yet. `endings` collects the remote processes that are to be terminated.
-    pub fn new(context: Arc<Context>, endings: Terminations) -> Self {
+    /// Creates an empty set of connections. `terminations` collects the remote commands that are
+    /// being terminated.
+    pub fn new(context: Arc<Context>, terminations: Terminations) -> Self {
         let password = context.settings.sudo_password.clone();
         Connections {
-            pool: Pool::new(context.events.clone(), password, endings),
+            pool: Pool::new(context.events.clone(), password, terminations),
             ssh: ssh::Config::new(&context.project.home),
             targets: Mutex::default(),
             engines: Mutex::default(),
@@ -130,7 +131,7 @@ impl Connections {
                 }
                 Err(error) => {
                     let seconds = started.elapsed().as_secs_f64();
-                    let tried = format!("it was tried for {seconds:.0} s");
+                    let tried = format!("hitc tried to connect for {seconds:.0} s");
                     return Err(Diagnostic::from(error).note(tried));
                 }
             }
@@ -155,12 +156,12 @@ impl Connections {
         self.pool.exec(target, command, on_connect, on_output).await
     }
 
-    /// An error if connecting to the server makes no sense.
+    /// Fails if the server is a mock or does not run.
     pub fn check_reachable(&self, node: &Node) -> Result<(), Diagnostic> {
         if self.context.mode.mock().is_some() {
-            let message = format!("host `{}` is played by a test", node.name);
+            let message = format!("host `{}` is a mock and cannot be connected to", node.name);
             return Err(Diagnostic::new(Kind::Failed, message)
-                .help("only commands can be answered".to_owned())
+                .help("mock hosts record and answer commands only".to_owned())
                 .on(&node.name));
         }
         if !node.state.is_up() {
@@ -177,16 +178,16 @@ impl Connections {
     /// Tells the user, once, that a host's key was seen for the first time.
     fn report_host_key(&self, connection: &Connection) {
         if let Some(learned) = connection.take_new_host_key() {
-            self.context.events.note(format!(
-                "host `{}`: its key {} was not known; it is {}",
-                connection.target().name,
-                learned.fingerprint,
-                if learned.is_recorded {
-                    "now"
-                } else {
-                    "not recorded, as your SSH configuration says"
-                }
-            ));
+            let name = &connection.target().name;
+            let fingerprint = &learned.fingerprint;
+            self.context.events.note(if learned.is_recorded {
+                format!("host `{name}`: accepted and recorded the new host key {fingerprint}")
+            } else {
+                format!(
+                    "host `{name}`: accepted the new host key {fingerprint}; it is not recorded, \
+                     because your SSH configuration disables that"
+                )
+            });
         }
     }
 
@@ -211,7 +212,7 @@ impl Connections {
     }
 }
 
-/// Each lock holds for one statement that leaves the map whole, so a panic elsewhere spoils nothing.
+/// Locks a map. It is consistent even if a thread panicked while holding the lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

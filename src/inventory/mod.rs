@@ -155,8 +155,8 @@ impl Inventory {
         self.connections.wait_for(node, &target).await
     }
 
-    /// The system's SSH client with our settings for a server. Connects first, because our errors
-    /// say more.
+    /// Prepares the system's SSH client for a server. Connects first, because hitc's own errors say
+    /// more.
     pub async fn openssh(&self, node: &Node) -> Result<OpenSsh, Diagnostic> {
         let connection = self.connect(node).await?;
         Ok(self.connections.openssh(&connection)?)
@@ -233,7 +233,7 @@ impl Access for Inventory {
     }
 }
 
-/// The built-in providers, and EC2 once more.
+/// The built-in providers, and EC2 again with its own type.
 fn built_in(settings: &Settings, project: &Project) -> (Providers, Arc<Ec2>) {
     let (prefix, data) = (&settings.name_prefix, || project.data.clone());
     let home = || project.home.clone();

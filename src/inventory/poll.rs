@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use crate::provider::{Error, Node, Provider};
 
-/// The last listing of each provider. One listing serves all servers that are waited for.
+/// The last listing of each provider, shared by all callers that wait for new servers.
 #[derive(Default)]
 pub struct NodePoll(Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Listing>>>>>);
 
@@ -17,7 +17,7 @@ pub struct NodePoll(Mutex<HashMap<String, Arc<tokio::sync::Mutex<Option<Listing>
 type Listing = (Instant, Arc<Vec<Node>>);
 
 impl NodePoll {
-    /// The servers of a provider as they were at this time, or later.
+    /// Returns the servers of a provider, from a listing that started at this time or later.
     pub async fn since(
         &self,
         time: Instant,

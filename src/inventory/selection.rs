@@ -98,8 +98,8 @@ impl Selection {
     }
 }
 
-/// Which servers match one of these names, addresses, roles or globs. A text that matches none is an
-/// error: it is misspelt.
+/// Returns which servers match one of these names, addresses, roles or globs. A text that matches
+/// none is an error: it is probably misspelt.
 fn matching(nodes: &[Node], own: &[bool], texts: &[String]) -> Result<Vec<bool>, Diagnostic> {
     let mut all = vec![false; nodes.len()];
     for text in texts {
@@ -156,7 +156,7 @@ fn not_found<'a>(what: &str, wanted: &str, known: impl Iterator<Item = &'a str>)
     Diagnostic::new(Kind::NotFound, format!("{what} `{wanted}` not found")).help(help)
 }
 
-/// Only servers of other owners match `wanted`; `node` is the first of `count`.
+/// The error if only servers of other owners match `wanted`; `node` is the first of `count`.
 fn of_other_owner(wanted: &str, node: &Node, count: usize) -> Diagnostic {
     let Node { name, owner, .. } = node;
     let message = if count == 1 && *name == wanted {

@@ -9,12 +9,12 @@ use crate::{
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{diagnostic}")]
 pub struct Error {
-    /// What callers distinguish.
+    /// The cause, as far as callers handle it.
     pub cause: Cause,
     diagnostic: Box<Diagnostic>,
 }
 
-/// What callers distinguish.
+/// The causes that callers handle differently.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// The machine answers, but did not make a connection: nothing listens there, or the user may
@@ -30,13 +30,13 @@ pub enum Cause {
 }
 
 impl Error {
-    /// The error of an operation that failed on a machine with this name.
+    /// Creates the error of an operation that failed on a machine with this name.
     pub(crate) fn failed(host: &str, message: &str) -> Self {
         let message = format!("host `{host}`: {message}");
         Diagnostic::new(Kind::Failed, message).on(host).into()
     }
 
-    /// Sets what callers distinguish.
+    /// Sets the cause.
     #[must_use]
     pub(crate) fn because(self, cause: Cause) -> Self {
         Error { cause, ..self }

@@ -21,8 +21,8 @@ pub trait Machine: Send + Sync {
     /// Whether commands run as root without sudo.
     fn is_root(&self) -> bool;
 
-    /// Fails if the machine is reached over a connection that is closed; `doing` is what was
-    /// interrupted by that. The local machine is always connected.
+    /// Returns an error if the connection to the machine is closed; `doing` is the operation that was
+    /// interrupted. The local machine is always connected.
     fn check_connected(&self, doing: &str) -> Result<(), Error>;
 
     /// Runs a command and returns what it wrote. Terminates its processes if it exceeds its time
@@ -39,10 +39,9 @@ pub trait Machine: Send + Sync {
     async fn dial(&self, to: &Endpoint) -> Result<Stream, Error>;
 
     /// Writes a file atomically: other programs see the old content or the new one, and an error
-    /// leaves the old one.
+    /// leaves the old one. For files that fit in memory.
     ///
-    /// The content is sent to the standard input of one command, so this is for files that fit in
-    /// memory.
+    /// Sends the content to the standard input of a command: other users can see arguments.
     async fn put(
         &self,
         path: &str,

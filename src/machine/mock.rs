@@ -1,5 +1,4 @@
-//! What takes the place of servers while a user's own tests run: it records what would be done, and
-//! plays back answers.
+//! Mock machines for `hitc test`: record commands and replay answers.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -13,7 +12,7 @@ use crate::core::{
     process::{Exit, Output},
 };
 
-/// What a command is answered with.
+/// The answer to a command.
 #[derive(Clone, Debug, Default)]
 pub struct Answer {
     /// Its standard output.
@@ -24,7 +23,7 @@ pub struct Answer {
     pub code: u32,
 }
 
-/// The stage of one test.
+/// Records the commands of one test, and answers them.
 #[derive(Default)]
 pub struct Mock {
     log: Mutex<Vec<String>>,
@@ -32,7 +31,7 @@ pub struct Mock {
 }
 
 impl Mock {
-    /// From now on, commands that match a glob are answered so; the latest answer counts.
+    /// Sets the answer to all further commands that match a glob. The last matching answer applies.
     pub fn answer(&self, glob: &str, answer: Answer) -> Result<(), Diagnostic> {
         let glob = GlobBuilder::new(glob)
             .literal_separator(false)
@@ -42,7 +41,7 @@ impl Mock {
         Ok(())
     }
 
-    /// Records a command and answers it. One that nobody thought of writes nothing and goes well.
+    /// Records a command and answers it. Without an answer, it succeeds without output.
     pub fn run(&self, place: &str, line: &str) -> Output {
         self.record(format!("{place}: {line}"));
         let answers = lock(&self.answers);
@@ -61,19 +60,19 @@ impl Mock {
         lock(&self.log).push(what);
     }
 
-    /// What was recorded, in its order.
+    /// The records, in order.
     pub fn log(&self) -> Vec<String> {
         lock(&self.log).clone()
     }
 
-    /// Forgets everything, for the next test.
+    /// Removes all records and answers, for the next test.
     pub fn clear(&self) {
         lock(&self.log).clear();
         lock(&self.answers).clear();
     }
 }
 
-/// A thread that died with the lock held has left a sound list behind.
+/// Locks a list. It is consistent even if a thread panicked while holding the lock.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -18,7 +18,7 @@ use crate::{
 /// The time limit for terminating a command, which takes up to four seconds.
 const TERMINATION_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// An id by which the processes of a command are found.
+/// Creates an id that marks the processes of a command in their environment.
 pub(crate) fn run_id() -> String {
     format!("{:016x}", fastrand::u64(..))
 }
@@ -91,7 +91,7 @@ impl<F: Future<Output = bool> + Send + 'static> Drop for Guard<F> {
     }
 }
 
-/// Writes what a command reads first, then its input, and closes the stream. A failed write is no
+/// Writes the input of the encoded command (`first`), then the command's own, and closes the stream. A failed write is no
 /// error: a command may end without reading its input.
 pub(crate) async fn write_input(
     first: Vec<u8>,

@@ -22,7 +22,7 @@ pub struct WriteOptions {
 
 impl WriteOptions {
     /// The shell command that sets the mode and owner of the temporary file `$t`, and renames it to
-    /// `path`. Only options that BusyBox has, too.
+    /// `path`. Uses only options that BusyBox supports.
     pub fn rename_command(&self, path: &str) -> String {
         let target = quote(path);
         let owner = self.owner.as_ref().map_or(String::new(), |owner| {

@@ -84,8 +84,8 @@ impl Project {
         })
     }
 
-    /// The id that marks what the tasks of this project create: the project's, or outside of any
-    /// project the user's own. None if it was not written yet. Writes nothing.
+    /// The id that marks the resources that tasks of this project create: the project's id, or
+    /// outside of any project the user's own. None if it was not written yet. Does not write it.
     pub fn id(&self) -> Result<Option<ProjectId>, Diagnostic> {
         match ProjectId::read(&self.root.join(ID_FILE))? {
             None if self.hitcfile.is_none() => ProjectId::read(&self.data.join(USER_ID_FILE)),
@@ -93,13 +93,13 @@ impl Project {
         }
     }
 
-    /// The id that marks what the manifests of this project create: always the project's. None if
-    /// it was not written yet. Writes nothing.
+    /// The id that marks the resources that manifests of this project create: always the project's
+    /// id. None if it was not written yet. Does not write it.
     pub fn manifest_id(&self) -> Result<Option<ProjectId>, Diagnostic> {
         ProjectId::read(&self.root.join(ID_FILE))
     }
 
-    /// As [`Project::id`], and writes it if there is none. Not for dry runs.
+    /// Like [`Project::id`], but writes the id if there is none. Not for dry runs.
     pub fn ensure_id(&self, events: &Events) -> Result<ProjectId, Diagnostic> {
         let is_project = self.hitcfile.is_some() || self.root.join(ID_FILE).exists();
         if is_project {
@@ -112,8 +112,8 @@ impl Project {
         ProjectId::ensure(&self.data.join(USER_ID_FILE)).map(|(id, _)| id)
     }
 
-    /// As [`Project::manifest_id`], and writes it if there is none. The folder is a project from then
-    /// on. Not for dry runs.
+    /// Like [`Project::manifest_id`], but writes the id if there is none. The folder is a project
+    /// from then on. Not for dry runs.
     pub fn ensure_manifest_id(&self, events: &Events) -> Result<ProjectId, Diagnostic> {
         let (id, is_new) = ProjectId::ensure(&self.root.join(ID_FILE))?;
         if is_new {
@@ -124,7 +124,8 @@ impl Project {
         Ok(id)
     }
 
-    /// The owner of what a task of this project creates. Writes the id if there is none.
+    /// The owner of the resources that a task of this project creates. Writes the id if there is
+    /// none.
     pub fn ensure_owner(&self, events: &Events) -> Result<Owner, Diagnostic> {
         Ok(Owner {
             project: self.ensure_id(events)?.to_string(),
@@ -143,13 +144,13 @@ impl Project {
         self.recall(SEEN)
     }
 
-    /// Remembers the servers on which a run failed, or that it did not reach.
+    /// Stores the servers on which a run failed, or that it skipped.
     pub fn remember_failed(&self, names: &[&str]) {
         // Without it, `--failed` says that no server failed.
         let _ = self.remember(FAILED, &names.join("\n"));
     }
 
-    /// The servers on which the last run failed, or that it did not reach.
+    /// The servers on which the last run failed, or that it skipped.
     pub fn failed_servers(&self) -> Vec<String> {
         self.recall(FAILED)
     }

@@ -56,7 +56,7 @@ pub enum Error {
     /// A scripted provider failed.
     #[error("{}", .0.message)]
     Script(Box<Diagnostic>),
-    /// The provider refused a request.
+    /// The provider rejected a request.
     #[error(transparent)]
     Refused(Box<Refusal>),
     /// An option is invalid.
@@ -92,7 +92,7 @@ pub enum Error {
         /// The id of the other, and when it was created.
         second: String,
     },
-    /// The server is not at the provider any more.
+    /// The server no longer exists.
     #[error("server `{name}` not found at {provider}: it was terminated")]
     Gone {
         /// The provider.
@@ -164,7 +164,7 @@ impl Error {
     }
 }
 
-/// A request that a provider refused.
+/// A request that a provider rejected.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("provider `{provider}`: {what}: {cause}{}", self.details())]
 pub struct Refusal {

@@ -25,7 +25,7 @@ pub use node::{
     refuse_protected, role,
 };
 use price::number;
-pub use price::{Cost, MonthlyCost, Price, Prices};
+pub use price::{Cost, Price, Prices};
 pub use quotes::Quotes;
 pub use unmanaged::Unmanaged;
 
@@ -83,7 +83,7 @@ pub trait Provider: Send + Sync {
         Err(Error::Unsupported {
             provider: self.name().to_owned(),
             what: "list prices",
-            help: "hitc knows no prices of its servers".to_owned(),
+            help: "name another provider with `provider=NAME`".to_owned(),
         })
     }
 

@@ -20,11 +20,11 @@ pub struct Node {
     pub name: String,
     /// The provider's identifier.
     pub id: String,
-    /// The size, in the provider's words.
+    /// The size, as the provider names it.
     pub size: String,
-    /// The image, in the provider's words.
+    /// The image, as the provider names it.
     pub image: String,
-    /// The region, in the provider's words; empty if the provider has only one.
+    /// The region, as the provider names it; empty if the provider has only one.
     pub region: String,
     /// The address that hitc dials. None until the provider assigns one.
     pub ip: Option<Address>,
@@ -38,7 +38,7 @@ pub struct Node {
     pub owner: Ownership,
     /// The user to log in as, if the provider knows.
     pub user: Option<String>,
-    /// Whether terminating it is refused.
+    /// Whether it is protected against termination.
     pub is_protected: bool,
 }
 
@@ -48,7 +48,8 @@ pub struct Node {
 pub enum NodeState {
     /// The provider is creating it.
     Creating,
-    /// It runs, but the run that created it has not found it ready: it still waits, or it died.
+    /// It runs, but its creation is not complete: another run still waits for it, or was
+    /// interrupted.
     Unfinished,
     /// It runs.
     Running,

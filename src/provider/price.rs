@@ -1,6 +1,6 @@
 //! Prices of servers, and their sums.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 pub enum Cost {
     /// It costs nothing.
     Free,
-    /// It costs something, but the provider does not say how much.
+    /// It has a cost, which the provider does not report.
     Unknown,
     /// Its price.
     Price(Price),
@@ -33,70 +33,10 @@ impl Cost {
 pub struct Price {
     /// The code of the currency, such as `USD`.
     pub currency: String,
-    /// The price of an hour, in this currency.
+    /// The hourly price, in this currency.
     pub hour: f64,
-    /// The price of a month. Some providers charge less for it than for its hours.
+    /// The monthly price. Some providers charge less for it than for its hours.
     pub month: f64,
-}
-
-/// The monthly cost of several servers, by currency. Costs can be taken away too: a plan that
-/// terminates servers saves money.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct MonthlyCost {
-    /// The sum in each currency.
-    pub sums: BTreeMap<String, f64>,
-    /// How many servers have a cost that is not known.
-    pub unknown: usize,
-}
-
-impl MonthlyCost {
-    /// Adds the cost of one more server.
-    pub fn add(&mut self, cost: &Cost) {
-        self.change(cost, 1.0);
-    }
-
-    /// Takes away the cost of a server that will not exist any more.
-    pub fn subtract(&mut self, cost: &Cost) {
-        self.change(cost, -1.0);
-    }
-
-    fn change(&mut self, cost: &Cost, factor: f64) {
-        match cost {
-            Cost::Free => {}
-            Cost::Unknown => self.unknown += 1,
-            Cost::Price(price) => {
-                *self.sums.entry(price.currency.clone()).or_default() += factor * price.month;
-            }
-        }
-    }
-
-    /// Whether nothing has to be said: all is free, or a resource of equal cost takes the place of
-    /// another.
-    pub fn is_nothing(&self) -> bool {
-        self.unknown == 0 && self.sums.values().all(|sum| sum.abs() < HALF_A_CENT)
-    }
-}
-
-/// Less than this is shown as nothing.
-const HALF_A_CENT: f64 = 0.005;
-
-impl fmt::Display for MonthlyCost {
-    /// Such as `+18.00 USD a month`. Signed, as a change.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shown = self.sums.iter().filter(|(_, sum)| sum.abs() >= HALF_A_CENT);
-        let mut parts: Vec<String> = shown
-            .map(|(currency, sum)| format!("{sum:+.2} {currency} a month"))
-            .collect();
-        match self.unknown {
-            0 => {}
-            1 => parts.push("1 server of unknown cost".to_owned()),
-            count => parts.push(format!("{count} servers of unknown cost")),
-        }
-        if parts.is_empty() {
-            return f.write_str("no change in cost");
-        }
-        f.write_str(&parts.join(", "))
-    }
 }
 
 impl Price {
@@ -131,7 +71,7 @@ impl fmt::Display for Price {
 pub struct Prices {
     /// The code of the currency.
     pub currency: String,
-    /// The titles. `size` comes first; `cost` is the price of an hour.
+    /// The column titles. `size` is the first one; `cost` is the hourly price.
     pub columns: Vec<String>,
     /// The rows, with one value per column; null if there is none.
     pub rows: Vec<Vec<Json>>,
@@ -156,34 +96,6 @@ pub fn number(number: f64) -> Json {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sums_by_currency() {
-        let price = |currency: &str, month| {
-            Cost::Price(Price {
-                currency: currency.to_owned(),
-                hour: 0.0,
-                month,
-            })
-        };
-        let mut cost = MonthlyCost::default();
-        assert_eq!(cost.to_string(), "no change in cost");
-        cost.add(&Cost::Free);
-        assert!(cost.is_nothing());
-        cost.add(&price("USD", 6.0));
-        cost.add(&price("USD", 12.0));
-        cost.subtract(&price("EUR", 4.5));
-        assert_eq!(cost.to_string(), "-4.50 EUR a month, +18.00 USD a month");
-        cost.add(&Cost::Unknown);
-        assert_eq!(
-            cost.to_string(),
-            "-4.50 EUR a month, +18.00 USD a month, 1 server of unknown cost"
-        );
-        let mut equal = MonthlyCost::default();
-        equal.add(&price("USD", 6.0));
-        equal.subtract(&price("USD", 6.0));
-        assert!(equal.is_nothing());
-    }
 
     #[test]
     fn in_words() {

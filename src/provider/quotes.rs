@@ -11,7 +11,7 @@ use tokio::sync::OnceCell;
 use super::{Cost, Error, Provider};
 use crate::core::value::{Data, Value};
 
-/// The quotes that providers gave. A manifest with a thousand servers of three sizes asks three times.
+/// The quotes of providers. A manifest with a thousand servers of three sizes asks three times.
 #[derive(Default)]
 pub struct Quotes(Mutex<HashMap<Key, Arc<OnceCell<Cost>>>>);
 
@@ -45,7 +45,7 @@ impl Quotes {
     }
 }
 
-/// Writes options so that equal ones are equal texts, wherever they were written.
+/// Writes options in a canonical form, so that equal options are equal texts.
 fn write_options(data: &Data, text: &mut String) {
     // Writing to a text does not fail.
     let _ = match data {

@@ -15,8 +15,8 @@ pub fn encode(text: &str) -> String {
     })
 }
 
-/// Encodes text for clouds that ignore the case of tags. There the first spelling that anybody uses
-/// is the one that everybody reads, so capital letters are encoded too.
+/// Encodes text for clouds that ignore the case of tags, and keep the spelling of the first use.
+/// Capital letters are encoded, too.
 pub fn encode_caseless(text: &str) -> String {
     encode_if(text, |_, byte| {
         byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'

@@ -1,4 +1,4 @@
-//! An order for servers: what is missing, what it costs, creating it.
+//! Orders servers: finds those that are missing, quotes their cost, and creates them.
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
@@ -15,7 +15,7 @@ use crate::{
     provider::{self, Create, MOST, NAME_RULE, Node, Provider, is_name, numbered},
 };
 
-/// An order for servers of one provider, which are equal but for their names.
+/// An order for servers of one provider, which differ only in their names.
 pub struct Order {
     /// The provider.
     pub provider: Arc<dyn Provider>,
@@ -23,17 +23,17 @@ pub struct Order {
     options: Value,
 }
 
-/// What carrying out an order means.
+/// The servers that an order would create, and their cost.
 pub struct Quote {
     /// The names of the servers that do not exist yet, or whose creation was interrupted.
     pub names: Vec<String>,
-    /// What they cost, if anything.
+    /// Their cost, if any.
     pub cost: Option<String>,
-    /// Those of them that exist, and are to be finished.
+    /// The existing servers among them, whose creation is continued.
     unfinished: HashMap<String, Node>,
 }
 
-/// An error unless a server may have this name.
+/// Fails if a server cannot have this name.
 pub fn check_name(name: &str) -> Result<(), Diagnostic> {
     if is_name(name) {
         return Ok(());
@@ -80,13 +80,13 @@ impl Order {
 
     /// Checks the options with the provider, and returns what `count` servers cost.
     async fn price(&self, count: usize) -> Result<Option<String>, provider::Error> {
-        // What holds for one name holds for all.
+        // All names follow one rule, so that one is checked for all.
         let name = self.names.last().map_or("", String::as_str);
         Ok(self.provider.quote(name, &self.options).await?.of(count))
     }
 
-    /// Finds the servers that do not exist yet, and what they cost. So a run that failed for some of
-    /// them is finished by the next one. `note` is told of those that exist.
+    /// Finds the servers that do not exist yet, and their cost, so that the next run completes an
+    /// order that failed for some servers. `note` is called for those that exist.
     ///
     /// A server of another owner under one of the names is an error. `project` is the id of the
     /// user's project, if it has one.
@@ -95,22 +95,25 @@ impl Order {
         project: Option<&str>,
         note: impl Fn(String),
     ) -> Result<Quote, Failure> {
-        let there = self.provider.list().await.map_err(Diagnostic::from)?;
+        let existing = self.provider.list().await.map_err(Diagnostic::from)?;
         let owner = project.map(|project| Owner {
             project: project.to_owned(),
             manifest: None,
         });
-        for node in there.iter().filter(|node| self.names.contains(&node.name)) {
+        for node in existing
+            .iter()
+            .filter(|node| self.names.contains(&node.name))
+        {
             node.require_owner(owner.as_ref())
                 .map_err(Diagnostic::from)?;
         }
-        // A server that was left unfinished is finished.
-        let is_there = |name: &String| {
+        // The creation of an unfinished server continues.
+        let exists = |name: &String| {
             let made = |node: &&Node| node.state.is_made();
-            there.iter().filter(made).any(|node| node.name == *name)
+            existing.iter().filter(made).any(|node| node.name == *name)
         };
         let all = self.names.iter().cloned();
-        let (old, new): (Vec<String>, Vec<String>) = all.partition(is_there);
+        let (old, new): (Vec<String>, Vec<String>) = all.partition(exists);
         for (index, name) in old.iter().enumerate() {
             let message = format!("server `{name}` already exists");
             if new.is_empty() && index == 0 {
@@ -121,7 +124,7 @@ impl Order {
             note(message);
         }
         let cost = self.price(new.len()).await.map_err(Diagnostic::from)?;
-        let unfinished = there.into_iter().filter(|node| new.contains(&node.name));
+        let unfinished = existing.into_iter().filter(|node| new.contains(&node.name));
         Ok(Quote {
             unfinished: unfinished.map(|node| (node.name.clone(), node)).collect(),
             names: new,
@@ -129,8 +132,8 @@ impl Order {
         })
     }
 
-    /// Creates the servers of a quote, all at once, and waits until they can be used. A failure does
-    /// not stop the others.
+    /// Creates the servers of a quote, all at the same time, and waits until they are ready. A
+    /// failure does not stop the others.
     pub async fn create(
         &self,
         access: &dyn Access,

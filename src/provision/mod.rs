@@ -1,4 +1,4 @@
-//! The flows on servers: create, wait until ready, reboot, resize, rename.
+//! Operations on servers that take several steps: create, wait until ready, reboot.
 
 mod create;
 mod reboot;

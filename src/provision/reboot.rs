@@ -34,7 +34,7 @@ pub async fn reboot(
     let activity = access.events().start(node.name.as_str(), "reboot");
     provider.reboot(node).await?;
     access.forget(node);
-    activity.update("waiting until it has started again");
+    activity.update("waiting for the reboot");
     let end = Instant::now() + TIMEOUT;
     loop {
         let node = wait_for(access, provider, node).await?;
@@ -43,8 +43,11 @@ pub async fn reboot(
             Ok(now) if before.as_ref() != Some(&now) => break,
             Err(error) if Instant::now() > end => return Err(error),
             Ok(_) if Instant::now() > end => {
-                let text = format!("host `{}`: it has not rebooted", node.name);
-                return Err(Diagnostic::new(Kind::Timeout, text).on(&node.name));
+                let seconds = TIMEOUT.as_secs();
+                let text = format!("host `{}`: did not reboot within {seconds} s", node.name);
+                return Err(Diagnostic::new(Kind::Timeout, text)
+                    .help("check the server at its provider".to_owned())
+                    .on(&node.name));
             }
             Ok(_) | Err(_) => {
                 access.forget(&node);
@@ -71,7 +74,12 @@ pub async fn wait_for(
     let node = nodes
         .into_iter()
         .find(|found| found.id == node.id)
-        .ok_or_else(|| Diagnostic::new(Kind::Failed, format!("server `{}` is gone", node.name)))?;
+        .ok_or_else(|| {
+            Diagnostic::new(
+                Kind::Failed,
+                format!("server `{}` no longer exists", node.name),
+            )
+        })?;
     access.wait_until_reachable(&node).await?;
     Ok(node)
 }

@@ -1,4 +1,4 @@
-//! Creates a server and waits until it can be used: running, SSH, cloud-init.
+//! Creates a server and waits until it is ready: running, reachable by SSH, cloud-init finished.
 
 use std::time::Duration;
 
@@ -33,8 +33,8 @@ const CLOUD_INIT: &str = "if command -v cloud-init >/dev/null 2>&1; then
     exit $status
 fi";
 
-/// Creates a server and waits until it can be used. A server that does not become ready is left as it
-/// is, and marked so at its provider.
+/// Creates a server and waits until it is ready. A server that does not become ready is kept, and
+/// marked as failed at its provider.
 pub async fn bring_up(
     access: &dyn Access,
     provider: &dyn Provider,
@@ -49,18 +49,18 @@ pub async fn bring_up(
     match ready {
         Ok(node) => Ok(node),
         Err(error) => match provider.settle(&node, false).await {
-            Ok(()) => Err(left_behind(error, &node)),
+            Ok(()) => Err(kept(error, &node)),
             // The server is probably gone. The cause of the failure is more important.
             Err(unnoted) => Err(error.note(unnoted.to_string())),
         },
     }
 }
 
-fn left_behind(error: Diagnostic, node: &Node) -> Diagnostic {
+fn kept(error: Diagnostic, node: &Node) -> Diagnostic {
     let Node { name, id, .. } = node;
     error.note(format!(
-        "the server `{name}` ({id}) is left as it is, to be looked at: `hitc run create name={name}` \
-         goes on with it, `hitc run -H {name} terminate` ends it"
+        "the server `{name}` ({id}) is kept for inspection: `hitc run create name={name}` waits for it \
+         again, `hitc run -H {name} terminate` terminates it"
     ))
 }
 
@@ -110,7 +110,10 @@ async fn running(
                 // A new server may not be listed at once.
                 let why = provider.why_gone(ordered).await;
                 if was_seen || why.is_some() {
-                    let text = format!("server `{name}`: {} has ended it again", provider.name());
+                    let text = format!(
+                        "server `{name}` was terminated by {} while it was starting",
+                        provider.name()
+                    );
                     let error = Diagnostic::new(Kind::Failed, text);
                     return Err(why.into_iter().fold(error, Diagnostic::note));
                 }
@@ -147,9 +150,10 @@ async fn wait_for_cloud_init(
         Exit::Code(0) => Ok(()),
         Exit::Code(2) => {
             let text = output.text();
-            access
-                .events()
-                .warn(format!("{}: cloud-init complains: {text}", node.name));
+            access.events().warn(format!(
+                "{}: cloud-init finished with warnings: {text}",
+                node.name
+            ));
             Ok(())
         }
         _ => {

@@ -17,7 +17,7 @@ pub struct Bound {
     pub values: Vec<Dynamic>,
 }
 
-/// Placed after a task, a flag of hitc would be taken for a parameter.
+/// The help for a flag of hitc after a task, where it would be taken for a parameter.
 const FLAGS_COME_FIRST: &str = "flags of hitc itself come before the task";
 
 /// Binds `VALUE`, `NAME=VALUE`, `--name VALUE` and `--flag` to the parameters of a task.

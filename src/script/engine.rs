@@ -1,4 +1,4 @@
-//! The Rhai engine, with the settings that make mistakes show.
+//! The Rhai engine: limits, strict checks, and all functions.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Calling a function of a script with a frame.
+//! Calls a function of a script with a frame.
 
 use rhai::{CallFnOptions, Dynamic, Engine, Scope};
 

@@ -1,4 +1,4 @@
-//! A script as a provider: a module with functions that list, create and end servers.
+//! Scripted providers: scripts with functions that list, create and terminate servers.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -40,13 +40,13 @@ const READING: [&str; 8] = [
     "missing", "account", "options", "list", "look_up", "quote", "prices", "user",
 ];
 
-/// A provider that is a script.
+/// A scripted provider.
 struct Scripted(Arc<Script>);
 
-/// The script. It is read when it is first asked for something.
+/// The script, which is loaded on first use.
 struct Script {
     name: String,
-    /// As errors show it.
+    /// The name of the file in errors.
     file: String,
     inventory: Arc<Inventory>,
     inner: Mutex<Option<Result<Arc<Inner>, Failure>>>,
@@ -58,7 +58,7 @@ struct Inner {
     functions: Vec<String>,
 }
 
-/// The providers that are scripts: the project's own, then those that ship with the program. They
+/// Returns the scripted providers: the project's own, then those that ship with the program. They
 /// share the context and the connections of `inventory`, which has the other providers.
 pub fn scripted(inventory: &Arc<Inventory>) -> Vec<Arc<dyn Provider>> {
     let root = &inventory.context.project.root;
@@ -90,7 +90,7 @@ pub fn scripted(inventory: &Arc<Inventory>) -> Vec<Arc<dyn Provider>> {
 }
 
 impl Script {
-    /// What stands in the script, read once.
+    /// Loads the script, once.
     fn inner(&self) -> Result<Arc<Inner>, Failure> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.get_or_insert_with(|| self.load()).clone()
@@ -136,7 +136,7 @@ impl Script {
         called.unwrap_or_else(|error| Err(Diagnostic::new(Kind::Failed, error.to_string()).into()))
     }
 
-    /// The script's options with what the user said.
+    /// Merges the options of the user with the defaults of the script.
     fn options(&self, options: &Value) -> Result<Map, Invalid> {
         let refuse = |text: String| Invalid::new(options, text);
         let known = self
@@ -175,7 +175,7 @@ impl Script {
         Ok(merged)
     }
 
-    /// What was wrong, and in which line of the script.
+    /// Describes a failure with its file and line.
     fn placed(&self, failure: &Failure) -> String {
         match failure.0.first().and_then(|first| first.excerpts.first()) {
             Some(place) => format!("{}:{}: {failure}", place.source.name, place.line()),
@@ -190,7 +190,7 @@ impl Script {
 }
 
 impl Scripted {
-    /// Calls a function of the script, while others go on.
+    /// Calls a function of the script without blocking the runtime.
     async fn call(
         &self,
         function: &'static str,
@@ -199,7 +199,7 @@ impl Scripted {
         let script = self.0.clone();
         let called = tokio::task::spawn_blocking(move || script.call_here(function, arguments));
         match called.await {
-            Ok(answer) => answer.map_err(said),
+            Ok(answer) => answer.map_err(script_error),
             Err(error) => Err(Error::Failed {
                 provider: self.0.name.clone(),
                 what: function.to_owned(),
@@ -208,7 +208,7 @@ impl Scripted {
         }
     }
 
-    /// An error if it does not work on this machine.
+    /// Fails if the provider is not configured on this machine.
     async fn ready(&self) -> Result<(), Error> {
         let missing = self.call("missing", Vec::new()).await?;
         let Some(missing) = missing.try_cast::<Map>() else {
@@ -225,12 +225,12 @@ impl Scripted {
         format!("{}{name}", self.0.inventory.context.settings.name_prefix)
     }
 
-    /// A server, from what the script says; none if it is not ours.
+    /// Converts a server that the script returned; none if it does not belong to this prefix.
     fn node(&self, described: Dynamic) -> Result<Option<Node>, Error> {
         let map = described.try_cast::<Map>().ok_or_else(|| Error::Failed {
             provider: self.0.name.clone(),
-            what: format!("reading what `{}` says", self.0.file),
-            cause: "a server is a map".to_owned(),
+            what: format!("reading a server from `{}`", self.0.file),
+            cause: "it is not a map".to_owned(),
         })?;
         let full = text(&map, "name");
         let noted = |key: &str| noted(&map, key);
@@ -506,33 +506,33 @@ impl Provider for Scripted {
             address: node.ip_text(),
             user,
             identity: Some(self.key()?.path),
-            // Addresses are given to others when a server is gone; its number never is.
+            // Clouds reuse the addresses of terminated servers, but not their ids.
             host_key_alias: Some(format!("{}-{}", self.0.name, node.id)),
             ..Login::default()
         })
     }
 
     async fn set_up(&self, activity: &Activity) -> Result<(), Error> {
-        activity.update("asking what there is");
+        activity.update("listing its servers");
         self.list().await.map(drop)
     }
 }
 
-/// What stands under a key, as text; empty if there is nothing.
+/// Returns the value of a key as text; empty if it is missing.
 fn text(map: &Map, key: &str) -> String {
     let found = map.get(key).filter(|value| !value.is_unit());
     found.map_or(String::new(), ToString::to_string)
 }
 
-/// A tag that hitc encoded, if it is set.
+/// Returns the decoded value of a tag, if it is set.
 fn noted(map: &Map, key: &str) -> Option<String> {
     tag::decode(&text(map, key)).filter(|text| !text.is_empty())
 }
 
-/// The first error of a script.
-fn said(failure: Failure) -> Error {
+/// Converts the failure of a script: its first error.
+fn script_error(failure: Failure) -> Error {
     let first = failure.0.into_iter().next();
     Error::Script(Box::new(first.unwrap_or_else(|| {
-        Diagnostic::new(Kind::Failed, "a script failed, and did not say why")
+        Diagnostic::new(Kind::Failed, "the script failed without an error")
     })))
 }

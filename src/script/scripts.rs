@@ -96,7 +96,7 @@ impl Scripts {
         Ok(scripts)
     }
 
-    /// The scripts that are compiled.
+    /// The compiled scripts.
     pub(super) fn library(&self) -> &Arc<Library> {
         &self.library
     }
@@ -189,7 +189,7 @@ impl Scripts {
         self.known(name)
     }
 
-    /// A task by name, among those that are loaded.
+    /// Finds a task by name among those that are loaded.
     pub(super) fn known(&self, name: &str) -> Result<Arc<Task>, Failure> {
         let wanted = name.replace('-', "_");
         if let Some(task) = self.lookup(&wanted) {

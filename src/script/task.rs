@@ -51,7 +51,7 @@ pub struct Task {
     pub lines: Range<usize>,
 }
 
-/// The name of a last parameter that takes every `NAME=VALUE` for which there is no parameter.
+/// The name of a last parameter that takes all `NAME=VALUE` that belong to no other parameter.
 pub(super) const OPTIONS: &str = "options";
 
 impl Task {

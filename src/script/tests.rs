@@ -1,4 +1,4 @@
-//! Every function that changes something, in a dry run.
+//! Tests that no function changes anything in a dry run.
 
 use std::{
     collections::BTreeSet,
@@ -26,8 +26,9 @@ use crate::{
     ssh::Terminations,
 };
 
-/// A function as `NAMESPACE::NAME/PARAMETERS`, a call of it, and what a dry run says of the call.
-/// `URL` is an address where nothing listens; so is the host's. A call that acts fails.
+/// A function as `NAMESPACE::NAME/PARAMETERS`, a call of it, and the text that a dry run reports.
+/// `URL` is an address where nothing listens, and so is the host's, so that a call that is executed
+/// fails.
 const CALLS: &[(&str, &str, &str)] = &[
     (
         "docker::setup/1",
@@ -67,12 +68,12 @@ const CALLS: &[(&str, &str, &str)] = &[
     (
         "ec2::create_volume/3",
         "ec2::create_volume(\"data\", 1, \"eu-west-1a\")",
-        "make the disk data, 1 GiB",
+        "create volume data of 1 GiB",
     ),
     (
         "ec2::attach_volume/2",
         "ec2::attach_volume(of_ec2, \"data\")",
-        "attach the disk data to web",
+        "attach volume data to web",
     ),
     (
         "fs::write/2",
@@ -82,7 +83,7 @@ const CALLS: &[(&str, &str, &str)] = &[
     (
         "fs::make_folder/1",
         "fs::make_folder(\"new\")",
-        "make `new` here",
+        "create `new` here",
     ),
     (
         "fs::remove/1",
@@ -228,22 +229,22 @@ const CALLS: &[(&str, &str, &str)] = &[
     (
         "ssh::forward_local/3",
         "host.forward_local(\"0\", \"80\")",
-        "lead ",
+        "forward ",
     ),
     (
         "ssh::forward_local/4",
         "host.forward_local(\"0\", \"80\", |from| 1)",
-        "lead ",
+        "forward ",
     ),
     (
         "ssh::forward_remote/3",
         "host.forward_remote(\"0\", \"80\")",
-        "lead ",
+        "forward ",
     ),
     (
         "ssh::forward_remote/4",
         "host.forward_remote(\"0\", \"80\", |from| 1)",
-        "lead ",
+        "forward ",
     ),
     (
         "ssh::rsync_up/3",
@@ -316,7 +317,7 @@ fn resize(node, options) { act() }
 private fn act() { local::run(\"touch acted\"); #{} }
 ";
 
-/// Records what a dry run says.
+/// Records the reports of a dry run.
 #[derive(Default)]
 struct Recorder(Mutex<Vec<String>>);
 
@@ -355,7 +356,7 @@ fn snapshot(folder: &std::path::Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-/// Calls all functions of [`CALLS`], and returns for each what was said, or the error.
+/// Calls all functions of [`CALLS`], and returns the reports of each, or the error.
 fn call_all(mode: impl Fn() -> Mode) -> (Vec<Result<Vec<String>, String>>, bool) {
     let folder = tempfile::tempdir().unwrap();
     let (root, data) = (folder.path().join("project"), folder.path().join("data"));

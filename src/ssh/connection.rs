@@ -285,11 +285,11 @@ async fn early_session(
     Some(SpooledChannel::read_only(channel.messages, permit))
 }
 
-/// Waits for a future until the server was silent for `limit`, or for six times `limit` in all.
-/// Returns how long it waited if that is exceeded.
+/// Waits for a future, until the server was silent for `limit`, or for six times `limit` in total.
+/// Returns the time that it waited if that is exceeded.
 ///
-/// Silence is what tells a dead server from a slow one: where hundreds of servers share a machine,
-/// all of them are slow.
+/// Silence distinguishes a dead server from a slow one: if hundreds of servers share a machine, all
+/// of them are slow.
 async fn timeout_if_silent<T>(
     state: &ConnectionState,
     limit: Duration,

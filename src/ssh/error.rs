@@ -165,7 +165,7 @@ pub enum Cause {
     TooMuch {
         /// The command line.
         command: String,
-        /// How much that is.
+        /// The limit.
         cause: TooMuch,
     },
     /// A command exceeded its time limit.

@@ -3,12 +3,14 @@
 use std::{io, path::PathBuf, sync::Arc};
 
 use tokio::{
-    io::{AsyncRead, AsyncWrite, copy_bidirectional},
+    io::copy_bidirectional,
     net::{TcpListener, TcpStream, UnixListener, UnixStream},
     task::JoinHandle,
 };
 
-use super::{Cause, Connection, Endpoint, Error, channel::SpooledChannel, stream::Stream};
+use super::{
+    Cause, Connection, Endpoint, Error, channel::SpooledChannel, dial::Duplex, stream::Stream,
+};
 use crate::core::diagnostic::plain;
 
 /// A forwarded port or socket, until it is dropped.
@@ -35,40 +37,33 @@ impl Forward {
                 cause: plain(&error),
             })
         };
-        let (accepting, to) = (connection.clone(), to.clone());
-        match from {
+        let (listener, from, socket) = match from {
             Endpoint::Tcp(host, port) => {
                 let listener = TcpListener::bind((host.as_str(), *port))
                     .await
                     .map_err(fail)?;
                 let port = listener.local_addr().map_err(fail)?.port();
-                let task = tokio::spawn(async move {
-                    while let Ok((socket, _)) = listener.accept().await {
-                        forward_to_server(accepting.clone(), socket, to.clone());
-                    }
-                });
-                Ok(Forward {
-                    from: Endpoint::Tcp(host.clone(), port),
-                    task,
-                    socket: None,
-                    remote: None,
-                })
+                let from = Endpoint::Tcp(host.clone(), port);
+                (Listener::Tcp(listener), from, None)
             }
             Endpoint::Unix(path) => {
                 let listener = UnixListener::bind(path).map_err(fail)?;
-                let task = tokio::spawn(async move {
-                    while let Ok((socket, _)) = listener.accept().await {
-                        forward_to_server(accepting.clone(), socket, to.clone());
-                    }
-                });
-                Ok(Forward {
-                    from: from.clone(),
-                    task,
-                    socket: Some(PathBuf::from(path)),
-                    remote: None,
-                })
+                let socket = Some(PathBuf::from(path));
+                (Listener::Unix(listener), from.clone(), socket)
             }
-        }
+        };
+        let (connection, to) = (connection.clone(), to.clone());
+        let task = tokio::spawn(async move {
+            while let Ok(client) = listener.accept().await {
+                forward_to_server(connection.clone(), client, to.clone());
+            }
+        });
+        Ok(Forward {
+            from,
+            task,
+            socket,
+            remote: None,
+        })
     }
 
     /// Listens on the server, and forwards to an address that the local machine can reach.
@@ -169,16 +164,28 @@ impl Drop for Forward {
     }
 }
 
+/// A listening socket of the local machine.
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Box<dyn Duplex>> {
+        let client: Box<dyn Duplex> = match self {
+            Listener::Tcp(listener) => Box::new(listener.accept().await?.0),
+            Listener::Unix(listener) => Box::new(listener.accept().await?.0),
+        };
+        Ok(client)
+    }
+}
+
 /// Forwards one accepted connection to the server, in a task of its own.
-fn forward_to_server<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
-    connection: Arc<Connection>,
-    mut socket: S,
-    to: Endpoint,
-) {
+fn forward_to_server(connection: Arc<Connection>, mut client: Box<dyn Duplex>, to: Endpoint) {
     tokio::spawn(async move {
         // If the target is unreachable, the connection is closed, as for a client on the server.
         if let Ok(mut stream) = connection.dial(&to).await {
-            let _ = copy_bidirectional(&mut socket, &mut stream).await;
+            let _ = copy_bidirectional(&mut client, &mut stream).await;
         }
     });
 }

@@ -36,6 +36,7 @@ pub use address::Address;
 pub use command::{Command, Input};
 pub use config::Config;
 pub use connection::Connection;
+pub use dial::Duplex;
 pub use endpoint::Endpoint;
 pub use error::{Cause, Error};
 pub use forward::Forward;

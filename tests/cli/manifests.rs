@@ -83,13 +83,13 @@ fn a_key_that_does_not_work_yet() {
     plan("web:\n  provider: local\n  firewall: {22: \"*\"}\n").fails(
         2,
         "\
-error: server `web`: `firewall` does not work yet
+error: server `web`: this version of hitc does not support `firewall`
  --> it.yml:3:13
   |
 3 |   firewall: {22: \"*\"}
   |             ^
   |
-  = help: leave it out; this version of hitc does not have it
+  = help: remove `firewall`
 ",
     );
 }
@@ -238,7 +238,7 @@ error: invalid name `host` for a server
 1 | host: {provider: local}
   | ^^^^
   |
-  = help: in variables `${host.…}` means something else
+  = help: `${host.…}` has another meaning in variables
 ",
     );
 }
@@ -252,7 +252,7 @@ fn a_port_that_is_published_twice() {
     assert_eq!(run.status, 2, "{run}");
     assert_eq!(
         run.errors(),
-        ["error: container `two`: public port 80 is already that of `one`"]
+        ["error: container `two`: container `one` already publishes port 80"]
     );
     let copies = plan(
         "web:\n  provider: local\n  containers:\n    app: {image: x, count: 2, ports: [80]}\n",

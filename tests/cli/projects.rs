@@ -8,7 +8,7 @@ fn a_new_project_passes_its_check() {
     project.run(&["init"]).ok();
     project
         .run(&["check"])
-        .is(0, "", "1 script, 1 manifest: nothing wrong was found\n");
+        .is(0, "", "1 script, 1 manifest: no errors found\n");
     let tasks = project.run(&["tasks"]).ok();
     assert!(tasks.stdout.starts_with("hello "), "{tasks}");
     project.run(&["init"]).fails(
@@ -78,7 +78,7 @@ fn help_on_functions() {
     let project = Project::new();
     project.run(&["help", "time::sleep"]).is(
         0,
-        "time::sleep(seconds: number)\n    Waits for so many seconds.\n",
+        "time::sleep(seconds: number)\n    Sleeps for this number of seconds. Does nothing in a test.\n",
         "",
     );
     let both = project.run(&["help", "ssh::wait_for_port"]).ok();
@@ -102,7 +102,9 @@ fn help_on_functions() {
     );
     let namespace = project.run(&["help", "json"]).ok();
     assert!(
-        namespace.stdout.starts_with("json\n\nText in JSON"),
+        namespace
+            .stdout
+            .starts_with("json\n\nParses and writes JSON"),
         "{namespace}"
     );
     project.run(&["help", "ssh::rnu"]).fails(

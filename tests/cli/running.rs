@@ -116,14 +116,14 @@ fn a_dry_run_reports_skipped_actions() {
     );
     project.run(&["run", "--dry-run", "a"]).fails(
         0,
-        "would run `touch made` here\nnot simulated, and taken to go well: `touch made`\n",
+        "would run `touch made` here\nnot simulated, assumed to succeed: `touch made`\n",
     );
     assert!(!project.root().join("made").exists());
     project
         .run(&["run", "--dry-run", "--exit-code", "a"])
         .fails(
             5,
-            "would run `touch made` here\nnot simulated, and taken to go well: `touch made`\n\
+            "would run `touch made` here\nnot simulated, assumed to succeed: `touch made`\n\
              error: there are changes to make\n",
         );
     assert_eq!(
@@ -245,7 +245,7 @@ fn a_timeout() {
     project.run(&["run", "-H", "127.0.0.1", "a"]).fails(
         124,
         "\
-error: host `127.0.0.1`: nothing listens on port 9 after 0 s
+error: host `127.0.0.1`: timed out after 0 s waiting for port 9
  --> hitcfile.rhai:2:19
   |
 2 | fn a(host) { host.wait_for_port(9, 0) }

@@ -67,7 +67,7 @@ fn a_failed_test_shows_the_difference() {
         1,
         "\
 it.sums  FAILED
-error: these are not equal
+error: values differ
  --> tests/it.rhai:2:11
   |
 2 |     test::equal(1 + 1, 3);
@@ -93,7 +93,11 @@ fn mock_hosts_exist_in_tests_only() {
         .file("hitcfile.rhai", "/// A.\nfn a() { test::host(\"web\") }\n")
         .run(&["a"]);
     assert_eq!(run.status, 2, "{run}");
-    assert!(run.stderr.contains("error: this is for tests"), "{run}");
+    assert!(
+        run.stderr
+            .contains("error: the namespace `test` works only in tests"),
+        "{run}"
+    );
 }
 
 /// A dry run assumes that unknown commands succeed, and lists them.
@@ -110,8 +114,8 @@ would run container shop of shop:v2 on web
 would run `curl -fs localhost` on web
 would write /etc/motd on web
 would run `git tag deployed` here
-not simulated, and taken to go well: `uname -r` on web; `curl -fs localhost` on web; \
-what /etc/motd says now on web; `git tag deployed`
+not simulated, assumed to succeed: `uname -r` on web; `curl -fs localhost` on web; \
+the current content of /etc/motd on web; `git tag deployed`
 ",
     );
 }

@@ -72,7 +72,7 @@ impl Place {
         let mut hitc = self.live.spawn(&["-y", "run", "-H", name, "reboot"]);
         let mut said = BufReader::new(hitc.stderr.take().unwrap());
         let mut line = String::new();
-        while !line.contains("waiting until it has started again") {
+        while !line.contains("waiting for the reboot") {
             line.clear();
             assert_ne!(said.read_line(&mut line).unwrap(), 0);
         }
@@ -160,10 +160,7 @@ impl Place {
             "{wrong}"
         );
         let same = self.run(&["run", "-H", "db", "resize", &size]).ok();
-        assert!(
-            same.stderr.contains("db: its size is that already"),
-            "{same}"
-        );
+        assert!(same.stderr.contains("db: already has this size"), "{same}");
         self.run(&["run", "-H", "db", "resize", &format!("size={large}")])
             .ok();
         assert!(self.nodes().contains(&running("db", large)));
@@ -313,7 +310,7 @@ fn cloud_init() {
         for line in [
             "error: host `web`: server `web`: cloud-init failed",
             "status: as the test says",
-            "is left as it is, to be looked at: `hitc run create name=web`",
+            "is kept for inspection: `hitc run create name=web`",
         ] {
             assert!(run.stderr.contains(line), "{run}");
         }
@@ -325,7 +322,7 @@ fn cloud_init() {
         let mend = ["exec", "-H", "web", "--", "echo 2 >/etc/init-status"];
         place.run(&mend).ok();
         let run = place.create(&["name=web"]).ok();
-        let warning = "warning: web: cloud-init complains: status: as the test says";
+        let warning = "warning: web: cloud-init finished with warnings: status: as the test says";
         assert!(run.stderr.contains(warning), "{run}");
         assert_eq!(place.state("web"), "running");
     }

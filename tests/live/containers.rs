@@ -241,7 +241,7 @@ fn containers_of_others_are_left_alone() {
         let refused = run(&["replace=true"]);
         assert_eq!(refused.status, 1);
         let error = format!(
-            "error: host `web`: container `{step}` is in the way of `page`; it was not created by hitc"
+            "error: host `web`: container `{step}` has a name that is needed to create or replace `page`; it was not created by hitc"
         );
         assert!(refused.stderr.contains(&error), "{refused}");
         assert_eq!(names(), format!("page {step}"));

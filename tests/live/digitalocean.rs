@@ -39,7 +39,7 @@ fn the_whole_way() {
         .collect();
     assert_eq!(states, [("web", "running"), ("web-1", "running")], "{run}");
     assert!(
-        run.stderr.contains("to get in: hitc run -H web ssh"),
+        run.stderr.contains("to log in: hitc run -H web ssh"),
         "{run}"
     );
     let exec = live.run(&["exec", "-R", "web", "--", "echo in"]).ok();

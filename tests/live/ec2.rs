@@ -31,7 +31,7 @@ fn an_order() {
     assert!(nodes(&live).is_empty());
     let run = create(&live, &["name=web", "disk=20", "placement=us-east-1b"]).ok();
     assert!(
-        run.stderr.contains("to get in: hitc run -H web ssh"),
+        run.stderr.contains("to log in: hitc run -H web ssh"),
         "{run}"
     );
     let rows = nodes(&live);
@@ -240,7 +240,7 @@ fn images_prices_and_spot() {
     assert_eq!(run.status, 2, "{run}");
     assert!(
         run.stderr.contains(
-            "bid: 0.000001 is too low for t3.micro: the price is 0.00001 USD an hour in us-east-1"
+            "bid: 0.000001 is too low for t3.micro: the current price is 0.00001 USD an hour in us-east-1"
         ),
         "{run}"
     );
@@ -296,7 +296,7 @@ fn what_cannot_be_is_said() {
         ),
         (
             &["bid=-1"],
-            "bid must be a price an hour in USD, not `-1`",
+            "bid must be an hourly price in USD, not `-1`",
             "such as 0.02",
         ),
         (
@@ -335,7 +335,10 @@ fn a_disk() {
     let task = |words: &[&str]| live.run(&[&["run", "-H", "db"], words].concat());
     let missing = task(&["ec2.mount_volume", "data", "/srv/data"]);
     assert!(
-        missing.status == 2 && missing.stderr.contains("hitc run ec2.create_volume data"),
+        missing.status == 2
+            && missing
+                .stderr
+                .contains("hitc run -H db ec2.create_volume data"),
         "{missing}"
     );
     let made = task(&["ec2.create_volume", "data", "size=30"]).ok();
@@ -401,7 +404,7 @@ fn disks_have_owners() {
     live.move_to(&b);
     let of_another = live.run(&["disk", "data"]);
     let error = format!(
-        "error: disk `data` ({id}) belongs to project {}\n",
+        "error: volume `data` ({id}) belongs to project {}\n",
         "a".repeat(32)
     );
     assert!(
@@ -420,7 +423,7 @@ fn disks_have_owners() {
         of_nobody.status == 2
             && of_nobody
                 .stderr
-                .starts_with(&format!("error: disk `data` ({id}) has no owner"))
+                .starts_with(&format!("error: volume `data` ({id}) has no owner"))
             && of_nobody.stderr.contains(&tag),
         "{of_nobody}"
     );
@@ -444,7 +447,7 @@ fn disks_have_owners() {
         two.status == 2
             && two
                 .stderr
-                .contains("error: two disks of this project are named `data`: ")
+                .contains("error: two volumes of this project are named `data`: ")
             && two.stderr.contains(id),
         "{two}"
     );

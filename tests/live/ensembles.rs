@@ -526,3 +526,30 @@ fn containers_on_an_unmanaged_server() {
     );
     assert_eq!(live.run(&["docker.ps"]).ok().rows().len(), 0);
 }
+
+/// Servers that are created at the same time get one and the same image of a folder that was never
+/// built before.
+#[test]
+fn an_image_is_built_once() {
+    let live = Live::new().web_server("web");
+    let now = std::time::SystemTime::now();
+    live.write("web/new", &format!("{now:?}"));
+    let dockerfile = std::fs::read_to_string(live.root().join("web/Dockerfile")).unwrap();
+    live.write("web/Dockerfile", &format!("{dockerfile}COPY new /new\n"));
+    let mut manifest = "templates: {web: {build: web, stop_timeout: 1s}}\n".to_owned();
+    for server in 0..4 {
+        manifest.push_str(&format!(
+            "s{server}:\n  provider: local\n  containers:\n    page: {{template: web}}\n    \
+             other: {{template: web}}\n"
+        ));
+    }
+    live.write("it.yml", &manifest);
+    up(&live).ok();
+    let mut images: Vec<String> = (0..4)
+        .flat_map(|server| ["page", "other"].map(|name| (format!("s{server}"), name)))
+        .map(|(server, name)| inspect(&live, &server, name, "{{.Image}}"))
+        .collect();
+    images.dedup();
+    assert_eq!(images.len(), 1, "{images:?}");
+    assert_eq!(plan(&live), "no changes\n");
+}

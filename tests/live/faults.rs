@@ -1,4 +1,4 @@
-//! What goes wrong at clouds, and what comes of it: the table in `docs/faults.md`.
+//! Simulates faults of clouds, and writes their outcomes to `docs/faults.md`.
 
 use std::{
     fs,
@@ -11,7 +11,7 @@ use serde_json::{Value as Json, json};
 
 use crate::support::{Run, cloud::Cloud, live::Live, sources};
 
-/// A provider, and where things go wrong there.
+/// A provider, and the requests at which faults are simulated.
 struct Place {
     name: &'static str,
     cloud: Cloud,
@@ -19,11 +19,11 @@ struct Place {
     /// The request that lists servers, and the one that orders one: method and path.
     list: (&'static str, &'static str),
     order: (&'static str, &'static str),
-    /// After which request the new server is known, and how many such there are before.
+    /// The request after which the new server is known, and how many of these requests come before.
     until_seen: ((&'static str, &'static str), usize),
-    /// Where it says how an action goes, and an answer that says that it went wrong.
+    /// The path of an action's status, and the response for a failed action.
     wrong: Option<(&'static str, Json)>,
-    /// Answers of this cloud.
+    /// Error responses of this cloud.
     quota: Json,
     expired: Json,
     busy: Json,
@@ -97,7 +97,7 @@ fn ec2() -> Place {
     }
 }
 
-/// A fault of a request, so many times.
+/// A fault that happens to the next `times` requests of this kind.
 fn fault((method, path): (&str, &str), times: usize, what: &Json) -> Json {
     let mut fault = what.clone();
     fault["method"] = method.into();
@@ -113,14 +113,14 @@ impl Place {
             .run(&["-y", "run", "create", &provider, "name=web"])
     }
 
-    /// The servers that there are, whatever was remembered.
+    /// The number of servers that exist, without faults.
     fn count(&self) -> usize {
         self.cloud.faults(&json!([]));
         let rows = self.live.run(&["nodes", "--any-owner"]).ok().rows();
         rows.iter().filter(|row| row[0] == self.name).count()
     }
 
-    /// What came of an order, in words; afterwards there is no server any more.
+    /// Describes the outcome of an order. Terminates the servers.
     fn ordered(&self, run: &Run) -> String {
         let count = self.count();
         if count > 0 {
@@ -133,7 +133,7 @@ impl Place {
         format!("{said}; {}", plural(count))
     }
 
-    /// What came of listing.
+    /// Describes the outcome of listing.
     fn listed(&self, faults: &Json) -> String {
         self.cloud.faults(faults);
         let run = self.live.run(&["nodes", "--any-owner"]);
@@ -144,7 +144,7 @@ impl Place {
         }
     }
 
-    /// An order during which it is killed when `marker` is said; and then the same again.
+    /// Kills hitc when it shows `marker` during an order. Describes what is left, and the next run.
     fn killed_at(&self, marker: &str, faults: &Json) -> String {
         self.cloud.faults(faults);
         let provider = format!("provider={}", self.name);
@@ -157,7 +157,7 @@ impl Place {
             assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "no {marker}");
         }
         if faults.as_array().is_some_and(|faults| !faults.is_empty()) {
-            // The cloud has heard it.
+            // Waits until the cloud received the order.
             let heard = |line: &String| *line == format!("{} {}", self.order.0, self.order.1);
             let before = self.cloud.log().len();
             while !self.cloud.log()[before.saturating_sub(1)..]
@@ -171,10 +171,14 @@ impl Place {
         hitc.wait().unwrap();
         let between = self.count();
         let again = self.create();
-        format!("{} left; again: {}", plural(between), self.ordered(&again))
+        format!(
+            "{} left; next run: {}",
+            plural(between),
+            self.ordered(&again)
+        )
     }
 
-    /// All faults, and what came of each.
+    /// All faults, with their outcomes.
     fn all(&self) -> Vec<(&'static str, String)> {
         let (list, order) = (self.list, self.order);
         let mut rows = Vec::new();
@@ -185,7 +189,7 @@ impl Place {
         let begun = Instant::now();
         let answer = self.listed(&json!([fault(list, 1, &patient)]));
         let waited = if begun.elapsed().as_secs() >= 2 {
-            ", after the time that it asked for"
+            ", after the requested pause"
         } else {
             ""
         };
@@ -205,23 +209,23 @@ impl Place {
             self.listed(&json!([fault(list, 3, &broken)])),
         ));
         rows.push((
-            "status 500, without end",
+            "status 500, always",
             self.listed(&json!([fault(list, 99, &broken)])),
         ));
         let garbage = json!({"kind": "garbage"});
         rows.push((
-            "an answer that cannot be read, once",
+            "an invalid response, once",
             self.listed(&json!([fault(list, 1, &garbage)])),
         ));
         let cut = json!({"kind": "cut", "after": true});
         self.cloud.faults(&json!([fault(order, 1, &cut)]));
         rows.push((
-            "the connection is cut after the order was heard",
+            "the connection breaks after the cloud received the order",
             self.ordered(&self.create()),
         ));
         let hang = json!({"kind": "hang"});
         rows.push((
-            "no answer for 30 s, once",
+            "no response for 30 s, once",
             self.listed(&json!([fault(list, 1, &hang)])),
         ));
         rows.push((
@@ -229,37 +233,37 @@ impl Place {
             self.listed(&json!([fault(list, 99, &self.expired)])),
         ));
         self.cloud.faults(&json!([fault(order, 1, &self.quota)]));
-        rows.push(("a quota", self.ordered(&self.create())));
+        rows.push(("an exceeded quota", self.ordered(&self.create())));
         let shift = json!({"kind": "shift", "skip": self.until_seen.1});
         self.cloud
             .faults(&json!([fault(self.until_seen.0, 1, &shift)]));
         rows.push((
-            "the cloud ends the server while it starts",
+            "the cloud terminates the server while it is starting",
             self.ordered(&self.create()),
         ));
         rows.extend(self.deaths_and_changes());
         rows
     }
 
-    /// Of hitc itself, and of servers.
+    /// hitc is killed, actions fail, and the list changes.
     fn deaths_and_changes(&self) -> Vec<(&'static str, String)> {
         let (list, order) = (self.list, self.order);
         let mut rows = Vec::new();
         rows.push((
-            "killed before the order",
+            "hitc is killed before the order",
             self.killed_at("creating", &json!([])),
         ));
         let deaf = json!({"kind": "hang", "after": true});
         rows.push((
-            "killed after the order was heard, before the answer",
+            "hitc is killed after the cloud received the order, before its response",
             self.killed_at("ordering", &json!([fault(order, 1, &deaf)])),
         ));
         rows.push((
-            "killed while waiting until it runs",
+            "hitc is killed while it waits until the server runs",
             self.killed_at("waiting until it runs", &json!([])),
         ));
         rows.push((
-            "killed while waiting for SSH",
+            "hitc is killed while it waits for SSH",
             self.killed_at("waiting for SSH", &json!([])),
         ));
         if let Some((path, body)) = &self.wrong {
@@ -268,7 +272,7 @@ impl Place {
             self.cloud.faults(&json!([fault(("GET", path), 1, &wrong)]));
             let run = self.live.run(&["-y", "run", "-H", "web", "reboot"]);
             let said = format!("{} (exit {})", said(&run), run.status);
-            rows.push(("a reboot that the cloud gives up", said));
+            rows.push(("the cloud fails to reboot a server", said));
             self.live.run(&["-y", "run", "-H", "web", "terminate"]).ok();
         }
         if self.name != "ec2" {
@@ -281,12 +285,12 @@ impl Place {
             self.cloud.post(path, &json!(many));
             let answer = self.listed(&json!([fault(list, 1, &json!({"kind": "shift"}))]));
             let whole = if self.count() == 249 {
-                ", whole"
+                " completely"
             } else {
-                ", not whole"
+                " in part"
             };
             rows.push((
-                "a server ends between two pages of the list",
+                "a server is terminated between two pages of the list",
                 answer + whole,
             ));
         }
@@ -302,7 +306,7 @@ fn plural(count: usize) -> String {
     }
 }
 
-/// The first line of what was wrong, and what to do.
+/// The first line of the error, and its help.
 fn said(run: &Run) -> String {
     let line = |word: &str| run.stderr.lines().find(|line| line.starts_with(word));
     let error = line("error: ").or(line("warning: ")).unwrap_or("nothing");
@@ -323,9 +327,9 @@ fn the_table() {
         });
         places.map(|place| place.join().unwrap())
     });
-    let mut text = "# Faults of clouds, and what comes of them\n\n\
-                    Written by the test `faults`, which makes each happen: listing is `hitc nodes`, an order \
-                    `hitc create`.\n"
+    let mut text = "# Faults of clouds, and how hitc handles them\n\n\
+                    Generated by the test `faults`, which simulates each fault while `hitc nodes` lists \
+                    servers, or while `hitc create`\norders one.\n"
         .to_owned();
     for (name, rows) in &places {
         text.push_str(&format!("\n## {name}\n\n| fault | outcome |\n|---|---|\n"));

@@ -168,7 +168,7 @@ fn ctrl_c_finishes_running_operations_and_starts_no_others() {
     let skipped: Vec<&str> = skipped.map(|pair| pair[0]).collect();
     assert_eq!(skipped, ["one.first", "two.second", "2"], "{rest}");
     assert!(
-        rest.contains("help: `it` is half done: run the command again to finish it"),
+        rest.contains("help: `it` was changed in part; run the command again to finish"),
         "{rest}"
     );
     finish(&live, &[("one", "first"), ("two", "second")]);
@@ -272,7 +272,7 @@ one:
     assert_eq!(live.run(&names).ok().stdout, "first\n");
     cut("-D");
     let (status, rest) = up.end();
-    assert_eq!(status, Some(1), "{rest}");
+    assert_eq!(status, Some(4), "{rest}");
     assert!(rest.contains("the lock was lost"), "{rest}");
     // A request that the network delivers late would arrive by now.
     assert_eq!(live.run(&names).ok().stdout, "first\n");

@@ -255,11 +255,15 @@ fn connection_tasks() {
     let mut forward = it.live.spawn(&["run", "-H", "here", "forward", "0", "22"]);
     let mut said = BufReader::new(forward.stderr.take().unwrap());
     let mut line = String::new();
-    while !line.contains(" leads to ") {
+    while !line.contains("forwarding ") {
         line.clear();
         assert_ne!(said.read_line(&mut line).unwrap(), 0);
     }
-    let address = line.split(" leads to ").next().unwrap();
+    let address = line
+        .trim_start_matches("forwarding ")
+        .split(" to ")
+        .next()
+        .unwrap();
     let mut banner = [0; 8];
     let mut stream = TcpStream::connect(address).unwrap();
     stream.read_exact(&mut banner).unwrap();

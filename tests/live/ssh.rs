@@ -220,7 +220,7 @@ fn ctrl_c_names_the_hosts_it_waits_for() {
     stderr.read_line(&mut line).unwrap();
     assert_eq!(
         line,
-        "stopping; waiting for web, web-1 (Ctrl-C again to end it)\n"
+        "stopping; waiting for web, web-1 (Ctrl-C again to cancel)\n"
     );
     for name in ["web", "web-1"] {
         docker(&["exec", &live.container(name), "touch", "/go"]);

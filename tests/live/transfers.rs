@@ -60,10 +60,7 @@ fn uploads_and_downloads_a_file() {
     assert!(missing.stderr.contains("No such file"), "{missing}");
     let missing = run(&["upload", "nothing", "/srv/x"]);
     assert_eq!(missing.status, 2, "{missing}");
-    assert!(
-        missing.stderr.contains("nothing` is not there"),
-        "{missing}"
-    );
+    assert!(missing.stderr.contains("nothing` not found"), "{missing}");
 }
 
 /// A killed upload leaves no incomplete file, and the next one continues it.
@@ -140,7 +137,7 @@ fn uploads_and_downloads_a_folder() {
     live.run(&["run", "create", "name=db"]).ok();
     let both = live.run(&["run", "--all", "download", "/etc/hostname", "name"]);
     assert_eq!(both.status, 2, "{both}");
-    assert!(both.stderr.contains("write `{host}` in it"), "{both}");
+    assert!(both.stderr.contains("use `{host}` in the path"), "{both}");
     live.run(&["run", "--all", "download", "/etc/hostname", "names/{host}"])
         .ok();
     assert!(live.root().join("names/db").is_file() && live.root().join("names/web").is_file());

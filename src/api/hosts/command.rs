@@ -1,14 +1,14 @@
-//! One command on many servers at once, as futures: no thread for each server.
+//! `hosts::run`, `try_run` and `stream`: one command on many servers, as futures, without a thread
+//! per server.
 
 use std::time::Instant;
 
 use rhai::{Array, Dynamic, ImmutableString, Map};
 
-use super::list::decode;
 use crate::{
     api::{
         Host,
-        call::{Answer, Call, Played},
+        call::{Answer, Call, Simulated},
         namespace::Namespace,
         ssh::command::{assumed_map, check, execute, is_piped, output_map},
     },
@@ -25,9 +25,9 @@ use crate::{
 pub(super) fn add(hosts: &mut Namespace) {
     hosts.change_method(
         "run(hosts: array, command: string) -> array",
-        "Runs a command on all hosts at once and shows its output. Returns a map for each host:
-         `#{host, ok, code, stdout, stderr, seconds}`. Throws if the command fails on any host,
-         after it has ended on all of them.",
+        "Runs a command on all hosts at the same time and shows its output. Returns a map for each
+         host: `#{host, ok, code, stdout, stderr, seconds}`. Throws after the command has ended on
+         all hosts if it failed on any of them.",
         |call: &Call, hosts: Array, command: ImmutableString| {
             let ended = run(call, &hosts, &command, true)?;
             let failures = ended.iter().filter_map(|(host, result)| {
@@ -51,8 +51,9 @@ pub(super) fn add(hosts: &mut Namespace) {
     );
     hosts.change_method(
         "try_run(hosts: array, command: string) -> array",
-        "As `run`, but shows nothing and throws nothing: `ok` says whether the command succeeded, and
-         `error` why a server could not be reached.",
+        "Runs a command on all hosts at the same time. Shows no output and throws no error. Returns
+         maps as `run` does: `ok` says whether the command succeeded, and `error` why a server
+         could not be reached.",
         |call: &Call, hosts: Array, command: ImmutableString| {
             let ended = run(call, &hosts, &command, false)?;
             Ok(ended
@@ -81,17 +82,17 @@ enum Ran {
 }
 
 fn run(call: &Call, hosts: &[Dynamic], line: &str, show: bool) -> Answer<Vec<(Host, Ended)>> {
-    let hosts = decode(call, hosts)?;
+    let hosts = call.hosts(hosts)?;
     if call.mock().is_some() || !call.frame.runs_commands() {
-        let played = hosts.into_iter().map(|host| {
+        let simulated = hosts.into_iter().map(|host| {
             let name = &host.0.name;
-            let ran = match call.played(name, line) {
-                Some(Played::Answered(output)) => Ran::Known(output),
+            let ran = match call.simulate(name, line) {
+                Some(Simulated::Answered(output)) => Ran::Known(output),
                 _ => Ran::Assumed(assumed_map(call, name, line)),
             };
             (host, Ok(ran))
         });
-        return Ok(played.collect());
+        return Ok(simulated.collect());
     }
     let command = Command::new(line);
     let one = async |host: &Host| {
@@ -120,7 +121,7 @@ fn drive<'a>(call: &'a Call, rollout: &'a Rollout) -> Drive<'a> {
 }
 
 fn stream_all(call: &Call, hosts: &[Dynamic], line: &str) -> Answer<()> {
-    let hosts = decode(call, hosts)?;
+    let hosts = call.hosts(hosts)?;
     let many = hosts.len() > 1;
     let command = Command {
         keep: Keep::End,
@@ -135,12 +136,12 @@ fn stream_all(call: &Call, hosts: &[Dynamic], line: &str) -> Answer<()> {
         let name = &host.0.name;
         let started = Instant::now();
         call.context.events.emit(Event::Begun(name.clone()));
-        let output = match call.played(name, line) {
+        let output = match call.simulate(name, line) {
             None => execute(&call.inventory, host, &command, true)
                 .await
                 .map(Some),
-            Some(Played::Answered(output)) => Ok(Some(output)),
-            Some(Played::Assumed) => Ok(None),
+            Some(Simulated::Answered(output)) => Ok(Some(output)),
+            Some(Simulated::Assumed) => Ok(None),
         };
         let checked = output.and_then(|output| match output {
             Some(output) => check(&output, line, Some(name)),

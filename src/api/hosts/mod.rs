@@ -1,13 +1,12 @@
-//! `hosts::`: functions on many servers at once, which are also methods of a list of hosts.
+//! `hosts::`: runs commands and closures on many servers. All functions are also methods of a list
+//! of hosts.
 //!
-//! Each closure that runs takes a thread.
+//! Each running closure takes a thread.
 
 mod command;
-mod list;
 
 use std::sync::Arc;
 
-use list::decode;
 use rhai::{Array, Dynamic, EvalAltResult, FnPtr};
 
 use super::{
@@ -25,12 +24,12 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut hosts = Namespace::new(
         api,
         "hosts",
-        "Many servers at once. All functions are also methods of a list of hosts.",
+        "Runs commands and closures on many servers. All functions are also methods of a list of hosts.",
     );
     command::add(&mut hosts);
     hosts.method(
         "each(hosts: array, action: closure) -> array",
-        "Calls `action` with each host, with as many hosts at once as `--forks` says. Returns the
+        "Calls `action` with each host, with up to `--forks` hosts at the same time. Returns the
          results in the order of the hosts. A failure does not stop the other hosts; all failures
          are thrown at the end.",
         |call: &Call, hosts: Array, action: FnPtr| {
@@ -40,9 +39,9 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     hosts.method(
         "parallel(hosts: array, count: int, action: closure) -> array",
-        "As `each`, with `count` hosts at once.",
+        "Like `each`, with up to `count` hosts at the same time.",
         |call: &Call, hosts: Array, count: i64, action: FnPtr| {
-            let forks = at_once(call, count)?;
+            let forks = parse_count(call, count)?;
             fan_out(call, &hosts, &action, forks, &Rollout::default())
         },
     );
@@ -55,21 +54,22 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     hosts.method(
         "rolling(hosts: array, count: int, action: closure) -> array",
-        "Calls `action` with `count` hosts at once. After a failure no further host is started.",
+        "Calls `action` with up to `count` hosts at the same time. After a failure, no further host
+         is started.",
         |call: &Call, hosts: Array, count: i64, action: FnPtr| {
             fan_out(
                 call,
                 &hosts,
                 &action,
-                at_once(call, count)?,
+                parse_count(call, count)?,
                 &until_failure(),
             )
         },
     );
     hosts.method(
         "batch(hosts: array, sizes: array, action: closure) -> array",
-        "Calls `action` with one batch of hosts after the other, with all hosts of a batch at once.
-         A failure stops after its batch. Sizes are numbers, or percentages of all hosts such as
+        "Calls `action` with all hosts of a batch at the same time, one batch after the other. No
+         batch is started after a failure. `sizes` are numbers, or percentages of all hosts such as
          `\"25%\"`; the last one repeats: `[1, \"25%\"]`.",
         |call: &Call, hosts: Array, sizes: Array, action: FnPtr| {
             let rollout = Rollout {
@@ -90,11 +90,11 @@ fn until_failure() -> Rollout {
     }
 }
 
-fn at_once(call: &Call, count: i64) -> Answer<usize> {
+fn parse_count(call: &Call, count: i64) -> Answer<usize> {
     match usize::try_from(count) {
         Ok(count @ 1..) => Ok(count),
         _ => {
-            let text = format!("`{count}` is no number of hosts");
+            let text = format!("invalid number of hosts `{count}`");
             Err(call.fail(Diagnostic::new(Kind::Usage, text)))
         }
     }
@@ -108,7 +108,7 @@ fn fan_out(
     forks: usize,
     rollout: &Rollout,
 ) -> Answer<Array> {
-    let hosts = decode(call, hosts)?;
+    let hosts = call.hosts(hosts)?;
     let cancel = &call.context.cancel;
     let many = hosts.len() > 1;
     let is_alone = forks.min(hosts.len()) < 2;
@@ -152,8 +152,8 @@ fn fan_out(
     Err(throw_all(thrown, call.position()))
 }
 
-/// Calls a closure while other threads call it too, with its own copy of what it captured: two
-/// threads that change one value would fail by chance. A change would be lost, so it is an error.
+/// Calls a closure while other threads call it, too, with its own copy of the captured variables:
+/// Rhai fails at random if two threads change one value. A change would be lost, so it is an error.
 fn call_concurrently(call: &Call, action: &FnPtr, host: &Host) -> Answer<Dynamic> {
     let mut own = action.clone();
     for value in own.iter_curry_mut() {
@@ -165,7 +165,7 @@ fn call_concurrently(call: &Call, action: &FnPtr, host: &Host) -> Answer<Dynamic
     if !before.into_iter().eq(after) {
         let text =
             "a closure that runs for several hosts at once cannot change a captured variable";
-        let help = "return the value instead: `each` gives back a list of them";
+        let help = "return the value instead: the function returns a list of all values";
         return Err(call.fail(Diagnostic::new(Kind::Usage, text).help(help.to_owned())));
     }
     Ok(result)
@@ -175,7 +175,7 @@ fn portions(sizes: &[Dynamic]) -> Result<Vec<Portion>, Diagnostic> {
     if sizes.is_empty() {
         return Err(Diagnostic::new(
             Kind::Usage,
-            "there are no sizes of batches",
+            "the list of batch sizes is empty",
         ));
     }
     let portion = |size: &Dynamic| {
@@ -183,8 +183,8 @@ fn portions(sizes: &[Dynamic]) -> Result<Vec<Portion>, Diagnostic> {
         portion
             .filter(|portion| !matches!(portion, Portion::Count(0) | Portion::Percent(0)))
             .ok_or_else(|| {
-                Diagnostic::new(Kind::Usage, format!("`{size}` is no size of a batch"))
-                    .help("write a number from 1, or a share such as \"25%\"".to_owned())
+                Diagnostic::new(Kind::Usage, format!("invalid batch size `{size}`"))
+                    .help("use a positive number, or a percentage such as \"25%\"".to_owned())
             })
     };
     sizes.iter().map(portion).collect()

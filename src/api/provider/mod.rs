@@ -1,4 +1,4 @@
-//! `provider::`: servers, wherever they come from.
+//! `provider::`: servers of all providers.
 
 mod prices;
 
@@ -26,33 +26,36 @@ use crate::{
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
-    let mut provider = Namespace::new(api, "provider", "Servers, wherever they come from.");
+    let mut provider = Namespace::new(api, "provider", "Servers of all providers.");
     provider.function(
         "nodes() -> array",
-        "The servers of this project, as maps with `provider`, `name`, `role`, `id`, `size`, `image`,
-         `region`, `ip`, `internal_ip`, `state`, `created`, `owner`, `manifest` and `protected`.",
+        "Returns the servers of this project, as maps with `provider`, `name`, `role`, `id`,
+         `size`, `image`, `region`, `ip`, `internal_ip`, `state`, `created`, `owner`, `manifest`
+         and `protected`.",
         |call: &Call| nodes(call, false),
     );
     provider.function(
         "all_nodes() -> array",
-        "The servers of all owners. Each map also says whether the server is this project's `own`.",
+        "Returns the servers of all owners, as `nodes` does. `own` says whether a server belongs to
+         this project.",
         |call: &Call| nodes(call, true),
     );
     provider.change(
         "adopt(hosts: array)",
-        "Makes servers belong to this project, in the place of their present owners.",
-        |call: &Call, hosts: Array| adopt(call, hosts),
+        "Makes this project the owner of servers, instead of their current owners.",
+        |call: &Call, hosts: Array| adopt(call, &hosts),
     );
     provider.function(
         "prices(options: map) -> array",
-        "What servers cost: a map `#{provider, currency, columns, rows}` for each provider that has
-         prices and is configured, or for the one that the option `provider` names; the other
-         options are that provider's. `cost` is what an hour costs; each row has also a `month`.",
+        "Returns the price lists of all configured providers that have one, or of the one that the
+         option `provider` names, as maps `#{provider, currency, columns, rows}`. The other options
+         are those of the provider. In a row, `cost` is the hourly price and `month` the monthly
+         one.",
         |call: &Call, options: Map| prices(call, &options),
     );
     provider.function(
         "refuse(message: string, help: string)",
-        "Throws an error about what the user asked for. For scripts that are providers.",
+        "Throws a usage error, for scripts that are providers.",
         |call: &Call, message: ImmutableString, help: ImmutableString| -> Answer<()> {
             let help = Some(help.to_string()).filter(|help| !help.is_empty());
             Err(call.fail(Diagnostic::new(Kind::Usage, message.as_str()).help(help)))
@@ -60,7 +63,8 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     provider.function(
         "missing(what: string, name: string, known: array)",
-        "The same for a name that there is not, with the nearest that there is.",
+        "Throws the usage error that `what` of this name was not found, with a suggestion from the
+         known names. For scripts that are providers.",
         |call: &Call, what: ImmutableString, name: ImmutableString, known: Array| -> Answer<()> {
             let known: Vec<String> = known.iter().map(ToString::to_string).collect();
             let known = known.iter().map(String::as_str);
@@ -70,7 +74,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     provider.function(
         "uncache()",
-        "Forgets what providers said a moment ago about the servers there are.",
+        "Clears the cached server list.",
         |call: &Call| {
             call.inventory.cache.flush();
             Ok(())
@@ -78,18 +82,18 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     provider.change(
         "create(options: map) -> array",
-        "Creates `count` servers named `name`, `name-1`, … and waits until they answer. The other
-         options are the provider's. Returns the hosts.",
+        "Creates `count` servers named `name`, `name-1`, … and waits until they are ready. The
+         other options are those of the provider. Returns the hosts.",
         |call: &Call, options: Map| create(call, &options),
     );
     provider.change(
         "terminate(hosts: array)",
-        "Ends servers for good, with everything on them, all at once.",
-        |call: &Call, hosts: Array| terminate(call, hosts),
+        "Terminates servers, all at the same time. All data on them is lost.",
+        |call: &Call, hosts: Array| terminate(call, &hosts),
     );
     provider.change(
         "reboot(host: Host)",
-        "Starts a server again and waits until it answers.",
+        "Reboots a server, or starts a stopped one, and waits until it answers on SSH.",
         |call: &Call, host: Host| {
             let rebooting = async {
                 let provider = call.inventory.providers.of(&host.0)?;
@@ -101,18 +105,19 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     provider.change(
         "resize(host: Host, options: map)",
-        "Gives a server the size that the options say, and waits until it answers; it may be
+        "Resizes a server to the size in the options, and waits until it answers on SSH. It may be
          stopped meanwhile.",
         |call: &Call, host: Host, options: Map| resize(call, &host, &options),
     );
     provider.change(
         "rename(host: Host, name: string)",
-        "Gives a server another name.",
+        "Renames a server.",
         |call: &Call, host: Host, name: ImmutableString| rename(call, &host, &name),
     );
     provider.change(
         "set_up(name: string)",
-        "Makes this machine ready for a provider; for `local` that is Docker and a base image.",
+        "Prepares the local machine for a provider. For `local`, installs Docker and creates a base
+         image.",
         |call: &Call, name: ImmutableString| set_up(call, &name),
     );
     provider
@@ -139,33 +144,14 @@ fn nodes(call: &Call, any_owner: bool) -> Answer<Array> {
     Ok(shown.map(|node| describe(node, project)).collect())
 }
 
-fn to_hosts(call: &Call, function: &str, hosts: Array) -> Answer<Vec<Host>> {
-    let hosts: Option<Vec<Host>> = hosts.into_iter().map(Dynamic::try_cast).collect();
-    hosts.ok_or_else(|| {
-        let text = format!("provider::{function}: expected an array of hosts");
-        call.fail(Diagnostic::new(Kind::Usage, text))
-    })
-}
-
-fn adopt(call: &Call, hosts: Array) -> Answer<()> {
-    let hosts = to_hosts(call, "adopt", hosts)?;
-    let names: Vec<&str> = hosts.iter().map(|host| host.0.name.as_str()).collect();
-    if call.would(|| format!("adopt {}", names.join(", "))) {
+fn adopt(call: &Call, hosts: &[Dynamic]) -> Answer<()> {
+    let hosts = call.hosts(hosts)?;
+    if call.would(|| format!("adopt {}", names(&hosts))) {
         return Ok(());
     }
     let owner = call.check(call.context.project.ensure_owner(&call.context.events))?;
-    let one = async |host: &Host| {
-        let adopt = async |p: &dyn Provider, node: &Node| p.adopt(node, &owner).await;
-        let adopted = act(&call.inventory, &host.0, "adopt", adopt).await;
-        adopted.map_err(Diagnostic::from)
-    };
-    let results = call.try_wait(async { Ok(join_all(hosts.iter().map(one)).await) })?;
-    let failures: Vec<Diagnostic> = results.into_iter().filter_map(Result::err).collect();
-    if failures.is_empty() {
-        Ok(())
-    } else {
-        Err(call.fail(Failure(failures)))
-    }
+    let adopt = async |p: &dyn Provider, node: &Node| p.adopt(node, &owner).await;
+    act_on_all(call, &hosts, "adopt", &adopt)
 }
 
 fn create(call: &Call, options: &Map) -> Answer<Array> {
@@ -202,29 +188,23 @@ fn create(call: &Call, options: &Map) -> Answer<Array> {
         .collect())
 }
 
-fn terminate(call: &Call, hosts: Array) -> Answer<()> {
-    let hosts = to_hosts(call, "terminate", hosts)?;
+fn terminate(call: &Call, hosts: &[Dynamic]) -> Answer<()> {
+    let hosts = call.hosts(hosts)?;
     let nodes = hosts.iter().map(|host| host.0.as_ref());
     call.check(refuse_protected(nodes).map_err(Diagnostic::from))?;
-    let names: Vec<&str> = hosts.iter().map(|host| host.0.name.as_str()).collect();
-    if call.would(|| format!("terminate {}", names.join(", "))) {
+    if call.would(|| format!("terminate {}", names(&hosts))) {
         return Ok(());
     }
-    let end = async |host: &Host| {
-        let terminate = async |p: &dyn Provider, node: &Node| p.terminate(node).await;
-        let ended = act(&call.inventory, &host.0, "terminate", terminate).await;
-        ended.map_err(Diagnostic::from)
-    };
-    let results = call.try_wait(async { Ok(join_all(hosts.iter().map(end)).await) })?;
-    let failures: Vec<Diagnostic> = results.into_iter().filter_map(Result::err).collect();
-    if failures.is_empty() {
-        Ok(())
-    } else {
-        Err(call.fail(Failure(failures)))
-    }
+    let terminate = async |p: &dyn Provider, node: &Node| p.terminate(node).await;
+    act_on_all(call, &hosts, "terminate", &terminate)
 }
 
-/// A server as scripts see it. What it does not have yet is an empty text.
+fn names(hosts: &[Host]) -> String {
+    let names: Vec<&str> = hosts.iter().map(|host| host.0.name.as_str()).collect();
+    names.join(", ")
+}
+
+/// Describes a server for scripts. A field without a value is an empty text.
 fn describe(node: &Node, project: Option<&str>) -> Dynamic {
     let json = serde_json::to_value(node).unwrap_or_default();
     let mut map: Map = from_json(&json).try_cast().unwrap_or_default();
@@ -256,7 +236,7 @@ fn rename(call: &Call, host: &Host, name: &str) -> Answer<()> {
     let renaming = async {
         let others = call.inventory.providers.of(&host.0)?.list().await?;
         if others.iter().any(|node| node.name == name) {
-            let message = format!("there is a server `{name}` already");
+            let message = format!("server `{name}` already exists");
             return Err(Diagnostic::new(Kind::Usage, message));
         }
         Ok(act(&call.inventory, &host.0, "rename", rename).await?)
@@ -277,7 +257,7 @@ fn resize(call: &Call, host: &Host, options: &Map) -> Answer<()> {
     if call.check(check())? == node.size {
         call.context
             .events
-            .note(format!("{}: its size is that already", node.name));
+            .note(format!("{}: already has this size", node.name));
         return Ok(());
     }
     let resize = async {
@@ -295,15 +275,37 @@ fn resize(call: &Call, host: &Host, options: &Map) -> Answer<()> {
         .map(drop)
 }
 
-/// Lets a server's provider do something to it, and forgets what was known of it.
+/// Executes `action` on several servers at the same time. A failure does not stop the others; all
+/// failures are returned.
+fn act_on_all(
+    call: &Call,
+    hosts: &[Host],
+    what: &str,
+    action: &impl AsyncFn(&dyn Provider, &Node) -> Result<(), provider::Error>,
+) -> Answer<()> {
+    let one = async |host: &Host| {
+        let result = act(&call.inventory, &host.0, what, action).await;
+        result.map_err(Diagnostic::from)
+    };
+    let results = call.try_wait(async { Ok(join_all(hosts.iter().map(one)).await) })?;
+    let failures: Vec<Diagnostic> = results.into_iter().filter_map(Result::err).collect();
+    if failures.is_empty() {
+        Ok(())
+    } else {
+        Err(call.fail(Failure(failures)))
+    }
+}
+
+/// Executes `action` on a server by its provider, shows `what` is being done, and removes the server
+/// from the caches.
 async fn act(
     inventory: &Inventory,
     node: &Node,
     what: &str,
-    act: impl AsyncFnOnce(&dyn Provider, &Node) -> Result<(), provider::Error>,
+    action: impl AsyncFnOnce(&dyn Provider, &Node) -> Result<(), provider::Error>,
 ) -> Result<(), provider::Error> {
     let activity = inventory.context.events.start(node.name.as_str(), what);
-    act(inventory.providers.of(node)?.as_ref(), node).await?;
+    action(inventory.providers.of(node)?.as_ref(), node).await?;
     inventory.forget(node);
     activity.done(format!("{what}: done"));
     Ok(())

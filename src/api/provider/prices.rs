@@ -1,4 +1,4 @@
-//! What servers cost.
+//! `provider::prices`: the price lists of providers.
 
 use futures_util::future::join_all;
 use rhai::{Array, Dynamic, Map};
@@ -23,7 +23,8 @@ pub(super) fn prices(call: &Call, options: &Map) -> Answer<Array> {
         let named = fields.decode("provider", text)?;
         let Some(name) = named else {
             fields.finish().map_err(|error| {
-                error.help("which options there are depends on the provider; name it".to_owned())
+                error
+                    .help("options depend on the provider; name it with `provider=NAME`".to_owned())
             })?;
             return Ok(all_prices(&call.inventory).await);
         };
@@ -43,7 +44,8 @@ pub(super) fn prices(call: &Call, options: &Map) -> Answer<Array> {
         .collect())
 }
 
-/// Of all providers that are configured and have prices. One that fails does not hide the others.
+/// Returns the price lists of all configured providers that have one. A provider that fails is
+/// reported and does not hide the others.
 async fn all_prices(inventory: &Inventory) -> Vec<(String, Prices)> {
     let none = Value::empty_map();
     let ask = async |name: String| {

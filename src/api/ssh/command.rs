@@ -1,4 +1,5 @@
-//! Commands on servers, as functions run them: played or real, checked, described for scripts.
+//! Runs commands on servers for script functions. In a test a mock answers them; in a dry run they
+//! are assumed to succeed.
 
 use std::{fs, io::IsTerminal, os::unix::fs::MetadataExt};
 
@@ -7,7 +8,7 @@ use rhai::{Dynamic, Map};
 use crate::{
     api::{
         Host,
-        call::{Answer, Call, Played},
+        call::{Answer, Call, Simulated},
     },
     core::{
         diagnostic::{Diagnostic, Kind},
@@ -18,16 +19,15 @@ use crate::{
     ssh::Command,
 };
 
-/// What sudo says when it may not ask.
-const SUDO_ASKS: [&str; 2] = [
+/// The messages of sudo if it cannot prompt for the password.
+const SUDO_NEEDS_PASSWORD: [&str; 2] = [
     "sudo: a password is required",
     "sudo: a terminal is required",
 ];
-/// How many lines of a command's complaints go into an error.
+/// How many lines of standard error go into an error.
 const TAIL: usize = 10;
 
-/// Whether there is something to read on our standard input: neither a person types there, nor is
-/// it `/dev/null`.
+/// Whether the standard input of hitc is a pipe or a file: neither a terminal nor `/dev/null`.
 pub(in crate::api) fn is_piped() -> bool {
     let same = |a: &fs::Metadata, b: &fs::Metadata| (a.rdev(), a.mode()) == (b.rdev(), b.mode());
     let is_null = fs::metadata("/dev/stdin")
@@ -36,12 +36,12 @@ pub(in crate::api) fn is_piped() -> bool {
     !is_null && !std::io::stdin().is_terminal()
 }
 
-/// Runs a command on a server, and returns its standard output. Shows its output.
+/// Runs a command on a server, shows its output, and returns its standard output.
 pub(in crate::api) fn run(call: &Call, host: &Host, command: &Command) -> Answer<String> {
     run_as(call, host, command, &command.line)
 }
 
-/// The same for a command that is shown as something else.
+/// Like [`run`], for a command that is shown as `line`.
 pub(in crate::api) fn run_as(
     call: &Call,
     host: &Host,
@@ -49,16 +49,16 @@ pub(in crate::api) fn run_as(
     line: &str,
 ) -> Answer<String> {
     let name = &host.0.name;
-    let output = match call.played(name, line) {
+    let output = match call.simulate(name, line) {
         None => call.wait(execute(&call.inventory, host, command, true))?,
-        Some(Played::Answered(output)) => output,
-        Some(Played::Assumed) => return Ok(assumed(call, name, line)),
+        Some(Simulated::Answered(output)) => output,
+        Some(Simulated::Assumed) => return Ok(assumed(call, name, line)),
     };
     call.check(check(&output, line, Some(name)))?;
     Ok(output.text())
 }
 
-/// Runs a command on a server, as long as the user lets it; with `show`, what it writes is shown.
+/// Runs a command on a server. With `show`, its output is shown.
 pub(in crate::api) async fn execute(
     inventory: &Inventory,
     host: &Host,
@@ -79,7 +79,7 @@ pub(in crate::api) async fn execute(
     output.await
 }
 
-/// The error for a command that failed, on a server or here.
+/// Returns an error if a command failed; `host` is none for the local machine.
 pub(in crate::api) fn check(
     output: &Output,
     line: &str,
@@ -97,9 +97,12 @@ pub(in crate::api) fn check(
         diagnostic.code = Some(code);
     }
     let tail = output.tail(TAIL);
-    if SUDO_ASKS.iter().any(|said| tail.contains(said)) {
+    if SUDO_NEEDS_PASSWORD
+        .iter()
+        .any(|message| tail.contains(message))
+    {
         diagnostic = diagnostic.help(
-            "sudo wants a password there: let `host.sudo` run it, with --ask-sudo-pass (-K)"
+            "sudo needs a password on this server: run the command with `host.sudo` and pass --ask-sudo-pass (-K)"
                 .to_owned(),
         );
     }
@@ -109,18 +112,18 @@ pub(in crate::api) fn check(
     Err(diagnostic)
 }
 
-/// Runs a command quietly, and describes its outcome.
+/// Runs a command without showing its output. Returns its result as a map.
 pub(in crate::api) fn try_run(call: &Call, host: &Host, command: &Command) -> Answer<Map> {
     let line = command.line.as_str();
     let name = &host.0.name;
-    Ok(match call.played(name, line) {
+    Ok(match call.simulate(name, line) {
         None => output_map(&call.wait(execute(&call.inventory, host, command, false))?),
-        Some(Played::Answered(output)) => output_map(&output),
-        Some(Played::Assumed) => assumed_map(call, name, line),
+        Some(Simulated::Answered(output)) => output_map(&output),
+        Some(Simulated::Assumed) => assumed_map(call, name, line),
     })
 }
 
-/// What came of a command, for scripts.
+/// Describes the result of a command for scripts.
 pub(in crate::api) fn output_map(output: &Output) -> Map {
     let code = match output.exit {
         Exit::Code(code) => i64::from(code).into(),
@@ -140,13 +143,14 @@ pub(in crate::api) fn output_map(output: &Output) -> Map {
         .collect()
 }
 
-/// What a dry run goes on with in place of what a command would write.
+/// The output that a dry run assumes for a command that it does not run. Notes the command as
+/// assumed.
 pub(in crate::api) fn assumed(call: &Call, place: &str, line: &str) -> String {
     call.assume(place, line);
-    format!("<not known: {line}>")
+    format!("<unknown: {line}>")
 }
 
-/// What a dry run goes on with in place of what would come of a command: it went well.
+/// The result that a dry run assumes for a command that it does not run: success.
 pub(in crate::api) fn assumed_map(call: &Call, place: &str, line: &str) -> Map {
     let pairs: [(&str, Dynamic); 6] = [
         ("ok", true.into()),

@@ -1,10 +1,10 @@
-//! Files on servers: written, compared, run.
+//! `ssh::put`, `template`, `script` and `sha256`: files and scripts on servers.
 
 use rhai::{Dynamic, ImmutableString, Map};
 
 use super::{
     command::{execute, run_as},
-    options::{Sending, content},
+    options::{FileOptions, content},
 };
 use crate::{
     api::{
@@ -24,8 +24,8 @@ use crate::{
 pub(super) fn add(ssh: &mut Namespace) {
     ssh.change_method(
         "script(host: Host, text: string) -> string",
-        "Runs a script as root, with the interpreter of its `#!` line, else with `sh`. Shows what
-         it writes, and returns its standard output. Throws if it fails.",
+        "Runs a script as root, with the interpreter of its `#!` line, or else with `sh`. Shows its
+         output, and returns its standard output. Throws if it fails.",
         |call: &Call, host: Host, text: ImmutableString| {
             let line = format!(
                 "set -e; t=$(mktemp); trap 'rm -f \"$t\"' EXIT; cat >\"$t\"\n{}
@@ -36,7 +36,7 @@ pub(super) fn add(ssh: &mut Namespace) {
                 stdin: Input::Bytes(text.to_string().into()),
                 ..Command::root(line)
             };
-            // Known by its first line that does something.
+            // Shown as the first line that is neither empty nor a comment.
             let mut lines = text.lines().map(str::trim);
             let first = lines.find(|line| !line.is_empty() && !line.starts_with('#'));
             let shown = format!("script: {} …", first.unwrap_or_default());
@@ -45,40 +45,45 @@ pub(super) fn add(ssh: &mut Namespace) {
     );
     ssh.method(
         "sha256(host: Host, path: string) -> string",
-        "The SHA-256 digest of a file on a server, in hexadecimal digits; empty if it is not there.",
+        "Returns the SHA-256 digest of a file on a server, in hexadecimal digits; an empty text if
+         the file does not exist.",
         |call: &Call, host: Host, path: ImmutableString| {
             let line = format!("sha256sum -- {} 2>/dev/null || true", quote(&path));
             let name = &host.0.name;
             let output = match call.mock() {
-                Some(stage) => stage.run(name, &line),
-                // It changes nothing, and runs in a dry run too.
+                Some(mock) => mock.run(name, &line),
+                // The command is read-only, and also runs in a dry run.
                 None => call.wait(execute(&call.inventory, &host, &Command::root(line), false))?,
             };
             let text = output.text();
-            Ok(text.split_whitespace().next().unwrap_or_default().trim_start_matches('\\').to_owned())
+            Ok(text
+                .split_whitespace()
+                .next()
+                .unwrap_or_default()
+                .trim_start_matches('\\')
+                .to_owned())
         },
     );
     ssh.change_method(
         "put(host: Host, content: string, path: string)",
-        "Writes a file on a server, whole or not at all. A file that was there keeps its owner and
-         its mode; a new one can be read by all, or by its owner only if the content is a secret. A
-         dry run shows what would differ.",
+        "Writes a file on a server atomically. An existing file keeps its owner and mode. A new
+         file has the mode 644, or 600 if the content is a secret. A dry run shows the differences.",
         |call: &Call, host: Host, content: Dynamic, path: ImmutableString| {
             write(call, &host, &content, &path, &Map::new())
         },
     );
     ssh.change_method(
         "put(host: Host, content: string, path: string, options: map)",
-        "The same with options: `mode` (`\"600\"`), `owner` (`\"user:group\"`), `sudo` (as root),
-         `folders` (makes those above it).",
+        "Writes a file on a server with options: `mode` (`\"600\"`), `owner` (`\"user:group\"`),
+         `sudo` (as root), `folders` (creates missing parent folders).",
         |call: &Call, host: Host, content: Dynamic, path: ImmutableString, options: Map| {
             write(call, &host, &content, &path, &options)
         },
     );
     ssh.change_method(
         "template(host: Host, file: string, path: string, values: map)",
-        "Writes a file of the project on a server, with `{{ name }}` filled in: `put` of
-         `fs::template`.",
+        "Fills in a template file of the project, as `fs::template` does, and writes it on a
+         server, as `put` does.",
         |call: &Call, host: Host, file: ImmutableString, path: ImmutableString, values: Map| {
             let content = template(call, &file, &values)?;
             write(call, &host, &content, &path, &Map::new())
@@ -86,7 +91,7 @@ pub(super) fn add(ssh: &mut Namespace) {
     );
     ssh.change_method(
         "template(host: Host, file: string, path: string, values: map, options: map)",
-        "The same with the options of `put`.",
+        "Like `template` without options, with the options of `put`.",
         |call: &Call,
          host: Host,
          file: ImmutableString,
@@ -99,7 +104,7 @@ pub(super) fn add(ssh: &mut Namespace) {
     );
 }
 
-/// What a file on a server contains; none if it is not there or is no text.
+/// Reads a file on a server. Returns none if it does not exist or is not valid UTF-8.
 async fn read(
     inventory: &Inventory,
     host: &Host,
@@ -118,17 +123,17 @@ async fn read(
 }
 
 fn write(call: &Call, host: &Host, value: &Dynamic, path: &str, options: &Map) -> Answer<()> {
-    let sending = call.check(Sending::decode(options, "put"))?;
+    let options = call.check(FileOptions::decode(options, "put"))?;
     let (text, new_mode) = content(value);
     let is_secret = new_mode == "600";
     let name = &host.0.name;
     if call.would(|| format!("write {path} on {name}")) {
-        // What is secret is not shown, and a test has no files.
+        // A secret is not shown, and a mock host has no files.
         if !is_secret && call.mock().is_none() {
             let reading = async {
-                // A server that cannot be reached now may be there by then.
+                // A server that is unreachable now may exist when the task runs for real.
                 Ok::<_, Diagnostic>(
-                    read(&call.inventory, host, path, sending.write_options.sudo).await,
+                    read(&call.inventory, host, path, options.write_options.sudo).await,
                 )
             };
             match call.wait(reading)? {
@@ -139,7 +144,7 @@ fn write(call: &Call, host: &Host, value: &Dynamic, path: &str, options: &Map) -
                 }
                 Err(_) => call
                     .context
-                    .assume(format!("what {path} says now on {name}")),
+                    .assume(format!("the current content of {path} on {name}")),
             }
         }
         return Ok(());
@@ -148,7 +153,7 @@ fn write(call: &Call, host: &Host, value: &Dynamic, path: &str, options: &Map) -
         let machine = call.inventory.machine(&host.0).await?;
         let write_options = WriteOptions {
             new_mode: Some(new_mode.to_owned()),
-            ..sending.write_options
+            ..options.write_options
         };
         machine.put(path, text.into(), &write_options).await?;
         Ok::<_, Diagnostic>(())

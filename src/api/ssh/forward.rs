@@ -1,4 +1,4 @@
-//! Ports and sockets of one machine that lead to the other.
+//! `ssh::forward_local` and `ssh::forward_remote`: port and socket forwarding.
 
 use rhai::{Dynamic, FnPtr, ImmutableString};
 
@@ -16,31 +16,33 @@ use crate::{
 pub(super) fn add(ssh: &mut Namespace) {
     ssh.change_method(
         "forward_local(host: Host, from: string, to: string)",
-        "Lets a port or socket of this machine lead to what the server can reach, until Ctrl-C.
-         Each is `PORT`, `HOST:PORT` or the `/PATH` of a socket; the port 0 is any.",
+        "Forwards a port or socket of the local machine to an address that the server can reach.
+         Runs until Ctrl-C. Addresses are `PORT`, `HOST:PORT` or the `/PATH` of a socket; the port
+         0 is any free one.",
         |call: &Call, host: Host, from: ImmutableString, to: ImmutableString| {
             forward(call, &host, &from, &to, false, None).map(drop)
         },
     );
     ssh.change_method(
         "forward_local(host: Host, from: string, to: string, action: closure) -> ?",
-        "The same while `action` runs, which is given where it begins, and whose value is
-         returned.",
+        "Forwards a port or socket of the local machine while `action` runs. `action` gets the
+         local address. Returns the value of `action`.",
         |call: &Call, host: Host, from: ImmutableString, to: ImmutableString, action: FnPtr| {
             forward(call, &host, &from, &to, false, Some(&action))
         },
     );
     ssh.change_method(
         "forward_remote(host: Host, from: string, to: string)",
-        "Lets a port or socket of the server lead to what this machine can reach, until Ctrl-C.",
+        "Forwards a port or socket of the server to an address that the local machine can reach.
+         Runs until Ctrl-C.",
         |call: &Call, host: Host, from: ImmutableString, to: ImmutableString| {
             forward(call, &host, &from, &to, true, None).map(drop)
         },
     );
     ssh.change_method(
         "forward_remote(host: Host, from: string, to: string, action: closure) -> ?",
-        "The same while `action` runs, which is given where it begins, and whose value is
-         returned.",
+        "Forwards a port or socket of the server while `action` runs. `action` gets the address on
+         the server. Returns the value of `action`.",
         |call: &Call, host: Host, from: ImmutableString, to: ImmutableString, action: FnPtr| {
             forward(call, &host, &from, &to, true, Some(&action))
         },
@@ -56,15 +58,15 @@ fn forward(
     action: Option<&FnPtr>,
 ) -> Answer<Dynamic> {
     let name = &host.0.name;
-    let wrong = |text: String| call.fail(Diagnostic::new(Kind::Usage, text));
-    let from: Endpoint = from.parse().map_err(wrong)?;
-    let to: Endpoint = to.parse().map_err(wrong)?;
+    let invalid = |text: String| call.fail(Diagnostic::new(Kind::Usage, text));
+    let from: Endpoint = from.parse().map_err(invalid)?;
+    let to: Endpoint = to.parse().map_err(invalid)?;
     let what = if is_remote {
-        format!("{from} of {name} to {to} of this machine")
+        format!("{from} on {name} to {to} on the local machine")
     } else {
-        format!("{from} of this machine to {to} of {name}")
+        format!("{from} on the local machine to {to} on {name}")
     };
-    if call.would(|| format!("lead {what}")) {
+    if call.would(|| format!("forward {what}")) {
         return Ok(Dynamic::UNIT);
     }
     let opened = call.wait(async {
@@ -77,15 +79,16 @@ fn forward(
         Ok::<_, Diagnostic>((forward?, connection))
     });
     let (forward, connection) = opened?;
-    // It ends where futures are driven.
+    // Dropping the forward spawns a task, which needs the runtime.
     let _entered = call.context.runtime.enter();
     if let Some(action) = action {
         let from = forward.from.to_string();
         return action.call_within_context(call.script, (from,));
     }
-    call.context
-        .events
-        .note(format!("{} leads to {to}; Ctrl-C ends it", forward.from));
+    call.context.events.note(format!(
+        "forwarding {} to {to}; stop with Ctrl-C",
+        forward.from
+    ));
     call.wait(async {
         connection.closed().await;
         Err::<Dynamic, _>(connection.lost("forwarding"))

@@ -1,4 +1,4 @@
-//! `ssh::`: commands on servers. All of it is also a method of `Host`.
+//! `ssh::`: commands on servers. All functions are also methods of `Host`.
 
 pub(super) mod command;
 mod files;
@@ -32,22 +32,21 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut ssh = Namespace::new(api, "ssh", "Commands on servers.");
     ssh.function(
         "host(name: string) -> Host",
-        "The server of that name or address.",
+        "Returns the server with this name, address or id.",
         |call: &Call, name: ImmutableString| find(call, &name),
     );
     ssh.change_method(
         "run(host: Host, command: string) -> string",
-        "Runs a command, shows what it writes, and returns its standard output. Throws if it
-         fails.",
+        "Runs a command, shows its output, and returns its standard output. Throws if it fails.",
         |call: &Call, host: Host, command: ImmutableString| {
             run(call, &host, &Command::new(command.as_str()))
         },
     );
     ssh.change_method(
         "run(host: Host, command: string, options: map) -> string",
-        "The same with options: `cd` (the folder), `env` (variables, which nobody else on the server
-         sees), `user` or `sudo` (as whom), `shell` (instead of `sh`), `timeout` (`30`, `\"5m\"`),
-         `stdin` (what it reads).",
+        "Runs a command with options: `cd` (working directory), `env` (environment variables, which
+         other users of the server cannot see), `user` or `sudo` (the user to run it as), `shell`
+         (instead of `sh`), `timeout` (`30`, `\"5m\"`), `stdin` (its standard input).",
         |call: &Call, host: Host, command: ImmutableString, options: Map| {
             let command = call.check(options::command(&command, &options))?;
             run(call, &host, &command)
@@ -55,10 +54,11 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     ssh.change_method(
         "stream(host: Host, command: string)",
-        "Runs a command and shows what it writes, which may be without end: nothing is kept.
-         Throws if it fails. On one host it reads what is piped into hitc.",
+        "Runs a command and shows its output without keeping it, so that the output may be endless.
+         Throws if it fails. If it runs on one host, it reads the standard input of hitc if that is
+         a pipe.",
         |call: &Call, host: Host, command: ImmutableString| {
-            // Ours can be read by one only.
+            // Only one command can read the standard input of hitc.
             let is_alone = current_host().is_none();
             let command = Command {
                 keep: Keep::End,
@@ -74,22 +74,23 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     ssh.change_method(
         "sudo(host: Host, command: string) -> string",
-        "Runs a command as root, as `run` does.",
+        "Runs a command as root. Otherwise like `run`.",
         |call: &Call, host: Host, command: ImmutableString| {
             run(call, &host, &Command::root(command.as_str()))
         },
     );
     ssh.change_method(
         "try_run(host: Host, command: string) -> map",
-        "Runs a command quietly and returns `#{ok, code, stdout, stderr, seconds, known}`. Throws
-         only if the server cannot be reached. In a dry run it is not known, and taken to go well.",
+        "Runs a command without showing its output. Returns
+         `#{ok, code, stdout, stderr, seconds, known}`. Throws only if the server cannot be
+         reached. A dry run assumes success, and `known` is false.",
         |call: &Call, host: Host, command: ImmutableString| {
             try_run(call, &host, &Command::new(command.as_str()))
         },
     );
     ssh.change_method(
         "try_run(host: Host, command: string, options: map) -> map",
-        "The same with the options of `run`.",
+        "Like `try_run` without options, with the options of `run`.",
         |call: &Call, host: Host, command: ImmutableString, options: Map| {
             let command = call.check(options::command(&command, &options))?;
             try_run(call, &host, &command)
@@ -102,7 +103,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     transfer::add(&mut ssh);
     ssh.change_method(
         "terminal(host: Host)",
-        "Hands this terminal to a shell on the server, by the system's `ssh` with our settings.",
+        "Opens an interactive shell on the server in this terminal, with the `ssh` program.",
         |call: &Call, host: Host| {
             let what = || format!("open a shell on {}", host.0.name);
             let shell = async {
@@ -126,7 +127,7 @@ fn find(call: &Call, name: &str) -> Answer<Host> {
     match <[_; 1]>::try_from(found) {
         Ok([node]) => Ok(Host::from(node)),
         Err(_) => {
-            let text = format!("`{name}` is more than one server");
+            let text = format!("`{name}` matches more than one server");
             Err(call.fail(Diagnostic::new(Kind::NotFound, text)))
         }
     }

@@ -32,7 +32,7 @@ pub(in crate::api) fn command(line: &str, options: &Map) -> Result<Command, Diag
                 || name.starts_with(|c: char| c.is_ascii_digit())
                 || !name.chars().all(is_name)
             {
-                let text = format!("{what}: `{name}` is no name of a variable");
+                let text = format!("{what}: invalid variable name `{name}`");
                 return Err(Invalid::new(&entry.value, text));
             }
             environment.push((name.clone(), entry.value.to_text(name)?));
@@ -48,13 +48,14 @@ pub(in crate::api) fn command(line: &str, options: &Map) -> Result<Command, Diag
     Ok(command)
 }
 
-/// Where a file goes: `mode`, `owner`, `sudo`, `folders`, and for folders `delete`.
-pub(super) struct Sending {
+/// How a file is written: `mode`, `owner`, `sudo`, `folders`; and for transfers of folders
+/// `delete`.
+pub(super) struct FileOptions {
     pub write_options: WriteOptions,
     pub delete: bool,
 }
 
-impl Sending {
+impl FileOptions {
     pub fn decode(options: &Map, of: &str) -> Result<Self, Diagnostic> {
         let options = to_options(options);
         let mut fields = Fields::new(&options, of)?;
@@ -68,7 +69,7 @@ impl Sending {
             fields.decode("delete", Value::to_bool)?
         };
         fields.finish()?;
-        Ok(Sending {
+        Ok(FileOptions {
             write_options: WriteOptions {
                 mode,
                 new_mode: None,
@@ -87,8 +88,10 @@ fn mode(value: &Value, what: &str) -> Result<String, Invalid> {
     if is_mode {
         Ok(text)
     } else {
-        Err(Invalid::new(value, format!("{what}: `{text}` is no mode"))
-            .help("write \"644\"".to_owned()))
+        Err(
+            Invalid::new(value, format!("{what}: invalid mode `{text}`"))
+                .help("use octal digits, for example \"644\"".to_owned()),
+        )
     }
 }
 
@@ -98,23 +101,27 @@ fn owner(value: &Value, what: &str) -> Result<String, Invalid> {
     if !text.is_empty() && !text.starts_with('-') && text.chars().all(is_name) {
         Ok(text)
     } else {
-        Err(Invalid::new(value, format!("{what}: `{text}` is no owner"))
-            .help("write \"user\" or \"user:group\"".to_owned()))
+        Err(
+            Invalid::new(value, format!("{what}: invalid owner `{text}`"))
+                .help("use \"user\" or \"user:group\"".to_owned()),
+        )
     }
 }
 
 fn user(value: &Value, what: &str) -> Result<String, Invalid> {
     owner(value, what).and_then(|text| {
         if text.contains(':') {
-            Err(Invalid::new(value, format!("{what}: `{text}` is no user")))
+            Err(Invalid::new(
+                value,
+                format!("{what}: invalid user `{text}`"),
+            ))
         } else {
             Ok(text)
         }
     })
 }
 
-/// What is written into a file, and the mode of one that was not there: a secret is for its owner
-/// only.
+/// The content of a file, and its mode if it is created: only the owner can read a secret.
 pub(super) fn content(content: &Dynamic) -> (String, &'static str) {
     match text_of(content) {
         Some(secret) => (secret, "600"),

@@ -1,4 +1,5 @@
-//! Folders by the system's `rsync`, which sends only what has changed inside files.
+//! `ssh::rsync_up` and `ssh::rsync_down`: transfers with the system's `rsync`, which sends only the
+//! changed parts of files.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -24,30 +25,31 @@ use crate::{
 pub(super) fn add(ssh: &mut Namespace) {
     ssh.change_method(
         "rsync_up(host: Host, from: string, to: string)",
-        "Sends a folder of the project with the system's `rsync`, over SSH with our settings. As
-         with rsync, `folder/` means what is in it. It must be installed at both ends.",
+        "Uploads a folder of the project with `rsync` over SSH. As with rsync, `folder/` means the
+         contents of the folder. rsync must be installed on both machines.",
         |call: &Call, host: Host, from: ImmutableString, to: ImmutableString| {
             rsync(call, &host, &from, &to, true, &Map::new())
         },
     );
     ssh.change_method(
         "rsync_up(host: Host, from: string, to: string, options: map)",
-        "The same with options: `delete` (removes what only the server has), `exclude` (a list of
-         patterns), `sudo` (as root there).",
+        "Like `rsync_up` without options, with the options `delete` (removes files on the server
+         that do not exist in the project), `exclude` (a list of patterns), `sudo` (as root on the
+         server).",
         |call: &Call, host: Host, from: ImmutableString, to: ImmutableString, options: Map| {
             rsync(call, &host, &from, &to, true, &options)
         },
     );
     ssh.change_method(
         "rsync_down(host: Host, from: string, to: string)",
-        "Fetches a folder with the system's `rsync`.",
+        "Downloads a folder with `rsync` over SSH. `{host}` in `to` is replaced by the server's name.",
         |call: &Call, host: Host, from: ImmutableString, to: ImmutableString| {
             rsync(call, &host, &from, &to, false, &Map::new())
         },
     );
     ssh.change_method(
         "rsync_down(host: Host, from: string, to: string, options: map)",
-        "The same with the options of `rsync_up`.",
+        "Like `rsync_down` without options, with the options of `rsync_up`.",
         |call: &Call, host: Host, from: ImmutableString, to: ImmutableString, options: Map| {
             rsync(call, &host, &from, &to, false, &options)
         },
@@ -67,21 +69,21 @@ fn rsync(call: &Call, host: &Host, from: &str, to: &str, up: bool, options: &Map
         let mut argv = vec!["rsync".to_owned(), "-az".to_owned()];
         argv.extend(["-e".to_owned(), words.join(" ")]);
         argv.extend(flags);
-        let here = |path: &str| {
+        let local = |path: &str| {
             let path = path.replace("{host}", name);
             if path.starts_with('/') {
                 path
             } else {
-                // Joining paths would take the slash at the end away, which has a meaning.
+                // `Path::join` would remove a trailing slash, which means the contents of the folder.
                 format!("{}/{path}", call.context.project.root.display())
             }
         };
-        let there = |path: &str| format!("{}:{path}", openssh.host());
+        let remote = |path: &str| format!("{}:{path}", openssh.host());
         argv.push("--".to_owned());
         if up {
-            argv.extend([here(from), there(to)]);
+            argv.extend([local(from), remote(to)]);
         } else {
-            argv.extend([there(from), here(to)]);
+            argv.extend([remote(from), local(to)]);
         }
         let program = Program {
             keep: Keep::End,

@@ -1,4 +1,4 @@
-//! What a server is, and whether it is ready.
+//! `ssh::ping`, `ssh::facts` and `ssh::wait_for_port`: the state of a server.
 
 use std::time::Duration;
 
@@ -20,23 +20,22 @@ use crate::{
     ssh::{Command, Endpoint, Route},
 };
 
-/// How often a port is tried.
+/// The pause between two attempts to connect to a port.
 const RETRY: Duration = Duration::from_millis(100);
-/// A year: who wants to wait longer means for ever.
+/// The longest timeout: one year. `Instant` overflows with longer ones.
 const LONGEST: Duration = Duration::from_hours(365 * 24);
-/// How long `wait_for_port` waits unless told otherwise, in seconds.
+/// The default timeout of `wait_for_port`, in seconds.
 const PORT_TIMEOUT: i64 = 60;
 
 /// Adds the functions to the namespace.
 pub(super) fn add(ssh: &mut Namespace) {
     ssh.method(
         "ping(host: Host) -> map",
-        "How long it takes to connect, and to run a command: `#{connect, command}`, in milliseconds.
-         Throws if the server cannot be reached.",
+        "Measures how long it takes to connect and to run a command. Returns `#{connect, command}`,
+         in milliseconds. Throws if the server cannot be reached.",
         |call: &Call, host: Host| {
-            let elapsed = |since: Instant| {
-                i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX)
-            };
+            let elapsed =
+                |since: Instant| i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX);
             let pinging = async {
                 let started = Instant::now();
                 call.inventory.connect(&host.0).await?;
@@ -55,36 +54,36 @@ pub(super) fn add(ssh: &mut Namespace) {
     );
     ssh.method(
         "facts(host: Host) -> map",
-        "What a server is: `#{hostname, os, version, kernel, architecture, cpus, memory}`; memory in
-         bytes.",
+        "Returns facts about a server:
+         `#{hostname, os, version, kernel, architecture, cpus, memory}`, with the memory in bytes.",
         |call: &Call, host: Host| facts(call, &host),
     );
     ssh.change_method(
         "wait_for_port(host: Host, port: int)",
-        "Waits until something listens on a port of the server, a minute at most.",
+        "Waits until a port of the server accepts connections, for at most one minute.",
         |call: &Call, host: Host, port: i64| wait_for_port(call, &host, port, PORT_TIMEOUT),
     );
     ssh.change_method(
         "wait_for_port(host: Host, port: int, seconds: int)",
-        "The same, for so many seconds at most.",
+        "Waits until a port of the server accepts connections, for at most this number of seconds.",
         |call: &Call, host: Host, port: i64, seconds: i64| {
             wait_for_port(call, &host, port, seconds)
         },
     );
 }
 
-/// Prints what [`facts`] gives, a line each.
+/// Prints the facts, one per line.
 const FACTS: &str = "hostname; . /etc/os-release; echo \"$ID\"; echo \"$VERSION_ID\"; uname -r; uname -m; \
                      nproc; awk '/MemTotal/ {print $2 * 1024}' /proc/meminfo";
 
 fn facts(call: &Call, host: &Host) -> Answer<Map> {
     let name = &host.0.name;
     let output = match call.mock() {
-        Some(stage) => stage.run(name, "facts"),
-        // It changes nothing, and runs in a dry run too.
+        Some(mock) => mock.run(name, "facts"),
+        // The command is read-only, and also runs in a dry run.
         None => call.wait(execute(&call.inventory, host, &Command::new(FACTS), false))?,
     };
-    call.check(check(&output, "looking at what it is", Some(name)))?;
+    call.check(check(&output, "reading its facts", Some(name)))?;
     let text = output.text();
     let mut lines = text.lines();
     let mut next = || lines.next().unwrap_or_default().to_owned();
@@ -112,15 +111,15 @@ fn wait_for_port(call: &Call, host: &Host, port: i64, seconds: i64) -> Answer<()
         Diagnostic::new(kind, format!("host `{}`: {text}", node.name)).on(&node.name)
     };
     let number = u16::try_from(port)
-        .map_err(|_| call.fail(fail(Kind::Usage, format!("{port} is no port number"))))?;
+        .map_err(|_| call.fail(fail(Kind::Usage, format!("invalid port {port}"))))?;
     let limit = Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(LONGEST);
     let waiting = async {
         let end = Instant::now() + limit;
         let target = call.inventory.target(node).await?;
-        let listens = async {
+        let open = async {
             loop {
-                // Where only SSH leads, the server itself is asked to look.
-                let is_there = match &target.route {
+                // If the server is reached through another machine, it connects to its port itself.
+                let is_open = match &target.route {
                     Route::Direct => TcpStream::connect((target.address.as_str(), number))
                         .await
                         .is_ok(),
@@ -130,14 +129,14 @@ fn wait_for_port(call: &Call, host: &Host, port: i64, seconds: i64) -> Answer<()
                         connection.dial(&local).await.is_ok()
                     }
                 };
-                if is_there {
+                if is_open {
                     return Ok::<_, Diagnostic>(());
                 }
                 sleep(RETRY).await;
             }
         };
-        timeout_at(end, listens).await.unwrap_or_else(|_| {
-            let text = format!("nothing listens on port {port} after {seconds} s");
+        timeout_at(end, open).await.unwrap_or_else(|_| {
+            let text = format!("timed out after {seconds} s waiting for port {port}");
             Err(fail(Kind::Timeout, text))
         })
     };

@@ -1,10 +1,10 @@
-//! Files and folders, sent and fetched.
+//! `ssh::upload` and `ssh::download`: file transfers.
 
 use std::path::PathBuf;
 
 use rhai::{Dynamic, ImmutableString, Map};
 
-use super::options::Sending;
+use super::options::FileOptions;
 use crate::{
     api::{
         Host,
@@ -20,73 +20,74 @@ use crate::{
 pub(super) fn add(ssh: &mut Namespace) {
     ssh.change_method(
         "upload(host: Host, from: string, to: string) -> map",
-        "Sends a file or a folder of the project. A file comes to its place whole or not at all;
-         what is there of a large one since an earlier try is not sent again. Of a folder, the files
-         that are there already are left alone. `{host}` in `from` is the server's name. Returns
+        "Uploads a file or folder of the project. Each file is replaced atomically. Files of a
+         folder that are identical on the server are skipped, and an interrupted upload of a large
+         file is resumed. `{host}` in `from` is replaced by the server's name. Returns
          `#{transferred, unchanged, removed}`.",
         |call: &Call, host: Host, from: ImmutableString, to: ImmutableString| {
-            send(call, &host, &from, &to, &Map::new())
+            upload(call, &host, &from, &to, &Map::new())
         },
     );
     ssh.change_method(
         "upload(host: Host, from: string, to: string, options: map) -> map",
-        "The same with options: those of `put`, and `delete` (removes files that only the server
-         has).",
+        "Like `upload` without options, with the options of `put`, and `delete` (removes files on
+         the server that do not exist in the project).",
         |call: &Call, host: Host, from: ImmutableString, to: ImmutableString, options: Map| {
-            send(call, &host, &from, &to, &options)
+            upload(call, &host, &from, &to, &options)
         },
     );
     ssh.change_method(
         "download(host: Host, from: string, to: string) -> map",
-        "Fetches a file or a folder into the project, as `upload` sends it. `{host}` in `to` is the
-         server's name; with several servers it must be there.",
+        "Downloads a file or folder into the project. Files of a folder that are identical in the
+         project are skipped. `{host}` in `to` is replaced by the server's name, and is required if
+         the task runs on several servers. Returns `#{transferred, unchanged, removed}`.",
         |call: &Call, host: Host, from: ImmutableString, to: ImmutableString| {
-            fetch(call, &host, &from, &to, &Map::new())
+            download(call, &host, &from, &to, &Map::new())
         },
     );
     ssh.change_method(
         "download(host: Host, from: string, to: string, options: map) -> map",
-        "The same with options: `sudo` (as root), `delete` (removes files that only this machine
-         has).",
+        "Like `download` without options, with the options `sudo` (as root) and `delete` (removes
+         files in the project that do not exist on the server).",
         |call: &Call, host: Host, from: ImmutableString, to: ImmutableString, options: Map| {
-            fetch(call, &host, &from, &to, &options)
+            download(call, &host, &from, &to, &options)
         },
     );
 }
 
-fn send(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answer<Map> {
-    let sending = call.check(Sending::decode(options, "upload"))?;
+fn upload(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answer<Map> {
+    let options = call.check(FileOptions::decode(options, "upload"))?;
     let from = call
         .context
         .project
         .root
         .join(from.replace("{host}", &host.0.name));
     if !from.exists() {
-        let text = format!("`{}` is not there", from.display());
+        let text = format!("`{}` not found", from.display());
         return Err(call.fail(Diagnostic::new(Kind::Usage, text)));
     }
     let what = || format!("upload {} to {to} on {}", from.display(), host.0.name);
-    let sent = call.change(what, async {
+    let counts = call.change(what, async {
         let connection = call.inventory.connect(&host.0).await?;
-        let (events, write_options) = (&call.context.events, &sending.write_options);
+        let (events, write_options) = (&call.context.events, &options.write_options);
         let upload = Upload {
             events,
             connection: &connection,
             from: &from,
             to,
             write_options,
-            remove: sending.delete,
+            remove: options.delete,
         };
         upload.run().await.map_err(Diagnostic::from)
     })?;
-    Ok(tally(sent))
+    Ok(counts_map(counts))
 }
 
-fn fetch(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answer<Map> {
-    let sending = call.check(Sending::decode(options, "download"))?;
+fn download(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answer<Map> {
+    let options = call.check(FileOptions::decode(options, "download"))?;
     if current_host().is_some() && !to.contains("{host}") {
-        let text = format!("several servers cannot all be downloaded to `{to}`");
-        let help = "write `{host}` in it, which is the server's name";
+        let text = format!("downloads from several servers would overwrite each other in `{to}`");
+        let help = "use `{host}` in the path; it is replaced by the server's name";
         return Err(call.fail(Diagnostic::new(Kind::Usage, text).help(help.to_owned())));
     }
     // A path that ends with a slash is a folder: joining keeps that.
@@ -96,29 +97,29 @@ fn fetch(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answe
         .root
         .join(to.replace("{host}", &host.0.name));
     let what = || format!("download {from} of {} to {}", host.0.name, to.display());
-    let fetched = call.change(what, async {
+    let counts = call.change(what, async {
         let connection = call.inventory.connect(&host.0).await?;
-        let sudo = sending.write_options.sudo;
+        let sudo = options.write_options.sudo;
         let download = Download {
             events: &call.context.events,
             connection: &connection,
             from,
             to: &to,
             sudo,
-            remove: sending.delete,
+            remove: options.delete,
         };
         download.run().await.map_err(Diagnostic::from)
     })?;
-    Ok(tally(fetched))
+    Ok(counts_map(counts))
 }
 
-fn tally(tally: Option<TransferCounts>) -> Map {
-    let tally = tally.unwrap_or_default();
+fn counts_map(counts: Option<TransferCounts>) -> Map {
+    let counts = counts.unwrap_or_default();
     let number = |count: usize| Dynamic::from(i64::try_from(count).unwrap_or(i64::MAX));
     [
-        ("transferred", tally.transferred),
-        ("unchanged", tally.unchanged),
-        ("removed", tally.removed),
+        ("transferred", counts.transferred),
+        ("unchanged", counts.unchanged),
+        ("removed", counts.removed),
     ]
     .into_iter()
     .map(|(key, count)| (key.into(), number(count)))

@@ -1,4 +1,4 @@
-//! The subcommand `hitc init`.
+//! The subcommand `hitc init`: creates the files of a new project.
 
 use std::{fs, io::Write};
 

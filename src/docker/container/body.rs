@@ -1,4 +1,4 @@
-//! Converts a spec to the engine's requests, and what the engine shows back to options.
+//! Converts a spec to requests of the engine's API, and its responses to options.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ pub(super) fn create(
     Ok(body)
 }
 
-/// The request that sets what can change while a container runs.
+/// The request that updates the options that can change while a container runs.
 pub(super) fn update(spec: &Spec) -> Result<ContainerUpdateBody, Error> {
     let mut body = Map::new();
     for (row, setting) in spec.options.iter().filter(|(row, _)| row.in_place) {
@@ -55,7 +55,7 @@ pub(super) fn update(spec: &Spec) -> Result<ContainerUpdateBody, Error> {
     Ok(body)
 }
 
-/// The options that a container shows.
+/// The options of an observed container.
 pub(super) fn read(config: &ContainerConfig, host: &HostConfig) -> Options {
     let config = serde_json::to_value(config).unwrap_or_default();
     let host = serde_json::to_value(host).unwrap_or_default();

@@ -12,21 +12,21 @@ use crate::{
     docker::{Container, Spec, image::reference::exact},
 };
 
-/// What replaces a value that is not shown.
+/// The mask of a secret value.
 const MASK: &str = "***";
 
-/// What has to change for a container to match its spec.
+/// The differences between a container and its spec.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Comparison {
-    /// What can change while it runs.
+    /// The options that can be updated while the container runs.
     pub in_place: Vec<Change>,
-    /// What needs a new container.
+    /// The options that need a new container.
     pub replace: Vec<Change>,
 }
 
 impl Container {
-    /// Compares with a spec. `image_id` is the id of the image that the server has under the
-    /// spec's name, if it has it.
+    /// Compares a container with a spec. `image_id` is the id of the image that the server has
+    /// under the name in the spec, if any.
     pub fn compare(&self, spec: &Spec, image_id: Option<&str>) -> Comparison {
         let label = self.labels.get(labels::SPEC);
         // Created from an equal spec: what the image and the engine added is as it was.
@@ -114,7 +114,8 @@ impl Container {
         changes
     }
 
-    /// Masks the values of a field that is not shown, or was not when the container was created.
+    /// Masks the values of a field that is secret in the spec, or was secret when the container was
+    /// created.
     fn mask(&self, change: &mut Change, spec: &Spec) {
         let before = self.labels.get(labels::MASKED).map_or("", String::as_str);
         let field = change.field.as_str();

@@ -34,7 +34,7 @@ impl Spec {
             (Some(_), Some(build)) => {
                 return Err(Invalid::new(
                     &build,
-                    format!("{what}: `image` and `build` exclude each other"),
+                    format!("{what}: `image` and `build` cannot be used together"),
                 ));
             }
             (None, None) => image_name(&fields.require("image")?).map(Image::Named)?,

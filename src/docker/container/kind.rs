@@ -14,10 +14,10 @@ use crate::{
     docker::{Port, Restart, Volume},
 };
 
-/// Labels that begin so are hitc's own.
+/// The prefix of the labels that hitc sets itself.
 const OWN_LABELS: &str = "hitc.";
 
-/// What values an option takes.
+/// The kind of an option: how its value is written, and where it is in the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Any text.
@@ -45,7 +45,7 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// Decodes what the user wrote.
+    /// Decodes the value that the user wrote.
     pub(super) fn decode(self, value: &Value, what: &str) -> Result<Setting, Invalid> {
         Ok(match self {
             Kind::Text => Setting::Text(value.to_text(what)?),
@@ -83,7 +83,7 @@ impl Kind {
         })
     }
 
-    /// What an option of this kind has if it is not set and nothing is inherited.
+    /// The setting that an option of this kind has if it is neither set nor inherited.
     pub(super) fn zero(self) -> Setting {
         match self {
             Kind::Text => Setting::Text(String::new()),
@@ -99,7 +99,7 @@ impl Kind {
         }
     }
 
-    /// Whether the option has values by name, which are compared one by one.
+    /// Whether the option is a map, whose values are compared one by one.
     pub(super) fn is_map(self) -> bool {
         matches!(self, Kind::Environment | Kind::Labels)
     }
@@ -122,7 +122,7 @@ impl Kind {
         }
     }
 
-    /// Writes a setting as the engine's API has it.
+    /// Converts a setting to its form in the engine's API.
     pub(super) fn write_api(self, setting: &Setting) -> Json {
         match (self, setting) {
             (Kind::Restart, setting) => json!({ "Name": setting }),
@@ -145,7 +145,7 @@ impl Kind {
         }
     }
 
-    /// Reads a setting as the engine's API has it; none if it is not set.
+    /// Converts a setting from its form in the engine's API; none if it is not set.
     pub(super) fn read_api(self, json: &Json) -> Option<Setting> {
         match self {
             Kind::Text | Kind::Words | Kind::Flag | Kind::Labels => self.read(json),
@@ -187,7 +187,7 @@ impl Kind {
     }
 }
 
-/// A command line as text, split as a shell would, or as a list.
+/// Decodes a command line: text, which is split as a shell does, or a list.
 fn words(value: &Value, what: &str) -> Result<Vec<String>, Invalid> {
     if let Data::List(_) | Data::Expanded { .. } = &value.data {
         let items = value.to_list(what)?;
@@ -198,7 +198,7 @@ fn words(value: &Value, what: &str) -> Result<Vec<String>, Invalid> {
         .ok_or_else(|| Invalid::new(value, format!("{what}: a quote is not closed in `{text}`")))
 }
 
-/// A map of texts. Maps and lists in it become JSON.
+/// Decodes a map of texts. Maps and lists in it become JSON.
 fn string_map(value: &Value, what: &str) -> Result<BTreeMap<String, String>, Invalid> {
     value
         .to_map(what)?
@@ -304,7 +304,7 @@ fn volume(value: &Value, host: &str, container: &str) -> Result<Volume, Invalid>
     })
 }
 
-/// One of a few words.
+/// Decodes one of a fixed set of words.
 pub(super) fn one_of<T: Copy, const N: usize>(
     value: &Value,
     what: &str,

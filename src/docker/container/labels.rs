@@ -8,7 +8,7 @@ use crate::core::owner::{Owner, Ownership};
 pub const PROJECT: &str = "hitc.project";
 /// The manifest that a container belongs to. Absent if a task created the container.
 pub const MANIFEST: &str = "hitc.manifest";
-/// The name that a container has once it is ready. A replacement gives it others on the way.
+/// The final name of the container. It has other names during a replacement.
 pub const NAME: &str = "hitc.name";
 /// The full id of the container that this one replaces.
 pub const REPLACES: &str = "hitc.replaces";

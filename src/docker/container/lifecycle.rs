@@ -1,4 +1,5 @@
-//! The verbs of an engine, by its API: list, create, start, stop, rename, update, remove.
+//! Operations on containers through the engine's API: list, create, start, stop, rename, update,
+//! remove.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,8 +14,8 @@ use bollard::{
     query_parameters::{
         CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptions,
         ListContainersOptions, ListContainersOptionsBuilder, LogsOptionsBuilder,
-        RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder, StartContainerOptions,
-        StopContainerOptions,
+        RemoveContainerOptionsBuilder, RemoveVolumeOptions, RenameContainerOptionsBuilder,
+        StartContainerOptions, StopContainerOptions,
     },
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -175,14 +176,34 @@ impl Containers for Engine {
     }
 
     async fn remove(&self, id: &str) -> Result<(), Error> {
+        let Some(found) = self.inspect(id).await? else {
+            return Ok(());
+        };
         let options = RemoveContainerOptionsBuilder::new()
             .force(true)
             .v(true)
             .build();
         match self.docker.remove_container(full(id), Some(options)).await {
-            Err(error) if !is_missing(&error) => Err(self.of(id, "removing", &error)),
-            _ => Ok(()),
+            Err(error) if !is_missing(&error) => return Err(self.of(id, "removing", &error)),
+            _ => {}
         }
+        // The engine removes only those that it made for this container, and not those that the
+        // container got from the one that it replaced.
+        for volume in &found.anonymous {
+            let options = None::<RemoveVolumeOptions>;
+            match self.docker.remove_volume(&volume.host, options).await {
+                // 409: another container uses it.
+                Ok(())
+                | Err(BollardError::DockerResponseServerError {
+                    status_code: 404 | 409,
+                    ..
+                }) => {}
+                Err(error) => {
+                    return Err(self.error(format!("removing volume `{}`", volume.host), &error));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -225,7 +246,7 @@ impl Engine {
         text.trim_end().to_owned()
     }
 
-    /// All containers, running or not, with everything about them, sorted by name.
+    /// All containers, running or not, with all details, sorted by name.
     async fn all(&self) -> Result<Vec<Container>, Error> {
         let options = ListContainersOptionsBuilder::new().all(true).build();
         let listed = self.list(options).await?;
@@ -245,7 +266,7 @@ impl Engine {
         Ok(listed.into_iter().map(Listed::from).collect())
     }
 
-    /// The error for a name that a container has already; none if no container has it.
+    /// The error for a name that another container has; none if no container has it.
     async fn name_taken(&self, name: &str) -> Result<Option<Error>, Error> {
         let other = self.find(name).await?;
         Ok(other.map(|other| Error::NameTaken {
@@ -260,7 +281,7 @@ impl Engine {
         changed.map_err(|error| self.of(id, "updating", &error))
     }
 
-    /// The error for options that do not fit the engine's API.
+    /// The error for options that the API does not accept.
     fn mistaken(&self, name: &str, error: &serde_json::Error) -> Error {
         Error::Api {
             host: self.host.clone(),
@@ -277,7 +298,7 @@ impl Engine {
         }
     }
 
-    /// The error of a call about one container; `doing` is what was done to it.
+    /// Converts the error of a call about one container; `doing` is the operation.
     pub(in crate::docker) fn of(&self, id: &str, doing: &str, error: &BollardError) -> Error {
         let name = self.name_of(id);
         if is_missing(error) {
@@ -287,8 +308,8 @@ impl Engine {
     }
 }
 
-/// Checks that this is a full id. The engine takes anything else for a name or for the beginning
-/// of an id; the text that stands for it here can be neither.
+/// Checks that a text is a full id. The engine resolves any other text as a name or as the
+/// beginning of an id; the replacement text used here can be neither.
 fn full(id: &str) -> &str {
     if is_full_id(id) { id } else { "-" }
 }

@@ -1,4 +1,4 @@
-//! Containers: specs, what an engine shows, and the steps from one to the other.
+//! Containers: specs, observed containers, their comparison, and replacement.
 
 mod body;
 mod compare;

@@ -1,4 +1,4 @@
-//! Containers as an engine shows them.
+//! Observed containers, as the engine reports them.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -59,7 +59,7 @@ pub struct Listed {
     pub image: String,
 }
 
-/// A container as it was found.
+/// An observed container.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Container {
     /// Its full id.
@@ -78,12 +78,12 @@ pub struct Container {
     pub labels: BTreeMap<String, String>,
     /// Its anonymous volumes: the image declares them.
     pub anonymous: Vec<Volume>,
-    /// The options it has, the image's and the engine's settings included.
+    /// Its options, including the settings of the image and the engine.
     pub options: Options,
 }
 
 impl Container {
-    /// The owner that its labels name. An image made from a container hands its labels on, so they
+    /// The owner that its labels name. An image made from a container inherits its labels, so they
     /// count only if the name agrees with them.
     pub fn ownership(&self) -> Ownership {
         match self.labels.get(labels::NAME) {

@@ -1,4 +1,4 @@
-//! The options that a spec sets, or that a container was found with.
+//! The options that a spec sets or that an observed container has.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -68,14 +68,14 @@ impl Options {
         }
     }
 
-    /// Adds environment variables, in the place of those that have the same names.
+    /// Adds environment variables. They replace those of the same name.
     pub(super) fn add_environment(&mut self, added: impl IntoIterator<Item = (String, String)>) {
         let mut environment = self.environment().clone();
         environment.extend(added);
         self.0.insert("environment", Setting::Map(environment));
     }
 
-    /// Takes over what can change while a container runs, as the engine does.
+    /// Copies the options that can change while a container runs, as an update of the engine does.
     #[cfg(test)]
     pub(crate) fn update(&mut self, wanted: &Options) {
         for (row, setting) in wanted.iter().filter(|(row, _)| row.in_place) {
@@ -89,13 +89,13 @@ impl Options {
         self.0.insert(key, Setting::Text(text.to_owned()));
     }
 
-    /// Removes the setting of an option, as a change by hand does.
+    /// Removes the setting of an option, to simulate a change by hand.
     #[cfg(test)]
     pub(crate) fn unset(&mut self, key: &str) {
         self.0.remove(key);
     }
 
-    /// The setting of an option that has values by name.
+    /// The value of an option that is a map, by name.
     pub(super) fn map(&self, key: &str) -> &BTreeMap<String, String> {
         match self.get(key) {
             Some(Setting::Map(map)) => map,

@@ -21,7 +21,7 @@ pub struct Ready {
     pub timeout: Duration,
 }
 
-/// A check. All are made from the server, so that the port need not be public.
+/// A check. The server executes it, so that the port does not have to be public.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Probe {
@@ -84,7 +84,7 @@ impl Ready {
             _ => {
                 return Err(Invalid::new(
                     value,
-                    format!("{what}: `http`, `tcp` and `exec` exclude each other"),
+                    format!("{what}: `http`, `tcp` and `exec` cannot be used together"),
                 ));
             }
         };

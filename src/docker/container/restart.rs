@@ -18,7 +18,7 @@ pub enum Restart {
 }
 
 impl Restart {
-    /// All of them.
+    /// All policies.
     pub(super) const ALL: [Restart; 4] = [
         Restart::No,
         Restart::OnFailure,
@@ -26,7 +26,7 @@ impl Restart {
         Restart::Always,
     ];
 
-    /// The engine's word for it.
+    /// The name of the policy in the engine's API.
     pub fn name(self) -> &'static str {
         match self {
             Restart::No => "no",

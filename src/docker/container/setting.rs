@@ -34,7 +34,7 @@ pub enum Setting {
 }
 
 impl Setting {
-    /// The setting as it is shown; none for what is the same as not set.
+    /// The setting as text for the user; none if it is equivalent to an unset option.
     pub(super) fn text(&self) -> Option<String> {
         match self {
             Setting::Text(text) => Some(text.clone()),

@@ -1,4 +1,4 @@
-//! What a container should be: the options of `docker.run` and of a manifest's container.
+//! The wanted state of a container: the options of `docker.run` and of a container in a manifest.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -27,13 +27,13 @@ pub enum Image {
     Built {
         /// The folder.
         folder: PathBuf,
-        /// The name it gets: it contains a digest of the folder's content.
+        /// The name of the image, which contains a digest of the folder's content.
         name: String,
     },
 }
 
 impl Image {
-    /// The name the engine knows it by.
+    /// The name of the image at the engine.
     pub fn name(&self) -> &str {
         match self {
             Image::Named(name) | Image::Built { name, .. } => name,
@@ -52,7 +52,7 @@ pub enum Pull {
     Never,
 }
 
-/// What a container should be. Options that are not set are left to the image and the engine.
+/// The wanted state of a container. The image and the engine decide about options that are not set.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spec {
     /// The container's name.
@@ -86,8 +86,8 @@ impl Spec {
         }
     }
 
-    /// The digest of everything that cannot change while the container runs. Options that are not
-    /// set do not count, so that a new option changes no digest.
+    /// The digest of all options that cannot change while the container runs. Unset options do not
+    /// count, so that a new option of hitc changes no digest.
     pub fn digest(&self) -> String {
         let fixed = self.options.iter().filter(|(row, _)| !row.in_place);
         let fixed: BTreeMap<&str, &Setting> = fixed
@@ -130,8 +130,8 @@ impl Spec {
         Some(hash("v1", &canonical))
     }
 
-    /// The names of the options that are set, for the label that tells later which were removed:
-    /// only of those that a container shows even if they were not set.
+    /// The names of the options that are set, for the label that later tells which ones were
+    /// removed. Only options that a container shows even if they were not set.
     pub fn keys(&self) -> BTreeSet<String> {
         let mut keys = BTreeSet::new();
         let options = self.options.iter();
@@ -155,7 +155,7 @@ impl Spec {
     }
 }
 
-/// Whether a setting is the same as not to set it: what is written as `ports: []`.
+/// Whether a setting is equivalent to an unset option, such as `ports: []`.
 fn is_zero(row: &Row, setting: &Setting) -> bool {
     match setting {
         Setting::Flag(flag) => row.unset == Unset::Zero && !flag,

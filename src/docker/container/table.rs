@@ -5,7 +5,8 @@
 
 use super::kind::Kind;
 
-/// A part of the engine's API that an option is in. A creation has both in one request.
+/// The part of the engine's API that an option is in. The request that creates a container has
+/// both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// A field of `Config`.
@@ -14,11 +15,11 @@ pub(super) enum Place {
     HostConfig(&'static str),
 }
 
-/// What a container has if its spec does not set the option.
+/// The value of an option that a spec does not set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unset {
-    /// What the image or the engine says. The container shows it as if it had been set, so the
-    /// names of the options that were set are kept in a label.
+    /// The value of the image or the engine. The container shows it as if the spec had set it, so a
+    /// label has the names of the options that were set.
     Inherited,
     /// The option's zero: no limit, no ports, not privileged.
     Zero,
@@ -32,12 +33,12 @@ pub(super) struct Row {
     pub kind: Kind,
     pub place: Place,
     pub unset: Unset,
-    /// Whether it can be set while the container runs. Such an option is compared as it is, and
-    /// does not count in the digest.
+    /// Whether it can be updated while the container runs. Such an option is compared directly, and
+    /// is not part of the digest.
     pub in_place: bool,
-    /// Whether its value is masked wherever it is shown.
+    /// Whether its value is masked in all output.
     pub secret: bool,
-    /// Whether it was there when digests were `v1`.
+    /// Whether digests of version 1 contain it.
     pub in_v1: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Every row of the table of options, held to what it says.
+//! Tests every row of the table of options.
 
 use std::{collections::BTreeMap, path::Path};
 

@@ -43,7 +43,7 @@ impl Engine {
                 Probe::Running => match status.health {
                     Some(HealthStatusEnum::HEALTHY) => true,
                     Some(HealthStatusEnum::UNHEALTHY) => {
-                        let cause = "is unhealthy, says its own check".to_owned();
+                        let cause = "is unhealthy: its health check failed".to_owned();
                         return self.not_ready(spec, id, cause).await;
                     }
                     Some(HealthStatusEnum::STARTING) => false,

@@ -123,7 +123,7 @@ fn hash_file(hash: &mut Sha256, path: &Path, full: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The mode, reduced to whether the file is executable: the rest depends on the user's umask.
+/// The mode, reduced to whether the file is executable: the other bits depend on the user's umask.
 fn mode(metadata: &fs::Metadata) -> u32 {
     match metadata.permissions().mode() & 0o111 {
         0 => 0o644,

@@ -21,7 +21,7 @@ use bollard::{
 };
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, TryStreamExt, stream};
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, sync::Mutex};
 use tokio_util::io::{ReaderStream, SyncIoBridge};
 
 pub use context::Context;
@@ -44,7 +44,7 @@ const CHUNK: usize = 256 * 1024;
 /// How many lines of a build go into an error.
 const LOG_LINES: usize = 15;
 
-/// Called with what is going on while something takes long.
+/// A callback for progress messages.
 pub type Progress<'a> = &'a (dyn Fn(String) + Send + Sync);
 
 /// A build of an image.
@@ -62,8 +62,11 @@ struct Layers {
     layers: Vec<String>,
 }
 
+/// Held while an image is built on the local machine, for whatever server.
+static BUILDING: Mutex<()> = Mutex::const_new(());
+
 impl Engine {
-    /// The id of each image, by each of its names.
+    /// Lists the id of each image, by each of its names.
     pub async fn images(&self) -> Result<BTreeMap<String, String>, Error> {
         let images = self
             .docker
@@ -189,7 +192,11 @@ impl Engine {
                     folder: folder.clone(),
                     name: name.clone(),
                 };
-                here.build(&build, progress).await?;
+                {
+                    // Builds of one folder that run at the same time make different images.
+                    let _one = BUILDING.lock().await;
+                    here.build(&build, progress).await?;
+                }
                 here.push(name, self, progress).await
             }
             (Image::Named(_), Pull::Missing) => self.pull(image, progress).await,

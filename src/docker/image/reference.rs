@@ -1,4 +1,4 @@
-//! Image references that the engine cannot take for the beginning of an id.
+//! Image references that the engine cannot mistake for the beginning of an id.
 //!
 //! The engine resolves `5` or `cafe` as an image name first and as the beginning of an image id
 //! next, so a missing image `5` would be any image whose id begins with 5.
@@ -8,12 +8,12 @@ use std::borrow::Cow;
 /// How many hexadecimal digits an id has.
 const ID_DIGITS: usize = 64;
 
-/// Whether this is all of an id, without `sha256:`.
+/// Whether a text is a full id, without `sha256:`.
 pub(in crate::docker) fn is_full_id(text: &str) -> bool {
     text.len() == ID_DIGITS && is_hex(text)
 }
 
-/// Whether this is only the beginning of an image id.
+/// Whether a text can only be the beginning of an image id.
 pub(in crate::docker) fn is_short_id(image: &str) -> bool {
     image
         .strip_prefix("sha256:")

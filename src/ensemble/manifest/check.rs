@@ -1,5 +1,5 @@
-//! The checks of a manifest that could be read: references, environment variables, and values
-//! that do not fit their keys.
+//! Checks a parsed manifest: references, environment variables, and values that do not fit their
+//! keys.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -25,7 +25,7 @@ use crate::{
 
 /// Keys of a container whose values are files of this machine.
 const FILES: [&str; 2] = ["build", "env_file"];
-/// Keys of a server that are not its provider's.
+/// The keys of a server that are not options of its provider.
 const KEYS: [&str; 6] = [
     "template",
     "provider",
@@ -35,8 +35,7 @@ const KEYS: [&str; 6] = [
     "docker_mount",
 ];
 
-/// The trees of a manifest with the server that they stand under. Copies share their trees, and
-/// only the first one is returned.
+/// The trees of a manifest, each with its server. Copies share a tree, which is returned once.
 fn trees(manifest: &Manifest) -> impl Iterator<Item = (&Server, &Arc<Tree>)> {
     let mut seen = HashSet::new();
     let all = manifest.servers.iter().flat_map(|server| {
@@ -47,7 +46,7 @@ fn trees(manifest: &Manifest) -> impl Iterator<Item = (&Server, &Arc<Tree>)> {
     all.filter(move |(_, tree)| seen.insert(Arc::as_ptr(tree)))
 }
 
-/// The environment variables that a manifest uses. The ones that are not set are errors.
+/// Returns the environment variables that a manifest uses, and errors for those that are not set.
 pub(super) fn environment(manifest: &Manifest) -> (BTreeMap<String, String>, Vec<Invalid>) {
     let (mut found, mut errors) = (BTreeMap::new(), Vec::new());
     for (_, tree) in trees(manifest) {
@@ -74,7 +73,7 @@ pub(super) fn environment(manifest: &Manifest) -> (BTreeMap<String, String>, Vec
     (found, errors)
 }
 
-/// The references to servers and containers that are not in the manifest.
+/// Returns errors for references to servers and containers that are not in the manifest.
 pub(super) fn references(manifest: &Manifest) -> Vec<Invalid> {
     let mut errors = Vec::new();
     for (server, tree) in trees(manifest) {
@@ -88,8 +87,8 @@ pub(super) fn references(manifest: &Manifest) -> Vec<Invalid> {
     errors
 }
 
-/// The files of a container that depend on servers or containers. They are read before anything is
-/// contacted.
+/// Returns errors for file options of a container that refer to servers or containers: files are
+/// read before any server is contacted.
 fn files(host: &Server, body: &Tree) -> Vec<Invalid> {
     let mut errors = Vec::new();
     for key in FILES {
@@ -102,7 +101,7 @@ fn files(host: &Server, body: &Tree) -> Vec<Invalid> {
             let variable = shorten(&one.variable.to_string());
             let message = format!("{key} cannot contain `{variable}`");
             Invalid::at(one.span.cloned(), message).help(
-                "files are read before anything is contacted: write a path, or use ${env.NAME}"
+                "this file is read before any server is contacted: use a fixed path or `${env.NAME}`"
                     .to_owned(),
             )
         }));
@@ -151,8 +150,8 @@ fn reference(manifest: &Manifest, host: &Server, one: &Use<'_>) -> Result<(), In
                 _ => Ok(()),
             }
         }
-        Variable::Secret(_) => Err(invalid("secrets do not work yet".to_owned())
-            .help("write ${env.NAME} and set it in the environment".to_owned())),
+        Variable::Secret(_) => Err(invalid("secrets are not supported yet".to_owned())
+            .help("use `${env.NAME}` and set the environment variable".to_owned())),
         Variable::Env(_) | Variable::InternalIps | Variable::Servers => Ok(()),
     }
 }
@@ -172,8 +171,8 @@ pub(super) fn inputs(manifest: &Manifest) -> Inputs {
     Inputs::load(&manifest.folder, &bodies)
 }
 
-/// The values that do not fit their keys. Of a value that contains a variable which is not known
-/// yet, only the kind is checked.
+/// Returns errors for values that do not fit their keys. If a value contains a variable that is not
+/// known yet, only its kind is checked.
 pub(super) fn values(manifest: &Manifest, providers: &Providers) -> Vec<Invalid> {
     let facts = Facts::of(manifest);
     let mut errors = Vec::new();
@@ -253,19 +252,19 @@ fn contains(value: &Value, span: &std::ops::Range<usize>) -> bool {
 struct PublicPorts<'a>(BTreeMap<(u16, Protocol), &'a str>);
 
 impl<'a> PublicPorts<'a> {
-    /// Adds the ports of a container. The ones that another container publishes are errors.
+    /// Adds the ports of a container. Returns errors for those that another container publishes.
     fn add(&mut self, container: &'a Container, spec: &Spec) -> Vec<Invalid> {
         let mut errors = Vec::new();
         for port in spec.options.ports() {
             let key = (port.public, port.protocol);
             if let Some(other) = self.0.insert(key, &container.name) {
                 let message = format!(
-                    "container `{}`: public port {} is already that of `{other}`",
+                    "container `{}`: container `{other}` already publishes port {}",
                     container.name, port.public
                 );
                 errors.push(
                     Invalid::at(container.span.clone(), message)
-                        .help("publish each port of a server once".to_owned()),
+                        .help("choose another public port".to_owned()),
                 );
             }
         }
@@ -273,7 +272,8 @@ impl<'a> PublicPorts<'a> {
     }
 }
 
-/// A key that the provider does not know may be a misspelling of one of the server's own.
+/// Suggests a key of servers for an unknown option of the provider, which may be a misspelling of
+/// it.
 fn suggest_own_key(manifest: &Manifest, server: &Server, mut error: Invalid) -> Invalid {
     let span = error.span.clone();
     let key = span.and_then(|span| manifest.source.text.get(span));

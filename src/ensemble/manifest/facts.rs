@@ -13,7 +13,7 @@ use crate::{
     provider::Node,
 };
 
-/// What is known of the servers and containers of a manifest.
+/// The known facts about the servers and containers of a manifest.
 #[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// By name, sorted: the order of `$internal_ips` does not depend on that of the manifest.
@@ -38,7 +38,7 @@ struct ContainerFacts {
 }
 
 impl Facts {
-    /// What is known of a manifest before anything is observed: names, ports and environment
+    /// The facts that are known before anything is observed: names, ports and environment
     /// variables.
     pub fn of(manifest: &Manifest) -> Self {
         let servers = manifest.servers.iter().map(|server| {
@@ -62,7 +62,7 @@ impl Facts {
         }
     }
 
-    /// Adds what is known of a server that runs.
+    /// Adds the facts about a running server.
     pub fn server(&mut self, node: &Node) {
         let fields = &mut self.servers.entry(node.name.clone()).or_default().fields;
         fields.extend([
@@ -77,7 +77,7 @@ impl Facts {
         fields.insert("name", node.name.clone());
     }
 
-    /// Adds what is known of a container that is ready.
+    /// Adds the facts about a container that is ready.
     pub fn container(&mut self, server: &str, container: &docker::Container) {
         let server = self.servers.entry(server.to_owned()).or_default();
         let facts = server.containers.entry(container.name.clone()).or_default();
@@ -164,7 +164,7 @@ fn text(text: String) -> Value {
     Value::new(Data::Text(text))
 }
 
-/// Several values: a list, and text with commas.
+/// Several values: a list, and the same as text with commas.
 fn list(items: Vec<String>) -> Value {
     Value::new(Data::Expanded {
         text: items.join(","),

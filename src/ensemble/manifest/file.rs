@@ -1,4 +1,4 @@
-//! The file of a manifest: finding it, reading it, and what it is called in its project.
+//! Finds and reads the file of a manifest, and determines its path within the project.
 
 use std::{
     fs::{self, File},

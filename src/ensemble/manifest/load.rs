@@ -1,6 +1,7 @@
-//! Loading a manifest: templates, counts and variables, with all errors and not just the first.
+//! Loads a manifest: expands templates and counts, finds variables, and reports all errors, not
+//! only the first.
 //!
-//! Nothing is contacted. Everything that a plan needs from this machine is read here.
+//! Nothing is contacted. Everything on the local machine that a plan needs is read here.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -33,10 +34,10 @@ use crate::{
 const TEMPLATES: &str = "templates";
 /// The provider of servers that are known by their address.
 const UNMANAGED: &str = "unmanaged";
-/// Keys of a server that the manifest reference has and that do not work yet.
-const NOT_YET: [&str; 2] = ["firewall", "docker_mount"];
+/// Keys of a server that this version does not support.
+const UNSUPPORTED: [&str; 2] = ["firewall", "docker_mount"];
 
-/// Loads the manifest at `path`, whose extension may be left out, of the project in `root`.
+/// Loads the manifest at `path`, whose extension may be omitted, of the project in `root`.
 pub fn load(path: &Path, root: &Path, providers: &Providers) -> Result<Manifest, Failure> {
     let path = find(path)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -102,7 +103,7 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    /// Records an error and goes on.
+    /// Records an error and continues.
     fn note<T>(&mut self, result: Result<T, Invalid>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
@@ -154,7 +155,7 @@ impl Loader<'_> {
         let entry = &entry;
         let name = &entry.key;
         if is_reserved(name) {
-            let help = format!("in variables `${{{name}.…}}` means something else");
+            let help = format!("`${{{name}.…}}` has another meaning in variables");
             self.bad_name("server", &help, entry);
             return;
         }
@@ -172,10 +173,13 @@ impl Loader<'_> {
             return;
         };
         let mut fields = Fields::of(entries, span.clone(), &what);
-        for key in NOT_YET {
+        for key in UNSUPPORTED {
             if let Some(value) = fields.take(key) {
-                let error = Invalid::at(value.span, format!("{what}: `{key}` does not work yet"))
-                    .help("leave it out; this version of hitc does not have it".to_owned());
+                let error = Invalid::at(
+                    value.span,
+                    format!("{what}: this version of hitc does not support `{key}`"),
+                )
+                .help(format!("remove `{key}`"));
                 self.note::<()>(Err(error));
             }
         }
@@ -183,7 +187,8 @@ impl Loader<'_> {
             literal(value, what)?.to_integer(what, 1..MOST + 1)
         });
         if by_address && let Ok(Some(_)) = count {
-            let message = format!("{what}: `count` is not possible: an address is one server");
+            let message =
+                format!("{what}: `count` cannot be used with an address, which is one server");
             self.note::<()>(Err(Invalid::at(entry.key_span.clone(), message)));
         }
         let containers = fields.take("containers");
@@ -236,7 +241,7 @@ impl Loader<'_> {
                 span: entry.key_span.clone(),
             });
             if !added {
-                self.twice("server", &name, entry);
+                self.report_duplicate("server", &name, entry);
                 return;
             }
         }
@@ -277,7 +282,7 @@ impl Loader<'_> {
             let value = std::mem::replace(&mut entry.value, Value::new(Data::Null));
             for container in self.container(&entry, value, common.as_ref()) {
                 if !names.insert(container.name.clone()) {
-                    self.twice("container", &container.name, &entry);
+                    self.report_duplicate("container", &container.name, &entry);
                     break;
                 }
                 containers.push(container);
@@ -286,7 +291,7 @@ impl Loader<'_> {
         containers
     }
 
-    /// The copies of a container. `common` is merged under its value.
+    /// Returns the copies of a container. `common` is merged under its value.
     fn container(&mut self, entry: &Entry, value: Value, common: Option<&Value>) -> Vec<Container> {
         let name = &entry.key;
         if !is_container_name(name) {
@@ -351,10 +356,10 @@ impl Loader<'_> {
         self.note::<()>(Err(error));
     }
 
-    fn twice(&mut self, what: &str, name: &str, entry: &Entry) {
+    fn report_duplicate(&mut self, what: &str, name: &str, entry: &Entry) {
         let message = format!("{what} `{name}` already exists");
         let error = Invalid::at(entry.key_span.clone(), message)
-            .help("counts number the names: NAME, NAME-1, NAME-2".to_owned());
+            .help("a `count` adds numbers to the name: NAME, NAME-1, NAME-2".to_owned());
         self.note::<()>(Err(error));
     }
 }

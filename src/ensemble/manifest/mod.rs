@@ -1,4 +1,4 @@
-//! A manifest: the servers and containers that there should be.
+//! Manifests: the wanted servers and containers.
 
 mod check;
 mod facts;
@@ -30,9 +30,9 @@ use crate::{
     docker::Inputs,
 };
 
-/// A manifest with its templates and counts expanded, and its variables unresolved.
+/// A manifest with expanded templates and counts, and with unresolved variables.
 ///
-/// Everything that it needs from this machine was read when it was loaded.
+/// Everything that it needs from the local machine was read when it was loaded.
 #[derive(Clone, Debug)]
 pub struct Manifest {
     /// The name of its file, without the extension.
@@ -83,6 +83,11 @@ pub struct Container {
 }
 
 impl Manifest {
+    /// The purpose of the locks of its servers, which other runs are told.
+    pub(super) fn lock_purpose(&self) -> String {
+        format!("`{}` is being changed", self.name)
+    }
+
     /// The same manifest without its servers.
     pub fn without_servers(&self) -> Self {
         Manifest {

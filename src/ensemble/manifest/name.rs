@@ -2,16 +2,16 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// The names that mean something else in variables, such as `${host.ip}`.
+/// Reserved names, which have another meaning in variables, such as `${host.ip}`.
 const RESERVED: [&str; 3] = ["host", "env", "secret"];
 
-/// What a container's name may be, for messages.
+/// The rule for names of containers, for messages.
 pub(super) const CONTAINER_RULE: &str =
     "use 2 to 50 letters, digits, dashes and underscores, and begin with a letter or a digit";
 
-/// Whether a server may have this name and no provider: it is `[USER@]ADDRESS[:PORT]`, where the
-/// address is an IP address or a host name with a dot. Anything else is rather a name that the
-/// user forgot to give a provider.
+/// Whether a server of this name needs no provider: the name is `[USER@]ADDRESS[:PORT]`, where the
+/// address is an IP address or a host name with a dot. Any other name probably lacks a provider by
+/// mistake.
 pub(super) fn is_address(name: &str) -> bool {
     let (user, rest) = match name.rsplit_once('@') {
         Some((user, rest)) => (Some(user), rest),
@@ -45,7 +45,7 @@ pub(super) fn is_address(name: &str) -> bool {
     port.is_none_or(is_port) && (host.parse::<Ipv4Addr>().is_ok() || is_host_name(host))
 }
 
-/// Whether a name is one that variables use for something else.
+/// Whether a name is reserved.
 pub(super) fn is_reserved(name: &str) -> bool {
     RESERVED.contains(&name)
 }

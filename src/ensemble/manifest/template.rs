@@ -18,9 +18,9 @@ impl Templates {
         Ok(Templates(value.into_map("templates")?))
     }
 
-    /// Merges under a map the template that its key `template` names, with the templates that
-    /// that one uses. The map's own keys win, one by one; maps in maps are merged in the same way.
-    /// Any other value is returned as it is.
+    /// Merges the template that the key `template` of a map names under the map, with the templates
+    /// that it uses itself. The map's own keys take precedence, one by one; maps in maps are merged
+    /// in the same way. Returns any other value unchanged.
     pub fn expand(&self, value: Value) -> Result<Value, Invalid> {
         self.merge_under(value, &mut Vec::new())
     }
@@ -37,7 +37,7 @@ impl Templates {
         Ok(merge(value, under))
     }
 
-    /// The template that a value names, expanded. `path` has the templates that led here.
+    /// Returns the template that a value names, expanded. `path` has the templates that led here.
     fn find(&self, reference: &Value, path: &mut Vec<String>) -> Result<Value, Invalid> {
         let name = literal(reference, TEMPLATE)?.to_text(TEMPLATE)?;
         let Some(template) = self.0.iter().find(|entry| entry.key == name) else {
@@ -89,7 +89,7 @@ pub(super) fn merge(over: Value, under: Value) -> Value {
     }
 }
 
-/// Refuses variables where a value is needed before any variable is known.
+/// Refuses variables in a value that is needed before any variable is known.
 pub(super) fn literal<'a>(value: &'a Value, what: &str) -> Result<&'a Value, Invalid> {
     let is_variable = match &value.data {
         Data::Text(text) => ["${", "$internal_ips", "$servers"]
@@ -105,7 +105,7 @@ pub(super) fn literal<'a>(value: &'a Value, what: &str) -> Result<&'a Value, Inv
     Ok(value)
 }
 
-/// The most names that an error lists.
+/// The maximum number of names that an error lists.
 const LISTED: usize = 10;
 
 /// Names for an error: all of them, or the first ones if there are many.

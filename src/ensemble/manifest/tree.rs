@@ -186,8 +186,8 @@ impl Tree {
         }
     }
 
-    /// The value with variables replaced by what `known` gives for them. Fails with the variables
-    /// that are not known yet, sorted.
+    /// Replaces the variables with the values that `known` returns. Fails with the variables that
+    /// are not known yet, sorted.
     pub fn resolve(
         &self,
         known: &dyn Fn(&Variable) -> Option<Value>,
@@ -201,7 +201,7 @@ impl Tree {
         }
     }
 
-    /// The value as far as it is known: a text with an unknown variable is [`Data::Unknown`].
+    /// Resolves the known variables. A text with an unknown variable becomes [`Data::Unknown`].
     pub fn resolve_known(&self, known: &dyn Fn(&Variable) -> Option<Value>) -> Value {
         self.fill(known, &mut BTreeSet::new())
     }
@@ -340,7 +340,7 @@ fn unmark(word: &str, parts: &[Part]) -> Vec<Part> {
     found
 }
 
-/// A text with its variables replaced. A variable that is the whole text keeps its kind.
+/// Replaces the variables in a text. A variable that is the whole text keeps its kind.
 fn fill_text(
     parts: &[Part],
     known: &dyn Fn(&Variable) -> Option<Value>,

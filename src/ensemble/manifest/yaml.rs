@@ -22,8 +22,8 @@ pub fn parse(source: &Arc<Source>) -> Result<Value, Diagnostic> {
     })
 }
 
-/// The options of the parser. Its limits protect from documents that are small and become large;
-/// they grow with the document, so that a large one is not refused.
+/// The options of the parser. Its limits protect against small documents that expand to large ones;
+/// they grow with the document, so that a large document is not refused.
 fn options(source: &Source) -> serde_saphyr::Options {
     let bytes = source.text.len();
     let defaults = serde_saphyr::Budget::default();
@@ -53,7 +53,7 @@ fn options(source: &Source) -> serde_saphyr::Options {
     }
 }
 
-/// Levels of nesting. A manifest has about eight.
+/// The maximum number of nested levels. A manifest has about eight.
 const DEPTH: usize = 64;
 
 fn explain(source: &Arc<Source>, error: &serde_saphyr::Error) -> Diagnostic {
@@ -70,7 +70,7 @@ fn explain(source: &Arc<Source>, error: &serde_saphyr::Error) -> Diagnostic {
     }
 }
 
-/// An error of the parser in our words: the message, and what to do.
+/// Describes an error of the parser: the message, and what to do.
 fn describe(error: &serde_saphyr::Error) -> (String, Option<&'static str>) {
     use serde_saphyr::{Error, budget::BudgetBreach};
     const ALIASES: &str = "use aliases (`*name`) less, or templates instead";
@@ -103,7 +103,7 @@ fn describe(error: &serde_saphyr::Error) -> (String, Option<&'static str>) {
             "unknown anchor",
             Some("define it before with `&NAME`; text that begins with `*` needs quotes"),
         ),
-        Error::NullIntoString { .. } => own("a key must be text, not nothing", None),
+        Error::NullIntoString { .. } => own("a key must be text, not null", None),
         Error::MultipleDocuments { .. } => own(
             "more than one YAML document",
             Some("write one manifest in each file"),
@@ -117,9 +117,10 @@ fn describe(error: &serde_saphyr::Error) -> (String, Option<&'static str>) {
         }
         Error::InvalidBinaryBase64 { .. } => own("invalid base64 after `!!binary`", None),
         Error::BinaryNotUtf8 { .. } => own("the value of `!!binary` is not valid UTF-8", None),
-        Error::TaggedScalarCannotDeserializeIntoString { .. } => {
-            own("this tag is not possible here", None)
-        }
+        Error::TaggedScalarCannotDeserializeIntoString { .. } => own(
+            "unsupported YAML tag",
+            Some("remove the tag, or quote the text"),
+        ),
         Error::Eof { .. } => own("unexpected end of the document", None),
         Error::InvalidScalar { .. } => own("the value does not match its tag", None),
         other => {
@@ -357,7 +358,7 @@ mod tests {
             error("a: &x [*x]"),
             "alias refers to the value that contains it @7"
         );
-        assert_eq!(error("a: {~: 1}"), "a key must be text, not nothing @4");
+        assert_eq!(error("a: {~: 1}"), "a key must be text, not null @4");
         assert_eq!(
             error(&format!("a: {}{}", "[".repeat(100), "]".repeat(100))),
             "nested too deeply: more than 64 levels @66"

@@ -22,7 +22,8 @@ use crate::{
 };
 
 impl Execution<'_> {
-    /// Executes an operation on a container. Returns what was done; none if nothing was.
+    /// Executes an operation on a container. Returns the message about what was done; none if
+    /// nothing was.
     pub(super) async fn container(
         &self,
         server: &str,
@@ -146,7 +147,8 @@ impl Execution<'_> {
         }
     }
 
-    /// Decides about a container whose options are known now. None if it is up to date.
+    /// Decides which operation a container needs whose options are known now. None if it is up to
+    /// date.
     async fn decide(
         &self,
         engine: &dyn Containers,

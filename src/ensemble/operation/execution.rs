@@ -1,4 +1,4 @@
-//! What operations are executed with, and what is known while they are.
+//! The state of an execution of a plan: known values, current servers and locks.
 
 use std::{
     collections::HashMap,
@@ -26,7 +26,7 @@ use crate::{
 
 /// One execution of a plan.
 pub struct Execution<'a> {
-    /// The world that is changed.
+    /// The servers and engines: real or simulated.
     pub world: &'a dyn World,
     /// The manifest.
     pub manifest: &'a Manifest,
@@ -45,8 +45,8 @@ pub struct Execution<'a> {
 }
 
 impl<'a> Execution<'a> {
-    /// An execution that begins with what was observed. `facts` are the values of what does not
-    /// change; `locks` are held until the execution ends.
+    /// Creates an execution from the observed state. `facts` are the values of resources that do
+    /// not change; `locks` are held until the execution ends.
     pub fn new(
         world: &'a dyn World,
         manifest: &'a Manifest,
@@ -85,19 +85,19 @@ impl<'a> Execution<'a> {
         self.facts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A server of the manifest as it is now.
+    /// The current state of a server of the manifest.
     pub(super) fn current(&self, name: &str) -> Result<Node, Diagnostic> {
         let servers = self.servers.lock().unwrap_or_else(PoisonError::into_inner);
         servers.get(name).cloned().ok_or_else(|| gone(name))
     }
 
-    /// A server that existed when the plan was made, as it is now.
+    /// The current state of a server that existed when the plan was made.
     pub(super) fn existing(&self, name: &str, id: &ServerId) -> Result<Node, Diagnostic> {
         let nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         nodes.get(id).cloned().ok_or_else(|| gone(name))
     }
 
-    /// Notes what a server of the manifest is now.
+    /// Updates the current state of a server of the manifest.
     pub(super) fn set_current(&self, node: Node) {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         nodes.insert(ServerId::of(&node), node.clone());
@@ -110,7 +110,7 @@ impl<'a> Execution<'a> {
         if self.watch(node).is_some() {
             return Ok(());
         }
-        let purpose = format!("`{}` is being changed", self.manifest.name);
+        let purpose = self.manifest.lock_purpose();
         let lock = self.world.lock(node, &purpose, self.wait_lock).await?;
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         locks.insert(ServerId::of(node), lock);
@@ -139,7 +139,7 @@ impl<'a> Execution<'a> {
         }
     }
 
-    /// Works on a server for as long as its lock is held.
+    /// Runs `work` on a server. Stops it if the lock of the server is lost.
     pub(super) async fn locked<T>(
         &self,
         node: &Node,
@@ -156,8 +156,8 @@ impl<'a> Execution<'a> {
         }
     }
 
-    /// Resolves options whose variables are known by now: everything that they refer to was
-    /// brought up before.
+    /// Resolves options. Their variables are known by now, because all resources that they refer to
+    /// were brought up before.
     pub(super) fn resolve(&self, host: &str, options: &Options) -> Result<Value, Diagnostic> {
         let facts = self.facts();
         let resolved = options.resolve(&|variable: &Variable| facts.value(host, variable));
@@ -179,7 +179,7 @@ impl ServerId {
     }
 }
 
-/// An error: what a plan is about no longer exists.
+/// The error for a resource of the plan that no longer exists.
 pub fn gone(name: &str) -> Diagnostic {
     Diagnostic::new(Kind::Failed, format!("`{name}` no longer exists"))
         .help("it was removed after the plan was made; run the command again".to_owned())

@@ -118,20 +118,20 @@ pub enum Operation {
         /// The engine's id of the container.
         id: String,
     },
-    /// Decides when the values are known that its options refer to.
+    /// Decides which operation is needed when the values are known that its options refer to.
     Deferred {
         /// The options of the server or container.
         options: Options,
-        /// What it waits for.
+        /// The resources that it waits for.
         on: Vec<String>,
-        /// What it may become, beside nothing.
+        /// The kinds of operations that it may become, if any is needed.
         may: Vec<Kind>,
     },
-    /// Does nothing. What waits for many operations waits for this one instead.
+    /// Does nothing. A step that would wait for many operations waits for this one instead.
     Barrier,
 }
 
-/// The kind of an operation, from the least to the most that it does to what exists.
+/// The kind of an operation, ordered by its effect on existing resources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
@@ -170,14 +170,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What it does, for the sentence "it would have to …".
+    /// The verb in the sentence "it would have to …".
     pub fn verb(self) -> &'static str {
         match self {
             Kind::Barrier => "wait",
             Kind::Deferred => "change",
             Kind::ProvideImage => "get its image",
             Kind::StartServer | Kind::StartContainer => "be started",
-            Kind::SetUpDocker => "get Docker",
+            Kind::SetUpDocker => "have Docker installed",
             Kind::FinishContainer => "be finished",
             Kind::UpdateContainer => "be changed",
             Kind::ResizeServer => "be resized",
@@ -192,7 +192,7 @@ impl Kind {
 }
 
 impl Operation {
-    /// Its kind.
+    /// The kind of the operation.
     pub fn kind(&self) -> Kind {
         match self {
             Operation::CreateServer { .. } => Kind::CreateServer,
@@ -214,7 +214,7 @@ impl Operation {
         }
     }
 
-    /// The identifier of what exists and is changed; none for what does not exist yet.
+    /// The identifier of the existing resource that is changed; none if it does not exist yet.
     pub fn target(&self) -> Option<&str> {
         match self {
             Operation::StartServer { server }
@@ -236,7 +236,7 @@ impl Operation {
         }
     }
 
-    /// What is being done, while it is done. None for what is not worth a line.
+    /// The progress message; none if no progress is shown.
     pub fn doing(&self) -> Option<&'static str> {
         Some(match self {
             Operation::CreateServer { .. } | Operation::CreateContainer { .. } => "creating",
@@ -256,7 +256,7 @@ impl Operation {
         })
     }
 
-    /// What was done. None for what is not worth a line.
+    /// The message after the operation; none if no message is shown.
     pub fn done(&self) -> Option<&'static str> {
         Some(match self {
             Operation::CreateServer { .. }
@@ -265,7 +265,7 @@ impl Operation {
             Operation::StartServer { .. } | Operation::StartContainer { .. } => "started",
             Operation::ResizeServer { .. } | Operation::UpdateContainer { .. } => "changed",
             Operation::AdoptServer { .. } => "adopted",
-            Operation::SetUpDocker { .. } => "has Docker",
+            Operation::SetUpDocker { .. } => "Docker is set up",
             Operation::TerminateServer { .. } => "terminated",
             Operation::ReplaceContainer { .. } => "replaced",
             Operation::StopContainer { .. } => "stopped",
@@ -297,7 +297,7 @@ impl Operation {
         Ok(Some("started again"))
     }
 
-    /// Executes it on a resource. Returns whether anything was changed.
+    /// Executes the operation on a resource. Returns whether anything was changed.
     pub async fn execute(
         &self,
         resource: &ResourceName,

@@ -95,7 +95,7 @@ impl Execution<'_> {
         Ok(true)
     }
 
-    /// Makes the values of a server known.
+    /// Publishes the values of a server to the variables of the manifest.
     fn publish(&self, node: Node) {
         self.facts().server(&node);
         self.set_current(node);
@@ -142,7 +142,8 @@ impl Execution<'_> {
         Ok(())
     }
 
-    /// Decides about a server whose options are known now, and does what the plan allows.
+    /// Decides which operation a server needs whose options are known now, and executes it if the
+    /// plan allows it.
     async fn deferred_server(
         &self,
         name: &str,
@@ -164,7 +165,7 @@ impl Execution<'_> {
     }
 }
 
-/// An error for what a plan did not announce.
+/// Fails if the plan did not announce this kind of operation.
 pub(super) fn refuse_stronger(
     name: &str,
     kind: super::Kind,

@@ -1,4 +1,4 @@
-//! Compares two plans: whether one does more than the other, which the user has seen.
+//! Compares two plans: whether one does more than the one that the user saw.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::ensemble::{
 };
 
 impl Plan {
-    /// What this plan does and `shown` does not: a line for each operation. Doing less is fine.
+    /// Returns a line for each operation of this plan that `shown` does not announce.
     pub fn exceeds(&self, shown: &Plan) -> Vec<String> {
         let mut known: HashMap<&ResourceName, Vec<&Step>> = HashMap::new();
         for step in &shown.steps {
@@ -29,7 +29,7 @@ impl Plan {
     }
 }
 
-/// Whether a user who has seen one step expects another.
+/// Whether one step announces another one to the user.
 fn announces(shown: &Step, step: &Step) -> bool {
     let kind = step.operation.kind();
     match &shown.operation {

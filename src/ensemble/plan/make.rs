@@ -1,4 +1,4 @@
-//! Makes a plan. Pure: data in, data out.
+//! Makes a plan. Pure: no input or output.
 
 use std::collections::HashMap;
 
@@ -19,7 +19,7 @@ use crate::{
     provider::{Node, refuse_protected},
 };
 
-/// A plan, and the values of everything that it does not change.
+/// A plan, and the values of all resources that it does not change.
 pub struct Made {
     /// The plan.
     pub plan: Plan,
@@ -27,8 +27,9 @@ pub struct Made {
     pub facts: Facts,
 }
 
-/// Makes the plan for a manifest, without the digest of what was observed. `manifest` is what there should be: an empty one, to take
-/// everything down. Fails with every reason why there can be no plan.
+/// Makes the plan for a manifest, without the digest of the observed state. `manifest` is the
+/// wanted state: an empty one takes everything down. Fails with all reasons why there can be no
+/// plan.
 pub fn make(
     manifest: &Manifest,
     graph: &Graph,
@@ -67,7 +68,7 @@ pub fn make(
     }
     let mut steps = wanted(manifest, graph, &decisions);
     let others = steps.len();
-    for (resource, draft) in extras.doomed {
+    for (resource, draft) in extras.removed {
         steps.push(step(resource, "not in the manifest", draft));
     }
     order::free_before_take(&mut steps, observed, &decisions);
@@ -150,7 +151,7 @@ fn wanted(
                         let servers = spans.iter().filter(|(name, _)| name.is_server());
                         let mut after: Vec<usize> = servers.map(|(_, (_, last))| *last).collect();
                         after.sort_unstable();
-                        steps.push(barrier(after));
+                        steps.push(Step::barrier(after));
                         steps.len() - 1
                     });
                     after.push(barrier);
@@ -164,24 +165,12 @@ fn wanted(
     steps
 }
 
-/// A step that does nothing, after these.
-pub(super) fn barrier(after: Vec<usize>) -> Step {
-    Step {
-        resource: None,
-        what: String::new(),
-        operation: Operation::Barrier,
-        cause: Cause::Order,
-        changes: Vec::new(),
-        after,
-    }
-}
-
-/// What exists beside what the manifest describes.
+/// Existing resources that the manifest does not describe.
 #[derive(Default)]
 struct Extras {
-    /// What is removed.
-    doomed: Vec<(ResourceName, Draft)>,
-    /// What is left alone.
+    /// Resources that are removed.
+    removed: Vec<(ResourceName, Draft)>,
+    /// Resources that are left unchanged.
     left_alone: Vec<LeftAlone>,
     errors: Vec<Diagnostic>,
 }
@@ -239,7 +228,7 @@ impl Extras {
             server: ServerId::of(node),
         };
         let draft = Draft::new(operation, Cause::NotInManifest);
-        self.doomed.push((resource, draft));
+        self.removed.push((resource, draft));
     }
 
     fn containers(
@@ -265,7 +254,7 @@ impl Extras {
                 let id = found.id.clone();
                 let operation = Operation::RemoveContainer { id };
                 let draft = Draft::new(operation, Cause::NotInManifest);
-                self.doomed.push((resource, draft));
+                self.removed.push((resource, draft));
             } else {
                 self.left_alone.push(LeftAlone {
                     resource,

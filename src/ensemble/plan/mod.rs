@@ -22,7 +22,7 @@ use crate::core::{
 /// The version of the plan's JSON form (`docs/plan.schema.json`).
 pub const VERSION: u32 = 1;
 
-/// Everything that has to be done for a manifest.
+/// The operations for a manifest, and their order.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     /// [`VERSION`].
@@ -36,11 +36,11 @@ pub struct Plan {
     pub observed: String,
     /// The operations, in the manifest's order.
     pub steps: Vec<Step>,
-    /// What exists beside what the manifest describes, and is left alone.
+    /// Existing resources that the manifest does not describe, and that are left unchanged.
     pub left_alone: Vec<LeftAlone>,
     /// What new servers cost: an amount for each provider.
     pub cost: Vec<String>,
-    /// The servers on which something is done, in the manifest's order, with a few words about each.
+    /// The servers with operations, in the manifest's order, each with a short description.
     pub servers: Vec<(String, String)>,
 }
 
@@ -62,26 +62,38 @@ pub struct Step {
     pub after: Vec<usize>,
 }
 
-/// Something that exists beside what the manifest describes.
+/// An existing resource that the manifest does not describe.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LeftAlone {
     /// Its name.
     #[serde(flatten)]
     pub resource: ResourceName,
-    /// Whose it is.
+    /// Its owner.
     pub owner: Ownership,
     /// Whether it belongs to this manifest, so that `prune` removes it.
     pub prunable: bool,
 }
 
-impl Plan {
-    /// Whether nothing has to be done.
-    pub fn is_empty(&self) -> bool {
-        self.steps.is_empty()
+impl Step {
+    /// A step that does nothing, after these.
+    fn barrier(after: Vec<usize>) -> Self {
+        Step {
+            resource: None,
+            what: String::new(),
+            operation: Operation::Barrier,
+            cause: Cause::Order,
+            changes: Vec::new(),
+            after,
+        }
     }
 }
 
 impl Plan {
+    /// Whether there is nothing to do.
+    pub fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
     /// Shows the plan; `requested` if the user asked for the plan itself.
     pub fn show(&self, events: &Events, requested: bool) {
         let to_data = || serde_json::to_value(self).unwrap_or_default();

@@ -1,9 +1,9 @@
-//! The order of steps that no dependency of the manifest gives: what frees a port, a name or a
-//! volume comes before what takes it, and what is no longer needed goes last.
+//! Orders the steps between which the manifest has no dependency: a step that frees a port, a name
+//! or a volume runs before the step that needs it, and removals run last.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::{Step, make::barrier};
+use super::Step;
 use crate::{
     docker::{Container, Protocol},
     ensemble::{
@@ -13,10 +13,10 @@ use crate::{
     },
 };
 
-/// Makes steps that take a port or a volume wait for those that free it.
+/// Makes the steps that need a port or a volume wait for the steps that free it.
 ///
-/// If the step that frees it must itself wait for the one that takes it, as when two containers swap
-/// their ports, the present holder is stopped before both.
+/// If the step that frees it already waits for the step that needs it, as when two containers swap
+/// their ports, an additional step stops the current holder before both.
 pub fn free_before_take(
     steps: &mut Vec<Step>,
     observed: &Observed,
@@ -40,11 +40,11 @@ pub fn free_before_take(
             continue;
         }
         for at in own {
-            let Some(takes) = Takes::of(&steps[at], decisions) else {
+            let Some(needs) = Needs::of(&steps[at], decisions) else {
                 continue;
             };
             for holder in &holders {
-                if holder.end == at || !takes.something_of(holder) {
+                if holder.end == at || !needs.something_of(holder) {
                     continue;
                 }
                 if is_before(steps, at, holder.end) {
@@ -66,10 +66,10 @@ pub fn free_before_take(
 /// An existing container that a step replaces or removes.
 struct Holder<'a> {
     container: &'a Container,
-    /// The position of that step.
+    /// The position of the step that replaces or removes it.
     end: usize,
     is_removed: bool,
-    /// The ports that it holds now and that its successor does not publish.
+    /// The ports that it holds now and that its replacement does not publish.
     ports: Vec<(u16, Protocol)>,
 }
 
@@ -110,9 +110,9 @@ impl<'a> Holder<'a> {
     }
 }
 
-/// A step that stops a container for the step `at`, before another step replaces or removes it. It
-/// waits for what `at` waits for, and for the images of both, so that nothing is stopped if one of
-/// these fails. Returns its position.
+/// Adds a step that stops a container for the step `at`, before another step replaces or removes
+/// it. It waits for the same steps as `at`, and for the images of both, so that nothing is stopped
+/// if one of these fails. Returns its position.
 fn stop(steps: &mut Vec<Step>, at: usize, holder: &Holder<'_>) -> usize {
     let operation = Operation::StopContainer {
         id: holder.container.id.clone(),
@@ -120,7 +120,7 @@ fn stop(steps: &mut Vec<Step>, at: usize, holder: &Holder<'_>) -> usize {
     let needed = steps[at].after.clone();
     let image = provide_image(steps, at, &needed);
     if let Some(stop) = steps.iter().position(|step| step.operation == operation) {
-        // Something that waits for this step too cannot come before it.
+        // A step that waits for `at` cannot run before it.
         let waiting = steps[stop].after.iter().copied();
         let mut after: Vec<usize> = waiting
             .filter(|before| !is_before(steps, at, *before))
@@ -148,8 +148,9 @@ fn stop(steps: &mut Vec<Step>, at: usize, holder: &Holder<'_>) -> usize {
     steps.len() - 1
 }
 
-/// A step that provides the image of what the step `at` creates, once `needed` is done. None if it
-/// creates nothing, or if the image depends on what is not known before that step.
+/// Adds a step that provides the image of the container that the step `at` creates, after the steps
+/// `needed`. None if it creates no container, or if the image depends on values that are not known
+/// before that step.
 fn provide_image(steps: &mut Vec<Step>, at: usize, needed: &[usize]) -> Option<usize> {
     let (Operation::CreateContainer { options }
     | Operation::ReplaceContainer { options, .. }
@@ -181,14 +182,14 @@ fn provide_image(steps: &mut Vec<Step>, at: usize, needed: &[usize]) -> Option<u
     Some(steps.len() - 1)
 }
 
-/// What a container will hold.
-struct Takes {
-    /// None if that is not known yet.
+/// The ports and volumes that a container will use.
+struct Needs {
+    /// None if the ports are not known yet.
     ports: Option<Vec<(u16, Protocol)>>,
     volumes: Vec<String>,
 }
 
-impl Takes {
+impl Needs {
     fn of(step: &Step, decisions: &HashMap<ResourceName, Decision>) -> Option<Self> {
         match step.operation {
             Operation::CreateContainer { .. }
@@ -199,13 +200,14 @@ impl Takes {
             _ => return None,
         }
         let decision = decisions.get(step.resource.as_ref()?)?;
-        Some(Takes {
+        Some(Needs {
             ports: decision.ports.clone(),
             volumes: decision.volumes.clone(),
         })
     }
 
-    /// Whether it needs a port that `holder` frees, or a volume of a container that is removed.
+    /// Whether the container needs a port that `holder` frees, or, if `holder` is removed, a volume
+    /// of it.
     fn something_of(&self, holder: &Holder<'_>) -> bool {
         let Some(ports) = &self.ports else {
             return holder.is_removed;
@@ -216,7 +218,7 @@ impl Takes {
     }
 }
 
-/// Whether a step has to be done before another one.
+/// Whether a step must be executed before another one.
 fn is_before(steps: &[Step], first: usize, then: usize) -> bool {
     let (mut seen, mut stack) = (HashSet::new(), vec![then]);
     while let Some(at) = stack.pop() {
@@ -230,8 +232,8 @@ fn is_before(steps: &[Step], first: usize, then: usize) -> bool {
     false
 }
 
-/// Makes the removals, which begin at `others`, wait for everything else: while something fails,
-/// nothing is removed. Removals that something else waits for are not held back.
+/// Makes the removals, which begin at `others`, wait for all other steps, so that nothing is
+/// removed if one of them fails. A removal that another step waits for is left as it is.
 pub fn remove_last(steps: &mut Vec<Step>, others: usize) {
     let needed: HashSet<usize> = steps.iter().flat_map(|step| step.after.clone()).collect();
     let is_removal = |step: &Step| step.cause == Cause::NotInManifest;
@@ -247,7 +249,7 @@ pub fn remove_last(steps: &mut Vec<Step>, others: usize) {
     let everything = match before.as_slice() {
         [one] => *one,
         _ => {
-            steps.push(barrier(before));
+            steps.push(Step::barrier(before));
             steps.len() - 1
         }
     };

@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-/// What happens to a resource, in a word.
+/// What the operations do with a resource, in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Action {
     Create,
@@ -40,7 +40,7 @@ impl Action {
         Action::MayChange,
     ];
 
-    /// The action that the operations on one resource are together.
+    /// The action of the operations on one resource.
     fn of(steps: &[&Step]) -> Option<Self> {
         let has = |kind: Kind| steps.iter().any(|step| step.operation.kind() == kind);
         let creates = steps.iter().find_map(|step| match &step.operation {
@@ -111,7 +111,7 @@ impl Plan {
         steps
     }
 
-    /// A line that counts what happens: `2 servers to create, 1 container to replace`.
+    /// The summary line: `2 servers to create, 1 container to replace`.
     pub fn summary(&self) -> String {
         let mut counts: HashMap<(&'static str, bool), usize> = HashMap::new();
         for (resource, steps) in self.by_resource() {

@@ -1,4 +1,4 @@
-//! Containers: what is decided about one.
+//! Decides which operations a container needs.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// What may come of a container whose options or whose server are not known yet.
+/// The operations that a container may need whose options or server are not known yet.
 const ANY: [operation::Kind; 5] = [
     operation::Kind::StartContainer,
     operation::Kind::FinishContainer,
@@ -136,7 +136,7 @@ pub fn decode(
     Ok(spec)
 }
 
-/// The spec of a container as far as it concerns the image.
+/// The spec of a container, with only the options of its image.
 pub fn decode_image(
     manifest: &Manifest,
     name: &str,
@@ -161,7 +161,7 @@ pub fn decode_image(
     )
 }
 
-/// The public ports that a container will publish; none if they depend on what is not known yet.
+/// The public ports that a container will publish; none if they depend on unknown values.
 fn ports(options: &Options, known: &dyn Fn(&Variable) -> Option<Value>) -> Option<BTreeSet<Port>> {
     match options.field("ports") {
         None => Some(BTreeSet::new()),
@@ -169,18 +169,18 @@ fn ports(options: &Options, known: &dyn Fn(&Variable) -> Option<Value>) -> Optio
     }
 }
 
-/// The containers of an engine that have the name of a container of the manifest, or one of those
-/// that it has on the way there.
+/// The containers of an engine with the name of a container of the manifest, or with one of the
+/// names that it has during a replacement.
 pub struct Existing<'a> {
     owner: &'a Owner,
     /// The container with the final name.
     pub current: Option<&'a Container>,
-    /// One that was not ready yet when an earlier run was interrupted.
+    /// A container that was not ready yet when an earlier run was interrupted.
     new: Option<&'a Container>,
-    /// One that an earlier run was replacing, or restarting.
+    /// The container that an earlier run was replacing or restarting.
     old: Option<&'a Container>,
-    /// Containers that have one of these names and were not put there by hitc.
-    strangers: Vec<&'a Container>,
+    /// Foreign containers with one of these names.
+    foreign: Vec<&'a Container>,
 }
 
 impl<'a> Existing<'a> {
@@ -205,7 +205,7 @@ impl<'a> Existing<'a> {
         let old = aside
             .filter(|old| is_replaced(old) || (is_ours(old) && current.is_none() && new.is_none()));
         let steps = [new, old, failed];
-        let strangers = [names.new, names.old, names.failed]
+        let foreign = [names.new, names.old, names.failed]
             .iter()
             .filter_map(|name| engine.container(name))
             .filter(|found| !steps.iter().flatten().any(|step| step.id == found.id))
@@ -215,11 +215,11 @@ impl<'a> Existing<'a> {
             current,
             new,
             old,
-            strangers,
+            foreign,
         }
     }
 
-    /// Whether there is nothing to start from.
+    /// Whether none of these containers exists.
     fn is_nothing(&self) -> bool {
         self.current.is_none() && self.new.is_none() && self.old.is_none()
     }
@@ -240,24 +240,23 @@ impl<'a> Existing<'a> {
         )))
     }
 
-    /// Fails if a container that hitc did not put there has a name that a replacement needs.
-    fn refuse_strangers(&self, full_name: &str) -> Result<(), Diagnostic> {
-        let Some(stranger) = self.strangers.first() else {
+    /// Fails if a foreign container has a name that a replacement needs.
+    fn refuse_foreign_steps(&self, full_name: &str) -> Result<(), Diagnostic> {
+        let Some(foreign) = self.foreign.first() else {
             return Ok(());
         };
         let message = format!(
-            "container `{full_name}`: the name `{}` is needed meanwhile, and that container {}",
-            stranger.name,
-            stranger.ownership()
+            "container `{full_name}`: hitc needs the name `{}` while it creates or replaces the \
+             container, but a container of that name exists and {}",
+            foreign.name,
+            foreign.ownership()
         );
-        Err(Diagnostic::new(Kind::Usage, message).help(format!(
-            "rename or remove `{}` on the server",
-            stranger.name
-        )))
+        Err(Diagnostic::new(Kind::Usage, message)
+            .help(format!("rename or remove `{}` on the server", foreign.name)))
     }
 }
 
-/// The name of the container that one under another name is a step of: `shop` for `shop.new`.
+/// The final name of a container that has one of the names of a replacement: `shop` for `shop.new`.
 pub fn step_of<'a>(owner: &Owner, found: &'a Container) -> Option<&'a str> {
     let name = found.labels.get(labels::NAME)?;
     let names = StepNames::of(name);
@@ -320,7 +319,7 @@ pub fn decide(
         (None, _, None) => Some(create(options)),
     };
     if draft.is_some() {
-        existing.refuse_strangers(full_name)?;
+        existing.refuse_foreign_steps(full_name)?;
     }
     Ok(draft)
 }

@@ -1,4 +1,4 @@
-//! What is decided about one resource, and from what.
+//! The decision about a resource, and its input.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use crate::{
     provider::Node,
 };
 
-/// Everything that a decision is made from. Nothing in it can be changed.
+/// The input of a decision, read-only.
 pub struct View<'a> {
     /// The manifest.
     pub manifest: &'a Manifest,
@@ -28,12 +28,12 @@ pub struct View<'a> {
     pub decisions: &'a HashMap<ResourceName, Decision>,
 }
 
-/// What is decided about one resource.
+/// The decision about a resource.
 #[derive(Clone, Debug, Default)]
 pub struct Decision {
     /// The resource in a few words: `server, local`.
     pub what: String,
-    /// What has to be done, in this order. Nothing if the resource is up to date.
+    /// The operations, in this order. None if the resource is up to date.
     pub operations: Vec<Draft>,
     /// Its values, if these do not change.
     pub known: Option<Known>,
@@ -43,7 +43,7 @@ pub struct Decision {
     pub volumes: Vec<String>,
 }
 
-/// An operation that was decided on.
+/// An operation that a resource needs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Draft {
     /// The operation.
@@ -88,7 +88,7 @@ pub enum Cause {
     Changed,
     /// The user asked for it.
     Requested,
-    /// Another owner's, and the user takes it over.
+    /// It belongs to another owner, and the user adopts it.
     Adopted,
     /// It is no longer in the manifest.
     NotInManifest,
@@ -96,6 +96,6 @@ pub enum Cause {
     InTheWay(String),
     /// Its values are not known yet.
     Unknown,
-    /// Other operations wait for many.
+    /// The operation is a barrier, which only orders others.
     Order,
 }

@@ -1,4 +1,4 @@
-//! Servers: what is decided about one.
+//! Decides which operations a server needs.
 
 use super::{Cause, Decision, Draft, View, decision::Known};
 use crate::{
@@ -44,7 +44,7 @@ pub fn decision(name: &str, view: &View<'_>) -> Result<Decision, Diagnostic> {
     Ok(decision)
 }
 
-/// Whether a server has the same address after these operations.
+/// Whether a server keeps its address during these operations.
 fn keeps_its_values(operations: &[Draft]) -> bool {
     operations.iter().all(|draft| {
         matches!(

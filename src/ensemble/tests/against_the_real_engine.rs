@@ -56,6 +56,8 @@ struct Recorder<'a> {
     /// Full ids, by the names that the transcript uses instead of them.
     ids: BTreeMap<String, String>,
     lines: Vec<String>,
+    /// The anonymous volumes of the containers.
+    volumes: BTreeSet<String>,
 }
 
 impl Recorder<'_> {
@@ -173,6 +175,9 @@ impl Recorder<'_> {
             if !container.name.starts_with(PREFIX) {
                 continue;
             }
+            let volumes = container.anonymous.iter();
+            self.volumes
+                .extend(volumes.map(|volume| volume.host.clone()));
             assert_eq!(
                 self.engine.inspect(&container.id).await.unwrap().as_ref(),
                 Some(&container)
@@ -207,14 +212,20 @@ impl Recorder<'_> {
     }
 }
 
-/// Calls everything that the ensemble calls, in the order of replacements, with their failures.
-async fn record(engine: &dyn Containers, folders: &Path, port: u16) -> Vec<String> {
+/// Calls everything that the ensemble calls, in the order of replacements, with their failures. Returns
+/// the transcript, and the anonymous volumes of the containers, which are removed at the end.
+async fn record(
+    engine: &dyn Containers,
+    folders: &Path,
+    port: u16,
+) -> (Vec<String>, BTreeSet<String>) {
     let mut on = Recorder {
         engine,
         folders,
         port,
         ids: BTreeMap::new(),
         lines: Vec::new(),
+        volumes: BTreeSet::new(),
     };
     let published = port.to_string();
     let one = on.spec(DATA_IMAGE, &[("ports", &published), ("stop_timeout", "1s")]);
@@ -280,7 +291,7 @@ async fn record(engine: &dyn Containers, folders: &Path, port: u16) -> Vec<Strin
     on.remove("c").await;
     on.remove("b").await;
     on.look(&one).await;
-    on.lines
+    (on.lines, on.volumes)
 }
 
 /// Removes what an earlier run of this test left, and what this one leaves.
@@ -315,8 +326,13 @@ fn the_simulated_engine_answers_as_the_real_one() {
             .unwrap();
         let engine = docker::Engine::here().await.unwrap();
         clean(&engine).await;
-        let lines = record(&engine, folders.path(), port).await;
+        let (lines, volumes) = record(&engine, folders.path(), port).await;
         clean(&engine).await;
+        assert!(!volumes.is_empty());
+        for volume in volumes {
+            let found = engine.api().inspect_volume(&volume).await;
+            assert!(found.is_err(), "{volume} is left");
+        }
         lines
     });
     let simulated = runtime.block_on(async {
@@ -332,7 +348,10 @@ fn the_simulated_engine_answers_as_the_real_one() {
             .await
             .unwrap();
         let engine = world.engine(&node).await.unwrap().unwrap();
-        record(&*engine, folders.path(), port).await
+        let (lines, _) = record(&*engine, folders.path(), port).await;
+        let engine = &world.state().server("a").engine.clone().unwrap();
+        assert!(engine.volumes.is_empty());
+        lines
     });
     assert_eq!(simulated.join("\n"), real.join("\n"));
 }

@@ -94,7 +94,7 @@ fn stop_a_server(state: &mut State, after: &Manifest, random: &mut fastrand::Rng
         return;
     }
     let at = random.usize(0..candidates.len());
-    let server = &mut candidates[at];
+    let server = &mut *candidates[at];
     server.node.state = NodeState::Stopped;
     let containers = server.engine.iter_mut().flat_map(|e| &mut e.containers);
     for container in containers.filter(|container| container.state.holds_processes()) {
@@ -141,7 +141,9 @@ fn add_strangers(state: &mut State, random: &mut fastrand::Rng) {
             engine.containers.push(stranger);
         }
     }
-    servers.into_iter().for_each(|server| state.add(server));
+    for server in servers {
+        state.add(server);
+    }
 }
 
 /// What must be the same however often a run was cut: everything but ids and addresses.

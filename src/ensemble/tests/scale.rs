@@ -47,6 +47,7 @@ fn independent_resources_are_changed_at_once() {
 /// change takes, in milliseconds. Times are in seconds.
 #[test]
 #[ignore = "a benchmark: `hitc run bench.plan` runs it in release mode"]
+#[expect(clippy::print_stdout, reason = "the benchmark reads it")]
 fn measure() {
     let number = |name: &str, default: usize| match std::env::var(name) {
         Ok(text) => text.parse().unwrap(),

@@ -489,7 +489,7 @@ impl Provider for SimulatedProvider {
     }
 
     async fn list(&self) -> Result<Vec<Node>, Error> {
-        // As with a cloud, others ask meanwhile, and share the next listing.
+        // Yields as a network request does: concurrent callers then share one listing.
         tokio::task::yield_now().await;
         let shared = self.shared.lock().unwrap();
         let servers = shared.state.servers.values();
@@ -525,7 +525,7 @@ impl Provider for SimulatedProvider {
                 user: None,
                 is_protected: protect,
             };
-            // It runs by the time it is listed, and is not settled.
+            // Listed as running, but not settled yet.
             state.add(Server {
                 node: Node {
                     state: NodeState::Unfinished,

@@ -89,7 +89,7 @@ impl DigitalOcean {
         }
         Err(failed(
             "adding hitc's key",
-            "the account has it, but does not list it",
+            "DigitalOcean reports that the key exists, but does not list it",
         ))
     }
 

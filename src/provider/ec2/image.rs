@@ -1,4 +1,5 @@
-//! Images by the name of a system: `ubuntu 24.04` is the newest that its maker has published.
+//! Finds images by system and version: `ubuntu 24.04` is the newest image that the publisher of the
+//! system has released.
 
 use aws_sdk_ec2::{
     Client,
@@ -8,18 +9,18 @@ use aws_sdk_ec2::{
 use super::client::explain;
 use crate::provider::Error;
 
-/// A system, who publishes its images, and how they are named.
+/// An operating system, the publisher of its images, and their names.
 struct System {
     name: &'static str,
-    /// An account, or AWS's alias of one.
+    /// The account that publishes the images, or its alias at AWS.
     owner: &'static str,
-    /// With `VERSION` and `ARCH` for the system's own words for them.
+    /// The pattern of image names. `VERSION` and `ARCH` are placeholders.
     pattern: &'static str,
-    /// Its words for x86_64 and arm64.
-    words: [&'static str; 2],
-    /// Who is let in.
+    /// How image names spell x86_64 and arm64.
+    architectures: [&'static str; 2],
+    /// The login user.
     user: &'static str,
-    /// For messages.
+    /// The versions that help texts list.
     versions: &'static [&'static str],
 }
 
@@ -31,7 +32,7 @@ static SYSTEMS: [System; 3] = [
         name: "ubuntu",
         owner: "099720109477",
         pattern: "ubuntu/images/*/ubuntu-*-VERSION-ARCH-server-*",
-        words: ["amd64", "arm64"],
+        architectures: ["amd64", "arm64"],
         user: "ubuntu",
         versions: &["24.04", "22.04"],
     },
@@ -39,7 +40,7 @@ static SYSTEMS: [System; 3] = [
         name: "debian",
         owner: "136693071363",
         pattern: "debian-VERSION-ARCH-*",
-        words: ["amd64", "arm64"],
+        architectures: ["amd64", "arm64"],
         user: "admin",
         versions: &["13", "12"],
     },
@@ -47,13 +48,13 @@ static SYSTEMS: [System; 3] = [
         name: "amazon",
         owner: "amazon",
         pattern: "alVERSION-ami-2*-ARCH",
-        words: ["x86_64", "arm64"],
+        architectures: ["x86_64", "arm64"],
         user: "ec2-user",
         versions: &["2023"],
     },
 ];
 
-/// Splits `ubuntu 24.04`.
+/// Splits `ubuntu 24.04` into the system and the version.
 fn system(image: &str) -> Option<(&'static System, &str)> {
     let (name, version) = image.split_once(' ')?;
     let system = SYSTEMS
@@ -62,18 +63,18 @@ fn system(image: &str) -> Option<(&'static System, &str)> {
     Some((system, version.trim()))
 }
 
-/// The image that is meant, for this kind of processor.
+/// Finds an image for this processor architecture.
 pub(super) async fn find(
     client: &Client,
     image: &str,
     architecture: &ArchitectureValues,
 ) -> Result<Image, Error> {
     if image.starts_with("ami-") {
-        let answer = client.describe_images().image_ids(image).send().await;
-        let images = match answer {
-            Ok(answer) => answer.images.unwrap_or_default(),
+        let response = client.describe_images().image_ids(image).send().await;
+        let images = match response {
+            Ok(response) => response.images.unwrap_or_default(),
             Err(error) if super::client::code(&error).starts_with("InvalidAMIID") => Vec::new(),
-            Err(error) => return Err(explain("looking for the image", &error)),
+            Err(error) => return Err(explain("finding the image", &error)),
         };
         return images.into_iter().next().ok_or_else(|| {
             Error::missing("image", image, [], Some("check that it is in this region"))
@@ -85,19 +86,19 @@ pub(super) async fn find(
             "image",
             image,
             known.iter().map(String::as_str),
-            Some("give an AMI's id, or a system and its version"),
+            Some("use the id of an AMI, or a system and its version"),
         ));
     };
-    let word = match architecture {
-        ArchitectureValues::Arm64 => system.words[1],
-        _ => system.words[0],
+    let spelling = match architecture {
+        ArchitectureValues::Arm64 => system.architectures[1],
+        _ => system.architectures[0],
     };
     let pattern = system
         .pattern
         .replace("VERSION", version)
-        .replace("ARCH", word);
+        .replace("ARCH", spelling);
     let filter = |name: &str, value: &str| Filter::builder().name(name).values(value).build();
-    let answer = client
+    let response = client
         .describe_images()
         .owners(system.owner)
         .filters(filter("name", &pattern))
@@ -105,8 +106,8 @@ pub(super) async fn find(
         .filters(filter("state", "available"))
         .send()
         .await
-        .map_err(|error| explain("looking for the image", &error))?;
-    let newest = answer
+        .map_err(|error| explain("finding the image", &error))?;
+    let newest = response
         .images
         .unwrap_or_default()
         .into_iter()
@@ -117,7 +118,7 @@ pub(super) async fn find(
     })
 }
 
-/// All images that have a short name, newest of each, for this kind of processor.
+/// Returns the newest image for each short name, for this processor architecture.
 pub(super) async fn all(
     client: &Client,
     architecture: &ArchitectureValues,
@@ -126,7 +127,7 @@ pub(super) async fn all(
     for alias in aliases() {
         match find(client, &alias, architecture).await {
             Ok(image) => images.push((alias, image)),
-            // Not in this region.
+            // The image does not exist in this region.
             Err(Error::Invalid(_)) => {}
             Err(error) => return Err(error),
         }
@@ -142,9 +143,9 @@ fn aliases() -> Vec<String> {
     SYSTEMS.iter().flat_map(of).collect()
 }
 
-/// Who is let in to a server made from what the user called `said`, whose image has this name.
-pub(super) fn user(said: &str, name: &str) -> &'static str {
-    if let Some((system, _)) = system(said) {
+/// Returns the login user of an image: by the `image` that the user asked for, or by its name.
+pub(super) fn user(image: &str, name: &str) -> &'static str {
+    if let Some((system, _)) = system(image) {
         return system.user;
     }
     let name = name.to_lowercase();
@@ -159,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_is_let_in() {
+    fn login_users() {
         assert_eq!(user("ubuntu 24.04", ""), "ubuntu");
         assert_eq!(user("Debian 12", ""), "admin");
         assert_eq!(user("ami-1", "my-ubuntu-with-docker"), "ubuntu");

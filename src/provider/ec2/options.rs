@@ -17,13 +17,13 @@ pub(super) struct Options {
     /// Names or ids.
     pub security_groups: Vec<String>,
     pub subnet: Option<String>,
-    /// The highest price of an hour, in USD. Makes it a spot instance.
+    /// The highest hourly price, in USD. Makes it a spot instance.
     pub bid: Option<String>,
     /// The size of the root disk, in GiB.
     pub disk: Option<i32>,
     /// The name of a key pair at EC2.
     pub key_pair: Option<String>,
-    /// Whether terminating it is refused.
+    /// Whether the instance is protected against termination.
     pub protect: bool,
 }
 
@@ -65,9 +65,9 @@ fn bid(value: &Value, what: &str) -> Result<String, Invalid> {
         Ok(price) if price > 0.0 && price.is_finite() => Ok(text),
         _ => Err(Invalid::new(
             value,
-            format!("{what} must be a price an hour in USD, not `{text}`"),
+            format!("{what} must be an hourly price in USD, not `{text}`"),
         )
-        .help("write the highest price of an hour, such as 0.02".to_owned())),
+        .help("use the highest hourly price, such as 0.02".to_owned())),
     }
 }
 
@@ -77,7 +77,7 @@ mod tests {
     use crate::core::value::Data;
 
     #[test]
-    fn what_is_wrong_is_said() {
+    fn reports_invalid_options() {
         let decode = |text: &str| {
             Options::decode(&Value {
                 data: Data::Map(Value::text(text).to_map("x").unwrap()),
@@ -87,7 +87,7 @@ mod tests {
         let error = |text: &str| decode(text).unwrap_err();
         assert_eq!(
             error("bid=cheap").message,
-            "bid must be a price an hour in USD, not `cheap`"
+            "bid must be an hourly price in USD, not `cheap`"
         );
         assert_eq!(
             error("disk=0").message,

@@ -105,7 +105,7 @@ impl Ec2 {
             .send();
         let mut prices: BTreeMap<String, Vec<(i64, f64)>> = BTreeMap::new();
         while let Some(price) = items.next().await {
-            let price = price.map_err(|error| explain("asking for spot prices", &error))?;
+            let price = price.map_err(|error| explain("getting spot prices", &error))?;
             let size = price.instance_type().map(InstanceType::as_str);
             let number = price.spot_price().and_then(|text| text.parse().ok());
             if let (Some(size), Some(number)) = (size, number) {
@@ -204,7 +204,7 @@ fn price_of(product: &Json) -> Option<(String, f64)> {
 async fn ask_price_list(settings: &SdkConfig, ask: &Json) -> Result<Json, Error> {
     let fail = |cause: String| Error::Failed {
         provider: NAME.to_owned(),
-        what: "asking for prices".to_owned(),
+        what: "getting prices".to_owned(),
         cause,
     };
     let url = env::var("AWS_ENDPOINT_URL_PRICING")

@@ -1,4 +1,4 @@
-//! Instances at the price of the moment.
+//! Spot instances: prices, bids and requests.
 
 use aws_sdk_ec2::{
     primitives::DateTime,
@@ -9,16 +9,16 @@ use serde_json::{Value as Json, json};
 use super::{Ec2, client::explain, options::Options};
 use crate::provider::Error;
 
-/// The product whose prices are asked for: Linux, without a licence.
+/// The product of the prices: Linux, without a licence.
 pub(super) const PRODUCT: &str = "Linux/UNIX";
 
 impl Ec2 {
-    /// What an hour of this size costs now, and in which zone that is the least.
+    /// Returns the lowest current hourly price of this size, and its zone.
     pub(super) async fn spot_price(
         &self,
         options: &Options,
     ) -> Result<Option<(f64, String)>, Error> {
-        let answer = self
+        let response = self
             .client()
             .await?
             .describe_spot_price_history()
@@ -28,15 +28,15 @@ impl Ec2 {
             .start_time(DateTime::from(std::time::SystemTime::now()))
             .send()
             .await
-            .map_err(|error| explain("asking for the spot price", &error))?;
-        let prices = answer.spot_price_history().iter().filter_map(|price| {
+            .map_err(|error| explain("getting the spot price", &error))?;
+        let prices = response.spot_price_history().iter().filter_map(|price| {
             let zone = price.availability_zone()?.to_owned();
             Some((price.spot_price()?.parse::<f64>().ok()?, zone))
         });
         Ok(prices.min_by(|(a, _), (b, _)| a.total_cmp(b)))
     }
 
-    /// The error for a bid below the price, if it is.
+    /// Returns an error if the bid is lower than the current price.
     pub(super) async fn too_low(&self, options: &Options) -> Result<Option<Error>, Error> {
         let Some(bid) = &options.bid else {
             return Ok(None);
@@ -49,14 +49,15 @@ impl Ec2 {
         }
         Ok(Some(Error::invalid(
             format!(
-                "bid: {bid} is too low for {}: the price is {price} USD an hour in {zone}",
+                "bid: {bid} is too low for {}: the current price is {price} USD an hour in {zone}",
                 options.size
             ),
-            Some("`hitc run pricing provider=ec2` shows how it went up and down".to_owned()),
+            Some("`hitc run pricing provider=ec2` lists recent prices".to_owned()),
         )))
     }
 
-    /// The requests for spot instances: `id`, `state`, `status`, `price`, `instance`, `created`.
+    /// Lists the requests for spot instances: `id`, `state`, `status`, `price`, `instance`,
+    /// `created`.
     pub async fn spot_requests(&self) -> Result<Vec<Json>, Error> {
         let mut items = self
             .client()
@@ -82,7 +83,7 @@ impl Ec2 {
         Ok(requests)
     }
 
-    /// Takes a request back. An instance that came of it stays.
+    /// Cancels a request for a spot instance. An instance that it has started keeps running.
     pub async fn cancel_spot_request(&self, id: &str) -> Result<(), Error> {
         let client = self.client().await?;
         let cancelled = client

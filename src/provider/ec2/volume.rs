@@ -1,4 +1,4 @@
-//! Disks of their own (EBS).
+//! EBS volumes: create, find and attach.
 
 use std::time::Duration;
 
@@ -16,32 +16,32 @@ use crate::{
     provider::{Error, Node},
 };
 
-/// How long a disk may take to be there, or to be attached.
+/// The timeout until a volume is available or attached.
 const TIMEOUT: Duration = Duration::from_mins(5);
 
 /// The value of [`TAG_KIND`].
 const KIND: &str = "disk";
 
-/// The devices under which disks may be attached
+/// The letters of device names for volumes
 /// (<https://docs.aws.amazon.com/ebs/latest/userguide/ebs-attaching-volume.html>).
 const LETTERS: std::ops::RangeInclusive<char> = 'f'..='p';
 
-/// A disk.
+/// A volume.
 #[derive(Clone, Debug)]
 pub struct Volume {
     /// EC2's identifier.
     pub id: String,
     /// Its name, without the prefix.
     pub name: String,
-    /// The server that it is attached to, by its id.
+    /// The id of the server that it is attached to.
     pub server: Option<String>,
-    /// The device as which it is attached, in EC2's words; the server's kernel may have others.
+    /// The device name at EC2. The kernel of the server may use another one.
     pub device: Option<String>,
 }
 
 impl Ec2 {
-    /// Creates a disk of `size` GiB in this zone, or returns the owner's disk of that name. A disk of
-    /// another owner with that name is an error.
+    /// Creates a volume of `size` GiB in a zone, or returns the owner's volume of that name. A
+    /// volume of another owner with that name is an error.
     pub async fn create_volume(
         &self,
         name: &str,
@@ -71,9 +71,9 @@ impl Ec2 {
             .tag_specifications(tags)
             .send()
             .await
-            .map_err(|error| explain(&format!("making the disk `{name}`"), &error))?;
+            .map_err(|error| explain(&format!("creating volume `{name}`"), &error))?;
         let id = made.volume_id.unwrap_or_default();
-        self.wait_for_volume(&id, "is there", |volume| {
+        self.wait_for_volume(&id, "is available", |volume| {
             volume.state() != Some(&VolumeState::Creating)
         })
         .await?;
@@ -87,7 +87,7 @@ impl Ec2 {
         })
     }
 
-    /// The owner's disk of this name, if it exists. Fails if only disks of other owners have the name,
+    /// Finds the owner's volume of this name. Fails if only volumes of other owners have the name,
     /// or if several of this owner have it.
     pub async fn find_volume(&self, name: &str, owner: &Owner) -> Result<Option<Volume>, Error> {
         let full = format!("{}{name}", self.prefix);
@@ -100,7 +100,7 @@ impl Ec2 {
             .filters(by("tag:hitc:kind", KIND))
             .send()
             .await
-            .map_err(|error| explain("looking for the disk", &error))?;
+            .map_err(|error| explain("finding the volume", &error))?;
         let gone = [Some(&VolumeState::Deleting), Some(&VolumeState::Deleted)];
         let existing = answer.volumes().iter();
         let existing = existing.filter(|volume| !gone.contains(&volume.state()));
@@ -124,12 +124,12 @@ impl Ec2 {
         }))
     }
 
-    /// Attaches a disk to a server, and waits until it is. One that is attached there already is
-    /// left alone. Gives the device.
+    /// Attaches a volume to a server and waits until it is attached. Does nothing if it is attached
+    /// already. Returns the device.
     pub async fn attach_volume(&self, volume: &Volume, node: &Node) -> Result<String, Error> {
         let fail = |cause: String| Error::Failed {
             provider: NAME.to_owned(),
-            what: format!("attaching the disk `{}` to `{}`", volume.name, node.name),
+            what: format!("attaching volume `{}` to `{}`", volume.name, node.name),
             cause,
         };
         match &volume.server {
@@ -148,7 +148,7 @@ impl Ec2 {
         let device = LETTERS
             .map(|letter| format!("/dev/sd{letter}"))
             .find(|device| !used.contains(&device.as_str()))
-            .ok_or_else(|| fail("it has as many disks as it can have".to_owned()))?;
+            .ok_or_else(|| fail("all device names of the server are in use".to_owned()))?;
         let attached = self
             .client()
             .await?
@@ -181,7 +181,7 @@ impl Ec2 {
                 .volume_ids(id)
                 .send()
                 .await
-                .map_err(|error| explain("looking at the disk", &error))?;
+                .map_err(|error| explain("reading the state of the volume", &error))?;
             if answer.volumes().iter().any(&is_so) {
                 return Ok(());
             }
@@ -189,7 +189,7 @@ impl Ec2 {
                 return Err(Error::Failed {
                     provider: NAME.to_owned(),
                     what: format!("waiting until {id} {what}"),
-                    cause: format!("not after {} s", TIMEOUT.as_secs()),
+                    cause: format!("timed out after {} s", TIMEOUT.as_secs()),
                 });
             }
             sleep(pause).await;
@@ -202,15 +202,15 @@ fn id_of(volume: &EbsVolume) -> &str {
     volume.volume_id().unwrap_or_default()
 }
 
-/// The project that owns a disk, if its tags name one.
+/// The project that owns a volume, if its tags name one.
 fn project(volume: &EbsVolume) -> Option<&str> {
     let mut tags = volume.tags().iter();
     let project = tags.find(|tag| tag.key() == Some(TAG_PROJECT))?.value()?;
     Some(project).filter(|project| !project.is_empty())
 }
 
-/// The error for a disk of another owner, or of a version of hitc that did not tag disks with their
-/// owners.
+/// The error for a volume of another owner, or of a version of hitc that did not tag volumes with
+/// their owners.
 fn not_owned(name: &str, volume: &EbsVolume, owner: &Owner) -> Error {
     let (id, own) = (id_of(volume), &owner.project);
     let (cause, belongs) = match project(volume) {
@@ -225,7 +225,7 @@ fn not_owned(name: &str, volume: &EbsVolume, owner: &Owner) -> Error {
         ),
     };
     Error::invalid(
-        format!("disk `{name}` ({id}) {cause}"),
+        format!("volume `{name}` ({id}) {cause}"),
         Some(format!(
             "choose another name; {belongs}: `aws ec2 create-tags --resources {id} --tags \
              Key={TAG_PROJECT},Value={own}`"
@@ -236,14 +236,14 @@ fn not_owned(name: &str, volume: &EbsVolume, owner: &Owner) -> Error {
 fn duplicate(name: &str, first: &EbsVolume, second: &EbsVolume) -> Error {
     let (first, second) = (id_of(first), id_of(second));
     Error::invalid(
-        format!("two disks of this project are named `{name}`: {first}, and {second}"),
+        format!("two volumes of this project are named `{name}`: {first}, and {second}"),
         Some(format!(
             "delete one of them at EC2, or change its tag `{TAG_NAME}`"
         )),
     )
 }
 
-/// The instance that a disk is attached to.
+/// The id of the instance that a volume is attached to.
 fn holder(volume: &EbsVolume) -> Option<&str> {
     volume
         .attachments()

@@ -1,4 +1,4 @@
-//! Which of the containers under the names of a replacement are its own.
+//! Finds the containers that belong to a replacement, and checks that hitc may change them.
 
 use std::collections::BTreeSet;
 
@@ -7,32 +7,32 @@ use crate::{
     docker::{Container, Containers, Error, container::labels},
 };
 
-/// The names that a container may have, given its final one.
+/// The names of a container during a replacement.
 pub struct Names {
-    /// Before it was ready.
+    /// Until it is ready.
     pub new: String,
-    /// While its successor starts, or while it is restarted.
+    /// While its replacement starts, or while it is restarted.
     pub old: String,
     /// After it failed to become ready.
     pub failed: String,
 }
 
 impl Names {
-    /// The names of the steps towards `name`.
+    /// The names during a replacement of the container `name`.
     pub fn of(name: &str) -> Self {
         let [new, old, failed] =
             [".new", ".old", ".failed"].map(|ending| format!("{name}{ending}"));
         Names { new, old, failed }
     }
 
-    /// Whether a container whose final name is `name` may have the name `found`.
+    /// Whether `found` is one of the names of a container with this final name.
     pub fn are_of(name: &str, found: &str) -> bool {
         let Names { new, old, failed } = Names::of(name);
         found == name || [new, old, failed].iter().any(|step| step == found)
     }
 }
 
-/// The containers that have one of the names of the protocol, at one moment.
+/// A snapshot of the containers that have one of the names of a replacement.
 pub(super) struct Steps {
     pub current: Option<Container>,
     pub new: Option<Container>,
@@ -42,7 +42,7 @@ pub(super) struct Steps {
     pub replaced: BTreeSet<String>,
 }
 
-/// What an owner may touch to bring a container of one name about.
+/// Identifies the containers that may be changed to create or replace a container of one name.
 #[derive(Clone, Copy)]
 pub(super) struct Claim<'a> {
     pub engine: &'a dyn Containers,
@@ -54,7 +54,7 @@ pub(super) struct Claim<'a> {
 }
 
 impl Claim<'_> {
-    /// Reads what has one of our names. A stranger under one of them is an error.
+    /// Reads the containers with one of these names. A foreign container among them is an error.
     pub async fn look(&self) -> Result<Steps, Error> {
         let names = Names::of(self.name);
         let (current, new, old, failed) = tokio::try_join!(
@@ -94,7 +94,7 @@ impl Claim<'_> {
         Ok(steps)
     }
 
-    /// The error for a container that is not a step and has the name of one.
+    /// The error for a foreign container with one of these names.
     pub fn in_the_way(&self, container: &Container) -> Error {
         Error::InTheWay {
             host: self.engine.host().to_owned(),
@@ -104,13 +104,13 @@ impl Claim<'_> {
         }
     }
 
-    /// Whether the label of its successor says that a container is being replaced, or the user
-    /// does.
+    /// Whether a container may be replaced: the label of its replacement names it, or the user
+    /// adopts it.
     pub fn may_replace(&self, steps: &Steps, container: &Container) -> bool {
         steps.replaced.contains(&container.id) || self.is_adopted(container)
     }
 
-    /// Reads a container again, and checks that it is ours or was adopted.
+    /// Reads a container again, and checks that it belongs to the owner or was adopted.
     pub async fn owned(&self, steps: &Steps, id: &str) -> Result<Container, Error> {
         let found = self.inspect(id).await?;
         let is_ours = found.ownership().is(self.owner);
@@ -132,7 +132,7 @@ impl Claim<'_> {
         }
     }
 
-    /// Removes a container of an earlier step, if there is one.
+    /// Removes a container that an earlier run left, if there is one.
     pub async fn discard(&self, steps: &Steps, step: Option<&Container>) -> Result<(), Error> {
         match step {
             Some(step) => match self.owned(steps, &step.id).await {
@@ -152,7 +152,7 @@ impl Claim<'_> {
         })
     }
 
-    /// Whether a container was created by this protocol for this owner and name.
+    /// Whether a container was created during a replacement, for this owner and name.
     pub fn is_step(&self, container: &Container) -> bool {
         container.ownership().is(self.owner)
             && container

@@ -29,7 +29,7 @@ use crate::{
 
 const WAITING: &str = "waiting until it is ready";
 
-/// Everything that is done to bring one container to its spec.
+/// Creates or replaces a container so that it matches its spec.
 #[derive(Clone, Copy)]
 pub struct Replacement<'a> {
     /// The engine.
@@ -64,10 +64,10 @@ impl Replacement<'_> {
         self.start_new(&steps, &id, None, progress).await
     }
 
-    /// Replaces the container `old_id`: creates the new one beside it, stops it, starts the new
-    /// one and waits until that is ready. Returns the new container.
+    /// Replaces the container `old_id`: creates the new one, stops the old one, starts the new one
+    /// and waits until it is ready. Returns the new container.
     ///
-    /// If the new container fails, it is kept as `NAME.failed` and the old one comes back.
+    /// If the new container fails, it is kept as `NAME.failed` and the old one is restored.
     pub async fn replace(&self, old_id: &str, progress: Progress<'_>) -> Result<Container, Error> {
         let steps = self.claim().look().await?;
         let old = self.claim().owned(&steps, old_id).await?;
@@ -102,8 +102,8 @@ impl Replacement<'_> {
         }
     }
 
-    /// Starts a container that does not run and waits until it is ready. It is `NAME.old` until
-    /// then, and keeps everything that it has written. Returns the container.
+    /// Starts a stopped container and waits until it is ready. Until then its name is `NAME.old`;
+    /// it keeps all its data. Returns the container.
     pub async fn restart(&self, id: &str, progress: Progress<'_>) -> Result<Container, Error> {
         let steps = self.claim().look().await?;
         let names = self.names();
@@ -124,8 +124,8 @@ impl Replacement<'_> {
         self.inspect(id).await
     }
 
-    /// Sets what can change while the container runs, and removes what an interrupted replacement
-    /// left behind.
+    /// Updates the options that can change while the container runs, and removes the containers
+    /// that an interrupted replacement left.
     pub async fn update(&self, id: &str) -> Result<Container, Error> {
         let steps = self.claim().look().await?;
         let found = self.claim().owned(&steps, id).await?;
@@ -149,8 +149,8 @@ impl Replacement<'_> {
         self.start_new(steps, &new, Some(&old), progress).await
     }
 
-    /// Creates `NAME.new` and returns its id. Anonymous volumes of the old container go with it:
-    /// they would be lost with the old container.
+    /// Creates `NAME.new` and returns its id. Gives it the anonymous volumes of the old container,
+    /// which would otherwise be lost.
     async fn create_new(&self, old: Option<&Container>) -> Result<String, Error> {
         let mut labels = labels::of(self.owner, &self.spec.name);
         let mut kept: Vec<Volume> = Vec::new();
@@ -170,7 +170,7 @@ impl Replacement<'_> {
         self.engine.create(&name, self.spec, &labels, &kept).await
     }
 
-    /// Stops the container that is replaced and renames it to `NAME.old`. Returns it as it was.
+    /// Stops the container that is replaced and renames it to `NAME.old`. Returns its state before.
     async fn set_aside(
         &self,
         steps: &Steps,
@@ -189,8 +189,8 @@ impl Replacement<'_> {
         Ok(old)
     }
 
-    /// Starts `NAME.new`, and gives it its name once it is ready. Else the old container comes
-    /// back.
+    /// Starts `NAME.new`, and renames it to its final name when it is ready. Otherwise restores the
+    /// old container.
     async fn start_new(
         &self,
         steps: &Steps,
@@ -218,8 +218,8 @@ impl Replacement<'_> {
         }
     }
 
-    /// Keeps a container that did not become ready as `NAME.failed`, and lets the old one come
-    /// back. Returns what was done, as a sentence.
+    /// Renames a container that did not become ready to `NAME.failed`, and restores the old one.
+    /// Returns a sentence that says what was done.
     async fn roll_back(
         &self,
         steps: &Steps,

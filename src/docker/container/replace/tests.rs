@@ -1,5 +1,5 @@
-//! Replacements against an engine in memory: failures, strangers, and a run that is killed before
-//! or after every request.
+//! Tests replacements with an engine in memory: failures, foreign containers, and runs that are
+//! killed before or after every request.
 
 use std::{
     collections::BTreeMap,
@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use super::{Names, Replacement};
 use crate::{
     core::{
+        diagnostic::Diagnostic,
         owner::Owner,
         value::{Data, Value},
     },
@@ -34,6 +35,8 @@ struct Memory(Mutex<World>);
 struct World {
     containers: Vec<Container>,
     made: u64,
+    /// Ports that the engine did not release when a container died.
+    reserved: Vec<u16>,
     /// How many requests are answered before the connection breaks; and whether the last one has
     /// its effect.
     left: Option<(u64, bool)>,
@@ -184,7 +187,10 @@ impl Containers for Memory {
                 .flat_map(Container::ports)
                 .map(|port| (port.public, port.protocol))
                 .collect();
-            let is_held = |port: &&Port| held.contains(&(port.public, port.protocol));
+            let is_held = |port: &&Port| {
+                held.contains(&(port.public, port.protocol))
+                    || world.reserved.contains(&port.public)
+            };
             if let Some(port) = ports.iter().find(is_held) {
                 return Err(Error::PortAllocated {
                     host: "web".to_owned(),
@@ -481,8 +487,9 @@ async fn strangers_in_the_way() {
             engine.add(name, &spec("1"), &labels, State::Exited);
             let before = engine.shown();
             let failed = up(&engine, &spec("2"), None).await.unwrap_err().to_string();
-            let expected =
-                format!("host `web`: container `{name}` is in the way of `app`; it {whose}");
+            let expected = format!(
+                "host `web`: container `{name}` has a name that is needed to create or replace `app`; it {whose}"
+            );
             assert_eq!(failed, expected);
             assert_eq!(engine.shown(), before);
         }
@@ -513,4 +520,25 @@ async fn the_holder_of_a_port_has_its_protocol() {
         panic!("{refused:?}");
     };
     assert_eq!((port, holder.as_str()), (53, "by-tcp"));
+}
+
+/// An engine that refuses a port which no container holds has to be restarted, and the error says so.
+#[tokio::test]
+async fn a_port_that_the_engine_did_not_release() {
+    let value = Value {
+        data: Data::Map(Value::text("image=app:1,ports=80").to_map("x").unwrap()),
+        span: None,
+    };
+    let spec = Spec::decode("app", &value, &Inputs::default(), "container").unwrap();
+    let engine = Memory::default();
+    engine.world().reserved.push(80);
+    let refused = up(&engine, &spec, None).await.unwrap_err();
+    assert_eq!(refused.reserved_port(), Some(80));
+    let shown = Diagnostic::from(refused);
+    assert_eq!(
+        shown.message,
+        "host `web`: the engine still reserves port 80 for a container that no longer runs"
+    );
+    let help = "restart the Docker Engine there with `sudo systemctl restart docker`";
+    assert_eq!(shown.help.as_deref(), Some(help));
 }
