@@ -31,8 +31,8 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         |call: &Call, host: Host| {
             let done = call.change(|| format!("set up Docker on {}", host.0.name), async {
                 let activity = call.context.events.start(&host.0.name, "setting up Docker");
-                let connection = call.inventory.connect(&host.0).await?;
-                let done = match docker::set_up(&connection).await? {
+                let machine = call.inventory.machine(&host.0).await?;
+                let done = match docker::set_up(machine.as_ref()).await? {
                     Setup::Ready => "ready",
                     Setup::Started => "started",
                     Setup::Installed => "installed",
@@ -141,9 +141,9 @@ async fn engine(
     activity: &Activity,
 ) -> Result<Engine, Diagnostic> {
     let status = inventory.engine_status(node).await?;
-    let connection = inventory.connect(node).await?;
+    let machine = inventory.machine(node).await?;
     let progress = |text| activity.update(text);
-    Ok(docker::ensure_engine(status, &connection, &progress).await?)
+    Ok(docker::ensure_engine(status, &machine, &progress).await?)
 }
 
 fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {

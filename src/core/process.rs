@@ -4,7 +4,7 @@ use std::{
     fmt, fs, io,
     os::unix::{fs::MetadataExt, process::ExitStatusExt},
     path::PathBuf,
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -27,6 +27,15 @@ impl fmt::Display for Exit {
         match self {
             Exit::Code(code) => write!(f, "exit status {code}"),
             Exit::Signal(name) => write!(f, "signal {name}"),
+        }
+    }
+}
+
+impl From<ExitStatus> for Exit {
+    fn from(status: ExitStatus) -> Self {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => Exit::Code(u32::try_from(code).unwrap_or(u32::MAX)),
+            (None, signal) => Exit::Signal(signal.unwrap_or_default().to_string()),
         }
     }
 }
@@ -192,10 +201,7 @@ impl Program {
             child.wait(),
         )?;
         Ok(Output {
-            exit: match (status.code(), status.signal()) {
-                (Some(code), _) => Exit::Code(u32::try_from(code).unwrap_or(u32::MAX)),
-                (None, signal) => Exit::Signal(signal.unwrap_or_default().to_string()),
-            },
+            exit: Exit::from(status),
             stdout,
             stderr,
             elapsed: started.elapsed(),
@@ -203,7 +209,9 @@ impl Program {
     }
 }
 
-async fn drain(
+/// Reads a pipe until its end, passes everything to `on_bytes`, and returns what is kept. An error
+/// of [`TooMuch`] is the cause of the error.
+pub async fn drain(
     pipe: Option<impl AsyncRead + Unpin>,
     keep: Keep,
     on_bytes: impl Fn(&[u8]),

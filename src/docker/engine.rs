@@ -1,4 +1,4 @@
-//! The connection to a Docker Engine, of this machine or of a server.
+//! The connection to a Docker Engine, of the local machine or of a server.
 
 use std::{
     collections::HashMap,
@@ -8,19 +8,18 @@ use std::{
 };
 
 use bollard::{ClientVersion, Docker, errors::Error as BollardError};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::timeout,
-};
+use tokio::time::timeout;
 
 use super::{
     Error,
     diagnose::{self, Reason, diagnose},
     error::HERE,
-    transport::{self, SOCKET},
+    transport::{self, Route, SOCKET},
 };
-use crate::ssh::{self, Connection, StreamTarget};
+use crate::{
+    machine::{self, Local, Machine, Stream},
+    ssh::Endpoint,
+};
 
 /// The newest API version that bollard supports. With an older engine, the version of the engine is
 /// used.
@@ -38,13 +37,12 @@ const SOCKETS: usize = 16;
 pub struct Engine {
     pub(super) docker: Docker,
     pub(super) host: String,
-    connection: Option<Arc<Connection>>,
+    machine: Arc<dyn Machine>,
     /// Held while an image is pulled or sent, so that two containers of it wait for one transfer.
     pub(super) images: Arc<tokio::sync::Mutex<()>>,
     /// The name that each container had when it was last seen, by id: errors show names.
     names: Arc<Mutex<HashMap<String, String>>>,
-    /// Whether each channel to the engine is a session of the SSH server.
-    is_session: bool,
+    route: Route,
 }
 
 /// The state of an engine.
@@ -83,10 +81,6 @@ impl EngineStatus {
     }
 }
 
-/// A byte stream to a port of a container.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
-
 impl Engine {
     /// The engine of this machine, found as the docker command finds it (`DOCKER_HOST`).
     ///
@@ -95,14 +89,19 @@ impl Engine {
     pub async fn here() -> Result<Self, Error> {
         let docker = Docker::connect_with_defaults().map_err(|error| no_engine(HERE, &error))?;
         let docker = docker.with_timeout(Duration::from_secs(REQUEST_TIMEOUT));
-        Ok(Engine {
-            docker: negotiate(docker, HERE).await?,
-            host: HERE.to_owned(),
-            connection: None,
+        let docker = negotiate(docker, HERE).await?;
+        Ok(Engine::new(docker, Arc::new(Local::new()), Route::Socket))
+    }
+
+    fn new(docker: Docker, machine: Arc<dyn Machine>, route: Route) -> Self {
+        Engine {
+            docker,
+            host: machine.name().to_owned(),
+            machine,
             images: Arc::default(),
             names: Arc::default(),
-            is_session: false,
-        })
+            route,
+        }
     }
 
     /// Whether this machine is expected to have an engine: one is configured, or has run before.
@@ -110,12 +109,12 @@ impl Engine {
         std::env::var_os("DOCKER_HOST").is_some() || std::path::Path::new(SOCKET).exists()
     }
 
-    /// Connects to the engine of a server, and queries its version.
-    pub async fn at(connection: &Arc<Connection>) -> EngineStatus {
-        match Engine::connect(connection).await {
+    /// Connects to the engine of a machine, and queries its version.
+    pub async fn at(machine: &Arc<dyn Machine>) -> EngineStatus {
+        match Engine::connect(machine).await {
             Ok(engine) => EngineStatus::Running(engine),
-            Err(Error::NoEngine { host, cause }) if !connection.is_closed() => {
-                match diagnose(connection, cause).await {
+            Err(Error::NoEngine { host, cause }) if is_connected(machine.as_ref()) => {
+                match diagnose(machine.as_ref(), cause).await {
                     Ok(Reason::Absent(cause)) => EngineStatus::Absent { host, cause },
                     Ok(Reason::Unknown(cause)) => {
                         EngineStatus::Unknown(Error::Unanswered { host, cause })
@@ -127,62 +126,44 @@ impl Engine {
         }
     }
 
-    async fn connect(connection: &Arc<Connection>) -> Result<Self, Error> {
-        let target = connection.target();
-        let socket = StreamTarget::Socket(SOCKET.to_owned());
-        let (endpoint, first) = match connection.stream(&socket).await {
-            Ok(stream) => (socket, Some(stream)),
-            // Root may open every socket: no process listens on this one.
-            Err(ssh::Error {
-                cause:
-                    ssh::Cause::Refused {
-                        is_forbidden: false,
-                        ..
-                    },
-                ..
-            }) if target.user == "root" => {
-                return Err(Error::NoEngine {
-                    host: target.name.clone(),
-                    cause: format!("no process listens on {SOCKET}"),
-                });
-            }
-            Err(ssh::Error {
-                cause: ssh::Cause::Refused { .. },
-                ..
-            }) => {
-                let command = ssh::Command::root("exec docker system dial-stdio");
-                (StreamTarget::Command(Box::new(command)), None)
-            }
-            Err(error) => return Err(error.into()),
+    async fn connect(machine: &Arc<dyn Machine>) -> Result<Self, Error> {
+        let (route, first) = match Route::Socket.open(machine.as_ref()).await {
+            Ok(stream) => (Route::Socket, Some(stream)),
+            Err(error) => match error.cause {
+                // Root may open every socket: no process listens on this one.
+                machine::Cause::Refused {
+                    is_forbidden: false,
+                } if machine.is_root() => {
+                    return Err(Error::NoEngine {
+                        host: machine.name().to_owned(),
+                        cause: format!("no process listens on {SOCKET}"),
+                    });
+                }
+                machine::Cause::Refused { .. } => (Route::Command, None),
+                machine::Cause::Lost | machine::Cause::Other => return Err(error.into()),
+            },
         };
-        let is_session = matches!(endpoint, StreamTarget::Command(_));
-        let transport = transport::over_ssh(connection.clone(), endpoint, first);
+        let transport = transport::over(machine.clone(), route, first);
         let docker = Docker::connect_with_custom_transport(
             transport,
             Some("http://docker"),
             REQUEST_TIMEOUT,
             API,
         )
-        .map_err(|error| no_engine(&target.name, &error))?;
-        let docker = negotiate(docker, &target.name).await.map_err(|error| {
-            if connection.is_closed() {
-                return connection.lost("connecting to the Docker Engine").into();
+        .map_err(|error| no_engine(machine.name(), &error))?;
+        let docker = match negotiate(docker, machine.name()).await {
+            Ok(docker) => docker,
+            Err(error) => {
+                machine.check_connected("connecting to the Docker Engine")?;
+                return Err(error);
             }
-            error
-        })?;
-        Ok(Engine {
-            docker,
-            host: target.name.clone(),
-            connection: Some(connection.clone()),
-            images: Arc::default(),
-            names: Arc::default(),
-            is_session,
-        })
+        };
+        Ok(Engine::new(docker, machine.clone(), route))
     }
 
     /// Whether the connection to the engine's machine is open.
     pub fn is_open(&self) -> bool {
-        self.connection.as_ref().is_none_or(|c| !c.is_closed())
+        is_connected(self.machine.as_ref())
     }
 
     /// The API itself, for the local provider, whose servers are containers of a special kind.
@@ -190,25 +171,24 @@ impl Engine {
         &self.docker
     }
 
+    /// The machine that it runs on.
+    pub(super) fn machine(&self) -> &dyn Machine {
+        self.machine.as_ref()
+    }
+
     /// How many requests are made at once. Channels to a socket are not limited; each session, as
     /// `docker system dial-stdio` needs one, counts against sshd's `MaxSessions`.
     pub(super) fn at_once(&self) -> usize {
-        if self.is_session { SESSIONS } else { SOCKETS }
+        match self.route {
+            Route::Command => SESSIONS,
+            Route::Socket => SOCKETS,
+        }
     }
 
     /// Opens a TCP connection from the engine's machine, which reaches the containers on it.
-    pub(super) async fn dial(
-        &self,
-        address: IpAddr,
-        port: u16,
-    ) -> Result<Box<dyn Duplex>, std::io::Error> {
-        match &self.connection {
-            Some(connection) => match connection.dial(&address.to_string(), port).await {
-                Ok(stream) => Ok(Box::new(stream)),
-                Err(error) => Err(std::io::Error::other(error)),
-            },
-            None => Ok(Box::new(TcpStream::connect((address, port)).await?)),
-        }
+    pub(super) async fn dial(&self, address: IpAddr, port: u16) -> Result<Stream, machine::Error> {
+        let to = Endpoint::Tcp(address.to_string(), port);
+        self.machine.dial(&to).await
     }
 
     /// Stores a container's name for messages.
@@ -227,15 +207,20 @@ impl Engine {
 
     /// Converts an error of bollard. `what` is what was being done.
     pub(super) fn error(&self, what: impl Into<String>, error: &BollardError) -> Error {
-        if let Some(connection) = self.connection.as_ref().filter(|c| c.is_closed()) {
-            return connection.lost(&what.into()).into();
+        let what = what.into();
+        if let Err(lost) = self.machine.check_connected(&what) {
+            return lost.into();
         }
         Error::Api {
             host: self.host.clone(),
-            what: what.into(),
+            what,
             cause: cause(error),
         }
     }
+}
+
+fn is_connected(machine: &dyn Machine) -> bool {
+    machine.check_connected("").is_ok()
 }
 
 /// Negotiates the API version with the engine.

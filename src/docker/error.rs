@@ -5,11 +5,11 @@ use crate::{
         diagnostic::{Diagnostic, Kind},
         owner::Ownership,
     },
-    ssh,
+    machine::{self, Local},
 };
 
 /// The name of the local machine in messages.
-pub(super) const HERE: &str = "this machine";
+pub(super) const HERE: &str = Local::NAME;
 
 /// Why an engine could not do what it was asked to. `host` is the name of the server, or
 /// `this machine`.
@@ -176,9 +176,9 @@ pub enum Error {
         /// The last lines of the script.
         log: String,
     },
-    /// The server could not be reached.
+    /// The engine's machine could not be reached, or not run a command.
     #[error(transparent)]
-    Ssh(#[from] ssh::Error),
+    Machine(#[from] machine::Error),
 }
 
 impl Error {
@@ -272,14 +272,23 @@ impl Error {
             | Error::NotReady { host, .. }
             | Error::NotRestored { host, .. }
             | Error::Setup { host, .. } => Some(host),
-            Error::Build { .. } | Error::Ssh(_) => None,
+            Error::Build { .. } | Error::Machine(_) => None,
+        }
+    }
+}
+
+impl From<Error> for machine::Error {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Machine(error) => error,
+            other => Diagnostic::from(other).into(),
         }
     }
 }
 
 impl From<Error> for Diagnostic {
     fn from(error: Error) -> Self {
-        if let Error::Ssh(error) = error {
+        if let Error::Machine(error) = error {
             return error.into();
         }
         let mut diagnostic = Diagnostic::new(Kind::Failed, error.to_string()).help(error.help());

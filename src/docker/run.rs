@@ -12,7 +12,7 @@ use crate::{
         owner::Owner,
         value::{Data, Entry, Fields, Value},
     },
-    ssh::Connection,
+    machine::Machine,
 };
 
 /// The options of `docker.run`.
@@ -130,14 +130,14 @@ pub async fn kill(engine: &Engine, name: &str, owner: &Owner, adopt: bool) -> Re
 /// answer is an error.
 pub async fn ensure_engine(
     status: EngineStatus,
-    connection: &Arc<Connection>,
+    machine: &Arc<dyn Machine>,
     progress: Progress<'_>,
 ) -> Result<Engine, Error> {
     match status {
         EngineStatus::Absent { .. } => {
             progress("setting up Docker".to_owned());
-            set_up(connection).await?;
-            Engine::at(connection).await.running()
+            set_up(machine.as_ref()).await?;
+            Engine::at(machine).await.running()
         }
         status => status.running(),
     }

@@ -1,8 +1,8 @@
-//! The engine's API over an SSH channel.
+//! The engine's API over byte streams of a machine.
 //!
-//! The server's engine listens on a Unix socket. sshd forwards to it if the user may open it. If
-//! only root may, `docker system dial-stdio` under sudo does the same. Channels are kept and reused,
-//! so that a request is one round trip.
+//! The machine's engine listens on a Unix socket. The machine connects to it if the user may open
+//! it. If only root may, `docker system dial-stdio` under sudo does the same. Streams are kept and
+//! reused, so that on a server a request is one round trip.
 
 use std::{
     future::Future,
@@ -23,7 +23,10 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 
-use crate::ssh::{self, Stream, StreamTarget};
+use crate::{
+    machine::{self, Machine, Stream},
+    ssh::{Command, Endpoint},
+};
 
 /// The engine's default socket.
 pub(super) const SOCKET: &str = "/var/run/docker.sock";
@@ -35,26 +38,46 @@ const IDLE_SOCKETS: usize = 16;
 
 type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, BollardError>> + Send>>;
 
-/// Sends requests over channels of one SSH connection. `first` is a channel that is open already.
-pub(super) fn over_ssh(
-    connection: Arc<ssh::Connection>,
-    endpoint: StreamTarget,
+/// How a machine connects to its engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Route {
+    /// To its socket.
+    Socket,
+    /// By a command of root, each stream of which is a session of the SSH server.
+    Command,
+}
+
+impl Route {
+    /// Opens a byte stream to the engine.
+    pub(super) async fn open(self, machine: &dyn Machine) -> Result<Stream, machine::Error> {
+        match self {
+            Route::Socket => machine.dial(&Endpoint::Unix(SOCKET.to_owned())).await,
+            Route::Command => {
+                let command = Command::root("exec docker system dial-stdio");
+                machine.stream(&command).await
+            }
+        }
+    }
+}
+
+/// Sends requests over byte streams of a machine. `first` is a stream that is open already.
+pub(super) fn over(
+    machine: Arc<dyn Machine>,
+    route: Route,
     first: Option<Stream>,
 ) -> impl Fn(BollardRequest) -> Answer + Send + Sync {
     let connector = Connector {
-        connection,
-        endpoint,
+        machine,
+        route,
         first: Arc::new(Mutex::new(first)),
     };
-    let is_session = matches!(connector.endpoint, StreamTarget::Command(_));
     let client = Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
         // Idle sessions count against the sshd's MaxSessions; channels to a socket do not.
-        .pool_max_idle_per_host(if is_session {
-            IDLE_SESSIONS
-        } else {
-            IDLE_SOCKETS
+        .pool_max_idle_per_host(match route {
+            Route::Command => IDLE_SESSIONS,
+            Route::Socket => IDLE_SOCKETS,
         })
         .build(connector);
     move |request| {
@@ -65,38 +88,38 @@ pub(super) fn over_ssh(
 
 #[derive(Clone)]
 struct Connector {
-    connection: Arc<ssh::Connection>,
-    endpoint: StreamTarget,
+    machine: Arc<dyn Machine>,
+    route: Route,
     first: Arc<Mutex<Option<Stream>>>,
 }
 
 impl tower_service::Service<Uri> for Connector {
     type Response = Channel;
-    type Error = ssh::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Channel, ssh::Error>> + Send>>;
+    type Error = machine::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Channel, machine::Error>> + Send>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ssh::Error>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), machine::Error>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, _: Uri) -> Self::Future {
         let Connector {
-            connection,
-            endpoint,
+            machine,
+            route,
             first,
         } = self.clone();
         let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
         Box::pin(async move {
             let stream = match first {
                 Some(stream) => stream,
-                None => connection.stream(&endpoint).await?,
+                None => route.open(machine.as_ref()).await?,
             };
             Ok(Channel(TokioIo::new(stream)))
         })
     }
 }
 
-/// Adapts a channel to the HTTP client's traits.
+/// Adapts a stream to the HTTP client's traits.
 struct Channel(TokioIo<Stream>);
 
 impl Connection for Channel {

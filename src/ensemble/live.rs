@@ -1,21 +1,15 @@
 //! `World` for real servers.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use super::World;
 use crate::{
-    core::{
-        cancel::Cancel,
-        diagnostic::Diagnostic,
-        event::{Activity, Events},
-    },
-    docker::{self, Containers},
+    core::{cancel::Cancel, diagnostic::Diagnostic},
+    docker::Containers,
     inventory::{Inventory, Providers},
-    machine::Lock,
-    provider::{Create, Node, Provider},
-    provision,
+    provider::Node,
 };
 
 #[async_trait]
@@ -24,44 +18,12 @@ impl World for Inventory {
         &self.providers
     }
 
-    fn events(&self) -> &Events {
-        &self.context.events
-    }
-
     fn cancel(&self) -> &Cancel {
         &self.context.cancel
-    }
-
-    async fn create(
-        &self,
-        provider: &dyn Provider,
-        create: &Create,
-        activity: &Activity,
-    ) -> Result<Node, Diagnostic> {
-        provision::bring_up(self, provider, create, activity).await
-    }
-
-    async fn wait_for(&self, node: &Node) -> Result<(), Diagnostic> {
-        Inventory::wait_for(self, node).await.map(drop)
-    }
-
-    async fn lock(&self, node: &Node, purpose: &str, wait: Duration) -> Result<Lock, Diagnostic> {
-        let connection = self.connect(node).await?;
-        Lock::take(&connection, purpose, wait).await
     }
 
     async fn engine(&self, node: &Node) -> Result<Option<Arc<dyn Containers>>, Diagnostic> {
         let engine = self.find_engine(node).await?;
         Ok(engine.map(|engine| Arc::new(engine) as Arc<dyn Containers>))
-    }
-
-    async fn set_up_docker(&self, node: &Node) -> Result<(), Diagnostic> {
-        let connection = self.connect(node).await?;
-        docker::set_up(&connection).await?;
-        Ok(())
-    }
-
-    async fn forget(&self, node: &Node) {
-        Inventory::forget(self, node);
     }
 }

@@ -7,7 +7,7 @@ use crate::{
         diagnostic::{Diagnostic, Kind, plain},
         process::Output,
     },
-    ssh,
+    machine, ssh,
 };
 
 /// Why a file could not be transferred.
@@ -16,6 +16,9 @@ pub enum Error {
     /// The server could not be reached, or the command not be run.
     #[error(transparent)]
     Ssh(#[from] ssh::Error),
+    /// A file could not be written on the server.
+    #[error(transparent)]
+    Machine(#[from] machine::Error),
     /// A local file could not be read or written.
     #[error("`{path}`: {cause}")]
     Local {
@@ -67,6 +70,7 @@ impl From<Error> for Diagnostic {
     fn from(error: Error) -> Self {
         match error {
             Error::Ssh(error) => error.into(),
+            Error::Machine(error) => error.into(),
             Error::Local { .. } => Diagnostic::new(Kind::Usage, error.to_string()),
             Error::Remote { ref host, .. } => {
                 let host = host.clone();

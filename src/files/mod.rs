@@ -1,6 +1,5 @@
 //! File transfers by shell commands that every server has. Not by SFTP, which cannot use sudo.
 
-mod atomic;
 mod diff;
 mod download;
 mod error;
@@ -8,7 +7,6 @@ mod progress;
 mod tree;
 mod upload;
 
-pub use atomic::{WriteOptions, put, size_check};
 pub use diff::diff;
 pub use download::Download;
 pub use error::Error;

@@ -2,9 +2,10 @@
 
 use std::{fs, io, path::Path, sync::Arc};
 
-use super::{Error, Progress, TransferCounts, WriteOptions, put, size_check, tree};
+use super::{Error, Progress, TransferCounts, tree};
 use crate::{
     core::event::Events,
+    machine::{Machine, Server, WriteOptions, size_check},
     ssh::{Command, Connection, Input, quote},
 };
 
@@ -49,15 +50,21 @@ impl Upload<'_> {
         } else {
             to.to_owned()
         };
-        let mode = format!(
-            "{:o}",
-            std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777
-        );
+        let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
+        let write_options = &WriteOptions {
+            new_mode: Some(format!("{mode:o}")),
+            ..write_options.clone()
+        };
         if metadata.len() < RESUMABLE {
             let content = fs::read(from).map_err(|error| Error::local(from, error))?;
-            put(connection, content.into(), &to, write_options, &mode).await?;
+            let server = Server(connection.clone());
+            server.put(&to, content.into(), write_options).await?;
         } else {
-            self.file(metadata.len(), &to, &mode).await?;
+            let upload = Upload {
+                write_options,
+                ..self
+            };
+            upload.file(metadata.len(), &to).await?;
         }
         Ok(TransferCounts {
             transferred: 1,
@@ -67,7 +74,7 @@ impl Upload<'_> {
 
     /// Sends a large file to a temporary file, which is then renamed. Continues an interrupted
     /// upload.
-    async fn file(self, size: u64, to: &str, mode: &str) -> Result<(), Error> {
+    async fn file(self, size: u64, to: &str) -> Result<(), Error> {
         let Upload {
             events,
             connection,
@@ -120,7 +127,7 @@ impl Upload<'_> {
         let line = format!(
             "set -e; umask 077; t={part}; {begin}cat {into}\"$t\"\n{}\n{check}\n{}",
             size_check(size),
-            write_options.rename_command(to, mode)
+            write_options.rename_command(to)
         );
         let command = Command {
             sudo: write_options.sudo,

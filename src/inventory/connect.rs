@@ -36,8 +36,8 @@ fn key(node: &Node) -> Key {
     (node.provider.clone(), node.id.clone())
 }
 
-/// Access to servers: their connections and listings. The real one is [`super::Inventory`]; tests
-/// simulate it.
+/// Access to servers: their machines and listings. The real one is [`super::Inventory`]; the tests of
+/// the ensemble simulate it.
 #[async_trait]
 pub trait Access: Send + Sync {
     /// Shows events to the user.
@@ -192,12 +192,12 @@ impl Connections {
     }
 
     /// The Docker Engine of a server, or why it does not answer.
-    pub async fn engine_status(&self, node: &Node, connection: &Arc<Connection>) -> EngineStatus {
+    pub async fn engine_status(&self, node: &Node, machine: &Arc<dyn Machine>) -> EngineStatus {
         let known = lock(&self.engines).get(&key(node)).cloned();
         if let Some(engine) = known.filter(Engine::is_open) {
             return EngineStatus::Running(engine);
         }
-        let status = Engine::at(connection).await;
+        let status = Engine::at(machine).await;
         if let EngineStatus::Running(engine) = &status {
             lock(&self.engines).insert(key(node), engine.clone());
         }

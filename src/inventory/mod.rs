@@ -144,6 +144,11 @@ impl Inventory {
         Ok(self.connections.connect(&target).await?)
     }
 
+    /// The machine of a server, over its connection.
+    pub async fn machine(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic> {
+        Ok(Arc::new(Server(self.connect(node).await?)))
+    }
+
     /// The connection to a server that may still be starting.
     pub async fn wait_for(&self, node: &Node) -> Result<Arc<Connection>, Diagnostic> {
         let target = self.target(node).await?;
@@ -179,8 +184,8 @@ impl Inventory {
 
     /// The Docker Engine of a server, or why it does not answer.
     pub async fn engine_status(&self, node: &Node) -> Result<EngineStatus, Diagnostic> {
-        let connection = self.connect(node).await?;
-        Ok(self.connections.engine_status(node, &connection).await)
+        let machine = self.machine(node).await?;
+        Ok(self.connections.engine_status(node, &machine).await)
     }
 
     /// The Docker Engine of a server; none if Docker is not installed there. One that does not
@@ -216,9 +221,7 @@ impl Access for Inventory {
     }
 
     async fn machine(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic> {
-        let target = self.target(node).await?;
-        let connection = self.connections.connect(&target).await?;
-        Ok(Arc::new(Server(connection)))
+        Inventory::machine(self, node).await
     }
 
     async fn wait_until_reachable(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic> {

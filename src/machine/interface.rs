@@ -1,15 +1,68 @@
 //! `Machine`: the interface of a place where commands run.
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
+use super::{Error, Stream, WriteOptions};
 use crate::{
-    core::{diagnostic::Diagnostic, process::Output},
-    ssh::Command,
+    core::process::Output,
+    ssh::{Command, Endpoint, Input},
 };
 
-/// A place where commands run: a server, or one that a test simulates.
+/// A place where commands run: a server, the local machine, or a container.
+///
+/// Commands start in the home folder of the login user (in a container, in the working folder of
+/// its image), and so do relative paths.
 #[async_trait]
 pub trait Machine: Send + Sync {
-    /// Runs a command and returns everything that it wrote.
-    async fn run(&self, command: &Command) -> Result<Output, Diagnostic>;
+    /// The name, for messages.
+    fn name(&self) -> &str;
+
+    /// Whether commands run as root without sudo.
+    fn is_root(&self) -> bool;
+
+    /// Returns an error if the connection to the machine is closed; `doing` is the operation that was
+    /// interrupted. The local machine is always connected.
+    fn check_connected(&self, doing: &str) -> Result<(), Error>;
+
+    /// Runs a command and returns what it wrote. Terminates its processes if it exceeds its time
+    /// limit, or if the future is dropped.
+    async fn run(&self, command: &Command) -> Result<Output, Error>;
+
+    /// Starts a command and returns a stream of its standard input and output. The command's own
+    /// `stdin` and `timeout` are ignored. An exit status other than 0 becomes a read error with what
+    /// the command wrote to standard error. Closing the stream does not terminate the command; its
+    /// standard input ends.
+    async fn stream(&self, command: &Command) -> Result<Stream, Error>;
+
+    /// Opens a TCP connection from the machine, or a connection to a Unix socket on it.
+    async fn dial(&self, to: &Endpoint) -> Result<Stream, Error>;
+
+    /// Writes a file atomically: other programs see the old content or the new one, and an error
+    /// leaves the old one. For files that fit in memory.
+    ///
+    /// Sends the content to the standard input of a command: other users can see arguments.
+    async fn put(
+        &self,
+        path: &str,
+        content: Bytes,
+        write_options: &WriteOptions,
+    ) -> Result<(), Error> {
+        let line = write_options.write_command(path, content.len());
+        let command = Command {
+            stdin: Input::Bytes(content),
+            sudo: write_options.sudo,
+            ..Command::new(line)
+        };
+        let output = self.run(&command).await?;
+        if output.ok() {
+            return Ok(());
+        }
+        let mut cause = output.tail(3);
+        if cause.is_empty() {
+            cause = output.exit.to_string();
+        }
+        let message = format!("write {path}: {cause}");
+        Err(Error::failed(self.name(), &message))
+    }
 }

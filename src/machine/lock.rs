@@ -1,9 +1,9 @@
-//! A lock on a server, so that two runs do not change it at the same time.
+//! A lock on a machine, so that two runs do not change it at the same time.
 //!
-//! A process on the server holds the lock. Its standard input is a channel of our connection, over
+//! A process on the machine holds the lock. Its standard input is a stream of ours, over
 //! which we send heartbeats that it answers. The kernel releases the lock when the process ends:
-//! when we close the channel, when the connection ends, or [`SERVER_LIMIT`] after the last heartbeat
-//! that reached the server. We give up first, after [`OWN_LIMIT`] without an answer.
+//! when we close the stream, when the connection ends, or [`SERVER_LIMIT`] after the last heartbeat
+//! that reached the machine. We give up first, after [`OWN_LIMIT`] without an answer.
 
 use std::{any::Any, time::Duration};
 
@@ -14,9 +14,10 @@ use tokio::{
     time::{Instant, interval, sleep, timeout},
 };
 
+use super::{Machine, Stream};
 use crate::{
     core::diagnostic::{Diagnostic, Kind},
-    ssh::{Command, Connection, Stream, StreamTarget, quote},
+    ssh::{Command, quote},
 };
 
 /// The time between two heartbeats.
@@ -36,7 +37,7 @@ pub struct Lock {
     _guard: Box<dyn Any + Send + Sync>,
 }
 
-/// What the server answered.
+/// What the machine answered.
 enum Attempt {
     Held(Lock),
     /// Another run holds the lock; who, if that could be found out.
@@ -44,17 +45,17 @@ enum Attempt {
 }
 
 impl Lock {
-    /// Takes the lock of a server. `purpose` tells others what it is held for. While another run
+    /// Takes the lock of a machine. `purpose` tells others what it is held for. While another run
     /// holds it, tries again for as long as `wait`, then fails and names the holder.
     pub async fn take(
-        connection: &Connection,
+        machine: &dyn Machine,
         purpose: &str,
         wait: Duration,
     ) -> Result<Self, Diagnostic> {
-        let host = &connection.target().name;
+        let host = machine.name();
         let end = Instant::now() + wait;
         loop {
-            let holder = match attempt(connection, purpose).await? {
+            let holder = match attempt(machine, purpose).await? {
                 Attempt::Held(lock) => return Ok(lock),
                 Attempt::Busy(holder) => holder,
             };
@@ -96,16 +97,13 @@ impl Drop for Abort {
     }
 }
 
-async fn attempt(connection: &Connection, purpose: &str) -> Result<Attempt, Diagnostic> {
-    let host = &connection.target().name;
+async fn attempt(machine: &dyn Machine, purpose: &str) -> Result<Attempt, Diagnostic> {
+    let host = machine.name();
     let fail = |cause: String| {
         let message = format!("host `{host}`: the lock could not be taken: {cause}");
         Diagnostic::new(Kind::Failed, message).on(host)
     };
-    let command = Command::new(script(purpose));
-    let stream = connection
-        .stream(&StreamTarget::Command(Box::new(command)))
-        .await?;
+    let stream = machine.stream(&Command::new(script(purpose))).await?;
     let (read, write) = split(stream);
     let mut read = BufReader::new(read);
     let mut answer = String::new();
@@ -128,6 +126,7 @@ async fn attempt(connection: &Connection, purpose: &str) -> Result<Attempt, Diag
         Some(("busy", holder)) => Ok(Attempt::Busy(
             Some(holder.trim().to_owned()).filter(|holder| !holder.is_empty()),
         )),
+        Some(("failed", cause)) => Err(fail(cause.to_owned())),
         _ => Err(fail(match answer.trim() {
             "" => "the server did not answer".to_owned(),
             other => format!("unexpected answer {other:?}"),
@@ -162,7 +161,8 @@ async fn keep(mut read: BufReader<ReadHalf<Stream>>, mut write: WriteHalf<Stream
 /// holds the lock.
 ///
 /// When heartbeats end while the connection seems to stand, the process ends the connection before
-/// the kernel releases the lock: requests that the network delivers later must find no server.
+/// the kernel releases the lock: requests that the network delivers later must find no server. On
+/// the local machine, an sshd above this process serves the user's own login, and is left alone.
 fn script(purpose: &str) -> String {
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
@@ -174,6 +174,8 @@ fn script(purpose: &str) -> String {
     )
     .replace(char::is_control, " ");
     let limit = SERVER_LIMIT.as_secs();
+    let own_name = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
+    let own = quote(&format!("{} {}", std::process::id(), own_name.trim()));
     let hold = format!(
         r#"while :; do
   beat=$(timeout {limit} head -c 1)
@@ -184,13 +186,16 @@ done
 [ $status = 0 ] && exit
 process=$PPID
 while [ "${{process:-0}}" -gt 1 ]; do
-  case $(cat /proc/$process/comm) in sshd*) kill $process; exit ;; esac
+  name=$(cat /proc/$process/comm)
+  [ "$process $name" = {own} ] && exit
+  case $name in sshd*) kill $process; exit ;; esac
   process=$(sed 's/.*) . //; s/ .*//' /proc/$process/stat)
 done"#
     );
     // Another run may have the lock and not yet be the process that tells so.
     format!(
-        r#"exec 9</run
+        r#"command -v flock >/dev/null || {{ echo failed flock is not installed; exit; }}
+exec 9</run
 if flock -n 9; then
   echo locked .
   exec sh -c {hold} hitc-lock {holder}

@@ -1,11 +1,27 @@
-//! Where commands run: the interface of a machine, mocks for `hitc test`, the lock on a server.
+//! Where commands run: the interface of a machine, servers, the local machine, mocks for `hitc
+//! test`, the lock on a machine.
 
+mod error;
 mod interface;
+mod local;
 mod lock;
 pub mod mock;
+#[cfg(test)]
+mod mock_machine;
 mod server;
+mod stream;
+mod tracked;
+mod write;
 
+pub use error::{Cause, Error};
 pub use interface::Machine;
+pub use local::Local;
 pub use lock::Lock;
 pub use mock::Mock;
+#[cfg(test)]
+pub use mock_machine::MockMachine;
 pub use server::Server;
+pub(crate) use stream::CommandStream;
+pub use stream::Stream;
+pub(crate) use tracked::{limited, run_id, terminator, too_much, write_input};
+pub use write::{WriteOptions, size_check};

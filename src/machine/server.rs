@@ -1,13 +1,13 @@
-//! A server as a machine: commands run over its SSH connection.
+//! A server as a machine: over its SSH connection.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::Machine;
+use super::{Error, Machine, Stream};
 use crate::{
-    core::{diagnostic::Diagnostic, process::Output},
-    ssh::{Command, Connection},
+    core::process::Output,
+    ssh::{Command, Connection, Endpoint},
 };
 
 /// The server at the end of an SSH connection.
@@ -15,7 +15,30 @@ pub struct Server(pub Arc<Connection>);
 
 #[async_trait]
 impl Machine for Server {
-    async fn run(&self, command: &Command) -> Result<Output, Diagnostic> {
+    fn name(&self) -> &str {
+        &self.0.target().name
+    }
+
+    fn is_root(&self) -> bool {
+        self.0.target().user == "root"
+    }
+
+    fn check_connected(&self, doing: &str) -> Result<(), Error> {
+        if self.0.is_closed() {
+            return Err(self.0.lost(doing).into());
+        }
+        Ok(())
+    }
+
+    async fn run(&self, command: &Command) -> Result<Output, Error> {
         Ok(self.0.run(command).await?)
+    }
+
+    async fn stream(&self, command: &Command) -> Result<Stream, Error> {
+        Ok(Box::new(self.0.stream(command).await?))
+    }
+
+    async fn dial(&self, to: &Endpoint) -> Result<Stream, Error> {
+        Ok(Box::new(self.0.dial(to).await?))
     }
 }

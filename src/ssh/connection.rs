@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use super::{
-    Cause, Error, HostKey, Target,
+    Cause, Endpoint, Error, HostKey, Target,
     channel::SpooledChannel,
     client::{ClientError, ClientHandler, describe},
     connection_state::ConnectionState,
@@ -222,23 +222,24 @@ impl Connection {
         }));
     }
 
-    /// Opens a byte stream to a Unix socket on the server.
-    pub(super) async fn open_socket(&self, path: &str) -> Result<Stream, Error> {
-        let channel = self
-            .handle
-            .channel_open_direct_streamlocal(path)
-            .await
-            .map_err(|error| self.channel_error(error, &format!("the socket `{path}`")))?;
-        Ok(Stream::of_socket(SpooledChannel::new(channel, None)))
-    }
-
-    /// Opens a TCP connection from the server to `address:port`.
-    pub async fn dial(&self, address: &str, port: u16) -> Result<Stream, Error> {
-        let channel = self
-            .handle
-            .channel_open_direct_tcpip(address, u32::from(port), "127.0.0.1", 0)
-            .await
-            .map_err(|error| self.channel_error(error, &format!("{address}:{port}")))?;
+    /// Opens a TCP connection from the server, or a connection to a Unix socket on it.
+    pub async fn dial(&self, to: &Endpoint) -> Result<Stream, Error> {
+        let handle = &self.handle;
+        let channel = match to {
+            Endpoint::Tcp(host, port) => {
+                handle
+                    .channel_open_direct_tcpip(host, u32::from(*port), "127.0.0.1", 0)
+                    .await
+            }
+            Endpoint::Unix(path) => handle.channel_open_direct_streamlocal(path).await,
+        };
+        let channel = channel.map_err(|error| {
+            let what = match to {
+                Endpoint::Tcp(..) => to.to_string(),
+                Endpoint::Unix(path) => format!("the socket `{path}`"),
+            };
+            self.channel_error(error, &what)
+        })?;
         Ok(Stream::of_socket(SpooledChannel::new(channel, None)))
     }
 
@@ -317,7 +318,8 @@ async fn handshake(
 ) -> Result<Handle<ClientHandler>, Error> {
     let tunnel = match jump {
         Some(jump) => {
-            let stream = jump.dial(&target.address, target.port).await;
+            let server = Endpoint::Tcp(target.address.clone(), target.port);
+            let stream = jump.dial(&server).await;
             Some(stream.map_err(|error| {
                 let jump = &jump.target.name;
                 target.error(Cause::Connect {

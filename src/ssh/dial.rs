@@ -18,7 +18,7 @@ use super::{Cause, Error, Route, Target, connection_state::ConnectionState, stre
 use crate::core::diagnostic::plain;
 
 /// A byte stream in both directions.
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
 
 /// A byte stream to the SSH server that records when bytes arrive.

@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Instant};
 
 use super::{
-    Cause, Command, Connection, Error, StreamTarget, prepared::PreparedCommand, stream::Stream,
+    Cause, Command, Connection, Error, prepared::PreparedCommand, stream::Stream,
     terminate::CommandGuard,
 };
 use crate::core::{event, process::Output};
@@ -25,13 +25,10 @@ impl Connection {
         self.exec(command, |_, _| ()).await
     }
 
-    /// Opens a byte stream to a Unix socket or to a command on the server. Closing it does not
-    /// terminate the command.
-    pub async fn stream(&self, to: &StreamTarget) -> Result<Stream, Error> {
-        match to {
-            StreamTarget::Socket(path) => self.open_socket(path).await,
-            StreamTarget::Command(command) => Ok(Stream::of_command(self.start(command).await?)),
-        }
+    /// Opens a byte stream to the standard input and output of a command on the server. Closing it
+    /// does not terminate the command.
+    pub async fn stream(&self, command: &Command) -> Result<Stream, Error> {
+        Ok(Stream::of_command(self.start(command).await?))
     }
 
     /// Runs a prepared command as [`Connection::exec`] does. Takes up the command if it was sent

@@ -1,6 +1,6 @@
 //! Port and socket forwarding between the local machine and a server.
 
-use std::{fmt, io, path::PathBuf, str::FromStr, sync::Arc};
+use std::{io, path::PathBuf, sync::Arc};
 
 use tokio::{
     io::copy_bidirectional,
@@ -8,46 +8,10 @@ use tokio::{
     task::JoinHandle,
 };
 
-use super::{Cause, Connection, Error, channel::SpooledChannel, dial::Duplex, stream::Stream};
+use super::{
+    Cause, Connection, Endpoint, Error, channel::SpooledChannel, dial::Duplex, stream::Stream,
+};
 use crate::core::diagnostic::plain;
-
-/// A TCP port or Unix socket.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
-    /// A host name or address, and a port.
-    Tcp(String, u16),
-    /// The path of a Unix socket.
-    Unix(String),
-}
-
-impl FromStr for Endpoint {
-    type Err = String;
-
-    /// Parses `PORT`, `HOST:PORT` or `/PATH`. The host is 127.0.0.1 by default.
-    fn from_str(text: &str) -> Result<Self, String> {
-        if text.starts_with('/') {
-            return Ok(Endpoint::Unix(text.to_owned()));
-        }
-        let wrong = || format!("invalid endpoint `{text}`: expected PORT, HOST:PORT or /PATH");
-        let (host, port) = text.rsplit_once(':').unwrap_or(("127.0.0.1", text));
-        let port = port.parse().map_err(|_| wrong())?;
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        if host.is_empty() || host.contains(char::is_whitespace) {
-            return Err(wrong());
-        }
-        Ok(Endpoint::Tcp(host.to_owned(), port))
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Endpoint::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Endpoint::Tcp(host, port) => write!(f, "{host}:{port}"),
-            Endpoint::Unix(path) => f.write_str(path),
-        }
-    }
-}
 
 /// A forwarded port or socket, until it is dropped.
 pub struct Forward {
@@ -219,30 +183,9 @@ impl Listener {
 /// Forwards one accepted connection to the server, in a task of its own.
 fn forward_to_server(connection: Arc<Connection>, mut client: Box<dyn Duplex>, to: Endpoint) {
     tokio::spawn(async move {
-        let stream = match &to {
-            Endpoint::Tcp(host, port) => connection.dial(host, *port).await,
-            Endpoint::Unix(path) => connection.open_socket(path).await,
-        };
         // If the target is unreachable, the connection is closed, as for a client on the server.
-        if let Ok(mut stream) = stream {
+        if let Ok(mut stream) = connection.dial(&to).await {
             let _ = copy_bidirectional(&mut client, &mut stream).await;
         }
     });
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parses_endpoints() {
-        let parse = |text: &str| text.parse::<Endpoint>().map(|e| e.to_string());
-        assert_eq!(parse("80").unwrap(), "127.0.0.1:80");
-        assert_eq!(parse("db:5432").unwrap(), "db:5432");
-        assert_eq!(parse("[::1]:80").unwrap(), "[::1]:80");
-        assert_eq!(parse("/run/x.sock").unwrap(), "/run/x.sock");
-        for bad in ["", "x", "db:", "a b:1", "70000"] {
-            assert!(parse(bad).is_err(), "{bad}");
-        }
-    }
 }

@@ -18,11 +18,19 @@ pub(super) struct SudoMarkers {
 
 /// An encoded command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct EncodedCommand {
+pub struct EncodedCommand {
     /// The line for the login shell.
     pub line: String,
     /// What is written to the standard input before the command's own input.
     pub input: Vec<u8>,
+}
+
+impl EncodedCommand {
+    /// Encodes a command for a shell of a user, who needs no password for sudo. With a `run_id`,
+    /// [`super::termination_script`] finds its processes.
+    pub fn new(command: &Command, login_user: &str, run_id: Option<&str>) -> Self {
+        encode(command, login_user, run_id, None)
+    }
 }
 
 /// Encodes a command for the login shell of a user, which may be any common shell.

@@ -10,16 +10,7 @@ use bytes::{Buf, Bytes};
 use russh::ChannelMsg;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{channel::SpooledChannel, command::Command};
-
-/// What a byte stream connects to on the server.
-#[derive(Clone, Debug)]
-pub enum StreamTarget {
-    /// A Unix socket.
-    Socket(String),
-    /// The standard input and output of a command.
-    Command(Box<Command>),
-}
+use super::channel::SpooledChannel;
 
 /// A byte stream on a channel. The standard error of a command is kept for the error message.
 pub struct Stream {

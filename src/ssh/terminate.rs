@@ -61,16 +61,29 @@ impl Drop for CommandGuard {
     }
 }
 
-/// Terminates the processes with this run id in their environment, and their descendants: SIGTERM,
-/// and SIGKILL after two seconds. Returns whether they are gone.
+/// Terminates the processes with this run id on a server. Returns whether they are gone.
+async fn terminate(connection: &Arc<Connection>, command: &Command, run_id: &str) -> bool {
+    let killer = Command {
+        sudo: command.sudo,
+        user: command.user.clone(),
+        ..Command::new(termination_script(run_id))
+    };
+    matches!(
+        timeout(TIMEOUT, connection.run_untracked(&killer)).await,
+        Ok(Ok(output)) if output.ok()
+    )
+}
+
+/// The shell command that terminates the processes with this run id in their environment, and their
+/// descendants: SIGTERM, and SIGKILL after two seconds. Exits with status 0 if they are gone.
 ///
 /// Works on Linux only, by `/proc`. The environment of processes that sudo started is not readable,
 /// but they are found as descendants. If there is a sibling process whose environment is not
-/// readable, it may belong to the command, so the result is false.
-async fn terminate(connection: &Arc<Connection>, command: &Command, run_id: &str) -> bool {
+/// readable, it may belong to the command, so the status is not 0.
+pub fn termination_script(run_id: &str) -> String {
     // The brackets keep the pattern from matching the command line of this script itself.
     let (first, rest) = run_id.split_at(1.min(run_id.len()));
-    let script = format!(
+    format!(
         "[ -r /proc/self/environ ] || exit 1
          tracked() {{ m=$(grep -ls '{RUN_ID_VARIABLE}=[{first}]{rest}' /proc/[0-9]*/environ /proc/[0-9]*/cmdline | tr -dc '0-9\\n')
          grep -s '^PPid:' /proc/[0-9]*/status | awk -v m=\"$m\" 'BEGIN {{ n = split(m, a); for (i = 1; i <= n; i++) t[a[i]] = 1 }}
@@ -84,14 +97,5 @@ async fn terminate(connection: &Arc<Connection>, command: &Command, run_id: &str
          n=$((n+1)); sleep 0.1; done
          for f in $(grep -lsE \"^PPid:[[:space:]]+$PPID\\$\" /proc/[0-9]*/status); do d=${{f%/status}}
          [ \"$d\" = /proc/$$ ] || [ ! -d \"$d\" ] || [ -r \"$d/environ\" ] || exit 1; done"
-    );
-    let killer = Command {
-        sudo: command.sudo,
-        user: command.user.clone(),
-        ..Command::new(script)
-    };
-    matches!(
-        timeout(TIMEOUT, connection.run_untracked(&killer)).await,
-        Ok(Ok(output)) if output.ok()
     )
 }

@@ -13,6 +13,7 @@ mod faults;
 mod hetzner;
 mod interruptions;
 mod keys;
+mod machines;
 mod ownership;
 mod reaching;
 mod servers;

@@ -17,7 +17,7 @@ use hitc::{
     provider::{Create, Local, Provider},
     ssh::{
         Cause, Command, Config, Connection, Endpoint, Forward, HostKey, Input, Pool, PublicKey,
-        StreamTarget, Target, Terminations, quote,
+        Target, Terminations, quote,
     },
 };
 
@@ -237,8 +237,8 @@ async fn an_unread_gigabyte_does_not_delay_other_commands() {
     let connection = open(&server(&live).await).await;
     let size = 1_000_000_000;
     let line = format!("yes $(printf %0999d 0) | head -c {size}");
-    let target = StreamTarget::Command(Box::new(Command::new(line)));
-    let mut unread = connection.stream(&target).await.unwrap();
+    let command = Command::new(line);
+    let mut unread = connection.stream(&command).await.unwrap();
     for n in 0..20 {
         let echo = Command {
             timeout: Some(Duration::from_secs(20)),
@@ -477,8 +477,8 @@ async fn a_dropped_command_releases_its_session() {
 async fn an_unread_channel_does_not_block_other_channels() {
     let live = Live::new();
     let connection = open(&server(&live).await).await;
-    let target = StreamTarget::Command(Box::new(Command::new("yes | head -c 50000000")));
-    let unread = connection.stream(&target).await.unwrap();
+    let command = Command::new("yes | head -c 50000000");
+    let unread = connection.stream(&command).await.unwrap();
     tokio::time::sleep(Duration::from_millis(200)).await;
     let command = Command::new("echo alive");
     let echo = connection.run(&command);

@@ -14,8 +14,9 @@ use crate::{
         namespace::Namespace,
     },
     core::{diagnostic::Diagnostic, event::Event},
-    files::{diff, put, size_check},
+    files::diff,
     inventory::Inventory,
+    machine::{WriteOptions, size_check},
     ssh::{Command, Input, quote},
 };
 
@@ -149,15 +150,12 @@ fn write(call: &Call, host: &Host, value: &Dynamic, path: &str, options: &Map) -
         return Ok(());
     }
     call.wait(async {
-        let connection = call.inventory.connect(&host.0).await?;
-        put(
-            &connection,
-            text.into(),
-            path,
-            &options.write_options,
-            new_mode,
-        )
-        .await
-        .map_err(Diagnostic::from)
+        let machine = call.inventory.machine(&host.0).await?;
+        let write_options = WriteOptions {
+            new_mode: Some(new_mode.to_owned()),
+            ..options.write_options
+        };
+        machine.put(path, text.into(), &write_options).await?;
+        Ok::<_, Diagnostic>(())
     })
 }

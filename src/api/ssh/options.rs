@@ -9,7 +9,7 @@ use crate::{
         units::duration,
         value::{Fields, Invalid, Value},
     },
-    files::WriteOptions,
+    machine::WriteOptions,
     ssh::{Command, Input},
 };
 
@@ -72,6 +72,7 @@ impl FileOptions {
         Ok(FileOptions {
             write_options: WriteOptions {
                 mode,
+                new_mode: None,
                 owner,
                 sudo,
                 folders,

@@ -17,7 +17,7 @@ use crate::{
         value::text_map,
     },
     core::diagnostic::{Diagnostic, Kind},
-    ssh::{Command, Route},
+    ssh::{Command, Endpoint, Route},
 };
 
 /// The pause between two attempts to connect to a port.
@@ -125,7 +125,8 @@ fn wait_for_port(call: &Call, host: &Host, port: i64, seconds: i64) -> Answer<()
                         .is_ok(),
                     Route::Jump(_) | Route::ProxyCommand(_) => {
                         let connection = call.inventory.connect(node).await?;
-                        connection.dial("127.0.0.1", number).await.is_ok()
+                        let local = Endpoint::Tcp("127.0.0.1".to_owned(), number);
+                        connection.dial(&local).await.is_ok()
                     }
                 };
                 if is_open {

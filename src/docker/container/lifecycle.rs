@@ -299,7 +299,7 @@ impl Engine {
     }
 
     /// Converts the error of a call about one container; `doing` is the operation.
-    pub(super) fn of(&self, id: &str, doing: &str, error: &BollardError) -> Error {
+    pub(in crate::docker) fn of(&self, id: &str, doing: &str, error: &BollardError) -> Error {
         let name = self.name_of(id);
         if is_missing(error) {
             return self.not_found(&name);

@@ -10,6 +10,7 @@ use crate::{
     },
     ensemble::resource::server::refuse_fixed,
     provider::{Create, Node},
+    provision,
 };
 
 impl Execution<'_> {
@@ -38,10 +39,8 @@ impl Execution<'_> {
                     unfinished: unfinished.transpose()?,
                 };
                 let provider = self.world.providers().get(provider)?;
-                let node = self
-                    .world
-                    .create(provider.as_ref(), &create, activity)
-                    .await?;
+                let provider = provider.as_ref();
+                let node = provision::bring_up(self.world, provider, &create, activity).await?;
                 self.lock(&node).await?;
                 if *docker {
                     activity.update("checking Docker");
@@ -56,7 +55,7 @@ impl Execution<'_> {
                 provider.start(&node).await?;
                 let node = provider.find(&node).await?.ok_or_else(|| gone(name))?;
                 activity.update("waiting for SSH");
-                self.world.wait_for(&node).await?;
+                self.world.wait_until_reachable(&node).await?;
                 self.lock(&node).await?;
                 self.start_docker(&node, activity).await?;
                 self.publish(node);
@@ -85,7 +84,7 @@ impl Execution<'_> {
                 self.refuse_lost_lock(&node)?;
                 self.world.providers().of(&node)?.terminate(&node).await?;
                 self.release(&node);
-                self.world.forget(&node).await;
+                self.world.forget(&node);
             }
             Operation::Deferred { options, may, .. } => {
                 return self.deferred_server(name, options, may, activity).await;
@@ -133,10 +132,10 @@ impl Execution<'_> {
         let provider = self.world.providers().of(node)?;
         provider.resize(node, options).await?;
         self.release(node);
-        self.world.forget(node).await;
+        self.world.forget(node);
         let node = provider.find(node).await?.ok_or_else(|| gone(&node.name))?;
         activity.update("waiting for SSH");
-        self.world.wait_for(&node).await?;
+        self.world.wait_until_reachable(&node).await?;
         self.lock(&node).await?;
         self.start_docker(&node, activity).await?;
         self.publish(node);

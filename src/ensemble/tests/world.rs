@@ -28,8 +28,8 @@ use crate::{
     docker::{
         self, Container, Containers, Progress, Snapshot, Spec, State as Condition, Volume, as_made,
     },
-    inventory::Providers,
-    machine::Lock,
+    inventory::{Access, NodePoll, Providers},
+    machine::{Lock, Machine, MockMachine},
     provider::{
         Address, Cost, Create, Error, Local, Node, NodeState, Provider, ServerChange, Unmanaged,
         look_again, refuse_protected,
@@ -136,6 +136,7 @@ struct Shared {
 pub struct Simulated {
     shared: Arc<Mutex<Shared>>,
     providers: Arc<Providers>,
+    poll: Arc<NodePoll>,
     events: Events,
     cancel: Cancel,
     /// Tells concurrent runs apart.
@@ -163,6 +164,7 @@ impl Simulated {
         Simulated {
             shared,
             providers: Arc::new(providers),
+            poll: Arc::default(),
             events: Events::new(Arc::new(Consenting)),
             cancel: Cancel::default(),
             run: 1,
@@ -173,6 +175,7 @@ impl Simulated {
     pub fn for_another_run(&self) -> Self {
         Simulated {
             run: self.run + 1,
+            poll: Arc::default(),
             ..self.clone()
         }
     }
@@ -318,39 +321,36 @@ impl Interface for Consenting {
 }
 
 #[async_trait]
+impl Access for Simulated {
+    fn events(&self) -> &Events {
+        &self.events
+    }
+
+    fn poll(&self) -> &NodePoll {
+        &self.poll
+    }
+
+    fn flush(&self) {}
+
+    async fn machine(&self, _: &Node) -> Result<Arc<dyn Machine>, Diagnostic> {
+        Ok(Arc::new(MockMachine::default()))
+    }
+
+    async fn wait_until_reachable(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic> {
+        self.machine(node).await
+    }
+
+    fn forget(&self, _: &Node) {}
+}
+
+#[async_trait]
 impl World for Simulated {
     fn providers(&self) -> &Providers {
         &self.providers
     }
 
-    fn events(&self) -> &Events {
-        &self.events
-    }
-
     fn cancel(&self) -> &Cancel {
         &self.cancel
-    }
-
-    async fn create(
-        &self,
-        provider: &dyn Provider,
-        create: &Create,
-        activity: &Activity,
-    ) -> Result<Node, Diagnostic> {
-        create.check_unfinished(provider).await?;
-        let node = provider.create(create, activity).await?;
-        if node.state == NodeState::Running {
-            return Ok(node);
-        }
-        provider.settle(&node, true).await?;
-        Ok(Node {
-            state: NodeState::Running,
-            ..node
-        })
-    }
-
-    async fn wait_for(&self, _: &Node) -> Result<(), Diagnostic> {
-        Ok(())
     }
 
     async fn lock(&self, node: &Node, _: &str, _: Duration) -> Result<Lock, Diagnostic> {
@@ -401,8 +401,6 @@ impl World for Simulated {
         });
         set_up.await.map_err(|refusal| failed(refusal).into())
     }
-
-    async fn forget(&self, _: &Node) {}
 }
 
 /// The lock of a server, until it is dropped.
@@ -491,6 +489,8 @@ impl Provider for SimulatedProvider {
     }
 
     async fn list(&self) -> Result<Vec<Node>, Error> {
+        // Yields as a network request does: concurrent callers then share one listing.
+        tokio::task::yield_now().await;
         let shared = self.shared.lock().unwrap();
         let servers = shared.state.servers.values();
         Ok(servers.map(|server| server.node.clone()).collect())
@@ -500,10 +500,14 @@ impl Provider for SimulatedProvider {
         let (size, image, protect) = decode(&create.options).unwrap();
         let made = change(&self.shared, "creating", |state| {
             let from = (create.name.clone(), String::new());
-            let same = state.servers.range(from..).map(|(_, server)| server);
+            let same = state.servers.range_mut(from..).map(|(_, server)| server);
             let mut same = same.take_while(|server| server.node.name == create.name);
             if let Some(found) = same.find(|server| server.node.owner.is(&create.owner)) {
-                return Ok(found.node.clone());
+                let before = found.node.clone();
+                if before.state == NodeState::Creating {
+                    found.node.state = NodeState::Unfinished;
+                }
+                return Ok(before);
             }
             let ip = |network| Some(Address::Ip(IpAddr::V4(state.ip(network))));
             let node = Node {
@@ -521,8 +525,12 @@ impl Provider for SimulatedProvider {
                 user: None,
                 is_protected: protect,
             };
+            // Listed as running, but not settled yet.
             state.add(Server {
-                node: node.clone(),
+                node: Node {
+                    state: NodeState::Unfinished,
+                    ..node.clone()
+                },
                 engine: Some(Engine::default()),
             });
             Ok(node)
