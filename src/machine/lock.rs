@@ -110,7 +110,8 @@ async fn attempt(machine: &dyn Machine, purpose: &str) -> Result<Attempt, Diagno
     read.read_line(&mut answer)
         .await
         .map_err(|error| fail(error.to_string()))?;
-    match answer.trim_end().split_once(' ') {
+    // The holder is empty if it could not be found.
+    match answer.trim_end_matches('\n').split_once(' ') {
         Some(("locked", _)) => {
             let (lose, lost) = watch::channel(false);
             let beats = tokio::spawn(async move {
@@ -202,6 +203,8 @@ if flock -n 9; then
 fi
 for try in 1 2 3 4 5; do
   for process in /proc/[0-9]*; do
+    # A process with ids of its own in a container has the lock of that container.
+    case $(sed -n 's/^NSpid:[[:space:]]*//p' $process/status 2>/dev/null) in *[!0-9]*) continue ;; esac
     case $(tr '\0' '\n' <$process/cmdline 2>/dev/null | sed -n '/^hitc-lock$/p') in hitc-lock)
       echo busy "$(tr '\0' '\n' <$process/cmdline | sed -n '$p')"
       exit ;;

@@ -21,6 +21,8 @@ pub struct Stream {
     /// Keeps reading after the end of file until the exit status arrives. A command's exit status
     /// follows its end of file; a socket has none.
     awaits_status: bool,
+    /// The command exited with a status other than 0, or by a signal.
+    failed: bool,
     stderr: Vec<u8>,
 }
 
@@ -46,6 +48,7 @@ impl Stream {
             channel,
             buffer: Bytes::new(),
             ended: false,
+            failed: false,
             stderr: Vec::new(),
         }
     }
@@ -73,13 +76,19 @@ impl AsyncRead for Stream {
                 Poll::Ready(Some(ChannelMsg::ExtendedData { data, .. })) => {
                     self.stderr.extend_from_slice(&data);
                 }
-                Poll::Ready(Some(ChannelMsg::ExitStatus { exit_status })) if exit_status != 0 => {
-                    let stderr = String::from_utf8_lossy(&self.stderr).trim().to_owned();
-                    self.ended = true;
-                    return Poll::Ready(Err(io::Error::other(stderr)));
+                // Output may still follow.
+                Poll::Ready(Some(ChannelMsg::ExitStatus { exit_status })) => {
+                    self.failed = exit_status != 0;
                 }
+                Poll::Ready(Some(ChannelMsg::ExitSignal { .. })) => self.failed = true,
                 Poll::Ready(Some(ChannelMsg::Eof)) => self.ended = !self.awaits_status,
-                Poll::Ready(Some(ChannelMsg::Close) | None) => self.ended = true,
+                Poll::Ready(Some(ChannelMsg::Close) | None) => {
+                    self.ended = true;
+                    if self.failed {
+                        let stderr = String::from_utf8_lossy(&self.stderr).trim().to_owned();
+                        return Poll::Ready(Err(io::Error::other(stderr)));
+                    }
+                }
                 Poll::Ready(Some(_)) => {}
             }
         }
