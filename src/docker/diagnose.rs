@@ -112,7 +112,7 @@ mod tests {
         // Root needs no sudo: the engine itself is the cause.
         assert_eq!(diagnosed("used\n", true).await, unknown("no answer"));
         assert_eq!(diagnosed("used\n", false).await, unknown("sudo: no"));
-        let odd = "no answer; looking for Docker on the server gave \"odd\"";
+        let odd = "no answer; unexpected output of the check whether Docker is installed: \"odd\"";
         assert_eq!(diagnosed("odd\n", false).await, unknown(odd));
     }
 
