@@ -50,8 +50,9 @@ pub struct Graph {
 impl Graph {
     /// The graph of a manifest. A cycle is an error that names every resource on it.
     pub fn of(manifest: &Manifest) -> Result<Self, Diagnostic> {
-        let mut graph = DiGraph::new();
-        let mut index = HashMap::new();
+        let count = manifest.resources() + 1;
+        let mut graph = DiGraph::with_capacity(count, count);
+        let mut index = HashMap::with_capacity(count);
         let mut add = |node: Node| {
             index.insert(node.clone(), graph.add_node(node));
         };

@@ -232,6 +232,9 @@ fn differences(
     manifest: &Manifest,
     servers: &BTreeMap<String, ServerState>,
 ) -> HashMap<String, Result<Vec<ServerChange>, Invalid>> {
+    if servers.is_empty() {
+        return HashMap::new();
+    }
     let mut facts = Facts::of(manifest);
     for state in servers.values() {
         if state.node.state == NodeState::Running {

@@ -136,7 +136,8 @@ fn unmanaged_servers() {
     assert_eq!(run.stdout, "admin\n", "{run}");
     // Said once, as nothing else says whose key it is.
     assert!(
-        run.stderr.starts_with("host `shop`: its key SHA256:"),
+        run.stderr
+            .starts_with("host `shop`: accepted and recorded the new host key SHA256:"),
         "{run}"
     );
     let again = live.run(&["exec", "-H", "shop", "-i", key, "--", "id -un"]);

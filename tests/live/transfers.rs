@@ -26,7 +26,8 @@ fn uploads_and_downloads_a_file() {
     let big = bytes(5_000_000);
     write(&live.root().join("big"), &big);
     write(&live.root().join("it's a \"file\""), b"small");
-    let run = |words: &[&str]| live.run(&[&["run", "-H", "web"], words].concat());
+    // Quiet: on a busy machine, an upload takes long enough to show its progress.
+    let run = |words: &[&str]| live.run(&[&["-q", "run", "-H", "web"], words].concat());
     let exec = |line: &str| live.run(&["exec", "-H", "web", "--", line]).stdout;
 
     run(&["upload", "big", "/srv/deep/big", "folders=true", "mode=600"]).is(

@@ -25,12 +25,14 @@ pub struct Facts {
 struct ServerFacts {
     /// Whether the server is part of the manifest.
     is_listed: bool,
+    /// All but the name.
     fields: BTreeMap<&'static str, String>,
     containers: HashMap<String, ContainerFacts>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct ContainerFacts {
+    /// All but the name.
     fields: BTreeMap<&'static str, String>,
     /// The container in the manifest, whose `ports` are known in the order in which they are
     /// written. The engine knows them sorted.
@@ -44,14 +46,14 @@ impl Facts {
         let servers = manifest.servers.iter().map(|server| {
             let containers = server.containers.iter().map(|container| {
                 let facts = ContainerFacts {
-                    fields: BTreeMap::from([("name", container.name.clone())]),
+                    fields: BTreeMap::new(),
                     body: Some(container.body.clone()),
                 };
                 (container.name.clone(), facts)
             });
             let facts = ServerFacts {
                 is_listed: true,
-                fields: BTreeMap::from([("name", server.name.clone())]),
+                fields: BTreeMap::new(),
                 containers: containers.collect(),
             };
             (server.name.clone(), facts)
@@ -74,7 +76,6 @@ impl Facts {
         ]);
         // An address that the server does not have yet is not known.
         fields.retain(|_, value| !value.is_empty());
-        fields.insert("name", node.name.clone());
     }
 
     /// Adds the facts about a container that is ready.
@@ -100,6 +101,7 @@ impl Facts {
                 let server = server.name(host);
                 let facts = self.servers.get(server)?.containers.get(container)?;
                 match (field.as_str(), index) {
+                    ("name", _) => Some(text(container.clone())),
                     ("ports", None) => Some(list(self.ports(server, facts)?)),
                     ("ports", Some(index)) => {
                         Some(text(self.ports(server, facts)?.get(*index)?.clone()))
@@ -118,12 +120,11 @@ impl Facts {
             }
             Variable::Servers => {
                 let server = |(name, server): (&String, &ServerFacts)| {
-                    let fields = ["name", "ip", "internal_ip"].map(|key| {
-                        let value = server.fields.get(key)?.clone();
-                        Some(entry(key, text(value)))
-                    });
-                    let fields: Option<Vec<Entry>> = fields.into_iter().collect();
-                    Some(entry(name, Value::new(Data::Map(fields?))))
+                    let mut fields = vec![entry("name", text(name.clone()))];
+                    for key in ["ip", "internal_ip"] {
+                        fields.push(entry(key, text(server.fields.get(key)?.clone())));
+                    }
+                    Some(entry(name, Value::new(Data::Map(fields))))
                 };
                 let servers: Option<Vec<Entry>> = self.listed().map(server).collect();
                 let map = Value::new(Data::Map(servers?));
@@ -140,7 +141,11 @@ impl Facts {
     }
 
     fn server_field(&self, server: &str, field: &str) -> Option<Value> {
-        let value = self.servers.get(server)?.fields.get(field)?;
+        let (name, server) = self.servers.get_key_value(server)?;
+        let value = match field {
+            "name" => name,
+            field => server.fields.get(field)?,
+        };
         Some(text(value.clone()))
     }
 

@@ -123,6 +123,12 @@ impl Manifest {
         }
     }
 
+    /// The number of servers and containers.
+    pub fn resources(&self) -> usize {
+        let containers = self.servers.iter().map(|server| server.containers.len());
+        self.servers.len() + containers.sum::<usize>()
+    }
+
     /// A server by name.
     pub fn server(&self, name: &str) -> Option<&Server> {
         self.servers.get(*self.index.get(name)?)

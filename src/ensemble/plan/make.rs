@@ -39,7 +39,8 @@ pub fn make(
 ) -> Result<Made, Failure> {
     let mut errors = request.check(manifest);
     let mut facts = Facts::of(manifest);
-    let mut decisions: HashMap<ResourceName, Decision> = HashMap::new();
+    let mut decisions: HashMap<ResourceName, Decision> =
+        HashMap::with_capacity(manifest.resources());
     for name in graph.resources() {
         let view = View {
             manifest,
