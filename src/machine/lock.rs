@@ -193,22 +193,23 @@ while [ "${{process:-0}}" -gt 1 ]; do
   process=$(sed 's/.*) . //; s/ .*//' /proc/$process/stat)
 done"#
     );
-    // Another run may have the lock and not yet be the process that tells so.
+    // Another run may have the lock and not yet be the process that tells so, or may release it while
+    // its process is looked for. One program looks through all processes: a program for each would take
+    // seconds on a busy server.
     format!(
         r#"command -v flock >/dev/null || {{ echo failed flock is not installed; exit; }}
 exec 9</run
-if flock -n 9; then
-  echo locked .
-  exec sh -c {hold} hitc-lock {holder}
-fi
 for try in 1 2 3 4 5; do
-  for process in /proc/[0-9]*; do
+  if flock -n 9; then
+    echo locked .
+    exec sh -c {hold} hitc-lock {holder}
+  fi
+  for file in $(grep -lsz '^[h]itc-lock$' /proc/[0-9]*/cmdline); do
+    process=${{file%/cmdline}}
     # A process with ids of its own in a container has the lock of that container.
     case $(sed -n 's/^NSpid:[[:space:]]*//p' $process/status 2>/dev/null) in *[!0-9]*) continue ;; esac
-    case $(tr '\0' '\n' <$process/cmdline 2>/dev/null | sed -n '/^hitc-lock$/p') in hitc-lock)
-      echo busy "$(tr '\0' '\n' <$process/cmdline | sed -n '$p')"
-      exit ;;
-    esac
+    echo busy "$(tr '\0' '\n' <$file | sed -n '$p')"
+    exit
   done
   sleep 0.1
 done

@@ -200,8 +200,7 @@ async fn locks(machine: &dyn Machine) {
     assert!(busy.message.starts_with(&expected), "{busy}");
     assert!(!*lock.watch().borrow());
     drop(lock);
-    // At once as a rule, and at the latest when the holder misses its heartbeats.
-    drop(take("the third test", 70).await.unwrap());
+    drop(take("the third test", 10).await.unwrap());
 }
 
 #[tokio::test(flavor = "multi_thread")]
