@@ -192,7 +192,7 @@ impl<'a> Converging<'a> {
             &self.owner,
             self.request,
         )?;
-        quote(self.world, self.manifest, &mut made).await?;
+        quote(self.world, self.manifest, &observed, &mut made).await?;
         drop(activity);
         Ok(Look { observed, made })
     }

@@ -78,6 +78,11 @@ pub trait Provider: Send + Sync {
         Ok(Cost::Free)
     }
 
+    /// Checks with the provider whether a server can get the size of these options. Changes nothing.
+    async fn check_resize(&self, _node: &Node, _options: &Value) -> Result<(), Error> {
+        Ok(())
+    }
+
     /// The price list; `options` are the provider's.
     async fn prices(&self, _options: &Value) -> Result<Prices, Error> {
         Err(Error::Unsupported {
@@ -140,7 +145,7 @@ pub trait Provider: Send + Sync {
     /// Reboots a server, or starts a stopped one. It keeps its internal address.
     async fn reboot(&self, node: &Node) -> Result<(), Error>;
 
-    /// Starts a stopped server, and leaves one that runs as it is, also if somebody else started it
+    /// Starts a stopped server, and leaves one that runs as it is, also if another run started it
     /// at the same moment.
     async fn start(&self, node: &Node) -> Result<(), Error>;
 

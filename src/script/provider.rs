@@ -36,8 +36,16 @@ const MODULE: &str = "hitc_provider";
 
 /// The functions of a provider that change nothing. The commands that they run, such as a cloud's own
 /// client, run in a dry run too.
-const READING: [&str; 8] = [
-    "missing", "account", "options", "list", "look_up", "quote", "prices", "user",
+const READING: [&str; 9] = [
+    "missing",
+    "account",
+    "options",
+    "list",
+    "look_up",
+    "quote",
+    "check_resize",
+    "prices",
+    "user",
 ];
 
 /// A scripted provider.
@@ -325,6 +333,14 @@ impl Provider for Scripted {
             })),
             _ => Ok(Cost::Unknown),
         }
+    }
+
+    async fn check_resize(&self, node: &Node, options: &Value) -> Result<(), Error> {
+        if !self.0.has("check_resize") {
+            return Ok(());
+        }
+        let arguments = vec![self.describe(node), self.0.options(options)?.into()];
+        self.call("check_resize", arguments).await.map(drop)
     }
 
     async fn prices(&self, options: &Value) -> Result<Prices, Error> {

@@ -296,3 +296,30 @@ fn a_droplet_without_tags_is_not_gone() {
     assert!(live.run(&["nodes"]).ok().rows().is_empty());
     assert_eq!(cloud.violations(), json!([]));
 }
+
+/// A droplet cannot get a size that does not exist: the plan says so, before anything is touched.
+#[test]
+fn an_unknown_size_is_refused_while_planning() {
+    let (cloud, live) = Cloud::digitalocean(Live::new(), true);
+    live.write("it.yml", "web: {provider: digitalocean}\n");
+    live.run(&["-y", "run", "ensemble.up", "it"]).ok();
+    live.write(
+        "it.yml",
+        "web: {provider: digitalocean, size: s-99vcpu-1gb}\nnew: {provider: digitalocean}\n",
+    );
+    let changes = || {
+        let log = cloud.log();
+        log.iter().filter(|line| !line.starts_with("GET")).count()
+    };
+    let before = changes();
+    let run = live.run(&["-y", "run", "ensemble.up", "it"]);
+    assert!(
+        run.status != 0
+            && run
+                .stderr
+                .contains("server `web` cannot be resized: size `s-99vcpu-1gb` not found"),
+        "{run}"
+    );
+    assert_eq!(changes(), before);
+    assert_eq!(cloud.violations(), json!([]));
+}

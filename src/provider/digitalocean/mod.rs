@@ -418,8 +418,7 @@ impl Provider for DigitalOcean {
         ]))
     }
 
-    async fn resize(&self, node: &Node, options: &Value) -> Result<(), Error> {
-        look_again(self, node).await?;
+    async fn check_resize(&self, node: &Node, options: &Value) -> Result<(), Error> {
         let size = Options::decode(options)?.size;
         let sizes = self.sizes().await?;
         let Some(known) = sizes.iter().find(|known| known.slug == size) else {
@@ -430,6 +429,13 @@ impl Provider for DigitalOcean {
             let text = format!("size `{size}` is not available in region `{}`", node.region);
             return Err(Error::invalid(text, None));
         }
+        Ok(())
+    }
+
+    async fn resize(&self, node: &Node, options: &Value) -> Result<(), Error> {
+        look_again(self, node).await?;
+        self.check_resize(node, options).await?;
+        let size = Options::decode(options)?.size;
         self.stop(node).await?;
         // Without its disk, so that it can become smaller again. It is started even if that fails.
         let resized = self

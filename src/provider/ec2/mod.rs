@@ -534,8 +534,7 @@ impl Provider for Ec2 {
         ]))
     }
 
-    async fn resize(&self, node: &Node, options: &Value) -> Result<(), Error> {
-        look_again(self, node).await?;
+    async fn check_resize(&self, node: &Node, options: &Value) -> Result<(), Error> {
         let size = Options::decode(options)?.size;
         let info = self.size(&size).await?;
         let found = self.with_id(&node.id).await?;
@@ -553,6 +552,13 @@ impl Provider for Ec2 {
                 Some("create a new server of that size".to_owned()),
             ));
         }
+        Ok(())
+    }
+
+    async fn resize(&self, node: &Node, options: &Value) -> Result<(), Error> {
+        look_again(self, node).await?;
+        self.check_resize(node, options).await?;
+        let size = Options::decode(options)?.size;
         self.stop(&node.id).await?;
         let client = self.client().await?;
         let resized = client

@@ -100,6 +100,10 @@ impl Provider for SimulatedProvider {
         Ok(Cost::Free)
     }
 
+    async fn check_resize(&self, node: &Node, options: &Value) -> Result<(), Error> {
+        self.quote(&node.name, options).await.map(drop)
+    }
+
     async fn list(&self) -> Result<Vec<Node>, Error> {
         // Yields as a network request does: concurrent callers then share one listing.
         tokio::task::yield_now().await;
