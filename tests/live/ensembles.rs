@@ -553,3 +553,24 @@ fn an_image_is_built_once() {
     assert_eq!(images.len(), 1, "{images:?}");
     assert_eq!(plan(&live), "no changes\n");
 }
+
+/// A volume that is created for a container carries its owner. One that exists stays as it is.
+#[test]
+fn volumes_have_owners() {
+    let live = Live::new().web_server("web");
+    let volumes = |volumes: &str| manifest(&format!("      volumes: {volumes}\n"));
+    live.write("it.yml", &manifest(""));
+    up(&live).ok();
+    let exec = |line: &str| live.run(&["exec", "-H", "web", "--", line]).ok().stdout;
+    exec("docker volume create theirs");
+    live.write(
+        "it.yml",
+        &volumes("{data: /data, theirs: /theirs, /srv: /srv}"),
+    );
+    up(&live).ok();
+    let format = "'{{index .Labels \"hitc.project\"}} {{index .Labels \"hitc.manifest\"}}'";
+    let labels = |volume: &str| exec(&format!("docker volume inspect -f {format} {volume}"));
+    assert_eq!(labels("data"), format!("{} it\n", live.project_id()));
+    assert_eq!(labels("theirs"), " \n");
+    assert_eq!(plan(&live), "no changes\n");
+}

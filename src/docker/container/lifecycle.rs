@@ -10,7 +10,10 @@ use std::{
 use async_trait::async_trait;
 use bollard::{
     errors::Error as BollardError,
-    models::{ContainerUpdateBody, Mount, MountType, RestartPolicy, RestartPolicyNameEnum},
+    models::{
+        ContainerUpdateBody, Mount, MountType, RestartPolicy, RestartPolicyNameEnum,
+        VolumeCreateRequest,
+    },
     query_parameters::{
         CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptions,
         ListContainersOptions, ListContainersOptionsBuilder, LogsOptionsBuilder,
@@ -20,7 +23,7 @@ use bollard::{
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 
-use super::body;
+use super::{body, labels};
 use crate::docker::{
     Container, Containers, Engine, Error, Listed, Progress, Snapshot, Spec, Volume,
     engine::{cause, is_missing},
@@ -86,6 +89,7 @@ impl Containers for Engine {
         labels: &BTreeMap<String, String>,
         volumes: &[Volume],
     ) -> Result<String, Error> {
+        self.create_volumes(spec, labels).await?;
         let options = CreateContainerOptionsBuilder::new().name(name).build();
         let mut body = body::create(spec, labels).map_err(|error| self.mistaken(name, &error))?;
         let mounts = volumes.iter().map(|volume| Mount {
@@ -208,6 +212,34 @@ impl Containers for Engine {
 }
 
 impl Engine {
+    /// Creates the named volumes of a container that do not exist, with the labels of its owner. The
+    /// engine would create them without labels.
+    async fn create_volumes(
+        &self,
+        spec: &Spec,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<(), Error> {
+        let mut owner: HashMap<String, String> = HashMap::new();
+        for (key, value) in labels {
+            if [labels::PROJECT, labels::MANIFEST].contains(&key.as_str()) {
+                owner.insert(key.clone(), value.clone());
+            }
+        }
+        let volumes = spec.options.volumes().iter();
+        for volume in volumes.filter(|volume| !volume.host.starts_with('/')) {
+            let request = VolumeCreateRequest {
+                name: Some(volume.host.clone()),
+                labels: Some(owner.clone()),
+                ..VolumeCreateRequest::default()
+            };
+            // Returns one that exists as it is.
+            self.docker.create_volume(request).await.map_err(|error| {
+                self.error(format!("creating volume `{}`", volume.host), &error)
+            })?;
+        }
+        Ok(())
+    }
+
     /// The running containers, sorted by name.
     pub async fn running(&self) -> Result<Vec<Listed>, Error> {
         let options = ListContainersOptionsBuilder::new().build();
