@@ -135,7 +135,11 @@ fn recap(steps: &[Step], ended: Vec<Ended>) -> Vec<RecapLine> {
                     Kind::Unreachable => Outcome::Unreachable,
                     _ => Outcome::Failed,
                 };
-                line.failure = Some(error);
+                // The first failure is the cause; another one may be that it could not be undone.
+                line.failure = Some(match line.failure.take() {
+                    Some(first) => first.note(error.message),
+                    None => error,
+                });
             }
             Ended::Skipped if line.failure.is_none() => line.outcome = Outcome::Skipped,
             Ended::Skipped => {}

@@ -82,3 +82,24 @@ fn the_holder_of_a_port_runs_again_if_the_taker_fails() {
     up(&world, &manifest(("broken:1", 81), ("app:1", 80))).unwrap_err();
     assert_eq!(ports(&world), ["(api.failed [81])", "api [80]", "web [81]"]);
 }
+
+/// If the port is taken when the replacement of its holder fails, the holder cannot run again: both
+/// causes are shown.
+#[test]
+fn a_holder_that_cannot_run_again() {
+    let world = before();
+    let failure = up(&world, &manifest(("app:1", 81), ("broken:1", 80))).unwrap_err();
+    assert_eq!(
+        ports(&world),
+        ["(web [81])", "(web.failed [80])", "api [81]"]
+    );
+    let [failure] = failure.0.as_slice() else {
+        panic!("{failure:?}");
+    };
+    assert!(
+        failure.message.contains("ended with status 1"),
+        "{failure:?}"
+    );
+    let notes = failure.notes.join("\n");
+    assert!(notes.contains("port 81"), "{failure:?}");
+}
