@@ -267,9 +267,13 @@ fn a_manifest_that_is_not_there() {
         3,
         "error: manifest `prodution` not found\nhelp: did you mean `production`?\n",
     );
+    project.run(&["run", "ensemble.plan", "staging"]).fails(
+        3,
+        "error: manifest `staging` not found\nhelp: this folder has: production\n",
+    );
     project
-        .run(&["run", "ensemble.plan", "staging"])
-        .fails(3, "error: manifest `staging` not found\n");
+        .run(&["run", "ensemble.plan", "other/staging"])
+        .fails(3, "error: manifest `other/staging` not found\n");
 }
 
 #[test]

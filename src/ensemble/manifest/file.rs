@@ -1,11 +1,13 @@
 //! Finds and reads the file of a manifest, and determines its path within the project.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::{self, Read},
     path::{Path, PathBuf},
 };
 
+use super::template::list;
 use crate::core::{
     diagnostic::{Diagnostic, Kind, did_you_mean, plain},
     units::human_bytes,
@@ -35,7 +37,7 @@ pub fn find(path: &Path) -> Result<PathBuf, Diagnostic> {
         return Err(Diagnostic::new(Kind::Usage, message));
     }
     let message = format!("manifest `{}` not found", path.display());
-    Err(Diagnostic::new(Kind::NotFound, message).help(near(path)))
+    Err(Diagnostic::new(Kind::NotFound, message).help(suggestion(path)))
 }
 
 /// Why a path that exists cannot be read as a manifest.
@@ -49,21 +51,28 @@ fn unusable(path: &Path) -> Option<&'static str> {
     }
 }
 
-/// A manifest in the same folder whose name is near.
-fn near(path: &Path) -> Option<String> {
+/// What to write instead: a manifest of the same folder with a similar name, or all of them.
+fn suggestion(path: &Path) -> Option<String> {
     let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    let names: Vec<String> = fs::read_dir(folder.unwrap_or(Path::new(".")))
+    let mut names: Vec<(String, String)> = fs::read_dir(folder.unwrap_or(Path::new(".")))
         .ok()?
         .filter_map(|entry| Some(entry.ok()?.path()))
         .filter(|path| {
             let extension = path.extension().unwrap_or_default();
             EXTENSIONS.iter().any(|known| extension == *known) && path.is_file()
         })
-        .flat_map(|path| [path.file_name(), path.file_stem()].map(|n| n.map(ToOwned::to_owned)))
-        .filter_map(|name| name?.into_string().ok())
+        .filter_map(|path| {
+            let text = |name: &OsStr| name.to_str().map(str::to_owned);
+            Some((text(path.file_stem()?)?, text(path.file_name()?)?))
+        })
         .collect();
+    names.sort();
     let wanted = path.file_name()?.to_str()?;
-    did_you_mean(wanted, names.iter().map(String::as_str))
+    let all = names.iter().flat_map(|(stem, name)| [stem, name]);
+    did_you_mean(wanted, all.map(String::as_str)).or_else(|| {
+        let stems: Vec<&str> = names.iter().map(|(stem, _)| stem.as_str()).collect();
+        (!stems.is_empty()).then(|| format!("this folder has: {}", list(&stems)))
+    })
 }
 
 /// Reads the text of a manifest, without a byte order mark.
