@@ -27,9 +27,7 @@ use crate::{
         process::{Exit, Keep, Output},
         sync::{Backoff, lock},
     },
-    machine::{
-        self, CommandStream, Machine, Stream, limited, run_id, terminator, too_much, write_input,
-    },
+    machine::{self, CommandStream, Machine, Stream, run_tracked, too_much, write_input},
     ssh::{Command, EncodedCommand, Endpoint},
 };
 
@@ -184,14 +182,11 @@ impl Machine for Inside {
     }
 
     async fn run(&self, command: &Command) -> Result<Output, machine::Error> {
-        let run_id = run_id();
-        let (machine, terminator) = (self.clone(), terminator(command, &run_id));
-        let terminate = async move {
-            let terminated = machine.execute(&terminator, None).await;
-            terminated.is_ok_and(|output| output.ok())
-        };
-        let running = self.execute(command, Some(&run_id));
-        limited(&self.name, command, running, terminate).await
+        run_tracked(&self.name, command, |command, run_id| {
+            let machine = self.clone();
+            async move { machine.execute(&command, run_id.as_deref()).await }
+        })
+        .await
     }
 
     async fn stream(&self, command: &Command) -> Result<Stream, machine::Error> {

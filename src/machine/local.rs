@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     Cause, Error, Machine, Stream,
     stream::CommandStream,
-    tracked::{limited, run_id, terminator, too_much, write_input},
+    tracked::{run_tracked, too_much, write_input},
 };
 use crate::{
     core::{
@@ -115,14 +115,11 @@ impl Machine for Local {
     }
 
     async fn run(&self, command: &Command) -> Result<Output, Error> {
-        let run_id = run_id();
-        let (machine, terminator) = (self.clone(), terminator(command, &run_id));
-        let terminate = async move {
-            let terminated = machine.execute(&terminator, None).await;
-            terminated.is_ok_and(|output| output.ok())
-        };
-        let running = self.execute(command, Some(&run_id));
-        limited(Local::NAME, command, running, terminate).await
+        run_tracked(Local::NAME, command, |command, run_id| {
+            let machine = self.clone();
+            async move { machine.execute(&command, run_id.as_deref()).await }
+        })
+        .await
     }
 
     async fn stream(&self, command: &Command) -> Result<Stream, Error> {

@@ -23,5 +23,5 @@ pub use mock_machine::MockMachine;
 pub use server::Server;
 pub(crate) use stream::CommandStream;
 pub use stream::Stream;
-pub(crate) use tracked::{limited, run_id, terminator, too_much, write_input};
+pub(crate) use tracked::{run_tracked, too_much, write_input};
 pub use write::{WriteOptions, size_check};

@@ -18,13 +18,26 @@ use crate::{
 /// The time limit for terminating a command, which takes up to four seconds.
 const TERMINATION_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Creates an id that marks the processes of a command in their environment.
-pub(crate) fn run_id() -> String {
-    format!("{:016x}", fastrand::u64(..))
+/// Runs a command with `execute`, which takes a command and the id that marks its processes. If the
+/// command exceeds its time limit, or if the future is dropped, its processes are terminated with
+/// another command.
+pub(crate) async fn run_tracked<R>(
+    host: &str,
+    command: &Command,
+    execute: impl Fn(Command, Option<String>) -> R,
+) -> Result<Output, Error>
+where
+    R: Future<Output = Result<Output, Error>> + Send + 'static,
+{
+    let run_id = format!("{:016x}", fastrand::u64(..));
+    let terminating = Box::pin(execute(terminator(command, &run_id), None));
+    let terminate = async move { terminating.await.is_ok_and(|output| output.ok()) };
+    let running = Box::pin(execute(command.clone(), Some(run_id)));
+    limited(host, command, running, terminate).await
 }
 
 /// The command that terminates the processes of another one.
-pub(crate) fn terminator(command: &Command, run_id: &str) -> Command {
+fn terminator(command: &Command, run_id: &str) -> Command {
     Command {
         sudo: command.sudo,
         user: command.user.clone(),
@@ -34,7 +47,7 @@ pub(crate) fn terminator(command: &Command, run_id: &str) -> Command {
 
 /// Waits for a running command. If it exceeds its time limit, or if the future is dropped,
 /// `terminate` runs, which returns whether the command's processes are gone.
-pub(crate) async fn limited(
+async fn limited(
     host: &str,
     command: &Command,
     running: impl Future<Output = Result<Output, Error>>,
@@ -91,8 +104,8 @@ impl<F: Future<Output = bool> + Send + 'static> Drop for Guard<F> {
     }
 }
 
-/// Writes the input of the encoded command (`first`), then the command's own, and closes the stream. A failed write is no
-/// error: a command may end without reading its input.
+/// Writes the input of the encoded command (`first`), then the command's own, and closes the stream. A
+/// failed write is no error: a command may end without reading its input.
 pub(crate) async fn write_input(
     first: Vec<u8>,
     input: Input,
