@@ -5,7 +5,7 @@ use rhai::{Array, Dynamic, Engine, FuncRegistration, Map};
 use super::secret;
 use crate::core::{
     table::Table,
-    value::{Data, Entry, Value},
+    value::{Data, Value},
 };
 
 /// A table, as scripts see it.
@@ -33,7 +33,7 @@ pub(super) fn to_value(value: &Dynamic) -> Value {
     } else if let Some(items) = value.read_lock::<Array>() {
         Data::List(items.iter().map(to_value).collect())
     } else if let Some(map) = value.read_lock::<Map>() {
-        Data::Map(map.iter().map(entry).collect())
+        to_options(&map).data
     } else {
         Data::Argument(secret::text_of(value).unwrap_or_else(|| value.to_string()))
     };
@@ -69,18 +69,10 @@ pub fn to_json(value: &Dynamic) -> serde_json::Value {
 
 /// Converts a script's map to options.
 pub(super) fn to_options(map: &Map) -> Value {
-    Value {
-        data: Data::Map(map.iter().map(entry).collect()),
-        span: None,
-    }
-}
-
-fn entry((key, value): (&rhai::Identifier, &Dynamic)) -> Entry {
-    Entry {
-        key: key.to_string(),
-        key_span: None,
-        value: to_value(value),
-    }
+    Value::map(
+        map.iter()
+            .map(|(key, value)| (key.as_str(), to_value(value))),
+    )
 }
 
 /// Creates a map of texts for scripts.

@@ -135,6 +135,16 @@ impl Value {
         Value::new(Data::Map(Vec::new()))
     }
 
+    /// A mapping without spans.
+    pub fn map<K: Into<String>>(pairs: impl IntoIterator<Item = (K, Value)>) -> Self {
+        let entries = pairs.into_iter().map(|(key, value)| Entry {
+            key: key.into(),
+            key_span: None,
+            value,
+        });
+        Value::new(Data::Map(entries.collect()))
+    }
+
     /// The kind of the value, for messages.
     pub fn kind(&self) -> &'static str {
         self.data.kind()

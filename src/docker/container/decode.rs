@@ -106,18 +106,9 @@ mod tests {
     use std::{fs, path::Path};
 
     use super::*;
-    use crate::core::value::{Data, Entry};
 
     fn map(pairs: &[(&str, &str)]) -> Value {
-        let entries = pairs.iter().map(|(key, value)| Entry {
-            key: (*key).to_owned(),
-            key_span: None,
-            value: Value::text(*value),
-        });
-        Value {
-            data: Data::Map(entries.collect()),
-            span: None,
-        }
+        Value::map(pairs.iter().map(|(key, value)| (*key, Value::text(*value))))
     }
 
     fn decode(pairs: &[(&str, &str)]) -> Result<Spec, Invalid> {

@@ -7,7 +7,7 @@ use super::{
     table::{ROWS, Row, Unset},
 };
 use crate::{
-    core::value::{Data, Entry, Value},
+    core::value::Value,
     docker::{Container, Inputs, Spec},
 };
 
@@ -30,15 +30,7 @@ fn samples(key: &str) -> [&'static str; 2] {
 
 fn spec(pairs: &[(&str, &str)]) -> Spec {
     let pairs = [("image", "a")].iter().chain(pairs);
-    let entries = pairs.map(|(key, value)| Entry {
-        key: (*key).to_owned(),
-        key_span: None,
-        value: Value::text(*value),
-    });
-    let value = Value {
-        data: Data::Map(entries.collect()),
-        span: None,
-    };
+    let value = Value::map(pairs.map(|(key, value)| (*key, Value::text(*value))));
     let inputs = Inputs::load(Path::new("."), [&value]);
     Spec::decode("x", &value, &inputs, "container `x`").unwrap()
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use crate::{
-    core::value::{Data, Entry, Value},
+    core::value::{Data, Value},
     docker::{self, Port},
     ensemble::{
         Manifest,
@@ -120,14 +120,14 @@ impl Facts {
             }
             Variable::Servers => {
                 let server = |(name, server): (&String, &ServerFacts)| {
-                    let mut fields = vec![entry("name", text(name.clone()))];
+                    let mut fields = vec![("name", text(name.clone()))];
                     for key in ["ip", "internal_ip"] {
-                        fields.push(entry(key, text(server.fields.get(key)?.clone())));
+                        fields.push((key, text(server.fields.get(key)?.clone())));
                     }
-                    Some(entry(name, Value::new(Data::Map(fields))))
+                    Some((name.clone(), Value::map(fields)))
                 };
-                let servers: Option<Vec<Entry>> = self.listed().map(server).collect();
-                let map = Value::new(Data::Map(servers?));
+                let servers: Option<Vec<(String, Value)>> = self.listed().map(server).collect();
+                let map = Value::map(servers?);
                 Some(Value::new(Data::Expanded {
                     text: map.to_json().to_string(),
                     data: Box::new(map.data),
@@ -175,12 +175,4 @@ fn list(items: Vec<String>) -> Value {
         text: items.join(","),
         data: Box::new(Data::List(items.into_iter().map(text).collect())),
     })
-}
-
-fn entry(key: &str, value: Value) -> Entry {
-    Entry {
-        key: key.to_owned(),
-        key_span: None,
-        value,
-    }
 }

@@ -563,14 +563,7 @@ mod tests {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..4)
                     .prop_map(|items| Value::new(Data::List(items))),
-                proptest::collection::btree_map(key, inner, 0..4).prop_map(|entries| {
-                    let entry = |(key, value)| Entry {
-                        key,
-                        key_span: None,
-                        value,
-                    };
-                    Value::new(Data::Map(entries.into_iter().map(entry).collect()))
-                }),
+                proptest::collection::btree_map(key, inner, 0..4).prop_map(Value::map),
             ]
         })
     }

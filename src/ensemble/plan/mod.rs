@@ -32,7 +32,7 @@ pub struct Plan {
     /// The owner of what the manifest describes.
     pub owner: Owner,
     /// The digest of the observed state that it was made from. Empty in a plan without steps, and in
-    /// one that nobody keeps.
+    /// one that is only shown as text.
     pub observed: String,
     /// The operations, in the manifest's order.
     pub steps: Vec<Step>,

@@ -14,10 +14,7 @@ use super::{
     world::{Simulated, State},
 };
 use crate::{
-    core::{
-        event::Events,
-        value::{Data, Entry, Value},
-    },
+    core::{event::Events, value::Value},
     docker::{self, Container, Containers, Image, Inputs, Pull, Spec},
     ensemble::{Request, World, tests::world::Consenting},
     provider::{Local, Provider},
@@ -63,15 +60,8 @@ struct Recorder<'a> {
 impl Recorder<'_> {
     fn spec(&self, image: &str, options: &[(&str, &str)]) -> Spec {
         let pairs = [("image", image)];
-        let entries = pairs.iter().chain(options).map(|(key, value)| Entry {
-            key: (*key).to_owned(),
-            key_span: None,
-            value: Value::text(*value),
-        });
-        let value = Value {
-            data: Data::Map(entries.collect()),
-            span: None,
-        };
+        let pairs = pairs.iter().chain(options);
+        let value = Value::map(pairs.map(|(key, value)| (*key, Value::text(*value))));
         let mut spec = Spec::decode(PREFIX, &value, &Inputs::default(), "container").unwrap();
         let (folder, ..) = image.split_once('-').unwrap();
         if self.folders.join(folder).exists() {
