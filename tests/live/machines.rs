@@ -6,16 +6,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
 use hitc::{
     core::{
         diagnostic::{Diagnostic, Kind},
         event::Events,
         owner::Owner,
-        process::Exit,
+        process::{Exit, Output},
         value::{Data, Entry, Value},
     },
     docker::{self, Build, Engine, Run},
-    machine::{Cause, Local, Lock, Machine, Server, WriteOptions},
+    machine::{Cause, Error, Local, Lock, Machine, Server, Stream, WriteOptions},
     provider::{Create, Local as LocalProvider, Provider},
     ssh::{Command, Config, Endpoint, Input, Pool, Terminations, quote},
 };
@@ -32,6 +33,43 @@ RUN ["/bin/busybox", "--install", "-s", "/bin"]
 RUN mkdir -p /tmp /run
 CMD ["nc", "-ll", "-p", "80", "-e", "cat"]
 "#;
+
+/// A machine on which everything must end in time, so that what hangs is named.
+struct Limited<'a>(&'a dyn Machine);
+
+const LIMIT: Duration = Duration::from_mins(2);
+
+async fn limited<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let ended = tokio::time::timeout(LIMIT, future).await;
+    ended.unwrap_or_else(|_| panic!("still running after {LIMIT:?}: {what}"))
+}
+
+#[async_trait]
+impl Machine for Limited<'_> {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn is_root(&self) -> bool {
+        self.0.is_root()
+    }
+
+    fn check_connected(&self, doing: &str) -> Result<(), Error> {
+        self.0.check_connected(doing)
+    }
+
+    async fn run(&self, command: &Command) -> Result<Output, Error> {
+        limited(&command.line, self.0.run(command)).await
+    }
+
+    async fn stream(&self, command: &Command) -> Result<Stream, Error> {
+        limited(&command.line, self.0.stream(command)).await
+    }
+
+    async fn dial(&self, to: &Endpoint) -> Result<Stream, Error> {
+        limited(&to.to_string(), self.0.dial(to)).await
+    }
+}
 
 /// Commands: status, output, input, environment, folder, root, time limit.
 async fn commands(machine: &dyn Machine) {
@@ -206,11 +244,11 @@ async fn locks(machine: &dyn Machine) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_local_machine() {
     let machine = Local::new();
-    commands(&machine).await;
-    streams(&machine).await;
-    files(&machine).await;
-    locks(&machine).await;
-    refused(&machine).await;
+    limited("commands", commands(&Limited(&machine))).await;
+    limited("streams", streams(&Limited(&machine))).await;
+    limited("files", files(&Limited(&machine))).await;
+    limited("locks", locks(&Limited(&machine))).await;
+    limited("refused", refused(&Limited(&machine))).await;
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("socket").display().to_string();
@@ -261,12 +299,12 @@ fn owner() -> Owner {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_and_containers() {
     let live = Live::new();
-    let server = server(&live).await;
-    commands(server.as_ref()).await;
-    streams(server.as_ref()).await;
-    files(server.as_ref()).await;
-    locks(server.as_ref()).await;
-    refused(server.as_ref()).await;
+    let server = limited("server", Box::pin(server(&live))).await;
+    limited("commands", commands(&Limited(server.as_ref()))).await;
+    limited("streams", streams(&Limited(server.as_ref()))).await;
+    limited("files", files(&Limited(server.as_ref()))).await;
+    limited("locks", locks(&Limited(server.as_ref()))).await;
+    limited("refused", refused(&Limited(server.as_ref()))).await;
     let mut sshd = server.dial(&"22".parse().unwrap()).await.unwrap();
     let mut banner = [0; 8];
     sshd.read_exact(&mut banner).await.unwrap();
@@ -278,25 +316,27 @@ async fn a_server_and_containers() {
     assert!(container.is_root());
     let name = format!("this machine/{}", live.container("web"));
     assert_eq!(container.name(), name);
-    commands(&container).await;
-    streams(&container).await;
-    files(&container).await;
-    locks(&container).await;
-    refused(&container).await;
+    limited("commands", commands(&Limited(&container))).await;
+    limited("streams", streams(&Limited(&container))).await;
+    limited("files", files(&Limited(&container))).await;
+    limited("locks", locks(&Limited(&container))).await;
+    limited("refused", refused(&Limited(&container))).await;
     let mut sshd = container.dial(&"22".parse().unwrap()).await.unwrap();
     sshd.read_exact(&mut banner).await.unwrap();
     assert_eq!(&banner, b"SSH-2.0-");
 
     // A container on the server, with BusyBox, through the SSH connection.
-    docker::set_up(server.as_ref()).await.unwrap();
+    limited("set_up", docker::set_up(server.as_ref()))
+        .await
+        .unwrap();
     let engine = Engine::at(&server).await.running().unwrap();
-    busybox(&live, &here, &engine).await;
+    limited("busybox", busybox(&live, &here, &engine)).await;
     let shop = engine.inside("shop").await.unwrap();
     assert_eq!(shop.name(), "web/shop");
-    commands(&shop).await;
-    streams(&shop).await;
-    files(&shop).await;
-    refused(&shop).await;
+    limited("commands", commands(&Limited(&shop))).await;
+    limited("streams", streams(&Limited(&shop))).await;
+    limited("files", files(&Limited(&shop))).await;
+    limited("refused", refused(&Limited(&shop))).await;
     assert_eq!(echo(&shop, &"80".parse().unwrap()).await, "hello\n");
     let error = Lock::take(&shop, "a test", Duration::ZERO).await.err();
     assert_eq!(

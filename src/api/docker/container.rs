@@ -1,0 +1,118 @@
+//! Containers: list, run, kill.
+
+use rhai::{Array, Dynamic, ImmutableString, Map};
+
+use super::{change_container, ensure_engine};
+use crate::{
+    api::{
+        Host,
+        call::{Answer, Call},
+        namespace::Namespace,
+        value::{text_map, to_options},
+    },
+    core::{
+        diagnostic::Diagnostic,
+        value::{Fields, Value},
+    },
+    docker::{self, EngineStatus, Listed, Run},
+};
+
+pub(super) fn register(docker: &mut Namespace) {
+    docker.function(
+        "ps(host: Host) -> array",
+        "Returns the running containers, as maps with `name`, `ip`, `ports`, `created` and
+         `image`. None run on a server without Docker; an engine that does not answer is an error.",
+        |call: &Call, host: Host| {
+            let listed = call.wait(async {
+                match call.inventory.engine_status(&host.0).await? {
+                    EngineStatus::Absent { host, cause } => {
+                        call.context.events.note(format!("host `{host}`: {cause}"));
+                        Ok::<_, Diagnostic>(Vec::new())
+                    }
+                    status => Ok(status.running()?.running().await?),
+                }
+            })?;
+            Ok(listed.iter().map(describe).collect::<Array>())
+        },
+    );
+    docker.change(
+        "run(host: Host, options: map) -> map",
+        "Creates and starts a container and waits until it is ready. The options are those of a
+         manifest's container (`image`, `name`, `command`, `environment`, `ports`, `volumes`, …).
+         `replace: true` replaces a container of that name; `adopt: true` also if it belongs to
+         another owner. Sets Docker up if it is not installed. Returns the container's `name` and
+         `ip`.",
+        |call: &Call, host: Host, options: Map| run(call, &host, &options),
+    );
+    docker.change(
+        "kill(host: Host, name: string)",
+        "Kills and removes a container of this project.",
+        |call: &Call, host: Host, name: ImmutableString| kill(call, &host, &name, false),
+    );
+    docker.change(
+        "kill(host: Host, name: string, options: map)",
+        "Kills and removes a container. With `adopt: true`, also one that belongs to another
+         project or was not created by hitc.",
+        |call: &Call, host: Host, name: ImmutableString, options: Map| {
+            let options = to_options(&options);
+            let adopt =
+                call.check(Fields::new(&options, "docker.kill").and_then(|mut fields| {
+                    let adopt = fields.decode("adopt", Value::to_bool)?;
+                    fields.finish()?;
+                    Ok(adopt.unwrap_or(false))
+                }))?;
+            kill(call, &host, &name, adopt)
+        },
+    );
+}
+
+fn describe(listed: &Listed) -> Dynamic {
+    let published = listed.ports.iter().map(ToString::to_string);
+    let exposed = listed.exposed.iter().map(|(port, _)| port.to_string());
+    let ports: Array = published.chain(exposed).map(Dynamic::from).collect();
+    let created = jiff::Timestamp::from_second(listed.created).unwrap_or_default();
+    let created = created.to_zoned(jiff::tz::TimeZone::system());
+    let mut map = text_map([
+        ("name", listed.name.clone()),
+        ("ip", listed.ip.map(|ip| ip.to_string()).unwrap_or_default()),
+        ("created", created.strftime("%Y-%m-%d %H:%M:%S").to_string()),
+        ("image", listed.image.clone()),
+    ]);
+    map.insert("ports".into(), ports.into());
+    Dynamic::from_map(map)
+}
+
+fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
+    let run = call.check(Run::decode(to_options(options), &call.context.project.root))?;
+    let (name, image) = (&run.spec.name, run.spec.image.name());
+    let container = call.change(
+        || format!("run container {name} of {image} on {}", host.0.name),
+        async {
+            let activity = call
+                .context
+                .events
+                .start(&host.0.name, format!("starting {name}"));
+            let engine = ensure_engine(&call.inventory, &host.0, &activity).await?;
+            let progress = |text| activity.update(text);
+            let owner = call.context.project.ensure_owner(&call.context.events)?;
+            let container = run.execute(&engine, &owner, &progress).await?;
+            activity.done(format!("{name} runs"));
+            Ok::<_, Diagnostic>(container)
+        },
+    )?;
+    let ip = container.and_then(|container| container.ip);
+    let mut map = text_map([("name", name.clone())]);
+    let ip = ip.map_or(Dynamic::UNIT, |ip| ip.to_string().into());
+    map.insert("ip".into(), ip);
+    Ok(map)
+}
+
+fn kill(call: &Call, host: &Host, name: &str, adopt: bool) -> Answer<()> {
+    change_container(
+        call,
+        host,
+        name,
+        ["kill", "killing", "killed"],
+        |engine, owner| async move { docker::kill(&engine, name, &owner, adopt).await },
+    )
+}
