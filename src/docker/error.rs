@@ -142,6 +142,16 @@ pub enum Error {
         /// What was done with it and with the previous container; empty if nothing was done.
         now: String,
     },
+    /// A container whose end was waited for failed.
+    #[error("host `{host}`: container `{name}` ended with status {status}")]
+    Ended {
+        /// The server, or `this machine`.
+        host: String,
+        /// Its name.
+        name: String,
+        /// Its exit status.
+        status: i64,
+    },
     /// A new container failed, and the previous one could not be restored.
     #[error("{error}; the previous `{name}` could not be restored: {back}")]
     NotRestored {
@@ -270,6 +280,7 @@ impl Error {
             | Error::PortTaken { host, .. }
             | Error::PortReserved { host, .. }
             | Error::NotReady { host, .. }
+            | Error::Ended { host, .. }
             | Error::NotRestored { host, .. }
             | Error::Setup { host, .. } => Some(host),
             Error::Build { .. } | Error::Machine(_) => None,

@@ -3,6 +3,7 @@
 //! Requests go to the engine's API, over a local socket or an SSH channel, by bollard. The output
 //! of the docker command is never parsed.
 
+mod attach;
 mod container;
 mod containers;
 mod diagnose;
@@ -11,6 +12,7 @@ mod error;
 mod image;
 mod inputs;
 mod inside;
+mod network;
 mod port;
 mod run;
 mod setup;

@@ -1,9 +1,9 @@
 //! The tasks `docker.run` and `docker.kill` on one server.
 
-use std::{path::Path, sync::Arc};
+use std::{net::IpAddr, path::Path, sync::Arc};
 
 use super::{
-    Containers, Engine, EngineStatus, Error, Inputs, Progress, Replacement, Spec,
+    Containers, Engine, EngineStatus, Error, Inputs, Port, Progress, Replacement, Restart, Spec,
     container::Container, setup::set_up,
 };
 use crate::{
@@ -24,15 +24,23 @@ pub struct Run {
     pub replace: bool,
     /// Whether that container may belong to another owner, or to none.
     pub adopt: bool,
+    /// Whether to show its output until it ends, rather than to wait until it is ready.
+    pub attach: bool,
 }
 
 impl Run {
-    /// Decodes the options of `docker.run`: those of a container, `name`, `replace` and `adopt`.
+    /// Decodes the options of `docker.run`: those of a container, `name`, `replace`, `adopt` and
+    /// `attach`.
     /// Without a name, the container is named after its image. Relative paths start at `folder`.
+    /// `internal_ip` is the server's internal address.
     ///
     /// # Errors
     /// Names the option that is unknown, missing or invalid.
-    pub fn decode(options: Value, folder: &Path) -> Result<Self, Diagnostic> {
+    pub fn decode(
+        options: Value,
+        folder: &Path,
+        internal_ip: Option<IpAddr>,
+    ) -> Result<Self, Diagnostic> {
         let Data::Map(mut entries) = options.data else {
             return Err(Diagnostic::new(Kind::Usage, "docker.run: missing options"));
         };
@@ -46,7 +54,12 @@ impl Run {
         };
         let replace = flag(take("replace"), "replace")?;
         let adopt = flag(take("adopt"), "adopt")?;
+        let attach = flag(take("attach"), "attach")?;
         let name = take("name").map(|entry| entry.value.to_text("name"));
+        if let Some(ports) = entries.iter_mut().find(|entry| entry.key == "ports") {
+            let address = internal_ip.map(|ip| ip.to_string()).unwrap_or_default();
+            Port::replace_internal(&mut ports.value, &address);
+        }
         let value = Value {
             data: Data::Map(entries),
             span: None,
@@ -63,11 +76,16 @@ impl Run {
                 .help("the Docker Engine requires at least two characters".to_owned()));
         }
         let inputs = Inputs::load(folder, [&value]);
-        let spec = Spec::decode(&name, &value, &inputs, &format!("container `{name}`"))?;
+        let mut spec = Spec::decode(&name, &value, &inputs, &format!("container `{name}`"))?;
+        if attach {
+            refuse_restarts(&value)?;
+            spec.options.set_restart(Restart::No);
+        }
         Ok(Run {
             spec,
             replace,
             adopt,
+            attach,
         })
     }
 
@@ -82,19 +100,7 @@ impl Run {
         owner: &Owner,
         progress: Progress<'_>,
     ) -> Result<Container, Error> {
-        let old = engine.find(&self.spec.name).await?;
-        if let Some(old) = &old {
-            let (host, name) = (engine.host().to_owned(), old.name.clone());
-            let found = old.ownership();
-            if !self.replace {
-                let owner = found;
-                return Err(Error::NameTaken { host, name, owner });
-            }
-            if !self.adopt && !found.is(owner) {
-                let owner = found;
-                return Err(Error::NotOwned { host, name, owner });
-            }
-        }
+        let old = self.replaced(engine, owner).await?;
         engine.provide_image(&self.spec, progress).await?;
         progress(format!("starting {}", self.spec.name));
         let adopted = old.as_ref().filter(|_| self.adopt);
@@ -108,6 +114,40 @@ impl Run {
             Some(old) => replacement.replace(&old.id, progress).await,
             None => replacement.create(progress).await,
         }
+    }
+
+    /// The container of that name, which may be replaced; none if the name is free.
+    pub(super) async fn replaced(
+        &self,
+        engine: &dyn Containers,
+        owner: &Owner,
+    ) -> Result<Option<Container>, Error> {
+        let old = engine.find(&self.spec.name).await?;
+        if let Some(old) = &old {
+            let (host, name) = (engine.host().to_owned(), old.name.clone());
+            let found = old.ownership();
+            if !self.replace {
+                let owner = found;
+                return Err(Error::NameTaken { host, name, owner });
+            }
+            if !self.adopt && !found.is(owner) {
+                let owner = found;
+                return Err(Error::NotOwned { host, name, owner });
+            }
+        }
+        Ok(old)
+    }
+}
+
+/// Refuses a restart policy for a container that is waited for until it ends.
+fn refuse_restarts(options: &Value) -> Result<(), Diagnostic> {
+    let restart = Fields::new(options, "docker.run")?.decode("restart", Value::to_text)?;
+    match restart {
+        Some(policy) if policy != Restart::No.name() => {
+            let message = format!("`restart={policy}` cannot be combined with `attach=true`");
+            Err(Diagnostic::new(Kind::Usage, message).help("remove `restart`".to_owned()))
+        }
+        _ => Ok(()),
     }
 }
 

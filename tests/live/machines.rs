@@ -384,6 +384,6 @@ async fn busybox(live: &Live, here: &Engine, engine: &Engine) {
         data: Data::Map(entries.collect()),
         span: None,
     };
-    let run = Run::decode(options, &live.root()).unwrap();
+    let run = Run::decode(options, &live.root(), None).unwrap();
     run.execute(engine, &owner(), &|_| ()).await.unwrap();
 }

@@ -12,9 +12,11 @@ use crate::{
     },
     core::{
         diagnostic::Diagnostic,
+        event::Lines,
         value::{Fields, Value},
     },
     docker::{self, EngineStatus, Listed, Run},
+    provider::Address,
 };
 
 pub(super) fn register(docker: &mut Namespace) {
@@ -40,8 +42,9 @@ pub(super) fn register(docker: &mut Namespace) {
         "Creates and starts a container and waits until it is ready. The options are those of a
          manifest's container (`image`, `name`, `command`, `environment`, `ports`, `volumes`, …).
          `replace: true` replaces a container of that name; `adopt: true` also if it belongs to
-         another owner. Sets Docker up if it is not installed. Returns the container's `name` and
-         `ip`.",
+         another owner. `attach: true` shows its output until it ends, and fails if its exit status
+         is not 0; Ctrl-C kills it. Sets Docker up if it is not installed. Returns the container's
+         `name` and `ip`.",
         |call: &Call, host: Host, options: Map| run(call, &host, &options),
     );
     docker.change(
@@ -83,7 +86,9 @@ fn describe(listed: &Listed) -> Dynamic {
 }
 
 fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
-    let run = call.check(Run::decode(to_options(options), &call.context.project.root))?;
+    let folder = &call.context.project.root;
+    let internal_ip = host.0.internal_ip.as_ref().and_then(Address::ip);
+    let run = call.check(Run::decode(to_options(options), folder, internal_ip))?;
     let (name, image) = (&run.spec.name, run.spec.image.name());
     let container = call.change(
         || format!("run container {name} of {image} on {}", host.0.name),
@@ -95,12 +100,19 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
             let engine = ensure_engine(&call.inventory, &host.0, &activity).await?;
             let progress = |text| activity.update(text);
             let owner = call.context.project.ensure_owner(&call.context.events)?;
+            if run.attach {
+                let mut lines = Lines::new(&call.context.events, Some(&host.0.name));
+                let on_output = |stream, bytes: &[u8]| lines.push(stream, bytes);
+                run.attached(&engine, &owner, on_output, &progress).await?;
+                activity.done(format!("{name} ended"));
+                return Ok::<_, Diagnostic>(None);
+            }
             let container = run.execute(&engine, &owner, &progress).await?;
             activity.done(format!("{name} runs"));
-            Ok::<_, Diagnostic>(container)
+            Ok(Some(container))
         },
     )?;
-    let ip = container.and_then(|container| container.ip);
+    let ip = container.flatten().and_then(|container| container.ip);
     let mut map = text_map([("name", name.clone())]);
     let ip = ip.map_or(Dynamic::UNIT, |ip| ip.to_string().into());
     map.insert("ip".into(), ip);

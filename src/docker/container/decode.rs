@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Keys of the design that this version does not support. They are refused, not ignored.
-const UNSUPPORTED: [&str; 3] = ["files", "networks", "update"];
+const UNSUPPORTED: [&str; 2] = ["files", "update"];
 
 impl Spec {
     /// Decodes what the user wrote. Touches no file: `inputs` has the content of env files and
@@ -75,6 +75,16 @@ impl Spec {
             spec.ready = ready;
         }
         fields.finish()?;
+        let without_ports = ["host", "none"].map(str::to_owned);
+        if let [network] = spec.options.networks()
+            && without_ports.contains(network)
+            && !spec.options.ports().is_empty()
+        {
+            let message = format!("{what}: ports cannot be published with network `{network}`");
+            return Err(
+                Invalid::new(value, message).help("remove `ports` or `networks`".to_owned())
+            );
+        }
         Ok(spec)
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 
-use super::setting::Setting;
+use super::{observed::DEFAULT_BRIDGE, setting::Setting};
 use crate::{
     core::{
         units::{duration, parse_bytes, parse_cpus},
@@ -42,7 +42,22 @@ pub(super) enum Kind {
     Volumes,
     /// A restart policy.
     Restart,
+    /// Limits of processes: `{nofile: 1024:2048}`. The API has them as a list.
+    Ulimits,
+    /// Names of Linux capabilities, in capital letters without `CAP_`, sorted.
+    Capabilities,
+    /// A log driver and its options. The driver is the entry [`DRIVER`].
+    Log,
+    /// Names of networks, sorted. The API has the first one in the field of the table; a container is
+    /// connected to the others after it is created.
+    Networks,
 }
+
+/// The key of the log driver among the options of a log.
+const DRIVER: &str = "driver";
+
+/// The network mode of a container whose networks are not set.
+const DEFAULT_NETWORK: &str = "default";
 
 impl Kind {
     /// Decodes the value that the user wrote.
@@ -80,6 +95,10 @@ impl Kind {
                 let restart = one_of(value, what, Restart::ALL.map(|r| (r.name(), r)))?;
                 Setting::Text(restart.name().to_owned())
             }
+            Kind::Ulimits => Setting::Map(ulimits(value, what)?),
+            Kind::Capabilities => Setting::Words(capabilities(value, what)?),
+            Kind::Log => Setting::Map(log(value, what)?),
+            Kind::Networks => Setting::Words(networks(value, what)?),
         })
     }
 
@@ -87,12 +106,14 @@ impl Kind {
     pub(super) fn zero(self) -> Setting {
         match self {
             Kind::Text => Setting::Text(String::new()),
-            Kind::Words => Setting::Words(Vec::new()),
+            Kind::Words | Kind::Capabilities | Kind::Networks => Setting::Words(Vec::new()),
             Kind::Flag => Setting::Flag(false),
             Kind::Bytes => Setting::Bytes(0),
             Kind::Cpus => Setting::Cpus(0),
             Kind::Seconds => Setting::Seconds(0),
-            Kind::Environment | Kind::Labels => Setting::Map(BTreeMap::new()),
+            Kind::Environment | Kind::Labels | Kind::Ulimits | Kind::Log => {
+                Setting::Map(BTreeMap::new())
+            }
             Kind::Ports => Setting::Ports(BTreeSet::new()),
             Kind::Volumes => Setting::Volumes(BTreeSet::new()),
             Kind::Restart => Setting::Text(Restart::No.name().to_owned()),
@@ -101,7 +122,7 @@ impl Kind {
 
     /// Whether the option is a map, whose values are compared one by one.
     pub(super) fn is_map(self) -> bool {
-        matches!(self, Kind::Environment | Kind::Labels)
+        matches!(self, Kind::Environment | Kind::Labels | Kind::Log)
     }
 
     /// Reads a setting as [`Setting`] is serialized; none if it is not of this kind.
@@ -111,12 +132,12 @@ impl Kind {
         }
         match self {
             Kind::Text | Kind::Restart => of(json, Setting::Text),
-            Kind::Words => of(json, Setting::Words),
+            Kind::Words | Kind::Capabilities | Kind::Networks => of(json, Setting::Words),
             Kind::Flag => of(json, Setting::Flag),
             Kind::Bytes => of(json, Setting::Bytes),
             Kind::Cpus => of(json, Setting::Cpus),
             Kind::Seconds => of(json, Setting::Seconds),
-            Kind::Environment | Kind::Labels => of(json, Setting::Map),
+            Kind::Environment | Kind::Labels | Kind::Ulimits | Kind::Log => of(json, Setting::Map),
             Kind::Ports => of(json, Setting::Ports),
             Kind::Volumes => of(json, Setting::Volumes),
         }
@@ -129,10 +150,29 @@ impl Kind {
             (Kind::Environment, Setting::Map(map)) => {
                 map.iter().map(|(k, v)| format!("{k}={v}")).collect()
             }
+            (Kind::Ulimits, Setting::Map(map)) => {
+                let limits = map.iter().map(|(name, limits)| {
+                    let (soft, hard) = limits.split_once(':').unwrap_or((limits, limits));
+                    let number = |text: &str| text.parse::<i64>().unwrap_or(-1);
+                    json!({ "Name": name, "Soft": number(soft), "Hard": number(hard) })
+                });
+                limits.collect()
+            }
+            (Kind::Log, Setting::Map(map)) => {
+                let mut options = map.clone();
+                let driver = options.remove(DRIVER).unwrap_or_default();
+                json!({ "Type": driver, "Config": options })
+            }
+            (Kind::Networks, Setting::Words(networks)) => {
+                json!(networks.first().map_or(DEFAULT_NETWORK, String::as_str))
+            }
             (_, Setting::Ports(ports)) => {
                 let mut bindings: BTreeMap<String, Vec<Json>> = BTreeMap::new();
                 for port in ports {
-                    let binding = json!({ "HostPort": port.public.to_string() });
+                    let mut binding = json!({ "HostPort": port.public.to_string() });
+                    if let Some(address) = port.address {
+                        binding["HostIp"] = json!(address);
+                    }
                     bindings.entry(port.key()).or_default().push(binding);
                 }
                 json!(bindings)
@@ -169,6 +209,9 @@ impl Kind {
                             container: port.parse().ok()?,
                             public: binding.get("HostPort")?.as_str()?.parse().ok()?,
                             protocol: protocol.parse().ok()?,
+                            address: binding
+                                .get("HostIp")
+                                .and_then(|address| address.as_str()?.parse().ok()),
                         })
                     })
                 });
@@ -182,6 +225,31 @@ impl Kind {
             Kind::Restart => {
                 let name = json.get("Name")?.as_str().filter(|name| !name.is_empty());
                 Some(Setting::Text(name.unwrap_or("no").to_owned()))
+            }
+            Kind::Ulimits => {
+                let limits = json.as_array()?.iter().filter_map(|limit| {
+                    let (soft, hard) = (limit["Soft"].as_i64()?, limit["Hard"].as_i64()?);
+                    Some((limit["Name"].as_str()?.to_owned(), limit_text(soft, hard)))
+                });
+                Some(Setting::Map(limits.collect()))
+            }
+            Kind::Capabilities => {
+                let names = json.as_array()?.iter().filter_map(Json::as_str);
+                let names: BTreeSet<String> = names.map(capability).collect();
+                Some(Setting::Words(names.into_iter().collect()))
+            }
+            Kind::Log => {
+                let mut options: BTreeMap<String, String> =
+                    serde_json::from_value(json["Config"].clone()).unwrap_or_default();
+                options.insert(DRIVER.to_owned(), json["Type"].as_str()?.to_owned());
+                Some(Setting::Map(options))
+            }
+            Kind::Networks => {
+                let mode = json.as_str();
+                let mode = mode.filter(|mode| ![DEFAULT_NETWORK, DEFAULT_BRIDGE].contains(mode));
+                Some(Setting::Words(
+                    mode.map(str::to_owned).into_iter().collect(),
+                ))
             }
         }
     }
@@ -218,16 +286,96 @@ fn string_map(value: &Value, what: &str) -> Result<BTreeMap<String, String>, Inv
         .collect()
 }
 
+/// `{nofile: 1024}` or `{nofile: "1024:2048"}`: the soft and the hard limit; -1 is none.
+fn ulimits(value: &Value, what: &str) -> Result<BTreeMap<String, String>, Invalid> {
+    let mut limits = string_map(value, what)?;
+    for (name, limit) in &mut limits {
+        let (soft, hard) = limit.split_once(':').unwrap_or((limit, limit));
+        let (Ok(soft), Ok(hard)) = (soft.parse::<i64>(), hard.parse::<i64>()) else {
+            let message = format!("{what}: invalid limit `{}` of {name}", shorten(limit));
+            return Err(Invalid::new(value, message)
+                .help("write LIMIT or SOFT:HARD; -1 is no limit".to_owned()));
+        };
+        *limit = limit_text(soft, hard);
+    }
+    Ok(limits)
+}
+
+fn limit_text(soft: i64, hard: i64) -> String {
+    if soft == hard {
+        soft.to_string()
+    } else {
+        format!("{soft}:{hard}")
+    }
+}
+
+fn capabilities(value: &Value, what: &str) -> Result<Vec<String>, Invalid> {
+    let mut names = BTreeSet::new();
+    for item in value.to_list(what)? {
+        names.insert(capability(&item.to_text(what)?));
+    }
+    Ok(names.into_iter().collect())
+}
+
+/// The name of a capability as hitc writes it.
+fn capability(name: &str) -> String {
+    let name = name.to_ascii_uppercase();
+    name.strip_prefix("CAP_").unwrap_or(&name).to_owned()
+}
+
+/// The name of a driver, or a map with the driver and its options.
+fn log(value: &Value, what: &str) -> Result<BTreeMap<String, String>, Invalid> {
+    match &value.data {
+        Data::Map(_) => string_map(value, what),
+        Data::Argument(text) if text.contains('=') => string_map(value, what),
+        _ => Ok(BTreeMap::from([(DRIVER.to_owned(), value.to_text(what)?)])),
+    }
+}
+
+fn networks(value: &Value, what: &str) -> Result<Vec<String>, Invalid> {
+    let mut names = BTreeSet::new();
+    for item in value.to_list(what)? {
+        let name = item.to_text(what)?;
+        if !is_network(&name) {
+            let message = format!("{what}: invalid network `{}`", shorten(&name));
+            return Err(Invalid::new(&item, message)
+                .help("write the name of a network, `host`, `none` or `bridge`".to_owned()));
+        }
+        names.insert(name);
+    }
+    let special = names
+        .iter()
+        .find(|name| ["host", "none"].contains(&name.as_str()));
+    if let Some(special) = special.filter(|_| names.len() > 1) {
+        let message = format!("{what}: `{special}` cannot be combined with other networks");
+        return Err(Invalid::new(value, message));
+    }
+    // The network that a container has if none is set.
+    if names.len() == 1 {
+        names.remove(DEFAULT_BRIDGE);
+    }
+    Ok(names.into_iter().collect())
+}
+
+/// Whether a network can have this name (moby: `daemon/names`).
+fn is_network(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || ['_', '.', '-'].contains(&c))
+        && name != DEFAULT_NETWORK
+}
+
 pub(super) fn ports(value: &Value, what: &str) -> Result<BTreeSet<Port>, Invalid> {
     let mut ports = BTreeSet::new();
     for item in value.to_list(what)? {
         let port: Port = item.to_text("a port")?.parse().map_err(|error| {
             Invalid::new(&item, format!("ports: {error}"))
-                .help("write CONTAINER, CONTAINER:PUBLIC or CONTAINER:PUBLIC/udp".to_owned())
+                .help("write CONTAINER[:[ADDRESS:]PUBLIC][/udp]".to_owned())
         })?;
-        let taken = ports.iter().any(|other: &Port| {
-            *other != port && (other.public, other.protocol) == (port.public, port.protocol)
-        });
+        let taken = ports
+            .iter()
+            .any(|other: &Port| *other != port && other.conflicts_with(&port));
         if taken {
             let message = format!("ports: public port {} is published twice", port.public);
             return Err(Invalid::new(&item, message));

@@ -1,6 +1,6 @@
 //! The labels that hitc puts on containers, and what they say about a container's owner.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::core::owner::{Owner, Ownership};
 
@@ -29,6 +29,16 @@ pub fn of(owner: &Owner, name: &str) -> BTreeMap<String, String> {
         labels.insert(MANIFEST.to_owned(), manifest.clone());
     }
     labels
+}
+
+/// Of a container's labels, those of its owner: for the volumes and networks that are created with it.
+pub fn of_owner(labels: &BTreeMap<String, String>) -> HashMap<String, String> {
+    let owner = labels
+        .iter()
+        .filter(|(key, _)| [PROJECT, MANIFEST].contains(&key.as_str()));
+    owner
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect()
 }
 
 /// Reads the owner from the labels of a container, network or volume.

@@ -90,6 +90,7 @@ impl Containers for Engine {
         volumes: &[Volume],
     ) -> Result<String, Error> {
         self.create_volumes(spec, labels).await?;
+        self.create_networks(spec, labels).await?;
         let options = CreateContainerOptionsBuilder::new().name(name).build();
         let mut body = body::create(spec, labels).map_err(|error| self.mistaken(name, &error))?;
         let mounts = volumes.iter().map(|volume| Mount {
@@ -102,6 +103,10 @@ impl Containers for Engine {
         match self.docker.create_container(Some(options), body).await {
             Ok(created) => {
                 self.remember_name(&created.id, name);
+                if let Err(error) = self.connect_networks(&created.id, spec).await {
+                    self.remove(&created.id).await?;
+                    return Err(error);
+                }
                 Ok(created.id)
             }
             Err(error) if is_missing(&error) => Err(Error::NoImage {
@@ -219,12 +224,7 @@ impl Engine {
         spec: &Spec,
         labels: &BTreeMap<String, String>,
     ) -> Result<(), Error> {
-        let mut owner: HashMap<String, String> = HashMap::new();
-        for (key, value) in labels {
-            if [labels::PROJECT, labels::MANIFEST].contains(&key.as_str()) {
-                owner.insert(key.clone(), value.clone());
-            }
-        }
+        let owner = labels::of_owner(labels);
         let volumes = spec.options.volumes().iter();
         for volume in volumes.filter(|volume| !volume.host.starts_with('/')) {
             let request = VolumeCreateRequest {
@@ -251,14 +251,20 @@ impl Engine {
     /// Kills a container and removes it, with its anonymous volumes. Succeeds if it no longer
     /// exists.
     pub async fn kill(&self, id: &str) -> Result<(), Error> {
+        self.stop_now(id).await?;
+        self.remove(id).await
+    }
+
+    /// Kills a container. Succeeds if it does not run or no longer exists.
+    pub(in crate::docker) async fn stop_now(&self, id: &str) -> Result<(), Error> {
         let options = None::<KillContainerOptions>;
         match self.docker.kill_container(full(id), options).await {
-            // 409: it does not run, and can be removed as it is.
+            // 409: it does not run.
             Ok(())
             | Err(BollardError::DockerResponseServerError {
                 status_code: 404 | 409,
                 ..
-            }) => self.remove(id).await,
+            }) => Ok(()),
             Err(error) => Err(self.of(id, "killing", &error)),
         }
     }
@@ -398,7 +404,13 @@ pub(crate) fn as_made(spec: &Spec, labels: &BTreeMap<String, String>, ip: &str) 
         }),
         host_config: made.host_config,
         network_settings: Some(NetworkSettings {
-            networks: Some(HashMap::from([("bridge".to_owned(), endpoint)])),
+            networks: Some(match spec.options.networks() {
+                [] => HashMap::from([("bridge".to_owned(), endpoint)]),
+                names => names
+                    .iter()
+                    .map(|name| (name.clone(), endpoint.clone()))
+                    .collect(),
+            }),
             ..NetworkSettings::default()
         }),
         ..ContainerInspectResponse::default()

@@ -17,6 +17,9 @@ use crate::{
     docker::{Port, Protocol, Volume, image::reference::is_full_id},
 };
 
+/// The network of a container whose networks are not set.
+pub(super) const DEFAULT_BRIDGE: &str = "bridge";
+
 /// The state of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -112,6 +115,11 @@ impl From<ContainerSummary> for Listed {
                         container: port.private_port,
                         public,
                         protocol,
+                        // The engine lists a port of all addresses once for IPv4 and once for IPv6.
+                        address: port
+                            .ip
+                            .and_then(|address| address.parse().ok())
+                            .filter(|address: &IpAddr| !address.is_unspecified()),
                     });
                 }
                 None => {
@@ -139,10 +147,20 @@ fn name(name: Option<&String>) -> String {
         .unwrap_or_default()
 }
 
-/// The first address that a container has in its networks.
+/// The address that a container has in the first of its networks by name.
 fn address(networks: Option<HashMap<String, EndpointSettings>>) -> Option<IpAddr> {
-    let mut networks = networks.unwrap_or_default().into_values();
+    let networks: BTreeMap<_, _> = networks.unwrap_or_default().into_iter().collect();
+    let mut networks = networks.into_values();
     networks.find_map(|network| network.ip_address?.parse().ok())
+}
+
+/// The names of a container's networks. Empty for the engine's default network.
+fn network_names(networks: &HashMap<String, EndpointSettings>) -> BTreeSet<String> {
+    let names: BTreeSet<String> = networks.keys().cloned().collect();
+    match names.len() {
+        1 if names.contains(DEFAULT_BRIDGE) => BTreeSet::new(),
+        _ => names,
+    }
 }
 
 impl From<ContainerInspectResponse> for Container {
@@ -151,6 +169,12 @@ impl From<ContainerInspectResponse> for Container {
         let host_config = inspected.host_config.unwrap_or_default();
         let state = inspected.state.and_then(|state| state.status);
         let mounts = inspected.mounts.unwrap_or_default().into_iter();
+        let networks = inspected.network_settings.and_then(|n| n.networks);
+        let mut options = body::read(&config, &host_config);
+        // The network mode names only one.
+        if let Some(networks) = networks.as_ref().filter(|networks| !networks.is_empty()) {
+            options.set_networks(network_names(networks));
+        }
         Container {
             id: inspected.id.unwrap_or_default(),
             name: name(inspected.name.as_ref()),
@@ -161,10 +185,10 @@ impl From<ContainerInspectResponse> for Container {
                 Some(ContainerStateStatusEnum::RESTARTING) => State::Restarting,
                 _ => State::Other,
             },
-            ip: address(inspected.network_settings.and_then(|n| n.networks)),
+            ip: address(networks),
             image_id: inspected.image.unwrap_or_default(),
             anonymous: mounts.filter_map(anonymous).collect(),
-            options: body::read(&config, &host_config),
+            options,
             image: config.image.unwrap_or_default(),
             labels: config.labels.unwrap_or_default().into_iter().collect(),
         }

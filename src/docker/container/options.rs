@@ -12,7 +12,7 @@ use super::{
     setting::Setting,
     table::{ROWS, Row, row},
 };
-use crate::docker::{Port, Volume};
+use crate::docker::{Port, Restart, Volume};
 
 static NO_PORTS: BTreeSet<Port> = BTreeSet::new();
 static NO_VOLUMES: BTreeSet<Volume> = BTreeSet::new();
@@ -60,12 +60,32 @@ impl Options {
         self.map("environment")
     }
 
+    /// The names of the networks, sorted. Empty for the engine's default network.
+    pub fn networks(&self) -> &[String] {
+        match self.get("networks") {
+            Some(Setting::Words(networks)) => networks,
+            _ => &[],
+        }
+    }
+
     /// Whether the engine starts the container again when its server restarts.
     pub fn restarts_with_server(&self) -> bool {
         match self.get("restart") {
             Some(Setting::Text(policy)) => policy == "always" || policy == "unless-stopped",
             _ => false,
         }
+    }
+
+    /// Sets the restart policy.
+    pub(in crate::docker) fn set_restart(&mut self, policy: Restart) {
+        let policy = Setting::Text(policy.name().to_owned());
+        self.0.insert("restart", policy);
+    }
+
+    /// Sets the networks.
+    pub(super) fn set_networks(&mut self, networks: BTreeSet<String>) {
+        let networks = networks.into_iter().collect();
+        self.0.insert("networks", Setting::Words(networks));
     }
 
     /// Adds environment variables. They replace those of the same name.

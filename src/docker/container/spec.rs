@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::{
     options::Options,
     setting::Setting,
-    table::{ROWS, Row, Unset, row},
+    table::{ROWS, Row, Unset},
 };
 use crate::docker::{Ready, Restart};
 
@@ -73,9 +73,7 @@ impl Spec {
     /// A container with nothing but a name, an image and the default restart policy.
     pub fn new(name: impl Into<String>, image: Image) -> Self {
         let mut options = Options::default();
-        if let Some(row) = row("restart") {
-            options.set(row, Setting::Text(Restart::default().name().to_owned()));
-        }
+        options.set_restart(Restart::default());
         Spec {
             name: name.into(),
             image,
@@ -162,6 +160,7 @@ fn is_zero(row: &Row, setting: &Setting) -> bool {
         Setting::Map(map) => map.is_empty(),
         Setting::Ports(ports) => ports.is_empty(),
         Setting::Volumes(volumes) => volumes.is_empty(),
+        Setting::Words(words) => row.unset == Unset::Zero && words.is_empty(),
         _ => false,
     }
 }

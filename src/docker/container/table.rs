@@ -53,8 +53,15 @@ const FIXED: Row = Row {
     in_v1: true,
 };
 
+/// Options that the first version did not have. Not set means off.
+const LATER: Row = Row {
+    unset: Unset::Zero,
+    in_v1: false,
+    ..FIXED
+};
+
 /// All options, in the order in which changes are shown.
-pub(super) static ROWS: [Row; 13] = [
+pub(super) static ROWS: [Row; 21] = [
     Row {
         key: "command",
         kind: Kind::Words,
@@ -89,6 +96,58 @@ pub(super) static ROWS: [Row; 13] = [
         place: Place::HostConfig("Privileged"),
         unset: Unset::Zero,
         ..FIXED
+    },
+    Row {
+        key: "read_only",
+        kind: Kind::Flag,
+        place: Place::HostConfig("ReadonlyRootfs"),
+        ..LATER
+    },
+    Row {
+        key: "init",
+        kind: Kind::Flag,
+        place: Place::HostConfig("Init"),
+        ..LATER
+    },
+    Row {
+        key: "shm_size",
+        kind: Kind::Bytes,
+        place: Place::HostConfig("ShmSize"),
+        // The engine shows its default.
+        unset: Unset::Inherited,
+        ..LATER
+    },
+    Row {
+        key: "ulimits",
+        kind: Kind::Ulimits,
+        place: Place::HostConfig("Ulimits"),
+        ..LATER
+    },
+    Row {
+        key: "cap_add",
+        kind: Kind::Capabilities,
+        place: Place::HostConfig("CapAdd"),
+        ..LATER
+    },
+    Row {
+        key: "cap_drop",
+        kind: Kind::Capabilities,
+        place: Place::HostConfig("CapDrop"),
+        ..LATER
+    },
+    Row {
+        key: "log",
+        kind: Kind::Log,
+        place: Place::HostConfig("LogConfig"),
+        // The engine shows its default driver.
+        unset: Unset::Inherited,
+        ..LATER
+    },
+    Row {
+        key: "networks",
+        kind: Kind::Networks,
+        place: Place::HostConfig("NetworkMode"),
+        ..LATER
     },
     Row {
         key: "environment",

@@ -12,7 +12,7 @@ use crate::{
         environment as process,
         value::{Data, Entry, Invalid, Value, shorten},
     },
-    docker::{Inputs, Protocol, Spec},
+    docker::{Inputs, Port, Protocol, Spec},
     ensemble::manifest::{
         Container, Manifest, Server,
         facts::Facts,
@@ -249,15 +249,16 @@ fn contains(value: &Value, span: &std::ops::Range<usize>) -> bool {
 
 /// The public ports of a server, with the containers that publish them.
 #[derive(Default)]
-struct PublicPorts<'a>(BTreeMap<(u16, Protocol), &'a str>);
+struct PublicPorts<'a>(BTreeMap<(u16, Protocol), Vec<(Port, &'a str)>>);
 
 impl<'a> PublicPorts<'a> {
     /// Adds the ports of a container. Returns errors for those that another container publishes.
     fn add(&mut self, container: &'a Container, spec: &Spec) -> Vec<Invalid> {
         let mut errors = Vec::new();
         for port in spec.options.ports() {
-            let key = (port.public, port.protocol);
-            if let Some(other) = self.0.insert(key, &container.name) {
+            let same = self.0.entry((port.public, port.protocol)).or_default();
+            let other = same.iter().find(|(other, _)| other.conflicts_with(port));
+            if let Some((_, other)) = other {
                 let message = format!(
                     "container `{}`: container `{other}` already publishes port {}",
                     container.name, port.public
@@ -267,6 +268,7 @@ impl<'a> PublicPorts<'a> {
                         .help("choose another public port".to_owned()),
                 );
             }
+            same.push((*port, &container.name));
         }
         errors
     }

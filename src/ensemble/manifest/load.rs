@@ -14,6 +14,7 @@ use crate::{
         diagnostic::{Diagnostic, Failure, Kind, Source},
         value::{Data, Entry, Fields, Invalid, Span, Value, shorten},
     },
+    docker::Port,
     ensemble::{
         Graph,
         manifest::{
@@ -340,11 +341,15 @@ impl Loader<'_> {
     }
 
     /// The value of one key of a container.
-    fn field(&self, key: &str, value: Value) -> Result<Tree, Invalid> {
+    fn field(&self, key: &str, mut value: Value) -> Result<Tree, Invalid> {
         let text = &self.manifest.source.text;
         match key {
             "command" | "entrypoint" => Tree::read_words(value, text, key),
             "environment" => Tree::read(self.templates.expand(value)?, text),
+            "ports" => {
+                Port::replace_internal(&mut value, "${host.internal_ip}");
+                Tree::read(value, text)
+            }
             _ => Tree::read(value, text),
         }
     }

@@ -1,11 +1,11 @@
 //! Orders the steps between which the manifest has no dependency: a step that frees a port, a name
 //! or a volume runs before the step that needs it, and removals run last.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::Step;
 use crate::{
-    docker::{Container, Protocol},
+    docker::{Container, Port},
     ensemble::{
         EngineState, Observed,
         operation::Operation,
@@ -70,7 +70,7 @@ struct Holder<'a> {
     end: usize,
     is_removed: bool,
     /// The ports that it holds now and that its replacement does not publish.
-    ports: Vec<(u16, Protocol)>,
+    ports: Vec<Port>,
 }
 
 impl<'a> Holder<'a> {
@@ -97,8 +97,7 @@ impl<'a> Holder<'a> {
         let keeps = keeps.and_then(|resource| decisions.get(resource)?.ports.clone());
         let mut ports = Vec::new();
         if container.state.holds_processes() {
-            let held = container.ports().iter();
-            ports.extend(held.map(|port| (port.public, port.protocol)));
+            ports.extend(container.ports());
             ports.retain(|port| !keeps.iter().flatten().any(|kept| kept == port));
         }
         Some(Holder {
@@ -135,7 +134,7 @@ fn stop(steps: &mut Vec<Step>, at: usize, holder: &Holder<'_>) -> usize {
     let ports: Vec<String> = holder
         .ports
         .iter()
-        .map(|(port, _)| port.to_string())
+        .map(|port| port.public.to_string())
         .collect();
     steps.push(Step {
         resource: steps[holder.end].resource.clone(),
@@ -185,7 +184,7 @@ fn provide_image(steps: &mut Vec<Step>, at: usize, needed: &[usize]) -> Option<u
 /// The ports and volumes that a container will use.
 struct Needs {
     /// None if the ports are not known yet.
-    ports: Option<Vec<(u16, Protocol)>>,
+    ports: Option<BTreeSet<Port>>,
     volumes: Vec<String>,
 }
 
@@ -214,7 +213,8 @@ impl Needs {
         };
         let mut volumes = holder.container.options.volumes().iter();
         let volume = holder.is_removed && volumes.any(|held| self.volumes.contains(&held.host));
-        volume || holder.ports.iter().any(|held| ports.contains(held))
+        let mut taken = holder.ports.iter();
+        volume || taken.any(|held| ports.iter().any(|port| port.conflicts_with(held)))
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
         owner::Owner,
         value::{Span, Value},
     },
-    docker::{Container, Port, Spec, State, StepNames, labels},
+    docker::{Container, Port, Protocol, Spec, State, StepNames, labels},
     ensemble::{
         Manifest,
         manifest::Variable,
@@ -47,15 +47,10 @@ pub fn decision(server: &str, name: &str, view: &View<'_>) -> Result<Decision, D
         }
         Err(unknown) => (None, unknown),
     };
+    let ports = ports(options, &facts);
     let mut decision = Decision {
-        what: match &spec {
-            Some(spec) => format!("container, {}", spec.image.name()),
-            None => "container".to_owned(),
-        },
-        ports: ports(options, &facts).map(|ports| {
-            let ports = ports.iter();
-            ports.map(|port| (port.public, port.protocol)).collect()
-        }),
+        what: describe(spec.as_ref(), ports.as_ref()),
+        ports,
         volumes: spec
             .iter()
             .flat_map(|spec| spec.options.volumes())
@@ -159,6 +154,29 @@ pub fn decode_image(
         &value,
         None,
     )
+}
+
+/// Describes a container: its image and the ports on which other networks may reach it.
+fn describe(spec: Option<&Spec>, ports: Option<&BTreeSet<Port>>) -> String {
+    let mut text = "container".to_owned();
+    if let Some(spec) = spec {
+        text = format!("{text}, {}", spec.image.name());
+    }
+    let public = ports.into_iter().flatten().filter(|port| port.is_public());
+    let public: BTreeSet<(u16, Protocol)> =
+        public.map(|port| (port.public, port.protocol)).collect();
+    let public: Vec<String> = public
+        .iter()
+        .map(|(port, protocol)| match protocol {
+            Protocol::Tcp => port.to_string(),
+            Protocol::Udp => format!("{port}/udp"),
+        })
+        .collect();
+    match public.len() {
+        0 => text,
+        1 => format!("{text}, public port {}", public[0]),
+        _ => format!("{text}, public ports {}", public.join(", ")),
+    }
 }
 
 /// The public ports that a container will publish; none if they depend on unknown values.

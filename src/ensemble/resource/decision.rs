@@ -1,13 +1,13 @@
 //! The decision about a resource, and its input.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde::{Deserialize, Serialize};
 
 use super::ResourceName;
 use crate::{
     core::{change::Change, owner::Owner},
-    docker::{Container, Protocol},
+    docker::{Container, Port},
     ensemble::{Manifest, Observed, Request, manifest::Facts, operation::Operation},
     provider::Node,
 };
@@ -38,7 +38,7 @@ pub struct Decision {
     /// Its values, if these do not change.
     pub known: Option<Known>,
     /// The public ports that it takes on its server; none if they are not known yet.
-    pub ports: Option<Vec<(u16, Protocol)>>,
+    pub ports: Option<BTreeSet<Port>>,
     /// The volumes and folders of its server that it uses.
     pub volumes: Vec<String>,
 }

@@ -24,7 +24,7 @@ use self::claim::{Claim, Steps};
 use super::labels;
 use crate::{
     core::owner::Owner,
-    docker::{Container, Containers, Error, Port, Progress, Protocol, Spec, State, Volume},
+    docker::{Container, Containers, Error, Port, Progress, Spec, State, Volume},
 };
 
 const WAITING: &str = "waiting until it is ready";
@@ -278,13 +278,12 @@ impl Replacement<'_> {
         };
         // The engine names no protocol. The started container may publish the port by both.
         let started = snapshot.containers.iter().find(|one| one.id == id);
-        let refused: Vec<Protocol> = started
+        let refused: Vec<&Port> = started
             .into_iter()
             .flat_map(Container::ports)
             .filter(|wanted| wanted.public == *port)
-            .map(|wanted| wanted.protocol)
             .collect();
-        let is_it = |held: &Port| held.public == *port && refused.contains(&held.protocol);
+        let is_it = |held: &Port| refused.iter().any(|wanted| held.conflicts_with(wanted));
         let holder = snapshot.containers.iter().find(|container| {
             container.id != id
                 && container.state.holds_processes()

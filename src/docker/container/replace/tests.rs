@@ -183,12 +183,9 @@ impl Containers for Memory {
             let (name, ports) = (found.name.clone(), found.ports().clone());
             let others = world.containers.iter();
             let others = others.filter(|one| one.id != id && one.state.holds_processes());
-            let held: Vec<_> = others
-                .flat_map(Container::ports)
-                .map(|port| (port.public, port.protocol))
-                .collect();
+            let held: Vec<&Port> = others.flat_map(Container::ports).collect();
             let is_held = |port: &&Port| {
-                held.contains(&(port.public, port.protocol))
+                held.iter().any(|held| held.conflicts_with(port))
                     || world.reserved.contains(&port.public)
             };
             if let Some(port) = ports.iter().find(is_held) {

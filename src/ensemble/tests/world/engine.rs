@@ -10,7 +10,8 @@ use async_trait::async_trait;
 
 use super::{Engine, Refusal, Shared, State, change};
 use crate::docker::{
-    self, Container, Containers, Progress, Snapshot, Spec, State as Condition, Volume, as_made,
+    self, Container, Containers, Port, Progress, Snapshot, Spec, State as Condition, Volume,
+    as_made,
 };
 
 /// The engine of one simulated server.
@@ -192,14 +193,14 @@ impl Containers for SimulatedEngine {
     async fn start(&self, id: &str) -> Result<(), docker::Error> {
         self.change("starting", |engine, state| {
             let others = engine.containers.iter();
-            let held: BTreeSet<_> = others
+            let held: BTreeSet<Port> = others
                 .filter(|other| other.id != id && other.state.holds_processes())
                 .flat_map(Container::ports)
-                .map(|port| (port.public, port.protocol))
+                .copied()
                 .collect();
             let found = engine.find(id)?;
             for port in found.ports().clone() {
-                if held.contains(&(port.public, port.protocol)) {
+                if held.iter().any(|held| held.conflicts_with(&port)) {
                     return Err(Refusal::PortAllocated(port.public));
                 }
             }
