@@ -9,11 +9,15 @@ use futures_util::StreamExt;
 use tokio::runtime::Handle;
 
 use super::{Containers, Engine, Error, Progress, Run, labels};
-use crate::core::{event::Stream, owner::Owner};
+use crate::{
+    core::{event::Stream, owner::Owner},
+    ssh::{Terminations, UnterminatedCommand},
+};
 
 impl Run {
     /// Creates and starts the container, passes its output to `on_output`, and waits until it ends.
-    /// A container that is replaced is removed before. Dropping the future kills the container.
+    /// A container that is replaced is removed before. Dropping the future kills the container, which
+    /// `terminations` records.
     ///
     /// # Errors
     /// [`Error::NameTaken`] and [`Error::NotOwned`] as [`Run::execute`]; [`Error::Ended`] if the
@@ -24,6 +28,7 @@ impl Run {
         owner: &Owner,
         on_output: impl FnMut(Stream, &[u8]),
         progress: Progress<'_>,
+        terminations: &Terminations,
     ) -> Result<(), Error> {
         let name = &self.spec.name;
         let old = self.replaced(engine, owner).await?;
@@ -34,9 +39,12 @@ impl Run {
         progress(format!("running {name}"));
         let labels = labels::of(owner, name);
         let id = engine.create(name, &self.spec, &labels, &[]).await?;
-        let mut guard = Guard(Some((engine.clone(), id.clone())));
+        let mut guard = Guard {
+            container: Some((engine.clone(), id.clone())),
+            terminations: terminations.clone(),
+        };
         let status = engine.run_to_end(&id, on_output).await?;
-        guard.0 = None;
+        guard.container = None;
         if status == 0 {
             return Ok(());
         }
@@ -91,15 +99,27 @@ impl Engine {
 }
 
 /// Kills a container when it is dropped.
-struct Guard(Option<(Engine, String)>);
+struct Guard {
+    container: Option<(Engine, String)>,
+    terminations: Terminations,
+}
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        if let Some((engine, id)) = self.0.take()
-            && let Ok(runtime) = Handle::try_current()
-        {
-            // Nobody waits for the result; a container that goes on running is shown by `docker.ps`.
-            runtime.spawn(async move { engine.stop_now(&id).await });
+        let Some((engine, id)) = self.container.take() else {
+            return;
+        };
+        let terminations = self.terminations.clone();
+        let termination = terminations.start(UnterminatedCommand {
+            host: engine.host().to_owned(),
+            line: format!("container {}", engine.name_of(&id)),
+        });
+        match Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn(async move {
+                let killed = engine.stop_now(&id).await;
+                terminations.finish(termination, killed.is_ok());
+            })),
+            Err(_) => terminations.finish(termination, false),
         }
     }
 }

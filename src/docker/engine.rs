@@ -40,8 +40,6 @@ pub struct Engine {
     machine: Arc<dyn Machine>,
     /// Held while an image is pulled or sent, so that two containers of it wait for one transfer.
     pub(super) images: Arc<tokio::sync::Mutex<()>>,
-    /// Held while networks are created.
-    pub(super) networks: Arc<tokio::sync::Mutex<()>>,
     /// The name that each container had when it was last seen, by id: errors show names.
     names: Arc<Mutex<HashMap<String, String>>>,
     route: Route,
@@ -101,7 +99,6 @@ impl Engine {
             host: machine.name().to_owned(),
             machine,
             images: Arc::default(),
-            networks: Arc::default(),
             names: Arc::default(),
             route,
         }

@@ -94,9 +94,23 @@ pub enum Error {
         /// The owner of the container that is in the way.
         owner: Ownership,
     },
-    /// The engine reports that the port is already allocated. The holder is not known yet.
+    /// The engine reports that the port is taken. The holder is not known yet.
     #[error("host `{host}`: starting container `{name}`: port {port} is already allocated")]
     PortAllocated {
+        /// The server, or `this machine`.
+        host: String,
+        /// The name of the container that was started.
+        name: String,
+        /// The public port.
+        port: u16,
+        /// Whether the engine itself has allocated it, for this or another address.
+        is_by_engine: bool,
+    },
+    /// A program that is no container listens on the port.
+    #[error(
+        "host `{host}`: starting container `{name}`: port {port} is in use by a program of the server"
+    )]
+    PortInUse {
         /// The server, or `this machine`.
         host: String,
         /// The name of the container that was started.
@@ -258,6 +272,9 @@ impl Error {
             Error::InTheWay { name, .. } => format!(
                 "rename or remove it on the server, for example with `docker rename {name} NEW_NAME`"
             ),
+            Error::PortInUse { port, .. } => format!(
+                "publish another port, or stop that program (`ss -lnp | grep :{port}` names it)"
+            ),
             Error::PortTaken { .. } => "publish another port, or remove that container".to_owned(),
             Error::NoContainer { .. } => {
                 "list the running containers with `hitc run docker.ps`".to_owned()
@@ -277,6 +294,7 @@ impl Error {
             | Error::NotOwned { host, .. }
             | Error::InTheWay { host, .. }
             | Error::PortAllocated { host, .. }
+            | Error::PortInUse { host, .. }
             | Error::PortTaken { host, .. }
             | Error::PortReserved { host, .. }
             | Error::NotReady { host, .. }

@@ -3,14 +3,20 @@
 use std::collections::{BTreeMap, HashMap};
 
 use bollard::{
+    errors::Error as BollardError,
     models::{NetworkConnectRequest, NetworkCreateRequest},
     query_parameters::ListNetworksOptionsBuilder,
 };
+
+use tokio::sync::Mutex;
 
 use super::{Engine, Error, Spec, labels};
 
 /// The networks that every engine has.
 pub(super) const BUILT_IN: [&str; 3] = ["bridge", "host", "none"];
+
+/// Held while networks are created: older engines allow several of one name.
+static CREATING: Mutex<()> = Mutex::const_new(());
 
 impl Engine {
     /// Creates the networks of a container that do not exist, as bridges with the labels of its owner.
@@ -26,8 +32,7 @@ impl Engine {
         if names.is_empty() {
             return Ok(());
         }
-        // Older engines allow several networks of one name.
-        let _one = self.networks.lock().await;
+        let _one = CREATING.lock().await;
         for name in names {
             let doing = || format!("creating network `{name}`");
             let pattern = format!("^{}$", name.replace('.', "\\."));
@@ -47,8 +52,14 @@ impl Engine {
                 labels: Some(labels::of_owner(labels)),
                 ..NetworkCreateRequest::default()
             };
-            let created = self.docker.create_network(request).await;
-            created.map_err(|error| self.error(doing(), &error))?;
+            match self.docker.create_network(request).await {
+                // 409: another run has created it in the meantime.
+                Ok(_)
+                | Err(BollardError::DockerResponseServerError {
+                    status_code: 409, ..
+                }) => {}
+                Err(error) => return Err(self.error(doing(), &error)),
+            }
         }
         Ok(())
     }

@@ -63,6 +63,8 @@ pub trait Access: Send + Sync {
 pub struct Connections {
     context: Arc<Context>,
     pool: Pool,
+    /// The commands that are being terminated.
+    pub(super) terminations: Terminations,
     ssh: ssh::Config,
     targets: Mutex<HashMap<Key, Target>>,
     engines: Mutex<HashMap<Key, Engine>>,
@@ -74,7 +76,8 @@ impl Connections {
     pub fn new(context: Arc<Context>, terminations: Terminations) -> Self {
         let password = context.settings.sudo_password.clone();
         Connections {
-            pool: Pool::new(context.events.clone(), password, terminations),
+            pool: Pool::new(context.events.clone(), password, terminations.clone()),
+            terminations,
             ssh: ssh::Config::new(&context.project.home),
             targets: Mutex::default(),
             engines: Mutex::default(),

@@ -199,6 +199,11 @@ impl Inventory {
         Ok(self.engine_status(node).await?.running()?)
     }
 
+    /// The commands that are being terminated.
+    pub fn terminations(&self) -> &Terminations {
+        &self.connections.terminations
+    }
+
     /// Forgets a server that was terminated, stopped or rebooted.
     pub fn forget(&self, node: &Node) {
         self.cache.flush();

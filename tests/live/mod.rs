@@ -3,6 +3,7 @@
 
 mod bare_machine;
 mod conformance;
+mod container_options;
 mod containers;
 mod demo;
 mod digitalocean;

@@ -103,7 +103,9 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
             if run.attach {
                 let mut lines = Lines::new(&call.context.events, Some(&host.0.name));
                 let on_output = |stream, bytes: &[u8]| lines.push(stream, bytes);
-                run.attached(&engine, &owner, on_output, &progress).await?;
+                let terminations = call.inventory.terminations();
+                run.attached(&engine, &owner, on_output, &progress, terminations)
+                    .await?;
                 activity.done(format!("{name} ended"));
                 return Ok::<_, Diagnostic>(None);
             }

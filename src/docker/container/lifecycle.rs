@@ -132,11 +132,12 @@ impl Containers for Engine {
             let unpaused = self.docker.unpause_container(id).await;
             return unpaused.map_err(|error| self.of(id, "unpausing", &error));
         }
-        if let Some(port) = allocated_port(&cause) {
+        if let Some((port, is_by_engine)) = taken_port(&cause) {
             return Err(Error::PortAllocated {
                 host: self.host.clone(),
                 name: self.name_of(id),
                 port,
+                is_by_engine,
             });
         }
         Err(self.of(id, "starting", &error))
@@ -358,11 +359,16 @@ fn is_name(name: &str) -> bool {
     !name.is_empty() && name.chars().all(is_allowed)
 }
 
-/// The public port that the engine refuses to publish since it has allocated it already:
-/// `Bind for 0.0.0.0:80 failed: port is already allocated`.
-fn allocated_port(cause: &str) -> Option<u16> {
-    let (before, _) = cause.split_once(" failed: port is already allocated")?;
-    before.rsplit(':').next()?.parse().ok()
+/// The public port that the engine cannot publish, and whether it has allocated it itself:
+/// `Bind for 0.0.0.0:80 failed: port is already allocated`, or
+/// `listen tcp4 0.0.0.0:80: bind: address already in use`.
+fn taken_port(cause: &str) -> Option<(u16, bool)> {
+    let port = |before: &str| before.rsplit(':').next()?.parse().ok();
+    if let Some((before, _)) = cause.split_once(" failed: port is already allocated") {
+        return Some((port(before)?, true));
+    }
+    let (before, _) = cause.split_once(": bind: address already in use")?;
+    Some((port(before)?, false))
 }
 
 /// A container as the engine shows it after making it from a spec and starting it: for tests of

@@ -270,7 +270,13 @@ impl Replacement<'_> {
     /// Finds out who holds a port that the engine refuses to publish. Docker 26.1.5 keeps the port
     /// of a container that died while it started, until the engine is restarted.
     async fn explain_port(&self, id: &str, error: Error) -> Error {
-        let Error::PortAllocated { host, port, .. } = &error else {
+        let Error::PortAllocated {
+            host,
+            port,
+            is_by_engine,
+            ..
+        } = &error
+        else {
             return error;
         };
         let Ok(snapshot) = self.engine.snapshot().await else {
@@ -295,6 +301,11 @@ impl Replacement<'_> {
                 name: self.spec.name.clone(),
                 port: *port,
                 holder: holder.name.clone(),
+            },
+            None if !is_by_engine => Error::PortInUse {
+                host: host.clone(),
+                name: self.spec.name.clone(),
+                port: *port,
             },
             None => Error::PortReserved {
                 host: host.clone(),

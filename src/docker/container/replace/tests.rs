@@ -193,6 +193,7 @@ impl Containers for Memory {
                     host: "web".to_owned(),
                     name,
                     port: port.public,
+                    is_by_engine: true,
                 });
             }
             world.get(id)?.state = State::Running;

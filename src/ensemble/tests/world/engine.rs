@@ -28,6 +28,7 @@ impl SimulatedEngine {
         match refusal {
             Refusal::NameTaken(name, owner) => docker::Error::NameTaken { host, name, owner },
             Refusal::PortAllocated(port) => docker::Error::PortAllocated {
+                is_by_engine: true,
                 host,
                 port,
                 name: what.to_owned(),
