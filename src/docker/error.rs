@@ -107,9 +107,7 @@ pub enum Error {
         is_by_engine: bool,
     },
     /// A program that is no container listens on the port.
-    #[error(
-        "host `{host}`: starting container `{name}`: port {port} is in use by a program of the server"
-    )]
+    #[error("host `{host}`: container `{name}`: port {port} is in use by a program of the server")]
     PortInUse {
         /// The server, or `this machine`.
         host: String,
@@ -120,7 +118,7 @@ pub enum Error {
     },
     /// Another running container publishes the port.
     #[error(
-        "host `{host}`: starting container `{name}`: port {port} is already allocated to container `{holder}`"
+        "host `{host}`: container `{name}`: port {port} is already allocated to container `{holder}`"
     )]
     PortTaken {
         /// The server, or `this machine`.
@@ -131,6 +129,18 @@ pub enum Error {
         port: u16,
         /// The name of the container that publishes it.
         holder: String,
+    },
+    /// A port could not be published or withdrawn while the container ran.
+    #[error("host `{host}`: container `{name}`: port {port}: {cause}")]
+    Bind {
+        /// The server, or `this machine`.
+        host: String,
+        /// The container's name.
+        name: String,
+        /// The public port.
+        port: u16,
+        /// The cause.
+        cause: String,
     },
     /// The engine keeps a port allocated although no running container publishes it.
     #[error(
@@ -295,6 +305,7 @@ impl Error {
             | Error::InTheWay { host, .. }
             | Error::PortAllocated { host, .. }
             | Error::PortInUse { host, .. }
+            | Error::Bind { host, .. }
             | Error::PortTaken { host, .. }
             | Error::PortReserved { host, .. }
             | Error::NotReady { host, .. }

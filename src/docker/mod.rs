@@ -4,6 +4,7 @@
 //! of the docker command is never parsed.
 
 mod attach;
+mod bind;
 mod container;
 mod containers;
 mod diagnose;
@@ -18,6 +19,7 @@ mod run;
 mod setup;
 mod transport;
 
+pub use bind::{Binding, bind, list, unbind};
 #[cfg(test)]
 pub(crate) use container::as_made;
 pub use container::{

@@ -154,15 +154,7 @@ fn refuse_restarts(options: &Value) -> Result<(), Diagnostic> {
 /// Kills and removes the container with exactly this name. Unless `adopt` is set, it must belong
 /// to the project of `owner`.
 pub async fn kill(engine: &Engine, name: &str, owner: &Owner, adopt: bool) -> Result<(), Error> {
-    let found = engine.find(name).await?;
-    let found = found.ok_or_else(|| engine.not_found(name))?;
-    if !adopt && !found.ownership().is_of_project(&owner.project) {
-        return Err(Error::NotOwned {
-            host: engine.host().to_owned(),
-            name: found.name.clone(),
-            owner: found.ownership(),
-        });
-    }
+    let found = engine.owned(name, owner, adopt).await?;
     engine.kill(&found.id).await
 }
 

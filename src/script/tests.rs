@@ -51,6 +51,16 @@ const CALLS: &[(&str, &str, &str)] = &[
         "kill container app on web",
     ),
     (
+        "docker::bind/4",
+        "docker::bind(host, \"app\", \"80\", #{})",
+        "bind a port of container app on web",
+    ),
+    (
+        "docker::unbind/4",
+        "docker::unbind(host, \"app\", \"80\", #{})",
+        "unbind a port of container app on web",
+    ),
+    (
         "docker::push/2",
         "docker::push(host, \"app\")",
         "send image app to web",

@@ -135,7 +135,7 @@ fn ports_on_one_address() {
     let expected = "port 8001 is already allocated to container `";
     assert!(taken.stderr.contains(expected), "{taken}");
     let taken = run(&live, &image, &["name=fourth", "ports=80:22"]);
-    let expected = "starting container `fourth`: port 22 is in use by a program of the server";
+    let expected = "container `fourth`: port 22 is in use by a program of the server";
     assert!(taken.stderr.contains(expected), "{taken}");
 }
 

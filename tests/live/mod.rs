@@ -2,6 +2,7 @@
 //! their own. What is missing for that is installed and started.
 
 mod bare_machine;
+mod bindings;
 mod conformance;
 mod container_options;
 mod containers;

@@ -31,7 +31,7 @@ pub(super) fn register(docker: &mut Namespace) {
                         call.context.events.note(format!("host `{host}`: {cause}"));
                         Ok::<_, Diagnostic>(Vec::new())
                     }
-                    status => Ok(status.running()?.running().await?),
+                    status => Ok(docker::list(&status.running()?).await?),
                 }
             })?;
             Ok(listed.iter().map(describe).collect::<Array>())

@@ -2,6 +2,7 @@
 //!
 //! A file registers the functions of one noun.
 
+mod bind;
 mod container;
 mod image;
 mod setup;
@@ -24,6 +25,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut docker = Namespace::new(api, "docker", "Containers on servers.");
     setup::register(&mut docker);
     container::register(&mut docker);
+    bind::register(&mut docker);
     image::register(&mut docker);
     docker
 }

@@ -30,6 +30,11 @@ if ls /etc/rc2.d/S??docker >/dev/null 2>&1; then
     setsid dockerd >>/var/log/docker.log 2>&1 </dev/null &
 fi
 
+# What hitc enabled for the boot.
+for script in /etc/rc2.d/S??hitc-*; do
+    [ -e "$script" ] && "$script" start
+done
+
 mkdir -p /run/sshd
 /usr/sbin/sshd -D &
 
