@@ -35,4 +35,4 @@ pub use inputs::Inputs;
 pub use inside::Inside;
 pub use port::{Port, Protocol};
 pub use run::{Run, ensure_engine, kill};
-pub use setup::{Setup, set_up, set_up_here};
+pub use setup::{Repository, Setup, SetupOptions, device, set_up, set_up_here};

@@ -3,8 +3,8 @@
 use std::{net::IpAddr, path::Path, sync::Arc};
 
 use super::{
-    Containers, Engine, EngineStatus, Error, Inputs, Port, Progress, Replacement, Restart, Spec,
-    container::Container, setup::set_up,
+    Containers, Engine, EngineStatus, Error, Inputs, Port, Progress, Replacement, Restart,
+    SetupOptions, Spec, container::Container, set_up,
 };
 use crate::{
     core::{
@@ -168,7 +168,7 @@ pub async fn ensure_engine(
     match status {
         EngineStatus::Absent { .. } => {
             progress("setting up Docker".to_owned());
-            set_up(machine.as_ref()).await?;
+            set_up(machine.as_ref(), &SetupOptions::default()).await?;
             Engine::at(machine).await.running()
         }
         status => status.running(),

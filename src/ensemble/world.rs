@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use crate::{
     core::{cancel::Cancel, diagnostic::Diagnostic},
-    docker::{self, Containers},
+    docker::{self, Containers, SetupOptions},
     inventory::{Access, Providers},
     machine::Lock,
     provider::Node,
@@ -34,10 +34,14 @@ pub trait World: Access {
     /// not be asked is an error with its cause.
     async fn engine(&self, node: &Node) -> Result<Option<Arc<dyn Containers>>, Diagnostic>;
 
-    /// Installs and starts Docker on a server.
-    async fn set_up_docker(&self, node: &Node) -> Result<(), Diagnostic> {
+    /// Installs and starts Docker on a server. `mount` is the device for its data.
+    async fn set_up_docker(&self, node: &Node, mount: Option<&str>) -> Result<(), Diagnostic> {
         let machine = self.machine(node).await?;
-        docker::set_up(machine.as_ref()).await?;
+        let options = SetupOptions {
+            mount: mount.map(str::to_owned),
+            ..SetupOptions::default()
+        };
+        docker::set_up(machine.as_ref(), &options).await?;
         Ok(())
     }
 }

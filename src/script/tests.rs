@@ -36,6 +36,11 @@ const CALLS: &[(&str, &str, &str)] = &[
         "set up Docker on web",
     ),
     (
+        "docker::setup/2",
+        "docker::setup(host, #{ repository: \"docker\" })",
+        "set up Docker on web",
+    ),
+    (
         "docker::run/2",
         "docker::run(host, #{ image: \"nginx\", name: \"app\" })",
         "run container app of nginx on web",

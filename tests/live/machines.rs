@@ -15,7 +15,7 @@ use hitc::{
         process::{Exit, Output},
         value::{Data, Entry, Value},
     },
-    docker::{self, Build, Engine, Run},
+    docker::{self, Build, Engine, Run, SetupOptions},
     machine::{Cause, Error, Local, Lock, Machine, Server, Stream, WriteOptions},
     provider::{Create, Local as LocalProvider, Provider},
     ssh::{Command, Config, Endpoint, Input, Pool, Terminations, quote},
@@ -326,9 +326,12 @@ async fn a_server_and_containers() {
     assert_eq!(&banner, b"SSH-2.0-");
 
     // A container on the server, with BusyBox, through the SSH connection.
-    limited("set_up", docker::set_up(server.as_ref()))
-        .await
-        .unwrap();
+    limited(
+        "set_up",
+        docker::set_up(server.as_ref(), &SetupOptions::default()),
+    )
+    .await
+    .unwrap();
     let engine = Engine::at(&server).await.running().unwrap();
     limited("busybox", busybox(&live, &here, &engine)).await;
     let shop = engine.inside("shop").await.unwrap();

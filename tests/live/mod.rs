@@ -8,6 +8,7 @@ mod container_options;
 mod containers;
 mod demo;
 mod digitalocean;
+mod docker_setup;
 mod ec2;
 mod ensembles;
 mod examples;

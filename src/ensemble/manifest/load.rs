@@ -14,7 +14,7 @@ use crate::{
         diagnostic::{Diagnostic, Failure, Kind, Source},
         value::{Data, Entry, Fields, Invalid, Span, Value, shorten},
     },
-    docker::Port,
+    docker::{self, Port},
     ensemble::{
         Graph,
         manifest::{
@@ -36,7 +36,7 @@ const TEMPLATES: &str = "templates";
 /// The provider of servers that are known by their address.
 const UNMANAGED: &str = "unmanaged";
 /// Keys of a server that this version does not support.
-const UNSUPPORTED: [&str; 2] = ["firewall", "docker_mount"];
+const UNSUPPORTED: [&str; 1] = ["firewall"];
 
 /// Loads the manifest at `path`, whose extension may be omitted, of the project in `root`.
 pub fn load(path: &Path, root: &Path, providers: &Providers) -> Result<Manifest, Failure> {
@@ -192,6 +192,10 @@ impl Loader<'_> {
                 format!("{what}: `count` cannot be used with an address, which is one server");
             self.note::<()>(Err(Invalid::at(entry.key_span.clone(), message)));
         }
+        let docker_mount = fields.decode("docker_mount", |value, what| {
+            docker::device(literal(value, what)?, what)
+        });
+        let docker_mount = self.note(docker_mount).flatten();
         let containers = fields.take("containers");
         let provider = match fields.take("provider") {
             Some(provider) => self.provider(&provider),
@@ -237,6 +241,7 @@ impl Loader<'_> {
                 name: name.clone(),
                 provider: provider.clone(),
                 options: options.clone(),
+                docker_mount: docker_mount.clone(),
                 containers: containers.clone(),
                 index: index.clone(),
                 span: entry.key_span.clone(),

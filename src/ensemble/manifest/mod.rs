@@ -63,6 +63,8 @@ pub struct Server {
     pub provider: String,
     /// The provider's options.
     pub(in crate::ensemble) options: Arc<Tree>,
+    /// The block device for the engine's data, which is used when Docker is set up.
+    pub docker_mount: Option<String>,
     /// Its containers, in the order in which they are written.
     pub containers: Vec<Container>,
     /// The index of each container, by name.

@@ -42,7 +42,11 @@ impl Execution<'_> {
                 let provider = provider.as_ref();
                 let node = provision::bring_up(self.world, provider, &create, activity).await?;
                 self.lock(&node).await?;
-                if *docker {
+                let mount = self.docker_mount(name);
+                if mount.is_some() {
+                    activity.update("setting up Docker");
+                    self.world.set_up_docker(&node, mount).await?;
+                } else if *docker {
                     activity.update("checking Docker");
                     self.provide_docker(&node, activity).await?;
                 }
@@ -101,12 +105,18 @@ impl Execution<'_> {
         self.set_current(node);
     }
 
+    /// The device for the engine's data.
+    fn docker_mount(&self, server: &str) -> Option<&str> {
+        self.manifest.server(server)?.docker_mount.as_deref()
+    }
+
     /// Installs and starts Docker unless its engine answers. An engine that is still starting does
     /// not answer; the setup waits for it.
     async fn provide_docker(&self, node: &Node, activity: &Activity) -> Result<(), Diagnostic> {
         if !matches!(self.world.engine(node).await, Ok(Some(_))) {
             activity.update("setting up Docker");
-            self.world.set_up_docker(node).await?;
+            let mount = self.docker_mount(&node.name);
+            self.world.set_up_docker(node, mount).await?;
         }
         Ok(())
     }

@@ -21,7 +21,10 @@ pub fn decision(name: &str, view: &View<'_>) -> Result<Decision, Diagnostic> {
         return Ok(Decision::default());
     };
     let mut decision = Decision {
-        what: format!("server, {}", server.provider),
+        what: match &server.docker_mount {
+            Some(device) => format!("server, {}, Docker's data on {device}", server.provider),
+            None => format!("server, {}", server.provider),
+        },
         ..Decision::default()
     };
     let options = server.options.resolve(&|v| view.facts.value(name, v));
@@ -62,7 +65,7 @@ fn create(server: &Server, unfinished: Option<String>) -> Draft {
     let operation = Operation::CreateServer {
         provider: server.provider.clone(),
         options: (&server.options).into(),
-        docker: !server.containers.is_empty(),
+        docker: !server.containers.is_empty() || server.docker_mount.is_some(),
         unfinished,
     };
     Draft::new(operation, cause)

@@ -13,10 +13,34 @@ use crate::{
 /// How long a registry may take. Where there is none, this is how long the first server waits.
 const PULL_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Where debootstrap gets Debian from.
-const MIRROR: &str = "http://deb.debian.org/debian";
+/// A distribution, and where debootstrap gets it from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Distribution {
+    Debian,
+    Ubuntu,
+}
 
-/// What every base image has beside the smallest Debian: certificates, and a static busybox that
+/// The script of debootstrap for all releases of Ubuntu: it may be older than the release.
+const UBUNTU_SCRIPT: &str = "/usr/share/debootstrap/scripts/gutsy";
+/// Debian has no package of Ubuntu's keys. The digest is that of Ubuntu's package list.
+const UBUNTU_KEYS: &str = "http://archive.ubuntu.com/ubuntu/pool/main/u/ubuntu-keyring/ubuntu-keyring_2023.11.28.1_all.deb";
+const UBUNTU_KEYS_DIGEST: &str =
+    "SHA256:36de43b15853ccae0028e9a767613770c704833f82586f28eb262f0311adb8a8";
+const UBUNTU_KEYRING: &str = "usr/share/keyrings/ubuntu-archive-keyring.gpg";
+
+impl Distribution {
+    fn mirror(self) -> &'static str {
+        match self {
+            Distribution::Debian => "http://deb.debian.org/debian",
+            Distribution::Ubuntu if cfg!(target_arch = "x86_64") => {
+                "http://archive.ubuntu.com/ubuntu"
+            }
+            Distribution::Ubuntu => "http://ports.ubuntu.com/ubuntu-ports",
+        }
+    }
+}
+
+/// What every base image has beside the smallest system: certificates, and a static busybox that
 /// small containers can be made of.
 const PACKAGES: &str = "ca-certificates,busybox-static";
 
@@ -32,11 +56,12 @@ pub(super) struct Image {
     base: &'static str,
     upstream: &'static str,
     docker: bool,
+    distribution: Distribution,
 }
 
 /// The images there are. The plain ones bring the engine's packages along, so that `docker.setup`
 /// has little to do; the bare ones are what a cloud gives.
-pub(super) const IMAGES: [Image; 4] = [
+pub(super) const IMAGES: [Image; 8] = [
     image("debian-13", "trixie", "hitc/debian:13", "debian:13", true),
     image(
         "debian-13-bare",
@@ -53,7 +78,28 @@ pub(super) const IMAGES: [Image; 4] = [
         "debian:12",
         false,
     ),
+    ubuntu("ubuntu-24.04", "noble", "hitc/ubuntu:24.04", true),
+    ubuntu("ubuntu-24.04-bare", "noble", "hitc/ubuntu:24.04", false),
+    ubuntu("ubuntu-22.04", "jammy", "hitc/ubuntu:22.04", true),
+    ubuntu("ubuntu-22.04-bare", "jammy", "hitc/ubuntu:22.04", false),
 ];
+
+const fn ubuntu(
+    name: &'static str,
+    suite: &'static str,
+    base: &'static str,
+    docker: bool,
+) -> Image {
+    Image {
+        name,
+        suite,
+        base,
+        // Without `hitc/`: Docker's official image.
+        upstream: base.split_at("hitc/".len()).1,
+        docker,
+        distribution: Distribution::Ubuntu,
+    }
+}
 
 const fn image(
     name: &'static str,
@@ -68,6 +114,7 @@ const fn image(
         base,
         upstream,
         docker,
+        distribution: Distribution::Debian,
     }
 }
 
@@ -157,8 +204,20 @@ impl Image {
         let archive = folder.path().join("root.tar");
         let bootstrapped = async {
             let include = format!("--include={PACKAGES}");
-            let arguments = ["--variant=minbase", &include, self.suite, &root, MIRROR];
-            run(&Program::new(["debootstrap"].into_iter().chain(arguments)).as_root()).await?;
+            let mut arguments = vec!["debootstrap", "--variant=minbase", &include];
+            let keys = folder.path().join("keys").display().to_string();
+            let keyring = format!("--keyring={keys}/{UBUNTU_KEYRING}");
+            let mirror = self.distribution.mirror();
+            match self.distribution {
+                Distribution::Debian => arguments.extend([self.suite, &root, mirror]),
+                Distribution::Ubuntu => {
+                    fetch_ubuntu_keys(&keys).await?;
+                    // Docker's packages are in `universe`.
+                    arguments.extend(["--components=main,universe", &keyring, self.suite]);
+                    arguments.extend([root.as_str(), mirror, UBUNTU_SCRIPT]);
+                }
+            }
+            run(&Program::new(arguments).as_root()).await?;
             run(&Program::new([
                 "tar",
                 "-C",
@@ -182,6 +241,21 @@ impl Image {
         let removed = run(&Program::new(["rm", "-rf", "--one-file-system", &root]).as_root()).await;
         bootstrapped.and(removed)
     }
+}
+
+/// Unpacks the keys that sign Ubuntu's packages into a folder.
+async fn fetch_ubuntu_keys(folder: &str) -> Result<(), Error> {
+    let package = format!("{folder}.deb");
+    let helper = "/usr/lib/apt/apt-helper";
+    let fetch = [
+        helper,
+        "download-file",
+        UBUNTU_KEYS,
+        &package,
+        UBUNTU_KEYS_DIGEST,
+    ];
+    run(&Program::new(fetch)).await?;
+    run(&Program::new(["dpkg-deb", "--extract", &package, folder])).await
 }
 
 async fn install_debootstrap() -> Result<(), Error> {

@@ -385,7 +385,7 @@ impl World for Simulated {
         }))
     }
 
-    async fn set_up_docker(&self, node: &Node) -> Result<(), Diagnostic> {
+    async fn set_up_docker(&self, node: &Node, _: Option<&str>) -> Result<(), Diagnostic> {
         let set_up = change(&self.shared, "setting up Docker", |state| {
             let server = state
                 .find(&node.name, &node.id)

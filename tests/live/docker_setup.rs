@@ -1,0 +1,175 @@
+//! Setting Docker up on vanilla servers: distributions, packages, safe defaults, a disk of its own.
+
+use std::time::{Duration, Instant};
+
+use crate::support::{Run, live::Live};
+
+fn server(image: &str) -> Live {
+    let live = Live::new();
+    let image = format!("image={image}");
+    live.run(&["run", "create", "name=web", &image]).ok();
+    live
+}
+
+fn on_server(live: &Live, line: &str) -> String {
+    let words = ["exec", "-H", "web", "-o", "raw", "--", line];
+    live.run(&words).ok().stdout.trim().to_owned()
+}
+
+fn set_up(live: &Live, options: &[&str]) -> Run {
+    live.run(&[&["run", "-H", "web", "docker.setup"], options].concat())
+}
+
+/// An empty block device of the server, backed by a file.
+fn disk(live: &Live) -> String {
+    let line = "truncate -s 200M /disk && for n in $(seq 64 127); do \
+                [ -b /dev/loop$n ] || mknod /dev/loop$n b 7 $n; \
+                losetup /dev/loop$n /disk 2>/dev/null && echo /dev/loop$n && break; done";
+    let device = on_server(live, line);
+    assert!(device.starts_with("/dev/loop"), "{device}");
+    device
+}
+
+/// The devices outlive the server if they are not detached.
+fn detach(live: &Live, device: &str) {
+    let line = format!("umount -l /var/lib/docker; losetup -d {device}");
+    on_server(live, &line);
+}
+
+fn is_ready(live: &Live) {
+    let config = on_server(live, "cat /etc/docker/daemon.json");
+    assert_eq!(
+        config,
+        r#"{"log-driver": "json-file", "log-opts": {"max-size": "10m", "max-file": "3"}, "live-restore": true}"#
+    );
+    let form = "{{.LoggingDriver}} {{.LiveRestoreEnabled}}";
+    assert_eq!(
+        on_server(live, &format!("docker info -f '{form}'")),
+        "json-file true"
+    );
+    let again = set_up(live, &["log_rotation=false"]).ok();
+    assert!(again.stderr.contains("web: Docker is ready"), "{again}");
+    assert_eq!(on_server(live, "cat /etc/docker/daemon.json"), config);
+}
+
+#[test]
+fn ubuntu_from_nothing() {
+    let live = server("ubuntu-24.04-bare");
+    let release = on_server(&live, ". /etc/os-release; echo $ID $VERSION_ID");
+    assert_eq!(release, "ubuntu 24.04");
+    let done = set_up(&live, &[]).ok();
+    assert!(done.stderr.contains("web: Docker is installed"), "{done}");
+    is_ready(&live);
+}
+
+/// Another process holds apt's locks at first; a disk of the server takes Docker's data.
+#[test]
+fn debian_with_a_disk_and_a_busy_apt() {
+    let live = server("debian-12-bare");
+    let device = disk(&live);
+    on_server(&live, "umount /var/lib/docker 2>/dev/null; true");
+    let hold = "use Fcntl; for (qw(/var/lib/apt/lists/lock /var/lib/dpkg/lock-frontend)) { \
+                open($f{$_}, q(>>), $_); fcntl($f{$_}, F_SETLK, pack(q(s s l! l! i), F_WRLCK, 0, 0, 0, 0)) \
+                or die $! } $| = 1; print qq(held\\n); sleep 8";
+    let hold = format!(
+        "perl -e '{hold}' >/tmp/held 2>&1 & until grep -q held /tmp/held; do sleep 0.1; done"
+    );
+    on_server(&live, &hold);
+    let mount = format!("docker_mount={device}");
+    let started = Instant::now();
+    let done = set_up(&live, &[&mount]).ok();
+    assert!(started.elapsed() > Duration::from_secs(6), "{done}");
+    assert!(done.stderr.contains("web: Docker is installed"), "{done}");
+    is_ready(&live);
+    let source = on_server(&live, "findmnt -nro SOURCE,FSTYPE -M /var/lib/docker");
+    assert_eq!(source, format!("{device} ext4"));
+    let uuid = on_server(&live, &format!("blkid -p -o value -s UUID {device}"));
+    let entry = format!("UUID={uuid} /var/lib/docker auto defaults,nofail 0 2");
+    assert_eq!(on_server(&live, "grep docker /etc/fstab"), entry);
+    let again = set_up(&live, &[&mount]).ok();
+    assert!(again.stderr.contains("web: Docker is ready"), "{again}");
+    assert_eq!(on_server(&live, "grep -c docker /etc/fstab"), "1");
+    let other = set_up(&live, &["docker_mount=/dev/loop-missing"]);
+    assert_eq!(other.status, 1);
+    assert!(
+        other.stderr.contains("device /dev/loop-missing not found"),
+        "{other}"
+    );
+    on_server(
+        &live,
+        "kill $(cat /var/run/docker.pid); while pgrep dockerd; do sleep 0.1; done",
+    );
+    detach(&live, &device);
+}
+
+/// A running engine is moved to the disk only if nothing is lost, and a disk with data is not
+/// formatted.
+#[test]
+fn a_disk_for_a_running_engine() {
+    let live = server("debian-13").web_server("app");
+    on_server(&live, "umount /var/lib/docker");
+    set_up(&live, &["live_restore=false"]).ok();
+    let config = on_server(&live, "cat /etc/docker/daemon.json");
+    assert!(!config.contains("live-restore"), "{config}");
+    live.write(
+        "hitcfile.rhai",
+        "/// B.\nfn build() { print(docker::build(\"app\")) }\n",
+    );
+    let image = live.run(&["run", "build"]).ok().stdout.trim().to_owned();
+    live.run(&["run", "-H", "web", "docker.push", &image]).ok();
+    live.run(&["run", "-H", "web", "docker.run", &image, "name=app"])
+        .ok();
+    let device = disk(&live);
+    let mount = format!("docker_mount={device}");
+
+    let refused = set_up(&live, &[&mount]);
+    assert_eq!(refused.status, 1);
+    let expected = "the engine has containers, which would be left on the old disk";
+    assert!(refused.stderr.contains(expected), "{refused}");
+    assert_eq!(on_server(&live, "docker ps -q | wc -l"), "1");
+
+    // What is on the disk stays there.
+    on_server(
+        &live,
+        &format!("printf data | dd of={device} conv=notrunc status=none"),
+    );
+    on_server(&live, "docker rm -f app");
+    let before = on_server(&live, "sha256sum /disk");
+    on_server(
+        &live,
+        &format!("mkfs.ext4 -q {device}; mount {device} /mnt; echo kept >/mnt/file; umount /mnt"),
+    );
+    assert_ne!(on_server(&live, "sha256sum /disk"), before);
+    set_up(&live, &[&mount]).ok();
+    assert_eq!(on_server(&live, "cat /var/lib/docker/file"), "kept");
+    assert_eq!(
+        on_server(&live, "ls -d /var/lib/docker.before-* | wc -l"),
+        "1"
+    );
+    assert_eq!(on_server(&live, "docker images -q | wc -l"), "0");
+    on_server(
+        &live,
+        "kill $(cat /var/run/docker.pid); while pgrep dockerd; do sleep 0.1; done",
+    );
+    detach(&live, &device);
+}
+
+#[test]
+fn dockers_own_repository_out_of_reach() {
+    let live = server("debian-13-bare");
+    on_server(&live, "echo 127.0.0.9 download.docker.com >>/etc/hosts");
+    let failed = set_up(&live, &["repository=docker"]);
+    assert_eq!(failed.status, 1);
+    let expected =
+        "https://download.docker.com/linux/debian is not reachable; use repository=distribution";
+    assert!(failed.stderr.contains(expected), "{failed}");
+    let left = on_server(
+        &live,
+        "ls /etc/apt/sources.list.d /etc/apt/keyrings 2>/dev/null | grep docker; true",
+    );
+    assert_eq!(left, "");
+    let wrong = set_up(&live, &["repository=other"]);
+    assert_eq!(wrong.status, 2, "{wrong}");
+    let wrong = set_up(&live, &["docker_mount=sdb"]);
+    assert_eq!(wrong.status, 2, "{wrong}");
+}
