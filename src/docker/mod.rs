@@ -3,19 +3,28 @@
 //! Requests go to the engine's API, over a local socket or an SSH channel, by bollard. The output
 //! of the docker command is never parsed.
 
+mod action;
 mod container;
 mod containers;
+mod copy;
+mod details;
 mod diagnose;
 mod engine;
+mod engine_events;
 mod error;
 mod image;
 mod inputs;
 mod inside;
+mod logs;
+mod merge;
 mod port;
+mod resources;
 mod run;
 mod setup;
+mod stats;
 mod transport;
 
+pub use action::Action;
 #[cfg(test)]
 pub(crate) use container::as_made;
 pub use container::{
@@ -23,12 +32,18 @@ pub use container::{
     labels,
 };
 pub use containers::{Containers, Snapshot};
+pub use copy::{Copy, Tally};
+pub use details::Processes;
 pub(crate) use engine::cause;
 pub use engine::{Engine, EngineStatus};
+pub use engine_events::{EventOptions, show_events};
 pub use error::Error;
 pub use image::{Build, Context, Progress};
 pub use inputs::Inputs;
 pub use inside::Inside;
+pub use logs::{LogOptions, LogSelection, show_logs};
 pub use port::{Port, Protocol};
-pub use run::{Run, ensure_engine, kill};
+pub use resources::{Kind as UnusedKind, NamedVolume, Network, Unused};
+pub use run::{Run, ensure_engine};
 pub use setup::{Setup, set_up, set_up_here};
+pub use stats::{Stats, show_stats, watch_stats};

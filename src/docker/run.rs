@@ -1,4 +1,4 @@
-//! The tasks `docker.run` and `docker.kill` on one server.
+//! The task `docker.run` on one server.
 
 use std::{path::Path, sync::Arc};
 
@@ -109,21 +109,6 @@ impl Run {
             None => replacement.create(progress).await,
         }
     }
-}
-
-/// Kills and removes the container with exactly this name. Unless `adopt` is set, it must belong
-/// to the project of `owner`.
-pub async fn kill(engine: &Engine, name: &str, owner: &Owner, adopt: bool) -> Result<(), Error> {
-    let found = engine.find(name).await?;
-    let found = found.ok_or_else(|| engine.not_found(name))?;
-    if !adopt && !found.ownership().is_of_project(&owner.project) {
-        return Err(Error::NotOwned {
-            host: engine.host().to_owned(),
-            name: found.name.clone(),
-            owner: found.ownership(),
-        });
-    }
-    engine.kill(&found.id).await
 }
 
 /// The engine of a server. Docker is installed and started if it is absent; an engine that does not

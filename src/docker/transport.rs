@@ -36,7 +36,9 @@ const IDLE: Duration = Duration::from_secs(5);
 const IDLE_SESSIONS: usize = 3;
 const IDLE_SOCKETS: usize = 16;
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, BollardError>> + Send>>;
+/// The response to a request.
+pub(super) type Answer =
+    Pin<Box<dyn Future<Output = Result<Response<Incoming>, BollardError>> + Send>>;
 
 /// How a machine connects to its engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
