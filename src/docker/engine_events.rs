@@ -1,7 +1,7 @@
 //! `docker.events`: what engines report about containers, images, volumes and networks, merged by
 //! time.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc};
 
 use bollard::{models::EventMessage, query_parameters::EventsOptions};
 use futures_util::StreamExt;
@@ -17,9 +17,6 @@ use crate::core::{
     units::moment,
     value::{Fields, Invalid, Value},
 };
-
-/// How long a quiet engine holds up the events of others.
-const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Attributes that are not shown with an event: they are hitc's own, or shown otherwise.
 const HIDDEN: [&str; 2] = ["name", "hitc."];
@@ -54,7 +51,7 @@ pub async fn show_events(
     events: &Events,
 ) -> Vec<Error> {
     let streams = engines.iter().map(|engine| lines(engine, options));
-    merge(streams.collect(), PATIENCE, engines.len() > 1, events).await
+    merge(streams.collect(), true, engines.len() > 1, events).await
 }
 
 fn lines(engine: &Engine, options: &EventOptions) -> Lines {

@@ -61,6 +61,14 @@ pub enum Error {
         /// A similar name of a container that exists.
         near: Option<String>,
     },
+    /// No container on any of several servers has the name.
+    #[error("container `{name}` not found on any of the servers")]
+    NoneNamed {
+        /// The name, or a glob.
+        name: String,
+        /// A similar name of a container that exists.
+        near: Option<String>,
+    },
     /// More responses of an engine would have to be open than sshd allows sessions.
     #[error("host `{host}`: {count} containers are too many at once; {limit} are possible")]
     TooManyStreams {
@@ -289,8 +297,11 @@ impl Error {
             Error::PortTaken { .. } => "publish another port, or remove that container".to_owned(),
             Error::NoContainer {
                 near: Some(near), ..
+            }
+            | Error::NoneNamed {
+                near: Some(near), ..
             } => format!("did you mean `{near}`?"),
-            Error::NoContainer { .. } => {
+            Error::NoContainer { .. } | Error::NoneNamed { .. } => {
                 "list the containers with `hitc run docker.ps all=true`".to_owned()
             }
             _ => return None,
@@ -318,7 +329,7 @@ impl Error {
             | Error::NotRestored { host, .. }
             | Error::Setup { host, .. } => Some(host),
             Error::Machine(error) => error.host(),
-            Error::Build { .. } => None,
+            Error::Build { .. } | Error::NoneNamed { .. } => None,
         }
     }
 }

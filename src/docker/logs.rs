@@ -24,8 +24,8 @@ use crate::core::{
     value::{Fields, Invalid, Value},
 };
 
-/// How long a container that writes nothing holds up the lines of others: while logs are followed, it
-/// may write nothing for hours; else its lines are on their way.
+/// How long a source that writes nothing holds up the lines of others: while logs are followed, it may
+/// write nothing for hours; else its lines are on their way.
 const FOLLOWING: Duration = Duration::from_millis(200);
 const READING: Duration = Duration::from_secs(10);
 
@@ -123,19 +123,17 @@ impl LogSelection {
             !names.any(|name| glob.is_match(name))
         });
         missing
-            .map(|(name, _)| Error::NoContainer {
-                host: match found {
-                    [(engine, _)] => engine.host.clone(),
-                    found => {
-                        let hosts: Vec<&str> = found
-                            .iter()
-                            .map(|(engine, _)| engine.host.as_str())
-                            .collect();
-                        hosts.join("`, `")
-                    }
-                },
-                name: name.clone(),
-                near: nearest(name, names.iter().copied()).map(str::to_owned),
+            .map(|(name, _)| {
+                let near = nearest(name, names.iter().copied()).map(str::to_owned);
+                let name = name.clone();
+                match found {
+                    [(engine, _)] => Error::NoContainer {
+                        host: engine.host.clone(),
+                        name,
+                        near,
+                    },
+                    _ => Error::NoneNamed { name, near },
+                }
             })
             .collect()
     }
@@ -192,9 +190,8 @@ pub async fn show_logs(
         events.note("no containers of this project run there; name those to show");
     }
     let has_prefix = sources.len() > 1;
-    let patience = if options.follow { FOLLOWING } else { READING };
     let streams = sources.into_iter().map(|source| lines(source, options));
-    let merged = merge(streams.collect(), patience, has_prefix, events).await;
+    let merged = merge(streams.collect(), options.follow, has_prefix, events).await;
     errors.extend(merged);
     errors
 }
@@ -203,13 +200,14 @@ pub async fn show_logs(
 pub(super) type Lines = Pin<Box<dyn Chunks<Item = Result<LogLine, Error>> + Send>>;
 
 /// Shows the lines of several streams in the order of their times. Returns the first error of each
-/// host, which is also reported when it happens.
+/// host. If they are followed, which may take long, it is also reported when it happens.
 pub(super) async fn merge(
     streams: Vec<Lines>,
-    patience: Duration,
+    is_followed: bool,
     has_prefix: bool,
     events: &Events,
 ) -> Vec<Error> {
+    let patience = if is_followed { FOLLOWING } else { READING };
     let mut merge = Merge::new(streams.len(), patience);
     let mut errors: Vec<Error> = Vec::new();
     let streams = streams.into_iter().enumerate().map(|(at, stream)| {
@@ -243,7 +241,9 @@ pub(super) async fn merge(
                 Some(Err(error)) => {
                     merge.end(at);
                     if !errors.iter().any(|known| known.host() == error.host()) {
-                        events.warn(error.to_string());
+                        if is_followed {
+                            events.warn(error.to_string());
+                        }
                         errors.push(error);
                     }
                 }

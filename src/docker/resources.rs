@@ -7,7 +7,7 @@ use std::{
 };
 
 use bollard::{
-    models::ContainerSummary,
+    models::{ContainerSummary, ImageSummary},
     query_parameters::{
         ListContainersOptionsBuilder, ListImagesOptions, ListNetworksOptions, ListVolumesOptions,
         RemoveImageOptionsBuilder, RemoveVolumeOptions,
@@ -178,15 +178,7 @@ impl Engine {
         let images = images.into_iter().filter(|image| {
             is_shown(&owner(image.labels.clone())) && !used.images.contains(&image.id)
         });
-        unused.extend(images.map(|image| Unused {
-            kind: Kind::Image,
-            name: image.repo_tags.first().cloned().unwrap_or_else(|| {
-                let id = image.id.trim_start_matches("sha256:");
-                id.get(..12).unwrap_or(id).to_owned()
-            }),
-            bytes: u64::try_from(image.size).ok(),
-            id: image.id,
-        }));
+        unused.extend(images.flat_map(unused_image));
         Ok(unused)
     }
 
@@ -214,12 +206,7 @@ impl Engine {
             // By its name, so that another name that it has stays.
             Kind::Image => {
                 let options = RemoveImageOptionsBuilder::new().force(false).build();
-                let name = if unused.name.contains(':') {
-                    &unused.name
-                } else {
-                    &unused.id
-                };
-                let removed = docker.remove_image(name, Some(options), None).await;
+                let removed = docker.remove_image(&unused.id, Some(options), None).await;
                 removed.map(drop)
             }
         };
@@ -231,6 +218,30 @@ impl Engine {
             _ => Ok(()),
         }
     }
+}
+
+/// An image, by each of its names: it is removed with the last of them.
+fn unused_image(image: ImageSummary) -> Vec<Unused> {
+    let mut names = image.repo_tags;
+    names.retain(|name| name != "<none>:<none>");
+    if names.is_empty() {
+        let id = image.id.trim_start_matches("sha256:");
+        let short = id.get(..12).unwrap_or(id).to_owned();
+        return vec![Unused {
+            kind: Kind::Image,
+            name: short,
+            bytes: u64::try_from(image.size).ok(),
+            id: image.id,
+        }];
+    }
+    let count = names.len();
+    let image_of = |(at, name): (usize, String)| Unused {
+        kind: Kind::Image,
+        id: name.clone(),
+        name,
+        bytes: (at + 1 == count).then(|| u64::try_from(image.size).unwrap_or_default()),
+    };
+    names.into_iter().enumerate().map(image_of).collect()
 }
 
 /// What containers use.

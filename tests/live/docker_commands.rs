@@ -159,7 +159,7 @@ fn details_resources_and_pruning() {
         "{reported}"
     );
     assert!(
-        reported.stdout.contains(" container shop: start"),
+        reported.stdout.contains(" container shop: rename"),
         "{reported}"
     );
 

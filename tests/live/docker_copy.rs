@@ -142,3 +142,47 @@ fn a_file_that_shrinks_meanwhile_is_an_error() {
     }
     panic!("no copy was cut");
 }
+
+/// Copies a file that has no end, and interrupts it when some of it is here.
+#[test]
+fn an_interrupted_copy_leaves_nothing() {
+    let (live, image) = servers(1);
+    start(&live, image, &["name=shop"]);
+    exec(&live, "docker exec shop sh -c 'truncate -s 100G /huge'");
+    let target = live.root().join("target");
+    let copying = || {
+        let words = ["run", "-H", "web", "docker.cp", "shop:/huge", "target/"];
+        let child = live.spawn(&words);
+        let begun = |entry: fs::DirEntry| {
+            let file = entry.path().join("huge");
+            fs::metadata(file).is_ok_and(|file| file.len() > 1_000_000)
+        };
+        while !fs::read_dir(&target)
+            .is_ok_and(|mut found| found.any(|entry| entry.is_ok_and(begun)))
+        {
+            std::thread::yield_now();
+        }
+        child
+    };
+
+    let mut child = copying();
+    let pid = child.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-INT", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
+
+    let child = copying();
+    exec(&live, "pkill -KILL -x dockerd");
+    let output = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{stderr}");
+    let message = "error: host `web`: copying `/huge` from container `shop`: ";
+    assert!(stderr.contains(message), "{stderr}");
+    assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
+}

@@ -98,6 +98,10 @@ fn nothing_is_lost_and_each_container_is_in_order() {
     );
     assert!(missing.stderr.contains("did you mean `n1`?"), "{missing}");
 
+    let missing = live.run(&["docker.logs", "n3"]);
+    let message = "error: container `n3` not found on any of the servers";
+    assert!(missing.stderr.contains(message), "{missing}");
+
     // A long line comes in parts, and what is odd passes through for one container.
     let odd = "head -c 50000 /dev/zero | tr \"\\\\0\" x; echo; printf \"\\\\033[1m\\\\377\\\\n\"; printf end";
     exec(

@@ -25,8 +25,10 @@ pub(super) fn register(docker: &mut Namespace) {
         "Returns the networks, as maps with `name`, `driver`, `subnets` and `owner`.",
         |call: &Call, host: Host| {
             let (found, project) = call.wait(async {
-                let engine = call.inventory.engine(&host.0).await?;
-                let networks = engine.networks().await?;
+                let networks = match call.inventory.find_engine(&host.0).await? {
+                    Some(engine) => engine.networks().await?,
+                    None => Vec::new(),
+                };
                 Ok::<_, Diagnostic>((networks, project_owner(call)?.project))
             })?;
             let describe = |network: &docker::Network| {
@@ -47,8 +49,10 @@ pub(super) fn register(docker: &mut Namespace) {
         "Returns the volumes, as maps with `name`, `driver`, `folder` and `owner`.",
         |call: &Call, host: Host| {
             let (found, project) = call.wait(async {
-                let engine = call.inventory.engine(&host.0).await?;
-                let volumes = engine.volumes().await?;
+                let volumes = match call.inventory.find_engine(&host.0).await? {
+                    Some(engine) => engine.volumes().await?,
+                    None => Vec::new(),
+                };
                 Ok::<_, Diagnostic>((volumes, project_owner(call)?.project))
             })?;
             let describe = |volume: &docker::NamedVolume| {
