@@ -11,19 +11,12 @@ use std::{
     },
 };
 
+pub use crate::core::log::Stream;
 use crate::core::{
     diagnostic::{Diagnostic, Failure, Kind},
+    log::LogLines,
     table::Table,
 };
-
-/// The output stream of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-}
 
 /// The result of a task on a host, or of the operations on a resource of a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +127,10 @@ pub enum Event {
         /// The bytes, including the line end if there is one.
         line: Vec<u8>,
     },
+    /// Lines of containers' logs. Each is written to the same stream of hitc.
+    Logs(LogLines),
+    /// A table that replaces the one before it on a terminal. Elsewhere, it is written after it.
+    Refresh(Table),
     /// A task starts on this number of hosts; 0 if it runs on the local machine.
     Hosts(usize),
     /// The task or command starts on this host.

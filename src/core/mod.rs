@@ -5,6 +5,7 @@ pub mod change;
 pub mod diagnostic;
 pub mod environment;
 pub mod event;
+pub mod log;
 pub mod owner;
 pub mod process;
 pub mod sync;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+
 use crate::core::value::{Invalid, Value};
 
 /// The longest accepted duration: one year. A longer one is a mistake, and `Instant` overflows.
@@ -28,6 +30,26 @@ pub fn duration(value: &Value, what: &str) -> Result<Duration, Invalid> {
             Invalid::new(value, format!("{what}: invalid duration `{text}`"))
                 .help("write 30s or 5m".to_owned())
         })
+}
+
+/// Parses a moment: a duration before `now`, such as `10m`, or a date and time such as
+/// `2026-01-31T12:00:00Z`; without a time zone, in that of the local machine.
+pub fn moment(value: &Value, what: &str, now: Timestamp) -> Result<Timestamp, Invalid> {
+    if let Ok(before) = duration(value, what)
+        && let Ok(moment) = now.checked_sub(before)
+    {
+        return Ok(moment);
+    }
+    let text = value.to_text(what)?;
+    if let Ok(moment) = text.parse::<Timestamp>() {
+        return Ok(moment);
+    }
+    let local = text.parse::<DateTime>().ok();
+    let local = local.and_then(|local| local.to_zoned(TimeZone::system()).ok());
+    local.map(|local| local.timestamp()).ok_or_else(|| {
+        Invalid::new(value, format!("{what}: invalid time `{text}`"))
+            .help("write 10m, 2h or 2026-01-31T12:00:00Z".to_owned())
+    })
 }
 
 /// Parses a size such as `512m` or `2g` in powers of 1024; a plain number is in bytes.
@@ -115,5 +137,14 @@ mod tests {
         assert!(time("soon").is_err());
         assert!(time("-1").is_err());
         assert!(time("99999999999h").is_err());
+        let now: Timestamp = "2026-01-31T12:00:00Z".parse().unwrap();
+        let at = |text| moment(&Value::text(text), "since", now).map(|at| at.to_string());
+        assert_eq!(at("10m").unwrap(), "2026-01-31T11:50:00Z");
+        assert_eq!(
+            at("2026-01-30T01:02:03.5Z").unwrap(),
+            "2026-01-30T01:02:03.5Z"
+        );
+        assert!(at("2026-01-30 01:02").is_ok());
+        assert!(at("yesterday").is_err());
     }
 }

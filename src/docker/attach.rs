@@ -34,7 +34,7 @@ impl Run {
         let old = self.replaced(engine, owner).await?;
         engine.provide_image(&self.spec, progress).await?;
         if let Some(old) = old {
-            engine.kill(&old.id).await?;
+            engine.remove(&old.id).await?;
         }
         progress(format!("running {name}"));
         let labels = labels::of(owner, name);
@@ -116,7 +116,7 @@ impl Drop for Guard {
         });
         match Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn(async move {
-                let killed = engine.stop_now(&id).await;
+                let killed = engine.kill(&id).await;
                 terminations.finish(termination, killed.is_ok());
             })),
             Err(_) => terminations.finish(termination, false),

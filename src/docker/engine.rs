@@ -2,19 +2,22 @@
 
 use std::{
     collections::HashMap,
+    future::Future,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
-use bollard::{ClientVersion, Docker, errors::Error as BollardError};
+use bollard::{BollardRequest, ClientVersion, Docker, body_full, errors::Error as BollardError};
+use bytes::Bytes;
+use http_body_util::BodyExt;
 use tokio::time::timeout;
 
 use super::{
-    Error,
+    Error, Listed,
     diagnose::{self, Reason, diagnose},
     error::HERE,
-    transport::{self, Route, SOCKET},
+    transport::{self, Answer, Route, SOCKET},
 };
 use crate::{
     machine::{self, Local, Machine, Stream},
@@ -25,12 +28,23 @@ use crate::{
 /// used.
 const API: &ClientVersion = bollard::API_DEFAULT_VERSION;
 
+/// The address of all engines: the transport leads to one of them.
+const ADDRESS: &str = "http://docker";
+
+/// The paths of the first request: one that only tells the version, and the list of containers.
+const PING: &str = "/_ping";
+const LIST: &str = "/containers/json";
+
 /// The timeout of a request, in seconds. Sending a large image is one request.
 const REQUEST_TIMEOUT: u64 = 3600;
 
 /// The maximum number of simultaneous requests over sessions, and over channels to a socket.
 const SESSIONS: usize = 4;
 const SOCKETS: usize = 16;
+
+/// The maximum number of responses that last, over sessions and over channels to a socket.
+const SESSION_STREAMS: usize = 6;
+const SOCKET_STREAMS: usize = 500;
 
 /// The engine of this machine or of a server. Cheap to clone.
 #[derive(Clone)]
@@ -111,22 +125,43 @@ impl Engine {
 
     /// Connects to the engine of a machine, and queries its version.
     pub async fn at(machine: &Arc<dyn Machine>) -> EngineStatus {
-        match Engine::connect(machine).await {
-            Ok(engine) => EngineStatus::Running(engine),
-            Err(Error::NoEngine { host, cause }) if is_connected(machine.as_ref()) => {
-                match diagnose(machine.as_ref(), cause).await {
-                    Ok(Reason::Absent(cause)) => EngineStatus::Absent { host, cause },
-                    Ok(Reason::Unknown(cause)) => {
-                        EngineStatus::Unknown(Error::Unanswered { host, cause })
-                    }
-                    Err(error) => EngineStatus::Unknown(error.into()),
-                }
-            }
-            Err(error) => EngineStatus::Unknown(error),
+        match Engine::connect(machine, PING).await {
+            Ok((engine, _)) => EngineStatus::Running(engine),
+            Err(error) => match explain(machine.as_ref(), error).await {
+                Error::NoEngine { host, cause } => EngineStatus::Absent { host, cause },
+                error => EngineStatus::Unknown(error),
+            },
         }
     }
 
-    async fn connect(machine: &Arc<dyn Machine>) -> Result<Self, Error> {
+    /// Connects to the engine of a machine by listing its containers, sorted by name: the running
+    /// ones, or all. This is a round trip less than [`Engine::at`] and [`Engine::list`].
+    ///
+    /// # Errors
+    /// [`Error::NoEngine`] if the engine is absent, so that no container exists.
+    pub async fn list_at(
+        machine: &Arc<dyn Machine>,
+        all: bool,
+    ) -> Result<(Self, Vec<Listed>), Error> {
+        let path = format!("{LIST}?all={all}");
+        let (engine, answer) = match Engine::connect(machine, &path).await {
+            Ok(connected) => connected,
+            Err(error) => return Err(explain(machine.as_ref(), error).await),
+        };
+        let listed = answer.and_then(|answer| Listed::parse(&answer));
+        let listed = match listed {
+            Some(listed) => listed,
+            None => engine.list(all).await?,
+        };
+        Ok((engine, listed))
+    }
+
+    /// Connects to the engine of a machine with a GET request for this path, whose response tells the
+    /// version of the engine's API. Returns the body, if the request succeeded.
+    async fn connect(
+        machine: &Arc<dyn Machine>,
+        path: &str,
+    ) -> Result<(Self, Option<Bytes>), Error> {
         let (route, first) = match Route::Socket.open(machine.as_ref()).await {
             Ok(stream) => (Route::Socket, Some(stream)),
             Err(error) => match error.cause {
@@ -143,22 +178,27 @@ impl Engine {
                 machine::Cause::Lost | machine::Cause::Other => return Err(error.into()),
             },
         };
-        let transport = transport::over(machine.clone(), route, first);
-        let docker = Docker::connect_with_custom_transport(
-            transport,
-            Some("http://docker"),
-            REQUEST_TIMEOUT,
-            API,
-        )
-        .map_err(|error| no_engine(machine.name(), &error))?;
-        let docker = match negotiate(docker, machine.name()).await {
-            Ok(docker) => docker,
-            Err(error) => {
-                machine.check_connected("connecting to the Docker Engine")?;
-                return Err(error);
-            }
+        let transport = Arc::new(transport::over(machine.clone(), route, first));
+        let connected = async {
+            let opened = in_time(machine.name(), open(transport.as_ref(), path)).await?;
+            let transport = transport.clone();
+            let docker = Docker::connect_with_custom_transport(
+                move |request| transport(request),
+                Some(ADDRESS),
+                REQUEST_TIMEOUT,
+                opened.version.as_ref().unwrap_or(API),
+            )
+            .map_err(|error| no_engine(machine.name(), &error))?;
+            let docker = match opened.version {
+                Some(_) => docker,
+                None => negotiate(docker, machine.name()).await?,
+            };
+            Ok((Engine::new(docker, machine.clone(), route), opened.body))
         };
-        Ok(Engine::new(docker, machine.clone(), route))
+        connected.await.map_err(|error| {
+            let connected = machine.check_connected("connecting to the Docker Engine");
+            connected.err().map_or(error, Error::from)
+        })
     }
 
     /// Whether the connection to the engine's machine is open.
@@ -183,6 +223,24 @@ impl Engine {
             Route::Command => SESSIONS,
             Route::Socket => SOCKETS,
         }
+    }
+
+    /// How many responses that last may be open at the same time.
+    pub(super) fn streams_at_once(&self) -> usize {
+        match self.route {
+            Route::Command => SESSION_STREAMS,
+            Route::Socket => SOCKET_STREAMS,
+        }
+    }
+
+    /// Fails if so many responses cannot be open at the same time.
+    pub(super) fn check_streams(&self, count: usize) -> Result<(), Error> {
+        let limit = self.streams_at_once();
+        if count <= limit {
+            return Ok(());
+        }
+        let host = self.host.clone();
+        Err(Error::TooManyStreams { host, count, limit })
     }
 
     /// Opens a TCP connection from the engine's machine, which reaches the containers on it.
@@ -223,10 +281,63 @@ fn is_connected(machine: &dyn Machine) -> bool {
     machine.check_connected("").is_ok()
 }
 
+/// Finds out why an engine could not be connected to: [`Error::NoEngine`] if it is absent.
+async fn explain(machine: &dyn Machine, error: Error) -> Error {
+    let Error::NoEngine { host, cause } = error else {
+        return error;
+    };
+    match diagnose(machine, cause).await {
+        Ok(Reason::Absent(cause)) => Error::NoEngine { host, cause },
+        Ok(Reason::Unknown(cause)) => Error::Unanswered { host, cause },
+        Err(error) => error.into(),
+    }
+}
+
+/// The response to the first request to an engine.
+struct Opened {
+    /// The newest version that the engine and bollard support, if the engine tells its own.
+    version: Option<ClientVersion>,
+    /// The body, if the request succeeded.
+    body: Option<Bytes>,
+}
+
+/// Sends a GET request without a version of the API, which means the engine's newest one.
+async fn open(
+    transport: impl Fn(BollardRequest) -> Answer,
+    path: &str,
+) -> Result<Opened, BollardError> {
+    let request = hyper::Request::get(format!("{ADDRESS}{path}")).body(body_full(Bytes::new()))?;
+    let response = transport(request).await?;
+    let is_ok = response.status().is_success();
+    let version = response.headers().get("Api-Version");
+    let version = version.and_then(|version| parse_version(version.to_str().ok()?));
+    let body = response.into_body().collect().await?.to_bytes();
+    Ok(Opened {
+        version: version.map(|own| if own < *API { own } else { *API }),
+        body: is_ok.then_some(body),
+    })
+}
+
+fn parse_version(text: &str) -> Option<ClientVersion> {
+    let (major, minor) = text.split_once('.')?;
+    Some(ClientVersion {
+        major_version: major.parse().ok()?,
+        minor_version: minor.parse().ok()?,
+    })
+}
+
 /// Negotiates the API version with the engine.
 async fn negotiate(docker: Docker, host: &str) -> Result<Docker, Error> {
-    match timeout(diagnose::TIMEOUT, docker.negotiate_version()).await {
-        Ok(agreed) => agreed.map_err(|error| no_engine(host, &error)),
+    in_time(host, docker.negotiate_version()).await
+}
+
+/// Waits for the first response of an engine.
+async fn in_time<T>(
+    host: &str,
+    request: impl Future<Output = Result<T, BollardError>>,
+) -> Result<T, Error> {
+    match timeout(diagnose::TIMEOUT, request).await {
+        Ok(answer) => answer.map_err(|error| no_engine(host, &error)),
         Err(_) => Err(Error::NoEngine {
             host: host.to_owned(),
             cause: format!("no answer within {} s", diagnose::TIMEOUT.as_secs()),

@@ -58,6 +58,44 @@ pub enum Error {
         host: String,
         /// Its name.
         name: String,
+        /// A similar name of a container that exists.
+        near: Option<String>,
+    },
+    /// No container on any of several servers has the name.
+    #[error("container `{name}` not found on any of the servers")]
+    NoneNamed {
+        /// The name, or a glob.
+        name: String,
+        /// A similar name of a container that exists.
+        near: Option<String>,
+    },
+    /// More responses of an engine would have to be open than sshd allows sessions.
+    #[error("host `{host}`: {count} containers are too many at once; {limit} are possible")]
+    TooManyStreams {
+        /// The server.
+        host: String,
+        /// How many were asked for.
+        count: usize,
+        /// How many are possible.
+        limit: usize,
+    },
+    /// A copy is not complete.
+    #[error("host `{host}`: {what}: {cause}")]
+    Incomplete {
+        /// The server.
+        host: String,
+        /// The copy.
+        what: String,
+        /// What is missing or differs.
+        cause: String,
+    },
+    /// Something that was unused is used by now.
+    #[error("host `{host}`: {what} is in use by now")]
+    InUse {
+        /// The server.
+        host: String,
+        /// What is used.
+        what: String,
     },
     /// Another container has the name.
     #[error("host `{host}`: container `{name}` already exists; it {}", owner)]
@@ -285,21 +323,39 @@ impl Error {
             Error::PortInUse { port, .. } => format!(
                 "publish another port, or stop that program (`ss -lnp | grep :{port}` names it)"
             ),
+            Error::Incomplete { .. } => {
+                "a file may have changed meanwhile; copy again, or stop the container first"
+                    .to_owned()
+            }
+            Error::TooManyStreams { .. } => {
+                "name fewer containers; with access to the socket of the engine (group `docker`), more are possible"
+                    .to_owned()
+            }
             Error::PortTaken { .. } => "publish another port, or remove that container".to_owned(),
-            Error::NoContainer { .. } => {
-                "list the running containers with `hitc run docker.ps`".to_owned()
+            Error::NoContainer {
+                near: Some(near), ..
+            }
+            | Error::NoneNamed {
+                near: Some(near), ..
+            } => format!("did you mean `{near}`?"),
+            Error::NoContainer { .. } | Error::NoneNamed { .. } => {
+                "list the containers with `hitc run docker.ps all=true`".to_owned()
             }
             _ => return None,
         })
     }
 
-    fn host(&self) -> Option<&str> {
+    /// The host, if the error is about one.
+    pub(super) fn host(&self) -> Option<&str> {
         match self {
             Error::NoEngine { host, .. }
             | Error::Unanswered { host, .. }
             | Error::Api { host, .. }
             | Error::NoImage { host, .. }
             | Error::NoContainer { host, .. }
+            | Error::TooManyStreams { host, .. }
+            | Error::InUse { host, .. }
+            | Error::Incomplete { host, .. }
             | Error::NameTaken { host, .. }
             | Error::NotOwned { host, .. }
             | Error::InTheWay { host, .. }
@@ -312,7 +368,8 @@ impl Error {
             | Error::Ended { host, .. }
             | Error::NotRestored { host, .. }
             | Error::Setup { host, .. } => Some(host),
-            Error::Build { .. } | Error::Machine(_) => None,
+            Error::Machine(error) => error.host(),
+            Error::Build { .. } | Error::NoneNamed { .. } => None,
         }
     }
 }

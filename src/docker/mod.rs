@@ -3,23 +3,32 @@
 //! Requests go to the engine's API, over a local socket or an SSH channel, by bollard. The output
 //! of the docker command is never parsed.
 
+mod action;
 mod attach;
 mod bind;
 mod container;
 mod containers;
+mod copy;
+mod details;
 mod diagnose;
 mod engine;
+mod engine_events;
 mod error;
 mod image;
 mod inputs;
 mod inside;
+mod logs;
+mod merge;
 mod network;
 mod port;
+mod resources;
 mod run;
 mod setup;
+mod stats;
 mod transport;
 
-pub use bind::{Binding, bind, list, unbind};
+pub use action::Action;
+pub use bind::{Binding, bind, bindings, unbind};
 #[cfg(test)]
 pub(crate) use container::as_made;
 pub use container::{
@@ -27,12 +36,18 @@ pub use container::{
     labels,
 };
 pub use containers::{Containers, Snapshot};
+pub use copy::{Copy, Tally};
+pub use details::Processes;
 pub(crate) use engine::cause;
 pub use engine::{Engine, EngineStatus};
+pub use engine_events::{EventOptions, show_events};
 pub use error::Error;
 pub use image::{Build, Context, Progress};
 pub use inputs::Inputs;
 pub use inside::Inside;
+pub use logs::{LogOptions, LogSelection, show_logs};
 pub use port::{Port, Protocol};
-pub use run::{Run, ensure_engine, kill};
+pub use resources::{Kind as UnusedKind, NamedVolume, Network, Unused};
+pub use run::{Run, ensure_engine};
 pub use setup::{Repository, Setup, SetupOptions, device, set_up, set_up_here};
+pub use stats::{Stats, show_stats, watch_stats};

@@ -1,4 +1,4 @@
-//! The tasks `docker.run` and `docker.kill` on one server.
+//! The task `docker.run` on one server.
 
 use std::{net::IpAddr, path::Path, sync::Arc};
 
@@ -149,13 +149,6 @@ fn refuse_restarts(options: &Value) -> Result<(), Diagnostic> {
         }
         _ => Ok(()),
     }
-}
-
-/// Kills and removes the container with exactly this name. Unless `adopt` is set, it must belong
-/// to the project of `owner`.
-pub async fn kill(engine: &Engine, name: &str, owner: &Owner, adopt: bool) -> Result<(), Error> {
-    let found = engine.owned(name, owner, adopt).await?;
-    engine.kill(&found.id).await
 }
 
 /// The engine of a server. Docker is installed and started if it is absent; an engine that does not

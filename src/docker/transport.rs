@@ -36,7 +36,12 @@ const IDLE: Duration = Duration::from_secs(5);
 const IDLE_SESSIONS: usize = 3;
 const IDLE_SOCKETS: usize = 16;
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<Incoming>, BollardError>> + Send>>;
+/// The size limit of a stream's buffer, in bytes: hundreds of logs may be followed at once.
+const BUFFER: usize = 64 * 1024;
+
+/// The response to a request.
+pub(super) type Answer =
+    Pin<Box<dyn Future<Output = Result<Response<Incoming>, BollardError>> + Send>>;
 
 /// How a machine connects to its engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +79,7 @@ pub(super) fn over(
     let client = Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
+        .http1_max_buf_size(BUFFER)
         // Idle sessions count against the sshd's MaxSessions; channels to a socket do not.
         .pool_max_idle_per_host(match route {
             Route::Command => IDLE_SESSIONS,

@@ -17,7 +17,7 @@ use crate::{
         event::{Events, Stream},
         process::Output,
     },
-    docker::{Engine, EngineStatus},
+    docker::{self, Engine, EngineStatus, Listed},
     machine::Machine,
     provider::{Node, Provider},
     ssh::{self, Command, Connection, OpenSsh, Pool, Target, Terminations},
@@ -205,6 +205,31 @@ impl Connections {
             lock(&self.engines).insert(key(node), engine.clone());
         }
         status
+    }
+
+    /// The running containers of a server, or all. The list is the first request to an engine that was
+    /// not used before.
+    pub async fn containers(
+        &self,
+        node: &Node,
+        machine: &Arc<dyn Machine>,
+        all: bool,
+    ) -> Result<Vec<Listed>, docker::Error> {
+        let known = lock(&self.engines).get(&key(node)).cloned();
+        let listing = async {
+            if let Some(engine) = known.filter(Engine::is_open) {
+                return engine.list(all).await;
+            }
+            let (engine, listed) = Engine::list_at(machine, all).await?;
+            lock(&self.engines).insert(key(node), engine);
+            Ok(listed)
+        };
+        let bindings = docker::bindings(machine.as_ref());
+        let (mut listed, bindings) = tokio::try_join!(listing, bindings)?;
+        for container in &mut listed {
+            container.add_bindings(&bindings);
+        }
+        Ok(listed)
     }
 
     /// Forgets how a server is reached, after it was terminated, stopped or rebooted.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 pub use cache::NodeCache;
 pub use connect::{Access, Connections};
+use futures_util::{StreamExt, stream};
 pub use poll::NodePoll;
 pub use providers::Providers;
 
@@ -22,7 +23,7 @@ use crate::{
         event::{Events, Stream},
         process::Output,
     },
-    docker::{Engine, EngineStatus},
+    docker::{self, Engine, EngineStatus, Listed},
     fleet::Selection,
     machine::{Machine, Server},
     project::{Project, ProjectId},
@@ -202,6 +203,41 @@ impl Inventory {
     /// The commands that are being terminated.
     pub fn terminations(&self) -> &Terminations {
         &self.connections.terminations
+    }
+
+    /// The running containers of a server, or all. A server without Docker has none, which is noted.
+    pub async fn containers(&self, node: &Node, all: bool) -> Result<Vec<Listed>, Diagnostic> {
+        let machine = self.machine(node).await?;
+        match self.connections.containers(node, &machine, all).await {
+            Ok(listed) => Ok(listed),
+            Err(docker::Error::NoEngine { host, cause }) => {
+                self.context.events.note(format!("host `{host}`: {cause}"));
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The engines of servers, connected to at the same time, and the errors of those that do not
+    /// answer. A server without Docker has none, which is noted.
+    pub async fn engines(&self, nodes: &[&Node]) -> (Vec<Engine>, Vec<Diagnostic>) {
+        let forks = self.context.settings.forks.max(1);
+        let statuses = stream::iter(nodes).map(|node| self.engine_status(node));
+        let statuses: Vec<_> = statuses.buffered(forks).collect().await;
+        let (mut engines, mut errors) = (Vec::new(), Vec::new());
+        for status in statuses {
+            match status {
+                Ok(EngineStatus::Absent { host, cause }) => {
+                    self.context.events.note(format!("host `{host}`: {cause}"));
+                }
+                Ok(status) => match status.running() {
+                    Ok(engine) => engines.push(engine),
+                    Err(error) => errors.push(error.into()),
+                },
+                Err(error) => errors.push(error),
+            }
+        }
+        (engines, errors)
     }
 
     /// Forgets a server that was terminated, stopped or rebooted.

@@ -36,6 +36,11 @@ impl Error {
         Diagnostic::new(Kind::Failed, message).on(host).into()
     }
 
+    /// The host where it happened.
+    pub(crate) fn host(&self) -> Option<&str> {
+        self.diagnostic.host.as_deref()
+    }
+
     /// Sets the cause.
     #[must_use]
     pub(crate) fn because(self, cause: Cause) -> Self {

@@ -66,6 +66,31 @@ const CALLS: &[(&str, &str, &str)] = &[
         "unbind a port of container app on web",
     ),
     (
+        "docker::stop/3",
+        "docker::stop(host, \"app\", #{ timeout: \"5s\" })",
+        "stop container app on web",
+    ),
+    (
+        "docker::start/3",
+        "docker::start(host, \"app\", #{})",
+        "start container app on web",
+    ),
+    (
+        "docker::restart/3",
+        "docker::restart(host, \"app\", #{})",
+        "restart container app on web",
+    ),
+    (
+        "docker::cp/3",
+        "docker::cp(host, \"image\", \"app:/srv\")",
+        "copy image to app:/srv on web",
+    ),
+    (
+        "docker::prune/2",
+        "docker::prune(host, [#{ kind: \"volume\", name: \"data\", id: \"data\" }])",
+        "remove volume data on web",
+    ),
+    (
         "docker::push/2",
         "docker::push(host, \"app\")",
         "send image app to web",

@@ -1,4 +1,5 @@
-//! The unread messages of a channel: up to 4 MiB in memory, more in a temporary file.
+//! The unread messages of a channel: up to 4 MiB in memory, of 12 MiB for all channels; more in a
+//! temporary file.
 //!
 //! A slow reader must not stop the connection, which other channels share.
 
@@ -8,7 +9,10 @@ use std::{
     future::poll_fn,
     io,
     os::unix::fs::FileExt,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -19,6 +23,10 @@ use crate::core::sync::lock;
 
 /// How many bytes are kept in memory.
 const MEMORY: usize = 4 * 1024 * 1024;
+/// How many bytes all spools keep in memory together, beside a share that each may always keep.
+const ALL_MEMORY: usize = 12 * 1024 * 1024;
+const SHARE: usize = 128 * 1024;
+static IN_MEMORY: AtomicUsize = AtomicUsize::new(0);
 /// The size limit of the file, which shrinks only when all of it was read. Beyond it the whole
 /// connection waits: SSH has no other way to stop the sender of a channel than not to receive.
 const DISK: u64 = 1024 * 1024 * 1024;
@@ -146,6 +154,8 @@ impl Spool {
         let mut inner = self.lock();
         inner.abandoned = true;
         inner.queue.clear();
+        let memory = inner.memory;
+        inner.release(memory);
         inner.file = None;
         if let Some(writer) = inner.writer.take() {
             writer.wake();
@@ -201,8 +211,9 @@ impl Inner {
         };
         let length = bytes.len();
         // The queue keeps the order, wherever the bytes are.
-        if self.memory == 0 || self.memory + length <= MEMORY {
+        if self.has_room(length) {
             self.memory += length;
+            IN_MEMORY.fetch_add(length, Ordering::Relaxed);
             self.add(Item::Message(message));
             return Ok(None);
         }
@@ -216,6 +227,19 @@ impl Inner {
             file: self.file.clone(),
             offset: self.written,
         }))
+    }
+
+    /// Whether so many bytes more may be kept in memory.
+    fn has_room(&self, length: usize) -> bool {
+        let own = self.memory + length;
+        let all = IN_MEMORY.load(Ordering::Relaxed) + length;
+        self.memory == 0 || own <= MEMORY && (own <= SHARE || all <= ALL_MEMORY)
+    }
+
+    /// Notes that so many bytes are no longer kept in memory.
+    fn release(&mut self, length: usize) {
+        self.memory -= length;
+        IN_MEMORY.fetch_sub(length, Ordering::Relaxed);
     }
 
     /// Adds a message that was written to the file.
@@ -245,7 +269,7 @@ impl Inner {
             Item::Message(message) => {
                 if let ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. } = &message
                 {
-                    self.memory -= data.len();
+                    self.release(data.len());
                 }
                 Some(message)
             }
@@ -268,6 +292,13 @@ impl Inner {
                 })
             }
         }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let memory = self.memory;
+        self.release(memory);
     }
 }
 

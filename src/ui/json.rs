@@ -5,13 +5,14 @@ use serde_json::{Map, Value, json};
 use crate::core::{
     diagnostic::Diagnostic,
     event::{Event, Outcome, RecapLine, Stream},
+    log::LogLine,
 };
 
 /// Formats an event as a line of JSON. None for events that are only for people.
 pub(super) fn line(event: &Event) -> Option<String> {
     let object = match event {
         Event::Data(text) => json!({"event": "data", "text": text}),
-        Event::Table(table) => {
+        Event::Table(table) | Event::Refresh(table) => {
             let row = |cells: &Vec<String>| -> Map<String, Value> {
                 let cells = table.columns.iter().zip(cells);
                 cells
@@ -21,16 +22,10 @@ pub(super) fn line(event: &Event) -> Option<String> {
             let rows: Vec<_> = table.rows.iter().map(row).collect();
             json!({"event": "table", "rows": rows})
         }
+        Event::Logs(logs) => return Some(logs.lines.iter().map(log).collect()),
         Event::Output { host, stream, line } => {
-            let stream = match stream {
-                Stream::Stdout => "stdout",
-                Stream::Stderr => "stderr",
-            };
-            let mut object = json!({"event": "output", "host": host, "stream": stream});
-            match std::str::from_utf8(line) {
-                Ok(text) => object["text"] = text.into(),
-                Err(_) => object["base64"] = data_encoding::BASE64.encode(line).into(),
-            }
+            let mut object = json!({"event": "output", "host": host, "stream": name(*stream)});
+            add_text(&mut object, line);
             object
         }
         Event::Hosts(hosts) => json!({"event": "start", "hosts": hosts}),
@@ -58,6 +53,34 @@ pub(super) fn line(event: &Event) -> Option<String> {
         | Event::Finished { .. } => return None,
     };
     Some(format!("{object}\n"))
+}
+
+/// Formats a line of a log as a line of JSON.
+fn log(line: &LogLine) -> String {
+    let mut object = json!({
+        "event": "log",
+        "host": line.source.host,
+        "container": line.source.container,
+        "time": line.time.to_string(),
+        "stream": name(line.stream),
+    });
+    add_text(&mut object, &line.line);
+    format!("{object}\n")
+}
+
+fn name(stream: Stream) -> &'static str {
+    match stream {
+        Stream::Stdout => "stdout",
+        Stream::Stderr => "stderr",
+    }
+}
+
+/// Adds the bytes of a line, as text if they are text.
+fn add_text(object: &mut Value, line: &[u8]) {
+    match std::str::from_utf8(line) {
+        Ok(text) => object["text"] = text.into(),
+        Err(_) => object["base64"] = data_encoding::BASE64.encode(line).into(),
+    }
 }
 
 fn recap(noun: &str, line: &RecapLine) -> Value {

@@ -7,6 +7,7 @@
 mod color;
 mod json;
 mod line_reader;
+mod logs;
 mod output;
 mod progress;
 mod prompt;
@@ -241,6 +242,18 @@ impl Terminal {
         self.blocks(self.held.fold());
     }
 
+    /// Shows a table in place of the one before, if standard output is a terminal.
+    fn refresh(&self, table: &Table) {
+        // Moves to the corner, writes each line over the one that is there, and clears what follows
+        // (ECMA-48: CUP, EL, ED): clearing everything first would flicker.
+        let text = table.to_string().replace('\n', "\x1b[K\n");
+        self.out(if io::stdout().is_terminal() {
+            format!("\x1b[H{text}\x1b[K\n\x1b[J")
+        } else {
+            format!("{table}\n")
+        });
+    }
+
     fn diff(&self, text: &str) {
         let mut painted = String::new();
         for line in escape_controls_in_lines(text).lines() {
@@ -329,6 +342,8 @@ impl Interface for Terminal {
             Event::Output { host, stream, line } => {
                 self.command_output(host.as_deref(), stream, &line);
             }
+            Event::Logs(lines) => self.logs(&lines),
+            Event::Refresh(table) => self.refresh(&table),
             Event::Hosts(_) | Event::Begun(_) => {}
             Event::Ended(host) => self.host_ended(&host),
             Event::WouldDo(what) => {

@@ -89,16 +89,17 @@ fn help_for_a_task() {
         0,
         "docker.kill
 
-Kill and remove a container.
+Kill and remove containers.
 
-Its named volumes are kept. Containers of other projects, and those that hitc did not create, are
+Named volumes are kept. Containers of other projects, and those that hitc did not create, are
 refused without `adopt=true`.
 
 Usage:
-  hitc run [-H NAME | -R ROLE | --all] docker.kill NAME [adopt=false]
+  hitc run [-H NAME | -R ROLE | --all] docker.kill NAME [rm=true] [adopt=false]
 
 Parameters:
-  name   the container's full name
+  name   the container's full name, or several, separated by commas
+  rm     remove it, with its anonymous volumes [default: true]
   adopt  also if the container is not of this project [default: false]
 
 Runs:
@@ -106,6 +107,7 @@ Runs:
 
 Examples:
   hitc run -R web docker.kill nginx
+  hitc run -R web docker.kill nginx,app rm=false
 ",
         "",
     );
@@ -128,9 +130,16 @@ fn source_of_a_built_in_task() {
         "// scripts/docker.rhai, line 24
 /// List the running containers.
 ///
+/// @param all = false  also those that do not run, with a column for their state
 /// @readonly
-fn ps(host) {
-    ui::table([\"name\", \"ip\", \"ports\", \"created\", \"image\"], docker::ps(host))
+/// @example hitc run docker.ps
+/// @example hitc run -R web docker.ps all=true
+fn ps(host, all) {
+    let columns = [\"name\", \"ip\", \"ports\", \"created\", \"image\"];
+    if all {
+        columns.insert(1, \"state\");
+    }
+    ui::table(columns, docker::ps(host, #{ all: all }))
 }
 ",
         "",
@@ -192,7 +201,7 @@ fn invalid_arguments() {
         2,
         "error: docker.kill: missing parameter `name`\n\
          note: see `hitc help docker.kill` for its parameters\n\
-         help: add `name=…`: the container's full name\n",
+         help: add `name=…`: the container's full name, or several, separated by commas\n",
     );
     project.run(&["run", "ensemble.up", "x", "--yes"]).fails(
         2,

@@ -15,7 +15,7 @@ use hitc::{
         process::{Exit, Output},
         value::{Data, Entry, Value},
     },
-    docker::{self, Build, Engine, Run, SetupOptions},
+    docker::{self, Action, Build, Engine, Run, SetupOptions},
     machine::{Cause, Error, Local, Lock, Machine, Server, Stream, WriteOptions},
     provider::{Create, Local as LocalProvider, Provider},
     ssh::{Command, Config, Endpoint, Input, Pool, Terminations, quote},
@@ -357,9 +357,8 @@ async fn a_server_and_containers() {
     let missing = engine.inside("missing").await.err().unwrap();
     let expected = "host `web`: container `missing` not found";
     assert_eq!(missing.to_string(), expected);
-    docker::kill(&engine, "shop", &owner(), false)
-        .await
-        .unwrap();
+    let kill = Action::Kill { remove: true };
+    kill.apply(&engine, "shop", &owner(), false).await.unwrap();
     let error = shop.run(&Command::new("true")).await.unwrap_err();
     assert_eq!(error.to_string(), "host `web`: container `shop` not found");
 }

@@ -1,4 +1,4 @@
-//! Containers: list, run, kill.
+//! Containers: list, run, kill, stop, start, restart.
 
 use rhai::{Array, Dynamic, ImmutableString, Map};
 
@@ -13,28 +13,31 @@ use crate::{
     core::{
         diagnostic::Diagnostic,
         event::Lines,
-        value::{Fields, Value},
+        units::duration,
+        value::{Fields, Invalid, Value},
     },
-    docker::{self, EngineStatus, Listed, Run},
+    docker::{Action, Listed, Run},
     provider::Address,
 };
 
 pub(super) fn register(docker: &mut Namespace) {
     docker.function(
         "ps(host: Host) -> array",
-        "Returns the running containers, as maps with `name`, `ip`, `ports`, `created` and
+        "Returns the running containers, as maps with `name`, `state`, `ip`, `ports`, `created` and
          `image`. None run on a server without Docker; an engine that does not answer is an error.",
-        |call: &Call, host: Host| {
-            let listed = call.wait(async {
-                match call.inventory.engine_status(&host.0).await? {
-                    EngineStatus::Absent { host, cause } => {
-                        call.context.events.note(format!("host `{host}`: {cause}"));
-                        Ok::<_, Diagnostic>(Vec::new())
-                    }
-                    status => Ok(docker::list(&status.running()?).await?),
-                }
-            })?;
-            Ok(listed.iter().map(describe).collect::<Array>())
+        |call: &Call, host: Host| ps(call, &host, false),
+    );
+    docker.function(
+        "ps(host: Host, options: map) -> array",
+        "Like `ps` without options. With `all: true`, also the containers that do not run.",
+        |call: &Call, host: Host, options: Map| {
+            let options = to_options(&options);
+            let all = call.check(Fields::new(&options, "docker.ps").and_then(|mut fields| {
+                let all = fields.decode("all", Value::to_bool)?;
+                fields.finish()?;
+                Ok(all.unwrap_or(false))
+            }))?;
+            ps(call, &host, all)
         },
     );
     docker.change(
@@ -50,23 +53,52 @@ pub(super) fn register(docker: &mut Namespace) {
     docker.change(
         "kill(host: Host, name: string)",
         "Kills and removes a container of this project.",
-        |call: &Call, host: Host, name: ImmutableString| kill(call, &host, &name, false),
+        |call: &Call, host: Host, name: ImmutableString| {
+            act(call, &host, &name, Action::Kill { remove: true }, false)
+        },
     );
     docker.change(
         "kill(host: Host, name: string, options: map)",
-        "Kills and removes a container. With `adopt: true`, also one that belongs to another
-         project or was not created by hitc.",
+        "Kills a container and removes it, unless `rm` is false. With `adopt: true`, also one that
+         belongs to another project or was not created by hitc.",
         |call: &Call, host: Host, name: ImmutableString, options: Map| {
-            let options = to_options(&options);
-            let adopt =
-                call.check(Fields::new(&options, "docker.kill").and_then(|mut fields| {
-                    let adopt = fields.decode("adopt", Value::to_bool)?;
-                    fields.finish()?;
-                    Ok(adopt.unwrap_or(false))
-                }))?;
-            kill(call, &host, &name, adopt)
+            act_with(call, &host, &name, &options, |fields| {
+                let remove = fields.decode("rm", Value::to_bool)?.unwrap_or(true);
+                Ok(Action::Kill { remove })
+            })
         },
     );
+    docker.change(
+        "stop(host: Host, name: string, options: map)",
+        "Stops a container. It is killed after `timeout` (10s), by default after its own
+         `stop_timeout`. The option `adopt` is that of `kill`.",
+        |call: &Call, host: Host, name: ImmutableString, options: Map| {
+            act_with(call, &host, &name, &options, |fields| {
+                Ok(Action::Stop(fields.decode("timeout", duration)?))
+            })
+        },
+    );
+    docker.change(
+        "start(host: Host, name: string, options: map)",
+        "Starts a container that does not run. The option `adopt` is that of `kill`.",
+        |call: &Call, host: Host, name: ImmutableString, options: Map| {
+            act_with(call, &host, &name, &options, |_| Ok(Action::Start))
+        },
+    );
+    docker.change(
+        "restart(host: Host, name: string, options: map)",
+        "Stops and starts a container. The options are those of `stop`.",
+        |call: &Call, host: Host, name: ImmutableString, options: Map| {
+            act_with(call, &host, &name, &options, |fields| {
+                Ok(Action::Restart(fields.decode("timeout", duration)?))
+            })
+        },
+    );
+}
+
+fn ps(call: &Call, host: &Host, all: bool) -> Answer<Array> {
+    let listed = call.wait(call.inventory.containers(&host.0, all))?;
+    Ok(listed.iter().map(describe).collect())
 }
 
 fn describe(listed: &Listed) -> Dynamic {
@@ -77,6 +109,7 @@ fn describe(listed: &Listed) -> Dynamic {
     let created = created.to_zoned(jiff::tz::TimeZone::system());
     let mut map = text_map([
         ("name", listed.name.clone()),
+        ("state", listed.state.clone()),
         ("ip", listed.ip.map(|ip| ip.to_string()).unwrap_or_default()),
         ("created", created.strftime("%Y-%m-%d %H:%M:%S").to_string()),
         ("image", listed.image.clone()),
@@ -121,12 +154,27 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
     Ok(map)
 }
 
-fn kill(call: &Call, host: &Host, name: &str, adopt: bool) -> Answer<()> {
-    change_container(
-        call,
-        host,
-        name,
-        ["kill", "killing", "killed"],
-        |engine, owner| async move { docker::kill(&engine, name, &owner, adopt).await },
-    )
+/// Does something with a container, as the options say.
+fn act_with(
+    call: &Call,
+    host: &Host,
+    name: &str,
+    options: &Map,
+    decode: impl FnOnce(&mut Fields) -> Result<Action, Invalid>,
+) -> Answer<()> {
+    let options = to_options(options);
+    let what = format!("docker.{}", call.script.fn_name());
+    let decoded = Fields::new(&options, &what).and_then(|mut fields| {
+        let action = decode(&mut fields)?;
+        let adopt = fields.decode("adopt", Value::to_bool)?.unwrap_or(false);
+        fields.finish()?;
+        Ok((action, adopt))
+    });
+    let (action, adopt) = call.check(decoded)?;
+    act(call, host, name, action, adopt)
+}
+
+fn act(call: &Call, host: &Host, name: &str, action: Action, adopt: bool) -> Answer<()> {
+    let change = |engine, owner| async move { action.apply(&engine, name, &owner, adopt).await };
+    change_container(call, host, name, action.verbs(), change)
 }

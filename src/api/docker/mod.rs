@@ -4,22 +4,19 @@
 
 mod bind;
 mod container;
+mod copy;
+mod details;
+mod engine;
 mod image;
+mod resources;
 mod setup;
+mod watch;
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
-use super::{
-    Api, Host,
-    call::{Answer, Call},
-    namespace::Namespace,
-};
-use crate::{
-    core::{diagnostic::Diagnostic, event::Activity, owner::Owner},
-    docker::{self, Engine},
-    inventory::Inventory,
-    provider::Node,
-};
+pub(super) use engine::{change_container, ensure_engine, project_owner};
+
+use super::{Api, namespace::Namespace};
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut docker = Namespace::new(api, "docker", "Containers on servers.");
@@ -27,48 +24,9 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     container::register(&mut docker);
     bind::register(&mut docker);
     image::register(&mut docker);
+    details::register(&mut docker);
+    watch::register(&mut docker);
+    copy::register(&mut docker);
+    resources::register(&mut docker);
     docker
-}
-
-/// The engine of a server. Docker is set up if it is not installed.
-async fn ensure_engine(
-    inventory: &Inventory,
-    node: &Node,
-    activity: &Activity,
-) -> Result<Engine, Diagnostic> {
-    let status = inventory.engine_status(node).await?;
-    let machine = inventory.machine(node).await?;
-    let progress = |text| activity.update(text);
-    Ok(docker::ensure_engine(status, &machine, &progress).await?)
-}
-
-/// Changes something about the container `name` of a server. `verbs` are the change as it is
-/// planned, in progress and done: "kill", "killing", "killed".
-fn change_container<R: Future<Output = Result<(), docker::Error>>>(
-    call: &Call,
-    host: &Host,
-    name: &str,
-    verbs: [&str; 3],
-    change: impl FnOnce(Engine, Owner) -> R,
-) -> Answer<()> {
-    let [verb, doing, done] = verbs;
-    let server = &host.0.name;
-    let what = || format!("{verb} container {name} on {server}");
-    let changed = call.change(what, async {
-        let activity = call.context.events.start(server, format!("{doing} {name}"));
-        let engine = call.inventory.engine(&host.0).await?;
-        change(engine, project_owner(call)?).await?;
-        activity.done(format!("{name} {done}"));
-        Ok::<_, Diagnostic>(())
-    });
-    changed.map(drop)
-}
-
-/// The project as an owner. Without an id, nothing that exists can belong to the project.
-fn project_owner(call: &Call) -> Result<Owner, Diagnostic> {
-    let id = call.context.project.id()?;
-    Ok(Owner {
-        project: id.map(|id| id.to_string()).unwrap_or_default(),
-        manifest: None,
-    })
 }

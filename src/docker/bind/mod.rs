@@ -5,10 +5,10 @@
 
 use bytes::Bytes;
 
-use super::{Container, Containers, Engine, Error, Listed, Port, State};
+use super::{Containers, Engine, Error, Listed, Port, State};
 use crate::{
     core::owner::Owner,
-    machine,
+    machine::{self, Machine},
     ssh::{Command, Input},
 };
 
@@ -63,15 +63,15 @@ pub async fn bind(
         [network] if network == "none" => return Err(fail("the container has no network")),
         _ => {}
     }
-    let bindings = engine.bindings().await?;
+    let bound_ports = bindings(engine.machine()).await?;
     let bound = Binding {
         container: container.id.clone(),
         port,
     };
-    if bindings.contains(&bound) || container.ports().contains(&port) {
+    if bound_ports.contains(&bound) || container.ports().contains(&port) {
         return Ok(());
     }
-    if let Some(holder) = holder(engine, &bindings, port).await? {
+    if let Some(holder) = holder(engine, &bound_ports, port).await? {
         return Err(Error::PortTaken {
             host: engine.host().to_owned(),
             name: name.to_owned(),
@@ -121,59 +121,33 @@ pub async fn unbind(
         container: container.id,
         port,
     };
-    if !engine.bindings().await?.contains(&bound) {
+    if !bindings(engine.machine()).await?.contains(&bound) {
         return Err(fail("it is not bound".to_owned()));
     }
     let line = format!("{INSTALL} remove {} {}", port.public, port.protocol);
     execute(engine, line).await?.map_err(fail)
 }
 
-/// The running containers with their published and bound ports, sorted by name.
-pub async fn list(engine: &Engine) -> Result<Vec<Listed>, Error> {
-    let (mut listed, bindings) = tokio::try_join!(engine.running(), engine.bindings())?;
-    for binding in bindings {
-        let bound = listed.iter_mut().find(|one| one.id == binding.container);
-        if let Some(bound) = bound {
-            bound
-                .exposed
-                .remove(&(binding.port.container, binding.port.protocol));
-            bound.ports.insert(binding.port);
-        }
-    }
-    Ok(listed)
+/// The ports of a machine's containers that were published while they ran.
+pub async fn bindings(machine: &dyn Machine) -> Result<Vec<Binding>, Error> {
+    let output = machine.run(&Command::new(LIST)).await?;
+    let text = output.text();
+    let bindings: Option<Vec<Binding>> = text.lines().map(parse).collect();
+    bindings.ok_or_else(|| Error::Api {
+        host: machine.name().to_owned(),
+        what: "reading the bound ports".to_owned(),
+        cause: "invalid file in /var/lib/hitc/binds".to_owned(),
+    })
 }
 
-impl Engine {
-    /// The ports that were published while their containers ran.
-    pub async fn bindings(&self) -> Result<Vec<Binding>, Error> {
-        let output = self.machine().run(&Command::new(LIST)).await?;
-        let text = output.text();
-        let bindings: Option<Vec<Binding>> = text.lines().map(parse).collect();
-        bindings.ok_or_else(|| Error::Api {
-            host: self.host().to_owned(),
-            what: "reading the bound ports".to_owned(),
-            cause: "invalid file in /var/lib/hitc/binds".to_owned(),
-        })
-    }
-
-    /// The container with exactly this name. Unless `adopt` is set, it must belong to the project of
-    /// `owner`.
-    pub(super) async fn owned(
-        &self,
-        name: &str,
-        owner: &Owner,
-        adopt: bool,
-    ) -> Result<Container, Error> {
-        let found = self.find(name).await?;
-        let found = found.ok_or_else(|| self.not_found(name))?;
-        if !adopt && !found.ownership().is_of_project(&owner.project) {
-            return Err(Error::NotOwned {
-                host: self.host().to_owned(),
-                name: found.name.clone(),
-                owner: found.ownership(),
-            });
+impl Listed {
+    /// Adds the ports that were published while the container ran.
+    pub fn add_bindings(&mut self, bindings: &[Binding]) {
+        for bound in bindings.iter().filter(|bound| bound.container == self.id) {
+            self.exposed
+                .remove(&(bound.port.container, bound.port.protocol));
+            self.ports.insert(bound.port);
         }
-        Ok(found)
     }
 }
 
@@ -183,7 +157,7 @@ async fn holder(
     bindings: &[Binding],
     port: Port,
 ) -> Result<Option<String>, Error> {
-    let running = engine.running().await?;
+    let running = engine.list(false).await?;
     let bound = bindings.iter().find(|held| held.port.conflicts_with(&port));
     let holder = running.iter().find(|listed| {
         listed.ports.iter().any(|held| held.conflicts_with(&port))

@@ -18,16 +18,19 @@ use bollard::{
         CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptions,
         ListContainersOptions, ListContainersOptionsBuilder, LogsOptionsBuilder,
         RemoveContainerOptionsBuilder, RemoveVolumeOptions, RenameContainerOptionsBuilder,
-        StartContainerOptions, StopContainerOptions,
+        RestartContainerOptions, StartContainerOptions, StopContainerOptions,
     },
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{body, labels};
-use crate::docker::{
-    Container, Containers, Engine, Error, Listed, Progress, Snapshot, Spec, Volume,
-    engine::{cause, is_missing},
-    image::reference::is_full_id,
+use crate::{
+    core::diagnostic::nearest,
+    docker::{
+        Container, Containers, Engine, Error, Listed, Progress, Snapshot, Spec, Volume,
+        engine::{cause, is_missing},
+        image::reference::is_full_id,
+    },
 };
 
 /// How many lines of a container's log go into an error.
@@ -68,7 +71,7 @@ impl Containers for Engine {
             .all(true)
             .filters(&filters)
             .build();
-        let listed = self.list(options).await?;
+        let listed = self.listed(options).await?;
         match listed.into_iter().find(|listed| listed.name == name) {
             Some(listed) => {
                 let found = self.inspect(&listed.id).await?;
@@ -144,9 +147,7 @@ impl Containers for Engine {
     }
 
     async fn stop(&self, id: &str) -> Result<(), Error> {
-        let options = None::<StopContainerOptions>;
-        let stopped = self.docker.stop_container(full(id), options).await;
-        stopped.map_err(|error| self.of(id, "stopping", &error))
+        self.stop_within(id, None).await
     }
 
     async fn rename(&self, id: &str, name: &str) -> Result<(), Error> {
@@ -241,33 +242,55 @@ impl Engine {
         Ok(())
     }
 
-    /// The running containers, sorted by name.
-    pub async fn running(&self) -> Result<Vec<Listed>, Error> {
-        let options = ListContainersOptionsBuilder::new().build();
-        let mut listed = self.list(options).await?;
+    /// The running containers, or with `all`, also those that do not run, sorted by name.
+    pub async fn list(&self, all: bool) -> Result<Vec<Listed>, Error> {
+        let options = ListContainersOptionsBuilder::new().all(all).build();
+        let mut listed = self.listed(options).await?;
         listed.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(listed)
     }
 
-    /// Kills a container and removes it, with its anonymous volumes. Succeeds if it no longer
-    /// exists.
-    pub async fn kill(&self, id: &str) -> Result<(), Error> {
-        self.stop_now(id).await?;
-        self.remove(id).await
-    }
-
-    /// Kills a container. Succeeds if it does not run or no longer exists.
-    pub(in crate::docker) async fn stop_now(&self, id: &str) -> Result<(), Error> {
+    /// Kills a container. Succeeds if it does not run.
+    pub(in crate::docker) async fn kill(&self, id: &str) -> Result<(), Error> {
         let options = None::<KillContainerOptions>;
         match self.docker.kill_container(full(id), options).await {
             // 409: it does not run.
             Ok(())
             | Err(BollardError::DockerResponseServerError {
-                status_code: 404 | 409,
-                ..
+                status_code: 409, ..
             }) => Ok(()),
             Err(error) => Err(self.of(id, "killing", &error)),
         }
+    }
+
+    /// Stops a container, and kills it after this number of seconds; without one, after the
+    /// container's own time. Does nothing if it does not run.
+    pub(in crate::docker) async fn stop_within(
+        &self,
+        id: &str,
+        seconds: Option<i32>,
+    ) -> Result<(), Error> {
+        let options = StopContainerOptions {
+            t: seconds,
+            signal: None,
+        };
+        let stopped = self.docker.stop_container(full(id), Some(options)).await;
+        stopped.map_err(|error| self.of(id, "stopping", &error))
+    }
+
+    /// Stops and starts a container, as [`Engine::stop_within`] does. One that does not run is
+    /// started.
+    pub(in crate::docker) async fn restart_within(
+        &self,
+        id: &str,
+        seconds: Option<i32>,
+    ) -> Result<(), Error> {
+        let options = RestartContainerOptions {
+            t: seconds,
+            signal: None,
+        };
+        let restarted = self.docker.restart_container(full(id), Some(options)).await;
+        restarted.map_err(|error| self.of(id, "restarting", &error))
     }
 
     /// The last lines that a container wrote. Empty if they cannot be read.
@@ -287,8 +310,7 @@ impl Engine {
 
     /// All containers, running or not, with all details, sorted by name.
     async fn all(&self) -> Result<Vec<Container>, Error> {
-        let options = ListContainersOptionsBuilder::new().all(true).build();
-        let listed = self.list(options).await?;
+        let listed = self.list(true).await?;
         let mut containers: Vec<Container> = stream::iter(listed)
             .map(|listed| async move { self.inspect(&listed.id).await })
             .buffer_unordered(self.at_once())
@@ -299,7 +321,7 @@ impl Engine {
         Ok(containers)
     }
 
-    async fn list(&self, options: ListContainersOptions) -> Result<Vec<Listed>, Error> {
+    async fn listed(&self, options: ListContainersOptions) -> Result<Vec<Listed>, Error> {
         let listed = self.docker.list_containers(Some(options)).await;
         let listed = listed.map_err(|error| self.error("listing containers", &error))?;
         Ok(listed.into_iter().map(Listed::from).collect())
@@ -334,7 +356,22 @@ impl Engine {
         Error::NoContainer {
             host: self.host.clone(),
             name: name.to_owned(),
+            near: None,
         }
+    }
+
+    /// The container with exactly this name. If it does not exist, the error names a similar one.
+    pub async fn named(&self, name: &str) -> Result<Container, Error> {
+        if let Some(found) = self.find(name).await? {
+            return Ok(found);
+        }
+        let listed = self.list(true).await?;
+        let names = listed.iter().map(|listed| listed.name.as_str());
+        Err(Error::NoContainer {
+            host: self.host.clone(),
+            name: name.to_owned(),
+            near: nearest(name, names).map(str::to_owned),
+        })
     }
 
     /// Converts the error of a call about one container; `doing` is the operation.

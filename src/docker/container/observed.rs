@@ -56,6 +56,10 @@ pub struct Listed {
     pub ports: BTreeSet<Port>,
     /// Exposed ports that are not published.
     pub exposed: BTreeSet<(u16, Protocol)>,
+    /// Its state, in the words of the engine: `running`, `exited`, `paused`.
+    pub state: String,
+    /// Its owner.
+    pub owner: Ownership,
     /// When it was created, in seconds since 1970.
     pub created: i64,
     /// The image it was created from.
@@ -89,10 +93,7 @@ impl Container {
     /// The owner that its labels name. An image made from a container inherits its labels, so they
     /// count only if the name agrees with them.
     pub fn ownership(&self) -> Ownership {
-        match self.labels.get(labels::NAME) {
-            Some(name) if !StepNames::are_of(name, &self.name) => Ownership::Copied(name.clone()),
-            _ => labels::ownership(&self.labels),
-        }
+        ownership(&self.labels, &self.name)
     }
 
     /// Its published ports.
@@ -129,15 +130,40 @@ impl From<ContainerSummary> for Listed {
         }
         let networks = summary.network_settings.and_then(|n| n.networks);
         let names = summary.names.unwrap_or_default();
+        let name = name(names.first());
+        let labels = summary.labels.unwrap_or_default().into_iter().collect();
         Listed {
             id: summary.id.unwrap_or_default(),
-            name: name(names.first()),
+            owner: ownership(&labels, &name),
+            state: summary
+                .state
+                .map(|state| state.to_string())
+                .unwrap_or_default(),
+            name,
             ip: address(networks),
             ports,
             exposed,
             created: summary.created.unwrap_or_default(),
             image: summary.image.unwrap_or_default(),
         }
+    }
+}
+
+impl Listed {
+    /// Parses the engine's response to a request for the list of containers, and sorts it by name.
+    pub(in crate::docker) fn parse(response: &[u8]) -> Option<Vec<Self>> {
+        let listed: Vec<ContainerSummary> = serde_json::from_slice(response).ok()?;
+        let mut listed: Vec<Self> = listed.into_iter().map(Listed::from).collect();
+        listed.sort_by(|a, b| a.name.cmp(&b.name));
+        Some(listed)
+    }
+}
+
+/// The owner that the labels of the container `name` name.
+fn ownership(labels: &BTreeMap<String, String>, name: &str) -> Ownership {
+    match labels.get(labels::NAME) {
+        Some(wanted) if !StepNames::are_of(wanted, name) => Ownership::Copied(wanted.clone()),
+        _ => labels::ownership(labels),
     }
 }
 

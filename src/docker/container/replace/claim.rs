@@ -149,6 +149,7 @@ impl Claim<'_> {
         found.ok_or_else(|| Error::NoContainer {
             host: self.engine.host().to_owned(),
             name: self.name.to_owned(),
+            near: None,
         })
     }
 

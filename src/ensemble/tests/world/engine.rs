@@ -38,7 +38,11 @@ impl SimulatedEngine {
                 image,
                 cause: "not found".to_owned(),
             },
-            Refusal::NoContainer(name) => docker::Error::NoContainer { host, name },
+            Refusal::NoContainer(name) => docker::Error::NoContainer {
+                host,
+                name,
+                near: None,
+            },
             Refusal::Other(cause) => docker::Error::Api {
                 host,
                 what: what.to_owned(),
