@@ -59,6 +59,34 @@ pub enum Error {
         /// Its name.
         name: String,
     },
+    /// The container exists, but does not run.
+    #[error("host `{host}`: container `{name}` is not running")]
+    NotRunning {
+        /// The server, or `this machine`.
+        host: String,
+        /// Its name.
+        name: String,
+    },
+    /// The engine could not start a command in a container.
+    #[error("host `{host}`: cannot start `{command}`: {cause}")]
+    NotStarted {
+        /// The server and the container: `web/shop`.
+        host: String,
+        /// The command.
+        command: String,
+        /// The message of the engine.
+        cause: String,
+        /// Whether the program does not exist.
+        is_missing: bool,
+    },
+    /// A command needs a shell, and the container's image has none.
+    #[error("host `{host}`: `{command}` needs a shell, and the image has none (`sh`)")]
+    NoShell {
+        /// The server and the container: `web/shop`.
+        host: String,
+        /// The command.
+        command: String,
+    },
     /// Another container has the name.
     #[error("host `{host}`: container `{name}` already exists; it {}", owner)]
     NameTaken {
@@ -249,6 +277,12 @@ impl Error {
                 "rename or remove it on the server, for example with `docker rename {name} NEW_NAME`"
             ),
             Error::PortTaken { .. } => "publish another port, or remove that container".to_owned(),
+            Error::NotRunning { host, name } if host != HERE => {
+                format!("start it with `hitc run -H {host} docker.start {name}`")
+            }
+            Error::NoShell { host, .. } => format!(
+                "run a program without shell syntax: `hitc exec -H {host} -- /PROGRAM ARGUMENT`"
+            ),
             Error::NoContainer { .. } => {
                 "list the running containers with `hitc run docker.ps`".to_owned()
             }
@@ -263,6 +297,9 @@ impl Error {
             | Error::Api { host, .. }
             | Error::NoImage { host, .. }
             | Error::NoContainer { host, .. }
+            | Error::NotRunning { host, .. }
+            | Error::NotStarted { host, .. }
+            | Error::NoShell { host, .. }
             | Error::NameTaken { host, .. }
             | Error::NotOwned { host, .. }
             | Error::InTheWay { host, .. }
@@ -294,6 +331,10 @@ impl From<Error> for Diagnostic {
         let mut diagnostic = Diagnostic::new(Kind::Failed, error.to_string()).help(error.help());
         if let Some(host) = error.host() {
             diagnostic = diagnostic.on(host);
+        }
+        if let Error::NotStarted { is_missing, .. } = &error {
+            // As a shell exits (POSIX, 2.8.2).
+            diagnostic.code = Some(if *is_missing { 127 } else { 126 });
         }
         if let Error::NotReady { now, .. } = &error
             && !now.is_empty()

@@ -17,9 +17,9 @@ use crate::{
         event::{Events, Stream},
         process::Output,
     },
-    docker::{Engine, EngineStatus},
+    docker::{self, Engine, EngineStatus, Inside},
     machine::Machine,
-    provider::{Node, Provider},
+    provider::{Node, OnServer, Provider},
     ssh::{self, Command, Connection, OpenSsh, Pool, Target, Terminations},
 };
 
@@ -66,6 +66,9 @@ pub struct Connections {
     ssh: ssh::Config,
     targets: Mutex<HashMap<Key, Target>>,
     engines: Mutex<HashMap<Key, Engine>>,
+    /// By server and name.
+    containers: Mutex<HashMap<(Key, String), Inside>>,
+    terminations: Terminations,
 }
 
 impl Connections {
@@ -74,10 +77,12 @@ impl Connections {
     pub fn new(context: Arc<Context>, terminations: Terminations) -> Self {
         let password = context.settings.sudo_password.clone();
         Connections {
-            pool: Pool::new(context.events.clone(), password, terminations),
+            pool: Pool::new(context.events.clone(), password, terminations.clone()),
             ssh: ssh::Config::new(&context.project.home),
             targets: Mutex::default(),
             engines: Mutex::default(),
+            containers: Mutex::default(),
+            terminations,
             context,
         }
     }
@@ -204,11 +209,32 @@ impl Connections {
         status
     }
 
+    /// A container that was reached before, if the connection to its server is open.
+    pub fn known_inside(&self, container: &OnServer) -> Option<Inside> {
+        let key = (key(&container.server), container.name.clone());
+        let known = lock(&self.containers).get(&key).cloned();
+        known.filter(|known| known.check_connected("").is_ok())
+    }
+
+    /// A container of an engine as a machine.
+    pub async fn inside(
+        &self,
+        engine: &Engine,
+        container: &OnServer,
+    ) -> Result<Inside, docker::Error> {
+        let inside = engine.inside(&container.name).await?;
+        let inside = inside.with(&self.terminations);
+        let key = (key(&container.server), container.name.clone());
+        lock(&self.containers).insert(key, inside.clone());
+        Ok(inside)
+    }
+
     /// Forgets how a server is reached, after it was terminated, stopped or rebooted.
     pub fn forget(&self, node: &Node) {
         self.pool.forget(&node.ip_text());
         lock(&self.targets).remove(&key(node));
         lock(&self.engines).remove(&key(node));
+        lock(&self.containers).retain(|(server, _), _| *server != key(node));
     }
 }
 

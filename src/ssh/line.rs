@@ -4,7 +4,7 @@
 use super::Command;
 
 /// The environment variable that identifies the processes of a command, to terminate them.
-pub(super) const RUN_ID_VARIABLE: &str = "HITC_RUN";
+pub const RUN_ID_VARIABLE: &str = "HITC_RUN";
 
 /// Strings that sudo and the script print to standard error, to tell when the password is requested
 /// and when the command starts. Random, so that output of the command is not mistaken for them.

@@ -57,7 +57,7 @@ impl Terminations {
     }
 
     /// Records the start of a termination, and returns its id.
-    pub(super) fn start(&self, command: UnterminatedCommand) -> u64 {
+    pub(crate) fn start(&self, command: UnterminatedCommand) -> u64 {
         let mut state = lock(&self.state);
         state.next_id += 1;
         let id = state.next_id;
@@ -66,7 +66,7 @@ impl Terminations {
     }
 
     /// Records the end of a termination.
-    pub(super) fn finish(&self, id: u64, succeeded: bool) {
+    pub(crate) fn finish(&self, id: u64, succeeded: bool) {
         let mut state = lock(&self.state);
         if let Some(at) = state.pending.iter().position(|(pending, _)| *pending == id) {
             let (_, command) = state.pending.swap_remove(at);

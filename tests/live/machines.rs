@@ -16,7 +16,7 @@ use hitc::{
         value::{Data, Entry, Value},
     },
     docker::{self, Build, Engine, Run},
-    machine::{Cause, Error, Local, Lock, Machine, Server, Stream, WriteOptions},
+    machine::{Cause, Error, Local, Lock, Machine, OnOutput, Server, Stream, WriteOptions},
     provider::{Create, Local as LocalProvider, Provider},
     ssh::{Command, Config, Endpoint, Input, Pool, Terminations, quote},
 };
@@ -58,8 +58,8 @@ impl Machine for Limited<'_> {
         self.0.check_connected(doing)
     }
 
-    async fn run(&self, command: &Command) -> Result<Output, Error> {
-        limited(&command.line, self.0.run(command)).await
+    async fn exec(&self, command: &Command, on_output: OnOutput<'_>) -> Result<Output, Error> {
+        limited(&command.line, self.0.exec(command, on_output)).await
     }
 
     async fn stream(&self, command: &Command) -> Result<Stream, Error> {

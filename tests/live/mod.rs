@@ -11,6 +11,7 @@ mod ensembles;
 mod examples;
 mod faults;
 mod hetzner;
+mod inside;
 mod interruptions;
 mod keys;
 mod machines;
