@@ -87,6 +87,34 @@ pub enum Error {
         /// The command.
         command: String,
     },
+    /// hitc does not run on a terminal.
+    #[error("host `{host}`: a terminal is needed, and hitc does not run on one")]
+    NoTerminal {
+        /// The server and the container: `web/shop`.
+        host: String,
+    },
+    /// hitc was told to end while it passed on its terminal.
+    #[error("host `{host}`: the terminal was closed by a signal")]
+    Closed {
+        /// The server and the container: `web/shop`.
+        host: String,
+    },
+    /// No SSH server listens in the container.
+    #[error("host `{host}`: no SSH server listens on port 22 of the container")]
+    NoSshd {
+        /// The server and the container: `web/shop`.
+        host: String,
+    },
+    /// A program of this machine, which passes on the terminal or files, failed.
+    #[error("host `{host}`: {program}: {cause}")]
+    Program {
+        /// The server and the container: `web/shop`.
+        host: String,
+        /// The program.
+        program: String,
+        /// Why it failed.
+        cause: String,
+    },
     /// Another container has the name.
     #[error("host `{host}`: container `{name}` already exists; it {}", owner)]
     NameTaken {
@@ -280,6 +308,12 @@ impl Error {
             Error::NotRunning { host, name } if host != HERE => {
                 format!("start it with `hitc run -H {host} docker.start {name}`")
             }
+            Error::NoTerminal { .. } => {
+                "run a command with `docker.exec` or `hitc exec`".to_owned()
+            }
+            Error::NoSshd { host } => format!(
+                "start sshd in the container, or copy files with `hitc run -H {host} upload` and `download`"
+            ),
             Error::NoShell { host, .. } => format!(
                 "run a program without shell syntax: `hitc exec -H {host} -- /PROGRAM ARGUMENT`"
             ),
@@ -300,6 +334,10 @@ impl Error {
             | Error::NotRunning { host, .. }
             | Error::NotStarted { host, .. }
             | Error::NoShell { host, .. }
+            | Error::NoTerminal { host }
+            | Error::Closed { host }
+            | Error::NoSshd { host }
+            | Error::Program { host, .. }
             | Error::NameTaken { host, .. }
             | Error::NotOwned { host, .. }
             | Error::InTheWay { host, .. }

@@ -28,7 +28,7 @@ pub use engine::{Engine, EngineStatus};
 pub use error::Error;
 pub use image::{Build, Context, Progress};
 pub use inputs::Inputs;
-pub use inside::Inside;
+pub use inside::{Account, Inside};
 pub use port::{Port, Protocol};
 pub use run::{Run, ensure_engine, kill};
 pub use setup::{Setup, set_up, set_up_here};

@@ -8,7 +8,7 @@ use globset::GlobMatcher;
 
 use super::{
     Inventory,
-    selection::{glob, is_glob, is_host, matching},
+    selection::{glob, is_glob, is_host, is_pattern, matching, servers_only},
 };
 use crate::{
     core::diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
@@ -16,11 +16,6 @@ use crate::{
     fleet::Selection,
     provider::{Address, Node, role},
 };
-
-/// Whether a part of a selection means containers. The names of servers contain no slash.
-pub(super) fn is_pattern(text: &str) -> bool {
-    text.contains('/')
-}
 
 /// A part of a selection that means containers.
 struct Pattern<'a> {
@@ -107,6 +102,30 @@ impl Inventory {
             }
         }
         filter(selection, nodes, project, selected).map_err(Failure::from)
+    }
+
+    /// A running container of a server, as a host.
+    pub async fn container(&self, server: &Node, name: &str) -> Result<Node, Diagnostic> {
+        let engine = self.engine(server).await?;
+        let running = engine.running().await?;
+        if let Some(found) = running.iter().find(|found| found.name == name) {
+            return Ok(as_host(server, found));
+        }
+        Err(match engine.find(name).await? {
+            Some(_) => docker::Error::NotRunning {
+                host: server.name.clone(),
+                name: name.to_owned(),
+            }
+            .into(),
+            None => {
+                let names = running.iter().map(|found| found.name.as_str());
+                let error = Diagnostic::from(engine.not_found(name));
+                match did_you_mean(name, names) {
+                    Some(help) => error.help(help),
+                    None => error,
+                }
+            }
+        })
     }
 
     /// The running containers of servers. A server without Docker has none.
@@ -240,12 +259,6 @@ fn filter(
         selected = kept;
     }
     Ok(selected)
-}
-
-/// The parts of a selection that mean servers.
-pub(super) fn servers_only(texts: &[String]) -> Vec<String> {
-    let servers = texts.iter().filter(|text| !is_pattern(text));
-    servers.cloned().collect()
 }
 
 /// A running container as a host.

@@ -20,7 +20,7 @@ use selection::nothing_selected;
 use crate::{
     context::{Context, Settings},
     core::{
-        diagnostic::{Diagnostic, Failure},
+        diagnostic::{Diagnostic, Failure, Kind},
         event::{Events, Stream},
         process::Output,
     },
@@ -160,8 +160,19 @@ impl Inventory {
         })
     }
 
+    /// The container that a host is, as a machine.
+    pub async fn inside_of(&self, node: &Node) -> Result<Inside, Diagnostic> {
+        match &node.container {
+            Some(container) => self.inside(container).await,
+            None => {
+                let message = format!("host `{}` is no container", node.name);
+                Err(Diagnostic::new(Kind::Usage, message).on(&node.name))
+            }
+        }
+    }
+
     /// A container as a machine.
-    pub async fn inside(&self, container: &OnServer) -> Result<Inside, Diagnostic> {
+    async fn inside(&self, container: &OnServer) -> Result<Inside, Diagnostic> {
         let known = self.connections.known_inside(container);
         if let Some(known) = known {
             return Ok(known);

@@ -5,7 +5,6 @@
 
 use globset::{Glob, GlobMatcher};
 
-use super::containers::{is_pattern, servers_only};
 use crate::{
     core::diagnostic::{Diagnostic, Kind, did_you_mean},
     fleet::Selection,
@@ -130,6 +129,17 @@ pub(super) fn matching(
 fn names<'a>(nodes: &'a [Node], own: &'a [bool]) -> impl Iterator<Item = &'a str> {
     let own = nodes.iter().zip(own).filter(|(_, own)| **own);
     own.map(|(node, _)| node.name.as_str())
+}
+
+/// Whether a part of a selection means containers. The names of servers contain no slash.
+pub(super) fn is_pattern(text: &str) -> bool {
+    text.contains('/')
+}
+
+/// The parts of a selection that mean servers.
+pub(super) fn servers_only(texts: &[String]) -> Vec<String> {
+    let servers = texts.iter().filter(|text| !is_pattern(text));
+    servers.cloned().collect()
 }
 
 pub(super) fn is_glob(text: &str) -> bool {

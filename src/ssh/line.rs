@@ -176,6 +176,18 @@ pub fn quote(word: &str) -> String {
     quoted
 }
 
+/// The shell command line of words from the command line of hitc: a single word is a line already,
+/// several words are a program and its arguments.
+pub fn command_line(words: &[String]) -> String {
+    match words {
+        [line] => line.clone(),
+        words => {
+            let quoted: Vec<String> = words.iter().map(|word| quote(word)).collect();
+            quoted.join(" ")
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

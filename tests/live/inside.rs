@@ -13,13 +13,14 @@ use hitc::{
 };
 use tokio::{io::AsyncReadExt, time::timeout};
 
+use super::machines;
 use crate::support::live::{Live, docker};
 
 /// A whole distribution.
-const DEBIAN: &str = "FROM hitc/debian:13\nCMD [\"sleep\", \"infinity\"]\n";
+pub(super) const DEBIAN: &str = "FROM hitc/debian:13\nCMD [\"sleep\", \"infinity\"]\n";
 
 /// The programs of BusyBox and no list of users.
-const BUSYBOX: &str = r#"
+pub(super) const BUSYBOX: &str = r#"
 FROM hitc/debian:13 AS tools
 FROM scratch
 COPY --from=tools /usr/bin/busybox /bin/busybox
@@ -29,7 +30,7 @@ CMD ["nc", "-ll", "-p", "80", "-e", "cat"]
 "#;
 
 /// One static program. BusyBox takes its first argument for the name of a program.
-const ONE_PROGRAM: &str = r#"
+pub(super) const ONE_PROGRAM: &str = r#"
 FROM hitc/debian:13 AS tools
 FROM scratch
 COPY --from=tools /usr/bin/busybox /busybox-app
@@ -37,7 +38,7 @@ CMD ["/busybox-app", "sleep", "infinity"]
 "#;
 
 /// Builds an image on this machine.
-fn build(live: &Live, name: &str, dockerfile: &str) -> String {
+pub(super) fn build(live: &Live, name: &str, dockerfile: &str) -> String {
     live.write(&format!("{name}/Dockerfile"), dockerfile);
     live.write(
         "hitcfile.rhai",
@@ -117,13 +118,36 @@ async fn many_commands(machine: Arc<dyn Machine>, count: usize) {
     }
 }
 
+/// How often each worker runs commands. More of them find rare races.
+fn rounds() -> usize {
+    std::env::var("HITC_STRESS").map_or(4, |rounds| rounds.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_command_hangs_on_a_server() {
+    let live = Live::new();
+    let server = machines::server(&live).await;
+    hitc::docker::set_up(server.as_ref()).await.unwrap();
+    let engine = Engine::at(&server).await.running().unwrap();
+    let here = Engine::here().await.unwrap();
+    machines::busybox(&live, &here, &engine).await;
+    let shop = engine.inside("shop").await.unwrap();
+    many_commands(Arc::new(shop), rounds()).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_command_hangs() {
     let live = Live::new();
     let container = Container::run(&build(&live, "shop", BUSYBOX));
     let (_, inside) = container.inside().await;
-    let rounds = std::env::var("HITC_STRESS").map_or(6, |rounds| rounds.parse().unwrap());
+    let rounds = rounds();
     many_commands(inside.clone(), rounds).await;
+    // The same through streams that are kept and reused, as on servers.
+    let here: Arc<dyn Machine> = Arc::new(Local::new());
+    let engine = Engine::at(&here).await.running().unwrap();
+    let (_, name) = inside.name().split_once('/').unwrap();
+    let pooled = engine.inside(name).await.unwrap();
+    many_commands(Arc::new(pooled), rounds).await;
 
     // Streams that are closed before everything was read.
     for _ in 0..rounds {
@@ -266,9 +290,9 @@ fn containers_are_hosts() {
 
     // Many, by globs; less, by other flags. Each line carries its host.
     let run = exec(&["-H", "web*/shop"], &["echo a"]).ok();
-    assert_eq!(lines(&run), ["web-1/shop: a", "web/shop: a"]);
+    assert_eq!(lines(&run), ["[web-1/shop] a", "[web/shop] a"]);
     let run = exec(&["-H", "web/*", "-x", "web/app"], &["echo a"]).ok();
-    assert_eq!(lines(&run), ["web/box-1: a", "web/shop: a"]);
+    assert_eq!(lines(&run), ["[web/box-1] a", "[web/shop] a"]);
     let run = exec(
         &["-H", "*/*", "--limit", "web*/box", "-x", "web-1"],
         &["echo a"],
@@ -276,9 +300,9 @@ fn containers_are_hosts() {
     .ok();
     assert_eq!(lines(&run), ["a"], "one host carries no name");
     let run = exec(&["-H", "web-1,web/shop"], &["echo a"]).ok();
-    assert_eq!(lines(&run), ["web-1: a", "web/shop: a"]);
+    assert_eq!(lines(&run), ["[web-1] a", "[web/shop] a"]);
     let run = exec(&["-R", "web"], &["echo a"]).ok();
-    assert_eq!(lines(&run), ["web-1: a", "web: a"]);
+    assert_eq!(lines(&run), ["[web-1] a", "[web] a"]);
 
     // What is not there.
     let missing = |flags: &[&str], error: &str, help: &str| {

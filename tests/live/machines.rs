@@ -271,7 +271,7 @@ async fn the_local_machine() {
 }
 
 /// A server, over a real sshd.
-async fn server(live: &Live) -> Arc<dyn Machine> {
+pub(super) async fn server(live: &Live) -> Arc<dyn Machine> {
     let provider = LocalProvider::new(live.container(""), live.home());
     let create = Create {
         name: "web".to_owned(),
@@ -362,7 +362,7 @@ async fn a_server_and_containers() {
 }
 
 /// Runs the container `shop`, in which an echo listens on port 80.
-async fn busybox(live: &Live, here: &Engine, engine: &Engine) {
+pub(super) async fn busybox(live: &Live, here: &Engine, engine: &Engine) {
     let folder = live.root().join("shop");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("Dockerfile"), DOCKERFILE).unwrap();

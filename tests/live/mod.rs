@@ -18,6 +18,7 @@ mod machines;
 mod ownership;
 mod reaching;
 mod servers;
+mod shells;
 mod ssh;
 mod stdlib;
 mod transfers;

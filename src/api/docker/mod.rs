@@ -4,7 +4,10 @@
 
 mod container;
 mod image;
+mod inside;
 mod setup;
+mod shell;
+mod tunnel;
 
 use std::{future::Future, sync::Arc};
 
@@ -25,6 +28,9 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     setup::register(&mut docker);
     container::register(&mut docker);
     image::register(&mut docker);
+    inside::register(&mut docker);
+    shell::register(&mut docker);
+    tunnel::register(&mut docker);
     docker
 }
 

@@ -3,7 +3,7 @@
 //! No wait here is endless: every request has a time limit, and while a command is silent, the
 //! engine is asked from time to time whether it still runs.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, io, pin::Pin, time::Duration};
 
 use bollard::{
     container::LogOutput,
@@ -34,13 +34,13 @@ use crate::{
 /// command.
 const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a command is silent before the engine is asked whether it still runs.
-const SILENCE: Duration = Duration::from_secs(5);
+pub(super) const SILENCE: Duration = Duration::from_secs(5);
 /// How long to wait for more output of a command that has ended. The engine itself waits for two
 /// seconds.
 const REST: Duration = Duration::from_secs(3);
 /// The first and the longest pause between two polls for the end of a command.
 const PAUSE: Duration = Duration::from_millis(5);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// The exit statuses of the engine for a command that could not be started.
 const NOT_STARTED: [i64; 2] = [126, 127];
 
@@ -72,11 +72,11 @@ pub(super) struct Exec {
 /// What is needed to wait for the end of a command.
 #[derive(Clone)]
 pub(super) struct Ending {
-    inside: Inside,
-    exec_id: String,
-    line: String,
+    pub inside: Inside,
+    pub exec_id: String,
+    pub line: String,
     /// Whether the command is run by `sh`.
-    uses_shell: bool,
+    pub uses_shell: bool,
 }
 
 impl Drop for Exec {
@@ -198,7 +198,7 @@ impl Inside {
         Ok(created.id)
     }
 
-    fn failed(&self, line: &str, cause: &str) -> Error {
+    pub(super) fn failed(&self, line: &str, cause: &str) -> Error {
         Error::Api {
             host: self.name.clone(),
             what: format!("running `{line}`"),
@@ -255,7 +255,16 @@ impl Exec {
                 return Ok(None);
             };
             let inside = &self.ending.inside;
-            let (stream, bytes) = match output.map_err(|error| inside.error(&error))? {
+            let output = match output {
+                // The engine closes the stream at the end of the output. If it has not read all of
+                // the input by then, the socket reports that instead of the end.
+                Err(error) if is_reset(&error) => {
+                    self.ending.look().await?;
+                    return Ok(None);
+                }
+                output => output.map_err(|error| inside.error(&error))?,
+            };
+            let (stream, bytes) = match output {
                 LogOutput::StdErr { message } => (Stream::Stderr, message),
                 LogOutput::StdOut { message } | LogOutput::Console { message } => {
                     (Stream::Stdout, message)
@@ -303,7 +312,7 @@ impl Ending {
 
     /// The exit status of the command, or none if it still runs. A command that neither runs nor has
     /// ended is an error: the engine has lost it.
-    async fn look(&self) -> Result<Option<i64>, Error> {
+    pub(super) async fn look(&self) -> Result<Option<i64>, Error> {
         let inside = &self.inside;
         let state = inside.inspect_exec(&self.exec_id).await?;
         if let Some(code) = code(&state) {
@@ -351,6 +360,20 @@ impl Ending {
             _ => Ok(()),
         }
     }
+}
+
+/// Whether the other end closed a stream without having read everything.
+fn is_reset(error: &BollardError) -> bool {
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe].contains(&error.kind())
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// The exit status of a command that has ended.

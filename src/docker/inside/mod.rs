@@ -2,6 +2,9 @@
 
 mod argv;
 mod exec;
+mod sshd;
+mod terminal;
+mod tunnel;
 
 use std::{
     io,
@@ -17,6 +20,8 @@ use exec::{Chunk, Exec};
 use futures_util::stream;
 use tokio::io::AsyncWriteExt;
 use tokio_util::io::StreamReader;
+
+pub use self::sshd::Account;
 
 use super::{
     Containers, Engine, Error,
