@@ -1,6 +1,7 @@
 //! Containers as hosts: selection, commands, files, and commands that end in odd ways.
 
 use std::{
+    io::{BufRead, BufReader},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -357,4 +358,107 @@ fn containers_are_hosts() {
         let error = "host `web/shop` is a container; this works on servers only";
         assert!(run.stderr.contains(error), "{run}");
     }
+}
+
+/// What tasks do with hosts works in containers, of a distribution and with BusyBox.
+#[test]
+fn tasks_in_containers() {
+    const HITCFILE: &str = r##"
+/// What every host can do.
+fn all(host) {
+    let name = host.name;
+    print(`${host.name} ${host.role} ${host.ip != ""} ${host.provider}`);
+    print(host.run("echo \"$A\"; pwd; id -u", #{ env: #{ A: "a 'b' $c" }, cd: "/tmp", sudo: true }));
+    print(host.try_run("cat; exit 5", #{ stdin: "input" }));
+    print(host.script("#!/bin/sh\necho $((1 + 2))"));
+    host.put("content ö\n", "/tmp/a b", #{ mode: "600" });
+    print(host.run("cat '/tmp/a b'; stat -c %a '/tmp/a b'"));
+    print(host.upload("big.bin", "/tmp/"));
+    print(host.upload("folder", "/tmp/folder"));
+    print(host.upload("folder", "/tmp/folder"));
+    print(host.download("/tmp/folder", `got/{host}`));
+    print(host.download("/tmp/big.bin", `got/{host}/`));
+    let facts = host.facts();
+    print(`${facts.kernel != ""} ${facts.cpus > 0} ${facts.memory > 1000000} ${facts.hostname == host.run("cat /etc/hostname")}`);
+}
+
+/// Inside.
+fn some(host) {
+    let shop = docker::inside(host, "shop");
+    print(`${shop} ${shop.name} ${shop.try_run("exit 3").code}`);
+    shop.put("x", "/tmp/x");
+    shop.wait_for_port(80);
+    shop.forward_local("0", "80", |address| print(http::get(`http://${address}/`)));
+}
+"##;
+    let live = Live::new();
+    let web = BUSYBOX.replace(
+        r#"CMD ["nc", "-ll", "-p", "80", "-e", "cat"]"#,
+        "RUN [\"mkdir\", \"/www\"]\nCOPY index.html /www/\nCMD [\"httpd\", \"-f\", \"-h\", \"/www\"]",
+    );
+    live.write("busybox/index.html", "hello");
+    let images = [
+        ("debian-2", build(&live, "debian", DEBIAN)),
+        ("shop", build(&live, "busybox", &web)),
+    ];
+    live.run(&["run", "create", "name=web"]).ok();
+    for (name, image) in &images {
+        live.run(&["run", "-H", "web", "docker.push", image]).ok();
+        let name = format!("name={name}");
+        live.run(&["run", "-H", "web", "docker.run", image, &name, "pull=never"])
+            .ok();
+    }
+    live.write("hitcfile.rhai", HITCFILE);
+    live.write("folder/one", "1");
+    live.write("folder/sub/two words", "2");
+    live.write("big.bin", &"0123456789".repeat(300_000));
+    for (name, role) in [("web/debian-2", "debian"), ("web/shop", "shop")] {
+        let run = live.run(&["run", "-o", "raw", "-H", name, "all"]).ok();
+        let counts = |(transferred, unchanged): (i32, i32)| {
+            format!(
+                "#{{\"removed\": 0, \"transferred\": {transferred}, \"unchanged\": {unchanged}}}\n"
+            )
+        };
+        for expected in [
+            format!("{name} {role} true local\n"),
+            "a 'b' $c\n/tmp\n0\n".to_owned(),
+            "\"code\": 5".to_owned(),
+            "\"stdout\": \"input\"".to_owned(),
+            "3\n".to_owned(),
+            "content ö\n600\n".to_owned(),
+            [(1, 0), (2, 0), (0, 2), (2, 0), (1, 0)]
+                .map(counts)
+                .concat(),
+            "true true true true\n".to_owned(),
+        ] {
+            assert!(run.stdout.contains(&expected), "{expected}: {run}");
+        }
+        let got = live.root().join("got").join(name);
+        let read = |path: &str| std::fs::read_to_string(got.join(path)).unwrap();
+        assert_eq!(read("sub/two words"), "2");
+        assert_eq!(read("big.bin").len(), 3_000_000);
+    }
+    let run = live.run(&["run", "-H", "web", "some"]).ok();
+    assert_eq!(run.stdout, "web/shop web/shop 3\nhello\n");
+    let run = live.run(&["run", "-H", "web/shop", "rsync_up", "folder/", "/tmp/"]);
+    let error = "host `web/shop` is a container; this works on servers only";
+    assert!(run.stderr.contains(error), "{run}");
+
+    // Output is shown as it arrives, and Ctrl-C ends the command in the container.
+    let line = "echo started; sleep 4328";
+    let mut exec = live.spawn(&["exec", "-H", "web/shop", "--", line]);
+    let mut stdout = BufReader::new(exec.stdout.take().unwrap());
+    let mut said = String::new();
+    stdout.read_line(&mut said).unwrap();
+    assert_eq!(said, "started\n");
+    let pid = exec.id().to_string();
+    let killed = std::process::Command::new("kill")
+        .args(["-INT", &pid])
+        .status();
+    assert!(killed.unwrap().success());
+    assert_eq!(exec.wait().unwrap().code(), Some(130));
+    let left = live
+        .run(&["exec", "-H", "web/shop", "--", "pidof sleep | wc -w"])
+        .ok();
+    assert_eq!(left.stdout.trim(), "0");
 }

@@ -46,7 +46,8 @@ fn tunnel(call: &Call, host: &Host, name: &str, from: &str, port: i64) -> Answer
         let inside = call.inventory.inside_of(&node).await?;
         let events = call.context.events.clone();
         let on_error = move |error: Diagnostic| events.warn(error.message);
-        let forward = inside.tunnel(&from, port, on_error).await?;
+        let to = Endpoint::Tcp("127.0.0.1".to_owned(), port);
+        let forward = inside.tunnel(&from, &to, on_error).await?;
         let text = format!(
             "forwarding {} to port {port} of {}; stop with Ctrl-C",
             forward.from, node.name

@@ -138,7 +138,8 @@ impl Inside {
         fs::write(&askpass, ASKPASS).map_err(failed)?;
         fs::set_permissions(&askpass, fs::Permissions::from_mode(0o700)).map_err(failed)?;
         let from = Endpoint::Tcp("127.0.0.1".to_owned(), 0);
-        let forward = self.tunnel(&from, PORT, |_| ()).await?;
+        let to = Endpoint::Tcp("127.0.0.1".to_owned(), PORT);
+        let forward = self.tunnel(&from, &to, |_| ()).await?;
         let Endpoint::Tcp(_, port) = forward.from else {
             return Err(self.program("ssh", "no local port".to_owned()).into());
         };
