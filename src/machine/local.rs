@@ -76,10 +76,10 @@ impl Local {
         let mut child = self.spawn(&encoded, true).map_err(fail)?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         // In a task of its own: a command may write before it has read all of its input.
-        let writing = child
-            .stdin
-            .take()
-            .map(|stdin| tokio::spawn(write_input(encoded.input, command.stdin.clone(), stdin)));
+        let writing = child.stdin.take().map(|mut stdin| {
+            let input = command.stdin.clone();
+            tokio::spawn(async move { write_input(encoded.input, input, &mut stdin).await })
+        });
         let on_output = Mutex::new(on_output);
         let running = async {
             tokio::try_join!(

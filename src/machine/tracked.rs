@@ -128,39 +128,45 @@ impl Drop for Guard {
     }
 }
 
-/// Writes the input of the encoded command (`first`), then the command's own, and closes the stream. A
-/// failed write is no error: a command may end without reading its input.
+/// Writes the input of the encoded command (`first`), then the command's own. Returns how many bytes
+/// were written. The caller closes the stream. A failed write is no error: a command may end without
+/// reading its input.
 pub(crate) async fn write_input(
     first: Vec<u8>,
     input: Input,
-    mut to: impl AsyncWrite + Unpin + Send,
-) {
+    to: &mut (impl AsyncWrite + Unpin + Send),
+) -> u64 {
+    let mut written = first.len() as u64;
     if to.write_all(&first).await.is_err() {
-        return;
+        return written;
     }
     match input {
-        Input::Bytes(bytes) => drop(to.write_all(&bytes).await),
-        Input::Stdin => copy(tokio::io::stdin(), &mut to, |_| ()).await,
+        Input::Bytes(bytes) => {
+            written += bytes.len() as u64;
+            drop(to.write_all(&bytes).await);
+        }
+        Input::Stdin => copy(tokio::io::stdin(), to, |bytes| written += bytes).await,
         Input::File { path, from, sent } => {
             // The caller has checked that the file exists. If it is removed meanwhile, fewer bytes
             // arrive than announced, which the command notices.
             if let Ok(mut file) = tokio::fs::File::open(path).await
                 && file.seek(SeekFrom::Start(from)).await.is_ok()
             {
-                copy(file, &mut to, |bytes| {
+                copy(file, to, |bytes| {
+                    written += bytes;
                     sent.fetch_add(bytes, Ordering::Relaxed);
                 })
                 .await;
             }
         }
     }
-    let _ = to.shutdown().await;
+    written
 }
 
 async fn copy(
     mut from: impl AsyncRead + Unpin + Send,
     to: &mut (impl AsyncWrite + Unpin + Send),
-    on_sent: impl Fn(u64) + Send,
+    mut on_sent: impl FnMut(u64) + Send,
 ) {
     let mut buffer = vec![0; 256 * 1024];
     while let Ok(count @ 1..) = from.read(&mut buffer).await {

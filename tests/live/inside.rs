@@ -87,13 +87,15 @@ async fn run(machine: &dyn Machine, line: &str, input: Vec<u8>) -> Output {
 /// Whatever a command does with its input and output, it is seen to end.
 async fn many_commands(machine: Arc<dyn Machine>, count: usize) {
     const BIG: usize = 1_500_000;
-    let cases: [(&'static str, usize, u32, usize); 8] = [
+    let cases: [(&str, usize, u32, usize); 9] = [
+        // No input at all: it ends at once.
         ("cat >/dev/null", 0, 0, 0),
         ("cat >/dev/null", BIG, 0, 0),
         ("cat", BIG, 0, BIG),
         ("exit 7", BIG, 7, 0),
         ("head -c 5; exit 3", BIG, 3, 5),
         ("true", 0, 0, 0),
+        ("cat", 1, 0, 1),
         (
             "exec 0<&-; printf x; exec >&- 2>&-; sleep 0.05; exit 4",
             BIG,
@@ -149,6 +151,22 @@ async fn no_command_hangs() {
     let (_, name) = inside.name().split_once('/').unwrap();
     let pooled = engine.inside(name).await.unwrap();
     many_commands(Arc::new(pooled), rounds).await;
+
+    // Input that ends before the process is there.
+    let empty = tempfile::NamedTempFile::new().unwrap();
+    for _ in 0..rounds {
+        let input = Input::File {
+            path: empty.path().to_owned(),
+            from: 0,
+            sent: Arc::default(),
+        };
+        let command = Command {
+            stdin: input,
+            timeout: Some(Duration::from_mins(1)),
+            ..Command::new("wc -c")
+        };
+        assert_eq!(inside.run(&command).await.unwrap().text(), "0");
+    }
 
     // Streams that are closed before everything was read.
     for _ in 0..rounds {

@@ -17,7 +17,7 @@ use futures_util::{Stream as Chunks, StreamExt};
 use tokio::{
     io::AsyncWrite,
     task::JoinHandle,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
 use super::{Inside, argv};
@@ -122,10 +122,16 @@ impl Inside {
     }
 
     /// Starts a command: by the shell of the image, or if it has none, the program itself.
+    ///
+    /// A command without input is started without a stream for it: containerd sometimes loses the end
+    /// of a stream that is closed while the process is being started, and the process waits for it
+    /// for ever. The shim closes its end of the FIFO before it has opened the other one, which then
+    /// waits for a writer (seen with containerd 1.6 and 1.7).
     pub(super) async fn start(
         &self,
         command: &Command,
         run_id: Option<&str>,
+        is_stream: bool,
     ) -> Result<Exec, Error> {
         // The engine runs it as any user, by number where the image has no list of users.
         let root = command.sudo.then(|| "0".to_owned());
@@ -152,7 +158,7 @@ impl Inside {
             (config, Vec::new())
         };
         config.user = user;
-        config.attach_stdin = Some(true);
+        config.attach_stdin = Some(is_stream || !first.is_empty() || !command.stdin.is_empty());
         config.attach_stdout = Some(true);
         config.attach_stderr = Some(true);
         let id = self.create(config).await?;
@@ -287,6 +293,22 @@ impl Exec {
 }
 
 impl Ending {
+    /// Waits until the process of the command exists, and a moment longer, or until it has ended: before
+    /// that, its input must not be closed; see [`Inside::start`].
+    pub(super) async fn wait_until_started(&self) {
+        let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
+        loop {
+            match self.inside.inspect_exec(&self.exec_id).await {
+                Ok(state) if state.pid.unwrap_or_default() == 0 && code(&state).is_none() => {
+                    backoff.pause().await;
+                }
+                // The end of the output tells what is wrong.
+                Ok(_) | Err(_) => break,
+            }
+        }
+        sleep(LONGEST_PAUSE).await;
+    }
+
     /// Waits until the command has ended, and returns its exit status.
     pub(super) async fn wait(&self) -> Result<u32, Error> {
         let mut backoff = Backoff::new(PAUSE, LONGEST_PAUSE);
@@ -364,16 +386,7 @@ impl Ending {
 
 /// Whether the other end closed a stream without having read everything.
 fn is_reset(error: &BollardError) -> bool {
-    let mut cause: Option<&dyn std::error::Error> = Some(error);
-    while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>()
-            && [io::ErrorKind::ConnectionReset, io::ErrorKind::BrokenPipe].contains(&error.kind())
-        {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    matches!(error, BollardError::IOError { err } if err.kind() == io::ErrorKind::ConnectionReset)
 }
 
 /// The exit status of a command that has ended.

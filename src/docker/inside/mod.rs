@@ -137,18 +137,25 @@ impl Inside {
         if !matches!(command.stdin, Input::Bytes(_)) {
             self.probe_once().await?;
         }
-        let mut exec = self.start(command, run_id).await?;
-        if let Some(stdin) = exec.stdin.take() {
-            let first = std::mem::take(&mut exec.first);
-            let writing = tokio::spawn(write_input(first, command.stdin.clone(), stdin));
-            exec.writing = Some(writing);
+        let mut exec = self.start(command, run_id, false).await?;
+        let has_input = !exec.first.is_empty() || !command.stdin.is_empty();
+        if let Some(mut stdin) = exec.stdin.take().filter(|_| has_input) {
+            let (first, ending) = (std::mem::take(&mut exec.first), exec.ending());
+            let input = command.stdin.clone();
+            // In a task of its own: a command may write before it has read all of its input.
+            exec.writing = Some(tokio::spawn(async move {
+                if write_input(first, input, &mut stdin).await == 0 {
+                    ending.wait_until_started().await;
+                }
+                let _ = stdin.shutdown().await;
+            }));
         }
         Ok(exec)
     }
 
     /// Finds out whether the image has a shell.
     async fn probe(&self) -> Result<(), Error> {
-        let mut exec = self.start(&Command::new(":"), None).await?;
+        let mut exec = self.start(&Command::new(":"), None, false).await?;
         while exec.next().await?.is_some() {}
         match exec.ending().wait().await {
             Ok(_) | Err(Error::NoShell { .. }) => Ok(()),
@@ -279,7 +286,7 @@ impl Machine for Inside {
 
     async fn stream(&self, command: &Command) -> Result<Stream, machine::Error> {
         self.probe_once().await?;
-        let mut exec = self.start(command, None).await?;
+        let mut exec = self.start(command, None, true).await?;
         let Some(mut stdin) = exec.stdin.take() else {
             let message = format!("running `{}`: no standard input", command.line);
             return Err(machine::Error::failed(&self.name, &message));
