@@ -72,6 +72,18 @@ fn words(line: &str) -> Option<Vec<String>> {
     (!program.is_empty() && !program.contains('=')).then_some(words)
 }
 
+/// The beginning of a command line, for messages: scripts have many lines.
+pub(super) fn beginning(line: &str) -> String {
+    const LONGEST: usize = 80;
+    let first = line.lines().next().unwrap_or_default();
+    let cut: String = first.chars().take(LONGEST).collect();
+    if cut.len() == line.len() {
+        cut
+    } else {
+        format!("{cut} …")
+    }
+}
+
 /// The cause in a message of the engine about a program that it cannot start.
 pub(super) fn cause(message: &str) -> &str {
     let mut cause = message.trim();

@@ -151,10 +151,7 @@ impl Inside {
             (config, encoded.input)
         } else {
             let direct = argv::direct(command, run_id, &self.folder);
-            let config = direct.ok_or_else(|| Error::NoShell {
-                host: self.name.clone(),
-                command: command.line.clone(),
-            })?;
+            let config = direct.ok_or_else(|| self.no_shell(&command.line))?;
             (config, Vec::new())
         };
         config.user = user;
@@ -202,6 +199,13 @@ impl Inside {
             Err(_) => return self.ask(std::future::pending()).await,
         };
         Ok(created.id)
+    }
+
+    pub(super) fn no_shell(&self, line: &str) -> Error {
+        Error::NoShell {
+            host: self.name.clone(),
+            command: argv::beginning(line),
+        }
     }
 
     pub(super) fn failed(&self, line: &str, cause: &str) -> Error {
@@ -367,14 +371,11 @@ impl Ending {
                 let inside = &self.inside;
                 if self.uses_shell && argv::lacks_shell(cause) {
                     *lock(&inside.shell) = Some(false);
-                    return Err(Error::NoShell {
-                        host: inside.name.clone(),
-                        command: self.line.clone(),
-                    });
+                    return Err(inside.no_shell(&self.line));
                 }
                 Err(Error::NotStarted {
                     host: inside.name.clone(),
-                    command: self.line.clone(),
+                    command: argv::beginning(&self.line),
                     cause: cause.to_owned(),
                     is_missing: argv::is_missing(cause),
                 })

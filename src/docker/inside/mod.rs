@@ -177,11 +177,7 @@ impl Inside {
                 // Nothing was run. Now it is known that there is no shell.
                 Err(Failed::NoShell) if !knew_shell => {}
                 Err(Failed::NoShell) => {
-                    return Err(Error::NoShell {
-                        host: self.name.clone(),
-                        command: command.line.clone(),
-                    }
-                    .into());
+                    return Err(self.no_shell(&command.line).into());
                 }
                 Err(Failed::Other(error)) => return Err(error),
                 Ok(output) => return Ok(output),

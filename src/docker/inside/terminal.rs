@@ -96,10 +96,8 @@ impl Inside {
                 ..ExecConfig::default()
             }
         } else {
-            argv::direct(command, None, &self.folder).ok_or_else(|| Error::NoShell {
-                host: self.name.clone(),
-                command: command.line.clone(),
-            })?
+            let direct = argv::direct(command, None, &self.folder);
+            direct.ok_or_else(|| self.no_shell(&command.line))?
         };
         let term = std::env::var("TERM").unwrap_or_else(|_| "xterm".to_owned());
         config.env = Some(vec![
