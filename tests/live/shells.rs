@@ -102,8 +102,8 @@ fn a_shell_without_an_ssh_server() {
     assert!(resized.unwrap().success());
     wait_for_size(&mut terminal, 44, 99);
     // Ctrl-C ends what runs in the container, and nothing else.
-    terminal.type_keys("cat; echo \"status=$?=\"\n");
-    terminal.wait_for("=\"\n");
+    terminal.type_keys("sh -c 'echo re\"\"ady; exec cat'\n");
+    terminal.wait_for("ready\n");
     terminal.type_keys("lines\n");
     terminal.wait_for("lines\nlines\n");
     terminal.type_keys("\u{3}");
