@@ -1,12 +1,12 @@
-//! `Host`: a server, as scripts see it. Its methods are in `ssh/`.
+//! `Host`: a server or container, as scripts see it. Its methods are in `ssh/`.
 
 use std::sync::Arc;
 
 use rhai::{Engine, FuncRegistration};
 
-use crate::provider::{Node, role};
+use crate::provider::Node;
 
-/// A server, as scripts see it.
+/// A server or container, as scripts see it.
 #[derive(Clone, Debug)]
 pub struct Host(pub Arc<Node>);
 
@@ -23,9 +23,13 @@ type Property = (&'static str, &'static str, fn(&Node) -> String);
 pub(super) fn register(engine: &mut Engine) {
     engine.register_type_with_name::<Host>("Host");
     let properties: [Property; 9] = [
-        ("name", "The server's name.", |node| node.name.clone()),
+        (
+            "name",
+            "The host's name; `SERVER/CONTAINER` for a container.",
+            |node| node.name.clone(),
+        ),
         ("role", "The name without the trailing number.", |node| {
-            role(&node.name).to_owned()
+            node.role().to_owned()
         }),
         ("provider", "The provider of the server.", |node| {
             node.provider.clone()
@@ -56,7 +60,7 @@ pub(super) fn register(engine: &mut Engine) {
     }
     for name in ["to_string", "to_debug"] {
         FuncRegistration::new(name)
-            .with_comments(["/// The server's name."])
+            .with_comments(["/// The host's name."])
             .register_into_engine(engine, |host: &mut Host| host.0.name.clone());
     }
     FuncRegistration::new("==").register_into_engine(engine, |a: Host, b: Host| {

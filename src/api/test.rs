@@ -124,6 +124,7 @@ fn host(name: &str) -> Host {
         user: None,
         region: String::new(),
         is_protected: false,
+        container: None,
     })
 }
 

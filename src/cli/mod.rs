@@ -97,10 +97,10 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             events.emit(Event::Data(help.to_string()));
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Run(run)) => done(run.main(&flags, &terminal, &events)),
+        Some(Command::Run(run)) => run.main(&flags, &terminal, &events),
         Some(Command::Exec(exec)) => exec.main(&flags, &terminal, &events),
         Some(Command::Task(words)) => {
-            done(text(words).and_then(|words| run::Run { words }.main(&flags, &terminal, &events)))
+            text(words).and_then(|words| run::Run { words }.main(&flags, &terminal, &events))
         }
         Some(Command::Tasks(tasks)) => done(tasks.main(&events)),
         Some(Command::Help(help)) => done(help.main(Cli::command(), &events)),

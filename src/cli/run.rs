@@ -13,12 +13,15 @@ use crate::{
         event::Events,
     },
     script::{self, Bound, Task, bind},
-    ssh::quote,
+    ssh::command_line,
     ui::Terminal,
 };
 
 /// Separates tasks on the command line.
 const SEPARATOR: &str = ":::";
+
+/// The tasks that run one command, as `hitc exec` does.
+const PASS_STATUS: [&str; 2] = ["docker.exec", "docker.ssh"];
 
 #[derive(Args)]
 pub(super) struct Run {
@@ -46,7 +49,7 @@ impl Run {
         flags: &Flags,
         terminal: &Arc<Terminal>,
         events: &Events,
-    ) -> Result<(), Failure> {
+    ) -> Result<ExitCode, Failure> {
         let mut start = Start::new(events)?;
         let mut calls = Vec::new();
         // Parse all tasks before the first one runs.
@@ -63,7 +66,15 @@ impl Run {
             let bound = bind(&task, words)?;
             calls.push((task, bound));
         }
-        execute(start, &calls, flags, terminal, events)
+        let passes_status = match calls.as_slice() {
+            [(task, _)] => PASS_STATUS.contains(&task.full_name().as_str()),
+            _ => false,
+        };
+        let executed = execute(start, &calls, flags, terminal, events);
+        if passes_status {
+            return status_of_command(executed, terminal, events);
+        }
+        executed.map(|()| ExitCode::SUCCESS)
     }
 }
 
@@ -88,36 +99,37 @@ impl Exec {
         terminal: &Arc<Terminal>,
         events: &Events,
     ) -> Result<ExitCode, Failure> {
-        let line = match self.words.as_slice() {
-            [line] => line.clone(),
-            words => words
-                .iter()
-                .map(|word| quote(word))
-                .collect::<Vec<_>>()
-                .join(" "),
-        };
+        let line = command_line(&self.words);
         let mut start = Start::new(events)?;
         let task = start.scripts.find("exec")?;
         let bound = Bound {
             values: vec![line.into()],
         };
-        let failure = match execute(start, &[(task, bound)], flags, terminal, events) {
-            Ok(()) => return Ok(ExitCode::SUCCESS),
-            Err(failure) => failure,
-        };
-        // On one host, hitc exits with the status of the command.
-        match failure.0.as_slice() {
-            [
-                Diagnostic {
-                    code: Some(code), ..
-                },
-            ] if terminal.is_on_one_host() => {
-                let code = u8::try_from(*code).unwrap_or(u8::MAX);
-                events.report(&failure);
-                Ok(ExitCode::from(code))
-            }
-            _ => Err(failure),
+        let executed = execute(start, &[(task, bound)], flags, terminal, events);
+        status_of_command(executed, terminal, events)
+    }
+}
+
+/// On one host, hitc exits with the status of the command.
+fn status_of_command(
+    executed: Result<(), Failure>,
+    terminal: &Terminal,
+    events: &Events,
+) -> Result<ExitCode, Failure> {
+    let Err(failure) = executed else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    match failure.0.as_slice() {
+        [
+            Diagnostic {
+                code: Some(code), ..
+            },
+        ] if terminal.is_on_one_host() => {
+            let code = u8::try_from(*code).unwrap_or(u8::MAX);
+            events.report(&failure);
+            Ok(ExitCode::from(code))
         }
+        _ => Err(failure),
     }
 }
 

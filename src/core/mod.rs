@@ -10,6 +10,7 @@ pub mod owner;
 pub mod process;
 pub mod sync;
 pub mod table;
+pub mod terminal;
 pub mod text;
 pub mod units;
 pub mod value;

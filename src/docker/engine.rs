@@ -243,6 +243,11 @@ impl Engine {
         Err(Error::TooManyStreams { host, count, limit })
     }
 
+    /// Opens a byte stream to the engine, for one request.
+    pub(super) async fn open(&self) -> Result<Stream, machine::Error> {
+        self.route.open(self.machine.as_ref()).await
+    }
+
     /// Opens a TCP connection from the engine's machine, which reaches the containers on it.
     pub(super) async fn dial(&self, address: IpAddr, port: u16) -> Result<Stream, machine::Error> {
         let to = Endpoint::Tcp(address.to_string(), port);

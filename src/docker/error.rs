@@ -97,6 +97,62 @@ pub enum Error {
         /// What is used.
         what: String,
     },
+    /// The container exists, but does not run.
+    #[error("host `{host}`: container `{name}` is not running")]
+    NotRunning {
+        /// The server, or `this machine`.
+        host: String,
+        /// Its name.
+        name: String,
+    },
+    /// The engine could not start a command in a container.
+    #[error("host `{host}`: cannot start `{command}`: {cause}")]
+    NotStarted {
+        /// The server and the container: `web/shop`.
+        host: String,
+        /// The command.
+        command: String,
+        /// The message of the engine.
+        cause: String,
+        /// Whether the program does not exist.
+        is_missing: bool,
+    },
+    /// A command needs a shell, and the container's image has none.
+    #[error("host `{host}`: `{command}` needs a shell, and the image has none (`sh`)")]
+    NoShell {
+        /// The server and the container: `web/shop`.
+        host: String,
+        /// The command.
+        command: String,
+    },
+    /// hitc does not run on a terminal.
+    #[error("host `{host}`: a terminal is needed, and hitc does not run on one")]
+    NoTerminal {
+        /// The server and the container: `web/shop`.
+        host: String,
+    },
+    /// hitc was told to end while it passed on its terminal.
+    #[error("host `{host}`: the terminal was closed by a signal")]
+    Closed {
+        /// The server and the container: `web/shop`.
+        host: String,
+    },
+    /// No SSH server listens in the container.
+    #[error("host `{host}`: no SSH server listens on port 22 of the container")]
+    NoSshd {
+        /// The server and the container: `web/shop`.
+        host: String,
+    },
+    /// A program of this machine, which passes on the terminal or files, failed.
+    #[error("host `{host}`: {program}: {cause}")]
+    Program {
+        /// The server and the container: `web/shop`.
+        host: String,
+        /// The program.
+        program: String,
+        /// Why it failed.
+        cause: String,
+    },
     /// Another container has the name.
     #[error("host `{host}`: container `{name}` already exists; it {}", owner)]
     NameTaken {
@@ -332,6 +388,18 @@ impl Error {
                     .to_owned()
             }
             Error::PortTaken { .. } => "publish another port, or remove that container".to_owned(),
+            Error::NotRunning { host, name } if host != HERE => {
+                format!("start it with `hitc run -H {host} docker.start {name}`")
+            }
+            Error::NoTerminal { .. } => {
+                "run a command with `docker.exec` or `hitc exec`".to_owned()
+            }
+            Error::NoSshd { host } => format!(
+                "start sshd in the container, or copy files with `hitc run -H {host} upload` and `download`"
+            ),
+            Error::NoShell { host, .. } => format!(
+                "run a program without shell syntax: `hitc exec -H {host} -- /PROGRAM ARGUMENT`"
+            ),
             Error::NoContainer {
                 near: Some(near), ..
             }
@@ -356,6 +424,13 @@ impl Error {
             | Error::TooManyStreams { host, .. }
             | Error::InUse { host, .. }
             | Error::Incomplete { host, .. }
+            | Error::NotRunning { host, .. }
+            | Error::NotStarted { host, .. }
+            | Error::NoShell { host, .. }
+            | Error::NoTerminal { host }
+            | Error::Closed { host }
+            | Error::NoSshd { host }
+            | Error::Program { host, .. }
             | Error::NameTaken { host, .. }
             | Error::NotOwned { host, .. }
             | Error::InTheWay { host, .. }
@@ -391,6 +466,10 @@ impl From<Error> for Diagnostic {
         let mut diagnostic = Diagnostic::new(Kind::Failed, error.to_string()).help(error.help());
         if let Some(host) = error.host() {
             diagnostic = diagnostic.on(host);
+        }
+        if let Error::NotStarted { is_missing, .. } = &error {
+            // As a shell exits (POSIX, 2.8.2).
+            diagnostic.code = Some(if *is_missing { 127 } else { 126 });
         }
         if let Error::NotReady { now, .. } = &error
             && !now.is_empty()

@@ -44,7 +44,7 @@ pub use engine_events::{EventOptions, show_events};
 pub use error::Error;
 pub use image::{Build, Context, Progress};
 pub use inputs::Inputs;
-pub use inside::Inside;
+pub use inside::{Account, Inside};
 pub use logs::{LogOptions, LogSelection, show_logs};
 pub use port::{Port, Protocol};
 pub use resources::{Kind as UnusedKind, NamedVolume, Network, Unused};

@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{self, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    sync::{Arc, atomic::Ordering},
+    sync::atomic::Ordering,
 };
 
 use super::{Error, Progress, TransferCounts, tree};
@@ -13,7 +13,8 @@ use crate::{
         event::{Events, Stream},
         process::Keep,
     },
-    ssh::{Command, Connection, Input, quote},
+    machine::Machine,
+    ssh::{Command, Input, quote},
 };
 
 /// A download of a file or folder. Files that are identical already are not transferred.
@@ -22,7 +23,7 @@ pub struct Download<'a> {
     /// Where the progress is reported.
     pub events: &'a Events,
     /// The server.
-    pub connection: &'a Arc<Connection>,
+    pub machine: &'a dyn Machine,
     /// The path on the server.
     pub from: &'a str,
     /// The local path; a folder if it ends with a slash.
@@ -37,13 +38,13 @@ impl Download<'_> {
     /// Runs the download.
     pub async fn run(self) -> Result<TransferCounts, Error> {
         let Download {
-            connection,
+            machine,
             from,
             to,
             sudo,
             ..
         } = self;
-        let host = &connection.target().name;
+        let host = machine.name();
         let what = format!("download {from}");
         let path = quote(from);
         let query = Command {
@@ -52,7 +53,7 @@ impl Download<'_> {
                 "if [ -d {path} ]; then echo folder; else wc -c <{path}; fi"
             ))
         };
-        let output = connection.run(&query).await?;
+        let output = machine.run(&query).await?;
         Error::check(host, &what, &output)?;
         match output.text().trim().parse::<u64>() {
             Err(_) => self.folder().await,
@@ -71,12 +72,12 @@ impl Download<'_> {
     async fn file(self, size: u64, to: &Path) -> Result<TransferCounts, Error> {
         let Download {
             events,
-            connection,
+            machine,
             from,
             sudo,
             ..
         } = self;
-        let host = &connection.target().name;
+        let host = machine.name();
         let what = format!("download {from}");
         let fail = |error: io::Error| Error::local(to, error);
         make_parent(to)?;
@@ -91,7 +92,7 @@ impl Download<'_> {
                 sudo,
                 ..Command::new(format!("head -c {part_size} {path} | sha256sum"))
             };
-            let output = connection.run(&query).await?;
+            let output = machine.run(&query).await?;
             let digest = tree::digest(&part, None).map_err(fail)?;
             if output.text().starts_with(&digest) {
                 part_size
@@ -117,10 +118,10 @@ impl Download<'_> {
             keep: Keep::End,
             ..Command::new(format!("tail -c +{} {path}", start + 1))
         };
-        fetch(connection, &command, &what, &mut into, &progress, &part).await?;
+        fetch(machine, &command, &what, &mut into, &progress, &part).await?;
         if into.metadata().map_err(fail)?.len() < size {
             return Err(Error::Remote {
-                host: host.clone(),
+                host: host.to_owned(),
                 what,
                 cause: "the file shrank during the transfer".to_owned(),
             });
@@ -135,15 +136,15 @@ impl Download<'_> {
     async fn folder(self) -> Result<TransferCounts, Error> {
         let Download {
             events,
-            connection,
+            machine,
             from,
             to,
             sudo,
             remove,
         } = self;
-        let host = &connection.target().name;
+        let host = machine.name();
         let what = format!("download {from}");
-        let remote = tree::read_remote(connection, from, sudo, true).await?;
+        let remote = tree::read_remote(machine, from, sudo, true).await?;
         fs::create_dir_all(to).map_err(|error| Error::local(to, error))?;
         // Without following links, so that no file outside the folder is removed.
         let local = tree::read_local(to, false)?;
@@ -168,9 +169,9 @@ impl Download<'_> {
                 sudo,
                 keep: Keep::End,
                 stdin: Input::Bytes(names.into()),
-                ..Command::new(format!("cd -- {} && tar -chf - --null -T -", quote(from)))
+                ..Command::new(format!("cd -- {} && xargs -0 tar -chf -", quote(from)))
             };
-            fetch(connection, &command, &what, &mut archive, &progress, to).await?;
+            fetch(machine, &command, &what, &mut archive, &progress, to).await?;
             archive
                 .seek(SeekFrom::Start(0))
                 .map_err(|error| Error::local(to, error))?;
@@ -191,6 +192,8 @@ impl Download<'_> {
 /// server is not trusted.
 fn unpack(archive: fs::File, to: &Path) -> io::Result<()> {
     let mut archive = tar::Archive::new(archive);
+    // `xargs` calls tar several times for many files.
+    archive.set_ignore_zeros(true);
     for entry in archive.entries()? {
         let mut entry = entry?;
         if entry.header().entry_type().is_file() {
@@ -202,7 +205,7 @@ fn unpack(archive: fs::File, to: &Path) -> io::Result<()> {
 
 /// Runs a command, and writes its standard output to a file.
 async fn fetch(
-    connection: &Arc<Connection>,
+    machine: &dyn Machine,
     command: &Command,
     what: &str,
     into: &mut fs::File,
@@ -210,8 +213,8 @@ async fn fetch(
     path: &Path,
 ) -> Result<(), Error> {
     let mut written = Ok(());
-    let output = connection
-        .exec(command, |stream, bytes| {
+    let output = machine
+        .exec(command, &mut |stream, bytes| {
             if stream == Stream::Stdout && written.is_ok() {
                 written = into.write_all(bytes);
                 progress
@@ -221,7 +224,7 @@ async fn fetch(
         })
         .await?;
     written.map_err(|error| Error::local(path, error))?;
-    Error::check(&connection.target().name, what, &output)
+    Error::check(machine.name(), what, &output)
 }
 
 /// Creates the parent folder of a file.

@@ -7,16 +7,13 @@ use crate::{
         diagnostic::{Diagnostic, Kind, plain},
         process::Output,
     },
-    machine, ssh,
+    machine,
 };
 
 /// Why a file could not be transferred.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The server could not be reached, or the command not be run.
-    #[error(transparent)]
-    Ssh(#[from] ssh::Error),
-    /// A file could not be written on the server.
+    /// The host could not be reached, or the command not be run.
     #[error(transparent)]
     Machine(#[from] machine::Error),
     /// A local file could not be read or written.
@@ -69,7 +66,6 @@ impl Error {
 impl From<Error> for Diagnostic {
     fn from(error: Error) -> Self {
         match error {
-            Error::Ssh(error) => error.into(),
             Error::Machine(error) => error.into(),
             Error::Local { .. } => Diagnostic::new(Kind::Usage, error.to_string()),
             Error::Remote { ref host, .. } => {

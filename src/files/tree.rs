@@ -5,14 +5,16 @@ use std::{
     fs, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
 use super::Error;
-use crate::ssh::{Command, Connection, quote};
+use crate::{
+    machine::Machine,
+    ssh::{Command, quote},
+};
 
 /// SHA-256 digests of the files of a folder, by their relative paths.
 pub(super) type Tree = BTreeMap<String, String>;
@@ -64,7 +66,7 @@ pub(super) fn digest(path: &Path, length: Option<u64>) -> io::Result<String> {
 /// Reads a folder on a server; empty if the folder does not exist. Follows symbolic links if
 /// `follow_links` is set, and skips them otherwise, so that no file outside the folder is listed.
 pub(super) async fn read_remote(
-    connection: &Arc<Connection>,
+    machine: &dyn Machine,
     folder: &str,
     sudo: bool,
     follow_links: bool,
@@ -77,8 +79,8 @@ pub(super) async fn read_remote(
             "[ -d {folder} ] || exit 0; cd -- {folder} && find {follow}. -type f -exec sha256sum {{}} +"
         ))
     };
-    let output = connection.run(&command).await?;
-    let host = &connection.target().name;
+    let output = machine.run(&command).await?;
+    let host = machine.name();
     Error::check(host, &format!("list {folder}"), &output)?;
     Ok(parse(&String::from_utf8_lossy(&output.stdout)))
 }

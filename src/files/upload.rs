@@ -1,12 +1,12 @@
 //! Uploads of files and folders to a server.
 
-use std::{fs, io, path::Path, sync::Arc};
+use std::{fs, io, path::Path};
 
 use super::{Error, Progress, TransferCounts, tree};
 use crate::{
     core::event::Events,
-    machine::{Machine, Server, WriteOptions, size_check},
-    ssh::{Command, Connection, Input, quote},
+    machine::{Machine, WriteOptions, size_check},
+    ssh::{Command, Input, quote},
 };
 
 /// Smaller files are written at once, without a query whether a part exists.
@@ -18,7 +18,7 @@ pub struct Upload<'a> {
     /// Where the progress is reported.
     pub events: &'a Events,
     /// The server.
-    pub connection: &'a Arc<Connection>,
+    pub machine: &'a dyn Machine,
     /// The local path.
     pub from: &'a Path,
     /// The path on the server; a folder if it ends with a slash.
@@ -33,7 +33,7 @@ impl Upload<'_> {
     /// Runs the upload.
     pub async fn run(self) -> Result<TransferCounts, Error> {
         let Upload {
-            connection,
+            machine,
             from,
             to,
             write_options,
@@ -57,8 +57,7 @@ impl Upload<'_> {
         };
         if metadata.len() < RESUMABLE {
             let content = fs::read(from).map_err(|error| Error::local(from, error))?;
-            let server = Server(connection.clone());
-            server.put(&to, content.into(), write_options).await?;
+            machine.put(&to, content.into(), write_options).await?;
         } else {
             let upload = Upload {
                 write_options,
@@ -77,12 +76,12 @@ impl Upload<'_> {
     async fn file(self, size: u64, to: &str) -> Result<(), Error> {
         let Upload {
             events,
-            connection,
+            machine,
             from,
             write_options,
             ..
         } = self;
-        let host = &connection.target().name;
+        let host = machine.name();
         let part = quote(&format!("{to}.part"));
         let query = Command {
             sudo: write_options.sudo,
@@ -92,7 +91,7 @@ impl Upload<'_> {
                 write_options.parents_command(to)
             ))
         };
-        let output = connection.run(&query).await?;
+        let output = machine.run(&query).await?;
         let what = format!("upload {to}");
         Error::check(host, &what, &output)?;
         let text = output.text();
@@ -138,23 +137,23 @@ impl Upload<'_> {
             },
             ..Command::new(line)
         };
-        let output = connection.run(&command).await?;
+        let output = machine.run(&command).await?;
         Error::check(host, &what, &output)
     }
 
     async fn folder(self) -> Result<TransferCounts, Error> {
         let Upload {
             events,
-            connection,
+            machine,
             from,
             to,
             write_options,
             remove,
         } = self;
-        let host = &connection.target().name;
+        let host = machine.name();
         let (local, remote) = (
             tree::read_local(from, true)?,
-            tree::read_remote(connection, to, write_options.sudo, false).await?,
+            tree::read_remote(machine, to, write_options.sudo, false).await?,
         );
         let changed: Vec<&String> = local
             .iter()
@@ -199,7 +198,7 @@ impl Upload<'_> {
                 },
                 ..Command::new(format!("set -e; {make}; cd -- {folder}; tar -xof -"))
             };
-            let output = connection.run(&command).await?;
+            let output = machine.run(&command).await?;
             Error::check(host, &format!("upload {to}"), &output)?;
             if let Some(owner) = &write_options.owner {
                 self.run_on_files(&format!("chown {} --", quote(owner)), &changed)
@@ -216,7 +215,7 @@ impl Upload<'_> {
     /// are many (`xargs`).
     async fn run_on_files(self, command: &str, paths: &[&String]) -> Result<(), Error> {
         let Upload {
-            connection,
+            machine,
             write_options,
             to: folder,
             ..
@@ -230,11 +229,7 @@ impl Upload<'_> {
             stdin: Input::Bytes(names.into()),
             ..Command::new(format!("cd -- {} && xargs -0 {command}", quote(folder)))
         };
-        let output = connection.run(&command_line).await?;
-        Error::check(
-            &connection.target().name,
-            &format!("{command} in {folder}"),
-            &output,
-        )
+        let output = machine.run(&command_line).await?;
+        Error::check(machine.name(), &format!("{command} in {folder}"), &output)
     }
 }

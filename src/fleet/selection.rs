@@ -5,15 +5,15 @@
 /// The servers that the user selected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Names, addresses, ids or globs.
+    /// Names, addresses, ids or globs; `SERVER/CONTAINER` is a container.
     pub hosts: Vec<String>,
     /// Roles or globs.
     pub roles: Vec<String>,
     /// Selects every server of the project.
     pub all: bool,
-    /// Keeps only the servers that also match one of these names, addresses, roles or globs.
+    /// Keeps only the hosts that also match one of these names, addresses, roles or globs.
     pub limit: Vec<String>,
-    /// Names, addresses, roles or globs of servers that are left out. Applied last.
+    /// Names, addresses, roles or globs of hosts that are left out. Applied last.
     pub exclude: Vec<String>,
     /// Lets `hosts` name servers of other owners.
     pub any_owner: bool,

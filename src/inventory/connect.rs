@@ -17,9 +17,9 @@ use crate::{
         event::{Events, Stream},
         process::Output,
     },
-    docker::{self, Engine, EngineStatus, Listed},
+    docker::{self, Engine, EngineStatus, Inside, Listed},
     machine::Machine,
-    provider::{Node, Provider},
+    provider::{Node, OnServer, Provider},
     ssh::{self, Command, Connection, OpenSsh, Pool, Target, Terminations},
 };
 
@@ -68,6 +68,8 @@ pub struct Connections {
     ssh: ssh::Config,
     targets: Mutex<HashMap<Key, Target>>,
     engines: Mutex<HashMap<Key, Engine>>,
+    /// By server and name.
+    containers: Mutex<HashMap<(Key, String), Inside>>,
 }
 
 impl Connections {
@@ -81,6 +83,7 @@ impl Connections {
             ssh: ssh::Config::new(&context.project.home),
             targets: Mutex::default(),
             engines: Mutex::default(),
+            containers: Mutex::default(),
             context,
         }
     }
@@ -232,11 +235,32 @@ impl Connections {
         Ok(listed)
     }
 
+    /// A container that was reached before, if the connection to its server is open.
+    pub fn known_inside(&self, container: &OnServer) -> Option<Inside> {
+        let key = (key(&container.server), container.name.clone());
+        let known = lock(&self.containers).get(&key).cloned();
+        known.filter(|known| known.check_connected("").is_ok())
+    }
+
+    /// A container of an engine as a machine.
+    pub async fn inside(
+        &self,
+        engine: &Engine,
+        container: &OnServer,
+    ) -> Result<Inside, docker::Error> {
+        let inside = engine.inside(&container.name).await?;
+        let inside = inside.with(&self.terminations);
+        let key = (key(&container.server), container.name.clone());
+        lock(&self.containers).insert(key, inside.clone());
+        Ok(inside)
+    }
+
     /// Forgets how a server is reached, after it was terminated, stopped or rebooted.
     pub fn forget(&self, node: &Node) {
         self.pool.forget(&node.ip_text());
         lock(&self.targets).remove(&key(node));
         lock(&self.engines).remove(&key(node));
+        lock(&self.containers).retain(|(server, _), _| *server != key(node));
     }
 }
 

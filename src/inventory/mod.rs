@@ -3,6 +3,7 @@
 
 mod cache;
 mod connect;
+mod containers;
 mod poll;
 mod providers;
 mod selection;
@@ -15,19 +16,20 @@ pub use connect::{Access, Connections};
 use futures_util::{StreamExt, stream};
 pub use poll::NodePoll;
 pub use providers::Providers;
+use selection::nothing_selected;
 
 use crate::{
     context::{Context, Settings},
     core::{
-        diagnostic::{Diagnostic, Failure},
+        diagnostic::{Diagnostic, Failure, Kind},
         event::{Events, Stream},
         process::Output,
     },
-    docker::{self, Engine, EngineStatus, Listed},
+    docker::{self, Engine, EngineStatus, Inside, Listed},
     fleet::Selection,
     machine::{Machine, Server},
     project::{Project, ProjectId},
-    provider::{self, DigitalOcean, Ec2, Local, Node, Provider, Unmanaged},
+    provider::{self, DigitalOcean, Ec2, Local, Node, OnServer, Provider, Unmanaged},
     ssh::{Command, Connection, OpenSsh, Target, Terminations},
 };
 
@@ -104,7 +106,7 @@ impl Inventory {
         }
     }
 
-    /// Returns the servers of a selection.
+    /// Returns the servers and containers of a selection.
     ///
     /// If a provider did not answer, the servers are not known for certain. That is an error, unless
     /// nothing will be changed (`readonly`) or the selection names each server and all were found.
@@ -116,17 +118,23 @@ impl Inventory {
         let project = self.context.project.id()?;
         let project = project.as_ref().map(ProjectId::as_str);
         let (mut nodes, mut errors) = self.list().await;
-        let mut selected = selection.apply(&nodes, project, &self.providers);
+        let mut selected = selection.choose(&nodes, project, &self.providers);
         if selected.is_err() {
             // The cache may be out of date.
             self.cache.flush();
             (nodes, errors) = self.list().await;
-            selected = selection.apply(&nodes, project, &self.providers);
+            selected = selection.choose(&nodes, project, &self.providers);
         }
         let certain = readonly || selection.is_exact();
         if errors.is_empty() || certain && selected.is_ok() {
             self.warn(errors);
-            return Ok(selected?);
+            let mut selected = selected?;
+            let containers = self.select_containers(selection, &nodes, project).await?;
+            selected.extend(containers);
+            if selected.is_empty() {
+                return Err(nothing_selected().into());
+            }
+            return Ok(selected);
         }
         let errors = errors.into_iter().map(Diagnostic::from);
         Err(Failure(errors.chain(selected.err()).collect()))
@@ -145,9 +153,33 @@ impl Inventory {
         Ok(self.connections.connect(&target).await?)
     }
 
-    /// The machine of a server, over its connection.
+    /// The machine of a server, over its connection, or of a container.
     pub async fn machine(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic> {
-        Ok(Arc::new(Server(self.connect(node).await?)))
+        Ok(match &node.container {
+            None => Arc::new(Server(self.connect(node).await?)),
+            Some(container) => Arc::new(self.inside(container).await?),
+        })
+    }
+
+    /// The container that a host is, as a machine.
+    pub async fn inside_of(&self, node: &Node) -> Result<Inside, Diagnostic> {
+        match &node.container {
+            Some(container) => self.inside(container).await,
+            None => {
+                let message = format!("host `{}` is no container", node.name);
+                Err(Diagnostic::new(Kind::Usage, message).on(&node.name))
+            }
+        }
+    }
+
+    /// A container as a machine.
+    async fn inside(&self, container: &OnServer) -> Result<Inside, Diagnostic> {
+        let known = self.connections.known_inside(container);
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let engine = self.engine(&container.server).await?;
+        Ok(self.connections.inside(&engine, container).await?)
     }
 
     /// The connection to a server that may still be starting.
@@ -163,16 +195,24 @@ impl Inventory {
         Ok(self.connections.openssh(&connection)?)
     }
 
-    /// Runs a command on a server. `on_output` gets what the command writes, as it arrives.
+    /// Runs a command on a host. `on_output` gets what the command writes, as it arrives.
     pub async fn exec(
         &self,
         node: &Node,
         command: &Command,
-        on_output: impl FnMut(Stream, &[u8]),
+        mut on_output: impl FnMut(Stream, &[u8]) + Send,
     ) -> Result<Output, Diagnostic> {
         self.connections.check_reachable(node)?;
-        let target = self.target(node).await?;
-        let output = self.connections.exec(&target, command, on_output).await?;
+        let output = match &node.container {
+            None => {
+                let target = self.target(node).await?;
+                self.connections.exec(&target, command, on_output).await?
+            }
+            Some(container) => {
+                let inside = self.inside(container).await?;
+                inside.exec(command, &mut on_output).await?
+            }
+        };
         self.context.events.detail(format!(
             "{}: `{}`: {} after {:.3} s",
             node.name,
@@ -185,7 +225,8 @@ impl Inventory {
 
     /// The Docker Engine of a server, or why it does not answer.
     pub async fn engine_status(&self, node: &Node) -> Result<EngineStatus, Diagnostic> {
-        let machine = self.machine(node).await?;
+        node.require_server()?;
+        let machine: Arc<dyn Machine> = Arc::new(Server(self.connect(node).await?));
         Ok(self.connections.engine_status(node, &machine).await)
     }
 

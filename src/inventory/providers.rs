@@ -35,8 +35,9 @@ impl Providers {
             })
     }
 
-    /// The provider of a server.
+    /// The provider of a server. A container has none.
     pub fn of(&self, node: &Node) -> Result<&Arc<dyn Provider>, Error> {
+        node.require_server()?;
         self.get(&node.provider)
     }
 
@@ -146,6 +147,7 @@ mod tests {
                 user: None,
                 region: String::new(),
                 is_protected: false,
+                container: None,
             }])
         }
 

@@ -16,9 +16,9 @@ impl Selection {
     /// Selects from `nodes`, and keeps their order. `project` is the id of the user's project. An
     /// address that no server has selects an unmanaged server.
     ///
-    /// It is an error if a part of the selection matches nothing, if the result is empty, or if two
-    /// selected servers of one provider share a name.
-    pub fn apply(
+    /// It is an error if a part of the selection matches nothing, or if two selected servers of one
+    /// provider share a name. Containers are left out: [`super::containers`] selects them.
+    pub(super) fn choose(
         &self,
         nodes: &[Node],
         project: Option<&str>,
@@ -30,7 +30,7 @@ impl Selection {
             .map(|node| node.is_of_project(project))
             .collect();
         let mut chosen: Vec<bool> = own.iter().map(|own| self.all && *own).collect();
-        for host in &self.hosts {
+        for host in self.hosts.iter().filter(|host| !is_pattern(host)) {
             let glob = glob(host)?;
             let matching: Vec<usize> = (0..nodes.len())
                 .filter(|&at| is_host(&nodes[at], &glob))
@@ -73,14 +73,15 @@ impl Selection {
             });
         }
         if !self.limit.is_empty() {
-            let limited = matching(&nodes, &own, &self.limit)?;
+            let limited = matching(&nodes, &own, &servers_only(&self.limit))?;
             for (chosen, limited) in chosen.iter_mut().zip(limited) {
                 *chosen &= limited;
             }
         }
-        for (chosen, excluded) in chosen
-            .iter_mut()
-            .zip(matching(&nodes, &own, &self.exclude)?)
+        for (chosen, excluded) in
+            chosen
+                .iter_mut()
+                .zip(matching(&nodes, &own, &servers_only(&self.exclude))?)
         {
             *chosen &= !excluded;
         }
@@ -89,18 +90,24 @@ impl Selection {
             .zip(chosen)
             .filter_map(|(node, chosen)| chosen.then_some(node))
             .collect();
-        if selected.is_empty() {
-            return Err(Diagnostic::new(Kind::NotFound, "no server is selected")
-                .help("`hitc run nodes` lists the servers".to_owned()));
-        }
         refuse_duplicates(&selected)?;
         Ok(selected)
     }
 }
 
+/// The error of a selection that leaves nothing.
+pub(super) fn nothing_selected() -> Diagnostic {
+    Diagnostic::new(Kind::NotFound, "no server is selected")
+        .help("`hitc run nodes` lists the servers".to_owned())
+}
+
 /// Returns which servers match one of these names, addresses, roles or globs. A text that matches
 /// none is an error: it is probably misspelt.
-fn matching(nodes: &[Node], own: &[bool], texts: &[String]) -> Result<Vec<bool>, Diagnostic> {
+pub(super) fn matching(
+    nodes: &[Node],
+    own: &[bool],
+    texts: &[String],
+) -> Result<Vec<bool>, Diagnostic> {
     let mut all = vec![false; nodes.len()];
     for text in texts {
         let glob = glob(text)?;
@@ -124,11 +131,22 @@ fn names<'a>(nodes: &'a [Node], own: &'a [bool]) -> impl Iterator<Item = &'a str
     own.map(|(node, _)| node.name.as_str())
 }
 
-fn is_glob(text: &str) -> bool {
+/// Whether a part of a selection means containers. The names of servers contain no slash.
+pub(super) fn is_pattern(text: &str) -> bool {
+    text.contains('/')
+}
+
+/// The parts of a selection that mean servers.
+pub(super) fn servers_only(texts: &[String]) -> Vec<String> {
+    let servers = texts.iter().filter(|text| !is_pattern(text));
+    servers.cloned().collect()
+}
+
+pub(super) fn is_glob(text: &str) -> bool {
     text.contains(['*', '?', '{'])
 }
 
-fn is_host(node: &Node, glob: &GlobMatcher) -> bool {
+pub(super) fn is_host(node: &Node, glob: &GlobMatcher) -> bool {
     [
         &node.name,
         &node.ip_text(),
@@ -139,7 +157,7 @@ fn is_host(node: &Node, glob: &GlobMatcher) -> bool {
     .any(|text| !text.is_empty() && glob.is_match(text))
 }
 
-fn glob(text: &str) -> Result<GlobMatcher, Diagnostic> {
+pub(super) fn glob(text: &str) -> Result<GlobMatcher, Diagnostic> {
     // An IPv6 address in brackets is not a character class.
     let escaped = text.replace('[', "[[]");
     Glob::new(&escaped)
@@ -206,6 +224,7 @@ mod tests {
             user: None,
             region: String::new(),
             is_protected: false,
+            container: None,
         };
         let nodes = [
             node("web", "10.0.0.1", owner(PROJECT)),
@@ -218,8 +237,11 @@ mod tests {
         let unmanaged = Unmanaged::new("".into());
         let providers = Providers::new(vec![Arc::new(unmanaged)]);
         selection
-            .apply(&nodes, Some(PROJECT), &providers)
-            .map(|nodes| nodes.into_iter().map(|node| node.name).collect())
+            .choose(&nodes, Some(PROJECT), &providers)
+            .and_then(|nodes| match nodes.as_slice() {
+                [] => Err(nothing_selected()),
+                _ => Ok(nodes.into_iter().map(|node| node.name).collect()),
+            })
             .map_err(|error| format!("{}; {}", error.message, error.help.unwrap_or_default()))
     }
 

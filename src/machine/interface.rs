@@ -5,9 +5,12 @@ use bytes::Bytes;
 
 use super::{Error, Stream, WriteOptions};
 use crate::{
-    core::process::Output,
+    core::{event, process::Output},
     ssh::{Command, Endpoint, Input},
 };
+
+/// Gets the output of a command as it arrives.
+pub type OnOutput<'a> = &'a mut (dyn FnMut(event::Stream, &[u8]) + Send);
 
 /// A place where commands run: a server, the local machine, or a container.
 ///
@@ -25,9 +28,14 @@ pub trait Machine: Send + Sync {
     /// interrupted. The local machine is always connected.
     fn check_connected(&self, doing: &str) -> Result<(), Error>;
 
-    /// Runs a command and returns what it wrote. Terminates its processes if it exceeds its time
-    /// limit, or if the future is dropped.
-    async fn run(&self, command: &Command) -> Result<Output, Error>;
+    /// Runs a command and returns what it wrote; `on_output` gets it as it arrives. Terminates its
+    /// processes if it exceeds its time limit, or if the future is dropped.
+    async fn exec(&self, command: &Command, on_output: OnOutput<'_>) -> Result<Output, Error>;
+
+    /// Runs a command as [`Machine::exec`] does, and returns what it wrote.
+    async fn run(&self, command: &Command) -> Result<Output, Error> {
+        self.exec(command, &mut |_, _| ()).await
+    }
 
     /// Starts a command and returns a stream of its standard input and output. The command's own
     /// `stdin` and `timeout` are ignored. An exit status other than 0 becomes a read error with what

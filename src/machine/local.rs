@@ -1,6 +1,6 @@
 //! The local machine: commands are processes of their own, without a connection.
 
-use std::{io, path::PathBuf, process::Stdio, time::Instant};
+use std::{io, path::PathBuf, process::Stdio, sync::Mutex, time::Instant};
 
 use async_trait::async_trait;
 use tokio::{
@@ -10,16 +10,18 @@ use tokio::{
 };
 
 use super::{
-    Cause, Error, Machine, Stream,
+    Cause, Error, Machine, OnOutput, Stream,
     stream::CommandStream,
-    tracked::{run_tracked, too_much, write_input},
+    tracked::{Tracked, too_much, write_input},
 };
 use crate::{
     core::{
         diagnostic::plain,
+        event,
         process::{Exit, Keep, Output, TooMuch, drain, is_root},
+        sync::lock,
     },
-    ssh::{Command, EncodedCommand, Endpoint},
+    ssh::{Command, EncodedCommand, Endpoint, Terminations},
 };
 
 /// The machine on which hitc runs.
@@ -62,21 +64,33 @@ impl Local {
         shell.spawn()
     }
 
-    async fn execute(&self, command: &Command, run_id: Option<&str>) -> Result<Output, Error> {
+    async fn execute(
+        &self,
+        command: &Command,
+        run_id: Option<&str>,
+        on_output: OnOutput<'_>,
+    ) -> Result<Output, Error> {
         let started = Instant::now();
         let encoded = EncodedCommand::new(command, &self.user, run_id);
         let fail = |error: io::Error| failed(command, &error);
         let mut child = self.spawn(&encoded, true).map_err(fail)?;
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         // In a task of its own: a command may write before it has read all of its input.
-        let writing = child
-            .stdin
-            .take()
-            .map(|stdin| tokio::spawn(write_input(encoded.input, command.stdin.clone(), stdin)));
+        let writing = child.stdin.take().map(|mut stdin| {
+            let input = command.stdin.clone();
+            tokio::spawn(async move { write_input(encoded.input, input, &mut stdin).await })
+        });
+        let on_output = Mutex::new(on_output);
         let running = async {
             tokio::try_join!(
-                drain(stdout, command.keep, |_| ()),
-                drain(stderr, command.keep, |_| ()),
+                drain(stdout, command.keep, |bytes| lock(&on_output)(
+                    event::Stream::Stdout,
+                    bytes
+                )),
+                drain(stderr, command.keep, |bytes| lock(&on_output)(
+                    event::Stream::Stderr,
+                    bytes
+                )),
                 child.wait(),
             )
         };
@@ -114,12 +128,16 @@ impl Machine for Local {
         Ok(())
     }
 
-    async fn run(&self, command: &Command) -> Result<Output, Error> {
-        run_tracked(Local::NAME, command, |command, run_id| {
-            let machine = self.clone();
-            async move { machine.execute(&command, run_id.as_deref()).await }
-        })
-        .await
+    async fn exec(&self, command: &Command, on_output: OnOutput<'_>) -> Result<Output, Error> {
+        let tracked = Tracked::new(Local::NAME, command, Terminations::default());
+        let run_id = tracked.run_id.clone();
+        let running = self.execute(command, Some(&run_id), on_output);
+        let (machine, terminator) = (self.clone(), tracked.terminator());
+        let terminate = async move {
+            let output = machine.execute(&terminator, None, &mut |_, _| ()).await;
+            output.is_ok_and(|output| output.ok())
+        };
+        tracked.run(running, terminate).await
     }
 
     async fn stream(&self, command: &Command) -> Result<Stream, Error> {

@@ -4,9 +4,9 @@ use std::io;
 
 use async_trait::async_trait;
 
-use super::{Cause, Error, Machine, Mock, Stream};
+use super::{Cause, Error, Machine, Mock, OnOutput, Stream};
 use crate::{
-    core::process::Output,
+    core::{event, process::Output},
     ssh::{Command, Endpoint},
 };
 
@@ -44,9 +44,11 @@ impl Machine for MockMachine {
         Ok(())
     }
 
-    async fn run(&self, command: &Command) -> Result<Output, Error> {
+    async fn exec(&self, command: &Command, on_output: OnOutput<'_>) -> Result<Output, Error> {
         self.check_connected(&format!("running `{}`", command.line))?;
-        Ok(self.mock.run(Self::NAME, &command.line))
+        let output = self.mock.run(Self::NAME, &command.line);
+        on_output(event::Stream::Stdout, &output.stdout);
+        Ok(output)
     }
 
     /// Returns the answer as the output of the command, which reads nothing.

@@ -14,7 +14,7 @@ mod tracked;
 mod write;
 
 pub use error::{Cause, Error};
-pub use interface::Machine;
+pub use interface::{Machine, OnOutput};
 pub use local::Local;
 pub use lock::Lock;
 pub use mock::Mock;
@@ -23,5 +23,5 @@ pub use mock_machine::MockMachine;
 pub use server::Server;
 pub(crate) use stream::CommandStream;
 pub use stream::Stream;
-pub(crate) use tracked::{run_tracked, too_much, write_input};
+pub(crate) use tracked::{Tracked, too_much, write_input};
 pub use write::{WriteOptions, size_check};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::{Error, Machine, Stream};
+use super::{Error, Machine, OnOutput, Stream};
 use crate::{
     core::process::Output,
     ssh::{Command, Connection, Endpoint},
@@ -30,8 +30,8 @@ impl Machine for Server {
         Ok(())
     }
 
-    async fn run(&self, command: &Command) -> Result<Output, Error> {
-        Ok(self.0.run(command).await?)
+    async fn exec(&self, command: &Command, on_output: OnOutput<'_>) -> Result<Output, Error> {
+        Ok(self.0.exec(command, on_output).await?)
     }
 
     async fn stream(&self, command: &Command) -> Result<Stream, Error> {

@@ -92,6 +92,14 @@ pub enum Error {
         /// The id of the other, and when it was created.
         second: String,
     },
+    /// Only servers can do it, and the host is a container.
+    #[error("host `{name}` is a container; this works on servers only")]
+    IsContainer {
+        /// The host.
+        name: String,
+        /// Its server.
+        server: String,
+    },
     /// The server no longer exists.
     #[error("server `{name}` not found at {provider}: it was terminated")]
     Gone {
@@ -235,6 +243,9 @@ impl From<Error> for Diagnostic {
                 .help("`hitc nodes --any-owner` lists all servers and their owners".to_owned()),
             Error::Unrecognized { .. } => Diagnostic::new(Kind::Failed, message)
                 .help("restore it at the provider, or terminate the server there".to_owned()),
+            Error::IsContainer { server, name } => Diagnostic::new(Kind::Usage, message)
+                .help(format!("select its server with `-H {server}`"))
+                .on(&name),
             Error::File { .. } => Diagnostic::new(Kind::Usage, message),
             Error::Gone { .. } | Error::Failed { .. } => Diagnostic::new(Kind::Failed, message),
         }

@@ -21,7 +21,7 @@ pub use ec2::{Ec2, Volume};
 pub use error::Error;
 pub use local::Local;
 pub use node::{
-    MOST, NAME_RULE, Node, NodeState, UNMANAGED, is_name, numbered, refuse_duplicates,
+    MOST, NAME_RULE, Node, NodeState, OnServer, UNMANAGED, is_name, numbered, refuse_duplicates,
     refuse_protected, role,
 };
 use price::number;
@@ -265,6 +265,7 @@ mod tests {
             owner: Ownership::Owner(owner),
             user: None,
             is_protected: false,
+            container: None,
         }
     }
 

@@ -1,4 +1,4 @@
-//! A server, as every provider describes it.
+//! A server, as every provider describes it, or a container on one.
 
 use std::{collections::HashMap, fmt};
 
@@ -11,7 +11,7 @@ use crate::core::owner::{Owner, Ownership};
 /// The name of the provider of unmanaged servers.
 pub const UNMANAGED: &str = "unmanaged";
 
-/// A server.
+/// A server; or a container on a server, as a host.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     /// The provider's name.
@@ -40,6 +40,18 @@ pub struct Node {
     pub user: Option<String>,
     /// Whether it is protected against termination.
     pub is_protected: bool,
+    /// Where it runs, if it is a container.
+    #[serde(skip)]
+    pub container: Option<Box<OnServer>>,
+}
+
+/// The server and the name of a container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OnServer {
+    /// The server.
+    pub server: Node,
+    /// The name of the container.
+    pub name: String,
 }
 
 /// Whether a server runs.
@@ -60,6 +72,46 @@ pub enum NodeState {
 }
 
 impl Node {
+    /// A container on a server, as a host: named `SERVER/CONTAINER`, with the container's id and
+    /// address. It belongs to whom its server belongs.
+    #[must_use]
+    pub fn inside(self, name: &str, id: &str, image: &str, ip: Option<Address>) -> Node {
+        Node {
+            name: format!("{}/{name}", self.name),
+            id: id.to_owned(),
+            size: String::new(),
+            image: image.to_owned(),
+            internal_ip: ip.clone(),
+            ip,
+            created: None,
+            user: None,
+            container: Some(Box::new(OnServer {
+                name: name.to_owned(),
+                server: self.clone(),
+            })),
+            ..self
+        }
+    }
+
+    /// The role: the name without the trailing number. Of a container, its own name counts.
+    pub fn role(&self) -> &str {
+        role(match &self.container {
+            Some(container) => &container.name,
+            None => &self.name,
+        })
+    }
+
+    /// Fails if it is a container.
+    pub fn require_server(&self) -> Result<(), Error> {
+        match &self.container {
+            None => Ok(()),
+            Some(container) => Err(Error::IsContainer {
+                name: self.name.clone(),
+                server: container.server.name.clone(),
+            }),
+        }
+    }
+
     /// The address that hitc dials, as text; empty if there is none.
     pub fn ip_text(&self) -> String {
         self.ip

@@ -71,6 +71,10 @@ fn read(path: &Path) -> Result<Vec<Node>, Error> {
         };
         let address: Address = id.parse().map_err(fail)?;
         let name = words.next().unwrap_or(&address.host);
+        if name.contains('/') {
+            // `SERVER/CONTAINER` names a container.
+            return Err(fail(format!("invalid name `{name}`: it contains a slash")));
+        }
         if let Some(extra) = words.next() {
             return Err(fail(format!("unexpected `{extra}`")));
         }
@@ -99,6 +103,7 @@ fn node(id: &str, address: &str, name: &str) -> Node {
         user: None,
         region: String::new(),
         is_protected: false,
+        container: None,
     }
 }
 

@@ -6,7 +6,10 @@ use super::{
     param::Type,
     task::{OPTIONS, Task},
 };
-use crate::core::diagnostic::{Diagnostic, Kind, did_you_mean};
+use crate::{
+    core::diagnostic::{Diagnostic, Kind, did_you_mean},
+    ssh::command_line,
+};
 
 /// The arguments of a task, without its hosts, in the order of its parameters.
 ///
@@ -22,7 +25,8 @@ const FLAGS_COME_FIRST: &str = "flags of hitc itself come before the task";
 
 /// Binds `VALUE`, `NAME=VALUE`, `--name VALUE` and `--flag` to the parameters of a task.
 ///
-/// Values without a name fill the parameters in order. Dashes in names stand for underscores.
+/// Values without a name fill the parameters in order. Dashes in names stand for underscores. The
+/// words after `--` are one value: a command.
 pub fn bind(task: &Task, words: &[String]) -> Result<Bound, Diagnostic> {
     let mut values: Vec<Option<Dynamic>> = vec![None; task.params.len()];
     let mut options = Map::new();
@@ -56,7 +60,18 @@ pub fn bind(task: &Task, words: &[String]) -> Result<Bound, Diagnostic> {
         }
     };
     while let Some(word) = words.next() {
-        if let Some(name) = word.strip_prefix("--").filter(|name| !name.is_empty()) {
+        if word == "--" {
+            let rest: Vec<String> = words.by_ref().cloned().collect();
+            let param = task.params.get(next).filter(|param| param.name != OPTIONS);
+            let (Some(param), false) = (param, rest.is_empty()) else {
+                let message = match rest.first() {
+                    Some(word) => format!("{}: unexpected argument `{word}`", task.full_name()),
+                    None => format!("{}: missing command after `--`", task.full_name()),
+                };
+                return Err(wrong(task, message));
+            };
+            set(&param.name.clone(), &command_line(&rest))?;
+        } else if let Some(name) = word.strip_prefix("--").filter(|name| !name.is_empty()) {
             if let Some((name, text)) = name.split_once('=') {
                 set(name, text)?;
             } else if is_flag(task, name) {
@@ -270,6 +285,33 @@ mod tests {
         assert_eq!(
             error(&["a", "-R", "web"]),
             "deploy: unexpected flag `-R`; to pass it as a value, write `NAME=-R`"
+        );
+    }
+
+    #[test]
+    fn a_command_after_dashes_is_one_value() {
+        let exec = task(
+            "/// X.\n/// @param name\n/// @param line\n/// @param tty = false\nfn exec(host, name, line, tty) {}",
+        );
+        for (words, expected) in [
+            (
+                &["a", "--", "x=1", "-R", "b c"][..],
+                "[\"a\", \"x=1 -R 'b c'\", false]",
+            ),
+            (
+                &["a", "tty=true", "--", "a | b"],
+                "[\"a\", \"a | b\", true]",
+            ),
+        ] {
+            assert_eq!(values(&exec, words).unwrap(), expected);
+        }
+        assert_eq!(
+            values(&exec, &["a", "--"]).unwrap_err(),
+            "exec: missing command after `--`; "
+        );
+        assert_eq!(
+            values(&deploy(), &["a", "1", "true", "--", "x"]).unwrap_err(),
+            "deploy: unexpected argument `x`; "
         );
     }
 

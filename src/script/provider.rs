@@ -268,6 +268,7 @@ impl Scripted {
             owner: tag::ownership(noted("project"), noted("manifest")),
             user: None,
             is_protected: map.get("protect").is_some_and(|p| p.as_bool() == Ok(true)),
+            container: None,
         }))
     }
 

@@ -91,6 +91,26 @@ const CALLS: &[(&str, &str, &str)] = &[
         "remove volume data on web",
     ),
     (
+        "docker::shell/3",
+        "docker::shell(host, \"app\", #{ user: \"root\", password: \"x\" })",
+        "open a shell in container app on web",
+    ),
+    (
+        "docker::terminal/3",
+        "docker::terminal(host, \"app\", \"id\")",
+        "run `id` in container app on web",
+    ),
+    (
+        "docker::sshfs/5",
+        "docker::sshfs(host, \"app\", \"/srv\", \"mnt\", #{})",
+        "mount /srv of container app on web at mnt",
+    ),
+    (
+        "docker::tunnel/4",
+        "docker::tunnel(host, \"app\", \"8080\", 80)",
+        "forward 127.0.0.1:8080 to port 80 of container app on web",
+    ),
+    (
         "docker::push/2",
         "docker::push(host, \"app\")",
         "send image app to web",

@@ -36,7 +36,7 @@ impl Default for Input {
 
 impl Input {
     /// Whether there is nothing to send.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         matches!(self, Input::Bytes(bytes) if bytes.is_empty())
     }
 }

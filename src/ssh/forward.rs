@@ -1,6 +1,6 @@
 //! Port and socket forwarding between the local machine and a server.
 
-use std::{io, path::PathBuf, sync::Arc};
+use std::{future::Future, io, path::PathBuf, sync::Arc};
 
 use tokio::{
     io::copy_bidirectional,
@@ -31,11 +31,35 @@ impl Forward {
         from: &Endpoint,
         to: &Endpoint,
     ) -> Result<Self, Error> {
+        let (host, to) = (&connection.target().name, to.clone());
+        let connection = connection.clone();
+        let dial = move || {
+            let (connection, to) = (connection.clone(), to.clone());
+            async move { connection.dial(&to).await }
+        };
+        Forward::dialing(host, from, dial).await
+    }
+
+    /// Listens on the local machine, and forwards each client to a stream that `dial` opens. `host` is
+    /// the name of the host at the other end.
+    pub async fn dialing<R, S, E>(
+        host: &str,
+        from: &Endpoint,
+        dial: impl Fn() -> R + Send + 'static,
+    ) -> Result<Self, Error>
+    where
+        R: Future<Output = Result<S, E>> + Send + 'static,
+        S: Duplex + 'static,
+        E: Send + 'static,
+    {
         let fail = |error: io::Error| {
-            connection.target().error(Cause::Listen {
-                what: format!("{from} of the local machine"),
-                cause: plain(&error),
-            })
+            Error::on_host(
+                host,
+                Cause::Listen {
+                    what: format!("{from} of the local machine"),
+                    cause: plain(&error),
+                },
+            )
         };
         let (listener, from, socket) = match from {
             Endpoint::Tcp(host, port) => {
@@ -52,10 +76,9 @@ impl Forward {
                 (Listener::Unix(listener), from.clone(), socket)
             }
         };
-        let (connection, to) = (connection.clone(), to.clone());
         let task = tokio::spawn(async move {
             while let Ok(client) = listener.accept().await {
-                forward_to_server(connection.clone(), client, to.clone());
+                forward_client(client, dial());
             }
         });
         Ok(Forward {
@@ -180,11 +203,14 @@ impl Listener {
     }
 }
 
-/// Forwards one accepted connection to the server, in a task of its own.
-fn forward_to_server(connection: Arc<Connection>, mut client: Box<dyn Duplex>, to: Endpoint) {
+/// Forwards one accepted connection, in a task of its own.
+fn forward_client<S: Duplex + 'static, E: Send + 'static>(
+    mut client: Box<dyn Duplex>,
+    dialing: impl Future<Output = Result<S, E>> + Send + 'static,
+) {
     tokio::spawn(async move {
         // If the target is unreachable, the connection is closed, as for a client on the server.
-        if let Ok(mut stream) = connection.dial(&to).await {
+        if let Ok(mut stream) = dialing.await {
             let _ = copy_bidirectional(&mut client, &mut stream).await;
         }
     });

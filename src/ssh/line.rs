@@ -4,7 +4,7 @@
 use super::Command;
 
 /// The environment variable that identifies the processes of a command, to terminate them.
-pub(super) const RUN_ID_VARIABLE: &str = "HITC_RUN";
+pub const RUN_ID_VARIABLE: &str = "HITC_RUN";
 
 /// Strings that sudo and the script print to standard error, to tell when the password is requested
 /// and when the command starts. Random, so that output of the command is not mistaken for them.
@@ -174,6 +174,18 @@ pub fn quote(word: &str) -> String {
     }
     quoted.push('\'');
     quoted
+}
+
+/// The shell command line of words from the command line of hitc: a single word is a line already,
+/// several words are a program and its arguments.
+pub fn command_line(words: &[String]) -> String {
+    match words {
+        [line] => line.clone(),
+        words => {
+            let quoted: Vec<String> = words.iter().map(|word| quote(word)).collect();
+            quoted.join(" ")
+        }
+    }
 }
 
 #[cfg(test)]

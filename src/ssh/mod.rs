@@ -43,7 +43,7 @@ pub use forward::Forward;
 pub use host_key::NewHostKey;
 pub use key::KeyPair;
 pub use known_hosts::{HostKeyStatus, KnownHosts};
-pub use line::{EncodedCommand, quote};
+pub use line::{EncodedCommand, RUN_ID_VARIABLE, command_line, quote};
 pub use openssh::OpenSsh;
 pub use pool::Pool;
 pub use russh::keys::PublicKey;

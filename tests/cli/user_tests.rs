@@ -131,3 +131,27 @@ fn a_readonly_task_runs_its_commands() {
         .run(&["--dry-run", "a"])
         .is(0, "really\n", "would write `x` here\n");
 }
+
+#[test]
+fn containers_are_hosts_in_tests_and_dry_runs() {
+    let project = Project::new()
+        .file(
+            "hitcfile.rhai",
+            "/// A.\nfn a(host) { let shop = docker::inside(host, \"shop\"); shop.run(\"uname\"); }\n",
+        )
+        .file("unmanaged_servers.txt", "127.0.0.1:9 web\n")
+        .file(
+            "tests/it.rhai",
+            "fn inside() {\n    let shop = docker::inside(test::host(\"web\"), \"shop-1\");\n    \
+             test::answer(\"uname*\", \"Linux\");\n    test::equal(shop.run(\"uname -s\"), \"Linux\");\n    \
+             shop.put(\"x\", \"/y\");\n    test::equal([shop.name, shop.role], [\"web/shop-1\", \"shop\"]);\n    \
+             test::equal(test::log(), [\"web/shop-1: uname -s\", \"write /y on web/shop-1\"]);\n}\n",
+        );
+    project.run(&["test"]).ok();
+    // The container may exist when the task runs for real.
+    project.run(&["run", "--dry-run", "--all", "a"]).fails(
+        0,
+        "would run `uname` on web/shop\n\
+         not simulated, assumed to succeed: container web/shop; `uname` on web/shop\n",
+    );
+}

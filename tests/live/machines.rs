@@ -16,7 +16,7 @@ use hitc::{
         value::{Data, Entry, Value},
     },
     docker::{self, Action, Build, Engine, Run, SetupOptions},
-    machine::{Cause, Error, Local, Lock, Machine, Server, Stream, WriteOptions},
+    machine::{Cause, Error, Local, Lock, Machine, OnOutput, Server, Stream, WriteOptions},
     provider::{Create, Local as LocalProvider, Provider},
     ssh::{Command, Config, Endpoint, Input, Pool, Terminations, quote},
 };
@@ -58,8 +58,8 @@ impl Machine for Limited<'_> {
         self.0.check_connected(doing)
     }
 
-    async fn run(&self, command: &Command) -> Result<Output, Error> {
-        limited(&command.line, self.0.run(command)).await
+    async fn exec(&self, command: &Command, on_output: OnOutput<'_>) -> Result<Output, Error> {
+        limited(&command.line, self.0.exec(command, on_output)).await
     }
 
     async fn stream(&self, command: &Command) -> Result<Stream, Error> {
@@ -271,7 +271,7 @@ async fn the_local_machine() {
 }
 
 /// A server, over a real sshd.
-async fn server(live: &Live) -> Arc<dyn Machine> {
+pub(super) async fn server(live: &Live) -> Arc<dyn Machine> {
     let provider = LocalProvider::new(live.container(""), live.home());
     let create = Create {
         name: "web".to_owned(),
@@ -364,7 +364,7 @@ async fn a_server_and_containers() {
 }
 
 /// Runs the container `shop`, in which an echo listens on port 80.
-async fn busybox(live: &Live, here: &Engine, engine: &Engine) {
+pub(super) async fn busybox(live: &Live, here: &Engine, engine: &Engine) {
     let folder = live.root().join("shop");
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("Dockerfile"), DOCKERFILE).unwrap();

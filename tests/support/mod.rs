@@ -12,7 +12,8 @@ use std::{
     io::{Read, Write},
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Output, Stdio},
-    time::Duration,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use tokio::net::TcpListener;
@@ -51,6 +52,44 @@ where
         });
     });
     port.recv().unwrap()
+}
+
+/// A program on a terminal.
+pub struct Terminal {
+    child: Child,
+    stdin: ChildStdin,
+    shown: Arc<Mutex<String>>,
+    /// How much of what is shown was waited for.
+    read: usize,
+}
+
+impl Terminal {
+    /// Waits until a text is shown, and returns everything up to its end since the last call.
+    #[track_caller]
+    pub fn wait_for(&mut self, text: &str) -> String {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let shown = self.shown.lock().unwrap().clone();
+            if let Some(at) = shown[self.read..].find(text) {
+                let from = self.read;
+                self.read += at + text.len();
+                return shown[from..self.read].to_owned();
+            }
+            assert!(Instant::now() < end, "no {text:?} in {shown:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Types a text.
+    pub fn type_keys(&mut self, keys: &str) {
+        self.stdin.write_all(keys.as_bytes()).unwrap();
+        self.stdin.flush().unwrap();
+    }
+
+    /// Waits until the program has ended. Returns its exit status.
+    pub fn end(mut self) -> i32 {
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
 }
 
 /// The result of a run.
@@ -220,6 +259,41 @@ impl Project {
             .unwrap();
         let stdin = child.stdin.take().unwrap();
         (child, stdin)
+    }
+
+    /// Starts a shell command line on a terminal, in which `$HITC` is hitc.
+    pub fn terminal(&self, line: &str) -> Terminal {
+        let mut child = Command::new("script")
+            .args(["-qec", line, "/dev/null"])
+            .current_dir(self.root())
+            .env("HITC", env!("CARGO_BIN_EXE_hitc"))
+            .env("HOME", self.home())
+            .env("NO_COLOR", "1")
+            .env("TERM", "vt100")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (shown, mut stdout) = (
+            Arc::<Mutex<String>>::default(),
+            child.stdout.take().unwrap(),
+        );
+        let into = shown.clone();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 1024];
+            // Reading fails at the end of a terminal session.
+            while let Ok(count @ 1..) = stdout.read(&mut buffer) {
+                let text = String::from_utf8_lossy(&buffer[..count]);
+                into.lock().unwrap().push_str(&text.replace('\r', ""));
+            }
+        });
+        Terminal {
+            stdin: child.stdin.take().unwrap(),
+            child,
+            shown,
+            read: 0,
+        }
     }
 
     /// Starts hitc.

@@ -8,8 +8,11 @@ mod copy;
 mod details;
 mod engine;
 mod image;
+mod inside;
 mod resources;
 mod setup;
+mod shell;
+mod tunnel;
 mod watch;
 
 use std::sync::Arc;
@@ -28,5 +31,8 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     watch::register(&mut docker);
     copy::register(&mut docker);
     resources::register(&mut docker);
+    inside::register(&mut docker);
+    shell::register(&mut docker);
+    tunnel::register(&mut docker);
     docker
 }

@@ -21,7 +21,7 @@ use crate::{
     },
     inventory::Inventory,
     project::ProjectId,
-    provider::{self, Node, Provider, refuse_protected, role},
+    provider::{self, Node, Provider, refuse_protected},
     provision::{Order, Quote, check_name, reboot, wait_for},
 };
 
@@ -215,7 +215,7 @@ fn describe(node: &Node, project: Option<&str>) -> Dynamic {
     let manifest = node.owner.manifest().map(str::to_owned);
     let protected = map.remove("is_protected").unwrap_or_default();
     map.extend([
-        ("role".into(), role(&node.name).to_owned().into()),
+        ("role".into(), node.role().to_owned().into()),
         ("ip".into(), node.ip_text().into()),
         ("internal_ip".into(), node.internal_ip_text().into()),
         ("created".into(), created),

@@ -70,6 +70,14 @@ fn forward(
         return Ok(Dynamic::UNIT);
     }
     let opened = call.wait(async {
+        if let (Some(container), false) = (&host.0.container, is_remote) {
+            let connection = call.inventory.connect(&container.server).await?;
+            let inside = call.inventory.inside_of(&host.0).await?;
+            let events = call.context.events.clone();
+            let on_error = move |error: Diagnostic| events.warn(error.message);
+            let forward = inside.tunnel(&from, &to, on_error).await?;
+            return Ok((forward, connection));
+        }
         let connection = call.inventory.connect(&host.0).await?;
         let forward = if is_remote {
             Forward::remote(&connection, &from, &to).await

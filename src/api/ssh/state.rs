@@ -38,7 +38,7 @@ pub(super) fn add(ssh: &mut Namespace) {
                 |since: Instant| i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX);
             let pinging = async {
                 let started = Instant::now();
-                call.inventory.connect(&host.0).await?;
+                call.inventory.machine(&host.0).await?;
                 let connect = elapsed(started);
                 let started = Instant::now();
                 let output = execute(&call.inventory, &host, &Command::new("true"), false).await?;
@@ -73,8 +73,13 @@ pub(super) fn add(ssh: &mut Namespace) {
 }
 
 /// Prints the facts, one per line.
-const FACTS: &str = "hostname; . /etc/os-release; echo \"$ID\"; echo \"$VERSION_ID\"; uname -r; uname -m; \
-                     nproc; awk '/MemTotal/ {print $2 * 1024}' /proc/meminfo";
+///
+/// Containers may lack these programs and files.
+const FACTS: &str = "cat /proc/sys/kernel/hostname
+[ ! -r /etc/os-release ] || . /etc/os-release; echo \"$ID\"; echo \"$VERSION_ID\"
+cat /proc/sys/kernel/osrelease; uname -m 2>/dev/null || echo
+nproc 2>/dev/null || grep -c ^processor /proc/cpuinfo
+while read -r key value unit; do [ \"$key\" != MemTotal: ] || echo $((value * 1024)); done </proc/meminfo";
 
 fn facts(call: &Call, host: &Host) -> Answer<Map> {
     let name = &host.0.name;
@@ -115,18 +120,23 @@ fn wait_for_port(call: &Call, host: &Host, port: i64, seconds: i64) -> Answer<()
     let limit = Duration::from_secs(u64::try_from(seconds).unwrap_or(0)).min(LONGEST);
     let waiting = async {
         let end = Instant::now() + limit;
-        let target = call.inventory.target(node).await?;
+        let address = match &node.container {
+            None => {
+                let target = call.inventory.target(node).await?;
+                let is_direct = matches!(target.route, Route::Direct);
+                is_direct.then_some(target.address)
+            }
+            Some(_) => None,
+        };
         let open = async {
             loop {
-                // If the server is reached through another machine, it connects to its port itself.
-                let is_open = match &target.route {
-                    Route::Direct => TcpStream::connect((target.address.as_str(), number))
-                        .await
-                        .is_ok(),
-                    Route::Jump(_) | Route::ProxyCommand(_) => {
-                        let connection = call.inventory.connect(node).await?;
+                let is_open = match &address {
+                    Some(address) => TcpStream::connect((address.as_str(), number)).await.is_ok(),
+                    // A host that is reached through another machine connects to its port itself.
+                    None => {
+                        let machine = call.inventory.machine(node).await?;
                         let local = Endpoint::Tcp("127.0.0.1".to_owned(), number);
-                        connection.dial(&local).await.is_ok()
+                        machine.dial(&local).await.is_ok()
                     }
                 };
                 if is_open {

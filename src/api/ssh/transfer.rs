@@ -68,11 +68,11 @@ fn upload(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answ
     }
     let what = || format!("upload {} to {to} on {}", from.display(), host.0.name);
     let counts = call.change(what, async {
-        let connection = call.inventory.connect(&host.0).await?;
+        let machine = call.inventory.machine(&host.0).await?;
         let (events, write_options) = (&call.context.events, &options.write_options);
         let upload = Upload {
             events,
-            connection: &connection,
+            machine: machine.as_ref(),
             from: &from,
             to,
             write_options,
@@ -98,11 +98,11 @@ fn download(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> An
         .join(to.replace("{host}", &host.0.name));
     let what = || format!("download {from} of {} to {}", host.0.name, to.display());
     let counts = call.change(what, async {
-        let connection = call.inventory.connect(&host.0).await?;
+        let machine = call.inventory.machine(&host.0).await?;
         let sudo = options.write_options.sudo;
         let download = Download {
             events: &call.context.events,
-            connection: &connection,
+            machine: machine.as_ref(),
             from,
             to: &to,
             sudo,

@@ -391,7 +391,7 @@ fn full(id: &str) -> &str {
 }
 
 /// Whether a container can have this name.
-fn is_name(name: &str) -> bool {
+pub(in crate::docker) fn is_name(name: &str) -> bool {
     let is_allowed = |c: char| c.is_ascii_alphanumeric() || ['_', '.', '-'].contains(&c);
     !name.is_empty() && name.chars().all(is_allowed)
 }

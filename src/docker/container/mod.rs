@@ -21,6 +21,7 @@ mod wait;
 
 #[cfg(test)]
 pub(crate) use lifecycle::as_made;
+pub(super) use lifecycle::is_name;
 pub use observed::{Container, Listed, State};
 pub use ready::Ready;
 pub use replace::{Names as StepNames, Replacement};

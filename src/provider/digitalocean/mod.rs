@@ -140,6 +140,7 @@ impl DigitalOcean {
             owner: tag::ownership(noted(TAG_PROJECT), noted(TAG_MANIFEST)),
             user: None,
             is_protected: has(droplet, TAG_PROTECT),
+            container: None,
         })
     }
 

@@ -217,6 +217,7 @@ impl Ec2 {
                 .filter(|user| is_user(user))
                 .map(str::to_owned),
             is_protected: tag(instance, TAG_PROTECT).is_some(),
+            container: None,
         })
     }
 

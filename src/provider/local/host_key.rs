@@ -158,6 +158,7 @@ mod tests {
             owner: Ownership::Foreign,
             user: None,
             is_protected: false,
+            container: None,
         };
         let text =
             "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAILM+rvN+ot98qgEN796jTiQfZfG1KaT0PtFDJ/XFSqti";

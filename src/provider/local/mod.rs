@@ -226,6 +226,7 @@ impl Local {
                 .and_then(|created| created.parse::<Timestamp>().ok()),
             region: String::new(),
             is_protected: labels.contains_key(LABEL_PROTECT),
+            container: None,
             owner: match adopted.get(found.id.as_ref()?) {
                 Some(owner) => Ownership::Owner(owner.clone()),
                 None => tag::ownership(label(LABEL_PROJECT), label(LABEL_MANIFEST)),

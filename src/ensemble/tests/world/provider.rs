@@ -140,6 +140,7 @@ impl Provider for SimulatedProvider {
                 owner: Ownership::Owner(create.owner.clone()),
                 user: None,
                 is_protected: protect,
+                container: None,
             };
             // Listed as running, but not settled yet.
             state.add(Server {
