@@ -12,6 +12,7 @@ mod image;
 mod inputs;
 mod inside;
 mod port;
+mod registry;
 mod run;
 mod setup;
 mod transport;
@@ -19,16 +20,17 @@ mod transport;
 #[cfg(test)]
 pub(crate) use container::as_made;
 pub use container::{
-    Container, Image, Listed, Pull, Ready, Replacement, Restart, Spec, State, StepNames, Volume,
-    labels,
+    Comparison, Container, Image, Listed, Pull, Ready, Replacement, Restart, Spec, State,
+    StepNames, Volume, labels,
 };
 pub use containers::{Containers, Snapshot};
 pub(crate) use engine::cause;
 pub use engine::{Engine, EngineStatus};
 pub use error::Error;
-pub use image::{Build, Context, Progress};
+pub use image::{Build, Context, ListedImage, Platform, Progress};
 pub use inputs::Inputs;
 pub use inside::Inside;
 pub use port::{Port, Protocol};
+pub use registry::{ConfigPath, Registries};
 pub use run::{Run, ensure_engine, kill};
 pub use setup::{Setup, set_up, set_up_here};

@@ -17,7 +17,7 @@ use crate::{
         event::{Events, Stream},
         process::Output,
     },
-    docker::{Engine, EngineStatus},
+    docker::{ConfigPath, Engine, EngineStatus, Registries},
     machine::Machine,
     provider::{Node, Provider},
     ssh::{self, Command, Connection, OpenSsh, Pool, Target, Terminations},
@@ -66,6 +66,8 @@ pub struct Connections {
     ssh: ssh::Config,
     targets: Mutex<HashMap<Key, Target>>,
     engines: Mutex<HashMap<Key, Engine>>,
+    /// The registries that images come from.
+    pub registries: Arc<Registries>,
 }
 
 impl Connections {
@@ -73,7 +75,11 @@ impl Connections {
     /// being terminated.
     pub fn new(context: Arc<Context>, terminations: Terminations) -> Self {
         let password = context.settings.sudo_password.clone();
+        let project = &context.project;
+        let docker_config = context.settings.docker_config.as_deref();
+        let docker_config = ConfigPath::find(docker_config, &project.root, &project.home);
         Connections {
+            registries: Arc::new(Registries::new(docker_config, context.events.clone())),
             pool: Pool::new(context.events.clone(), password, terminations),
             ssh: ssh::Config::new(&context.project.home),
             targets: Mutex::default(),
@@ -197,11 +203,14 @@ impl Connections {
         if let Some(engine) = known.filter(Engine::is_open) {
             return EngineStatus::Running(engine);
         }
-        let status = Engine::at(machine).await;
-        if let EngineStatus::Running(engine) = &status {
-            lock(&self.engines).insert(key(node), engine.clone());
+        match Engine::at(machine).await {
+            EngineStatus::Running(engine) => {
+                let engine = engine.with_registries(&self.registries);
+                lock(&self.engines).insert(key(node), engine.clone());
+                EngineStatus::Running(engine)
+            }
+            other => other,
         }
-        status
     }
 
     /// Forgets how a server is reached, after it was terminated, stopped or rebooted.

@@ -22,7 +22,7 @@ use crate::{
         event::{Events, Stream},
         process::Output,
     },
-    docker::{Engine, EngineStatus},
+    docker::{Engine, EngineStatus, Registries},
     fleet::Selection,
     machine::{Machine, Server},
     project::{Project, ProjectId},
@@ -186,6 +186,11 @@ impl Inventory {
     pub async fn engine_status(&self, node: &Node) -> Result<EngineStatus, Diagnostic> {
         let machine = self.machine(node).await?;
         Ok(self.connections.engine_status(node, &machine).await)
+    }
+
+    /// The registries that images come from.
+    pub fn registries(&self) -> &Arc<Registries> {
+        &self.connections.registries
     }
 
     /// The Docker Engine of a server; none if Docker is not installed there. One that does not

@@ -4,6 +4,7 @@
 
 mod container;
 mod image;
+mod registry;
 mod setup;
 
 use std::{future::Future, sync::Arc};
@@ -25,6 +26,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     setup::register(&mut docker);
     container::register(&mut docker);
     image::register(&mut docker);
+    registry::register(&mut docker);
     docker
 }
 
@@ -37,7 +39,8 @@ async fn ensure_engine(
     let status = inventory.engine_status(node).await?;
     let machine = inventory.machine(node).await?;
     let progress = |text| activity.update(text);
-    Ok(docker::ensure_engine(status, &machine, &progress).await?)
+    let engine = docker::ensure_engine(status, &machine, &progress).await?;
+    Ok(engine.with_registries(inventory.registries()))
 }
 
 /// Changes something about the container `name` of a server. `verbs` are the change as it is

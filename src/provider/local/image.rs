@@ -95,6 +95,7 @@ impl Image {
             let build = Build {
                 folder,
                 name: name.clone(),
+                platform: None,
             };
             engine.build(&build, progress).await?;
         }
@@ -138,6 +139,7 @@ impl Image {
         let build = Build {
             folder: folder.path().to_owned(),
             name: self.base.to_owned(),
+            platform: None,
         };
         Ok(engine.build(&build, progress).await?)
     }
