@@ -197,8 +197,8 @@ impl RegistryApi {
             (Some(RegistryLogin::Identity(_)), Some(_)) => {
                 Err(self.refused("it needs a password, and only an identity token is stored"))
             }
-            (None, Some(_)) => Err(self.refused("authentication required")),
-            (_, None) => Err(self.refused("it requires an unknown kind of authentication")),
+            (None, _) => Err(self.refused("authentication required")),
+            (Some(_), None) => Err(self.refused("it requires an unknown kind of authentication")),
         }
     }
 

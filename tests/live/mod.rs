@@ -16,6 +16,7 @@ mod keys;
 mod machines;
 mod ownership;
 mod reaching;
+mod registries;
 mod servers;
 mod ssh;
 mod stdlib;
