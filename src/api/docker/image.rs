@@ -46,7 +46,7 @@ pub(super) fn register(docker: &mut Namespace) {
                 let activity = call
                     .context
                     .events
-                    .start(&host.0.name, format!("pulling {image}"));
+                    .start(&host.0.name, "connecting");
                 let engine = ensure_engine(&call.inventory, &host.0, &activity).await?;
                 let progress = |text| activity.update(text);
                 engine.pull(&image, &progress).await?;
