@@ -399,3 +399,31 @@ fn load(live: &Live, name: &str, architecture: &str) {
     fs::write(&path, image).unwrap();
     docker(&["load", "-qi", path.to_str().unwrap()]);
 }
+
+/// Only BuildKit has mounts.
+#[test]
+fn a_dockerfile_that_needs_buildkit() {
+    let live = Live::new();
+    let write = |command: &str| {
+        live.write(
+            "kit/Dockerfile",
+            &format!("FROM hitc/debian:13\nRUN --mount=type=cache,target=/c {command}\n"),
+        );
+    };
+    live.write(
+        "hitcfile.rhai",
+        "/// B.\nfn build() { print(docker::build(\"kit\")) }\n",
+    );
+    write("date +%N >/built; touch /c/x");
+    let built = live.run(&["run", "build"]).ok();
+    assert!(built.stderr.contains("[stage-0 2/2] RUN"), "{built}");
+    let image = built.stdout.trim();
+    docker(&["run", "--rm", image, "test", "-s", "/built"]);
+    docker(&["rmi", image]);
+
+    write("echo some output; exit 3");
+    let failed = live.run(&["run", "build"]);
+    assert_eq!(failed.status, 1, "{failed}");
+    assert!(failed.stderr.contains("exit code: 3"), "{failed}");
+    assert!(failed.stderr.contains("some output"), "{failed}");
+}

@@ -43,10 +43,7 @@ pub(super) fn register(docker: &mut Namespace) {
         "Pulls an image on a server from its registry, with the credentials of this machine.",
         |call: &Call, host: Host, image: ImmutableString| {
             call.change(|| format!("pull image {image} on {}", host.0.name), async {
-                let activity = call
-                    .context
-                    .events
-                    .start(&host.0.name, "connecting");
+                let activity = call.context.events.start(&host.0.name, "connecting");
                 let engine = ensure_engine(&call.inventory, &host.0, &activity).await?;
                 let progress = |text| activity.update(text);
                 engine.pull(&image, &progress).await?;

@@ -12,7 +12,10 @@ use futures_util::StreamExt;
 use tokio::sync::Mutex;
 use tokio_util::io::ReaderStream;
 
-use super::{Context, Platform, Progress, blocking};
+use super::{
+    Context, Platform, Progress, blocking,
+    buildkit::{self, News},
+};
 use crate::docker::{Engine, Error, engine::cause};
 
 /// The size of a chunk of the build context that is sent, in bytes.
@@ -70,16 +73,40 @@ impl Engine {
         };
         progress(format!("building {}", build.name));
         let folder = build.folder.clone();
-        let (archive, bases) = blocking(move || {
+        let (archive, dockerfile) = blocking(move || {
             let mut file = tempfile::tempfile()?;
             let context = Context::read(&folder)?;
             context.write_tar(&mut file)?;
             file.seek(SeekFrom::Start(0))?;
-            let dockerfile = fs::read_to_string(folder.join("Dockerfile"));
-            Ok::<_, io::Error>((file, bases(&dockerfile.unwrap_or_default())))
+            let dockerfile = fs::read(folder.join("Dockerfile"))?;
+            let dockerfile = String::from_utf8_lossy(&dockerfile).into_owned();
+            Ok::<_, io::Error>((file, dockerfile))
         })
         .await
         .map_err(|error| fail(error.to_string(), &[]))?;
+        let archive = tokio::fs::File::from_std(archive);
+        let archive = ReaderStream::with_capacity(archive, CHUNK);
+        let bases = bases(&dockerfile);
+        let mut log = Vec::new();
+        if buildkit::is_needed(&dockerfile) {
+            for base in &bases {
+                if !self.has_image(base).await? {
+                    Box::pin(self.pull(base, progress)).await?;
+                }
+            }
+            let tell = |news| match news {
+                News::Step(name) => {
+                    let step: Vec<&str> = name.splitn(5, ' ').take(4).collect();
+                    progress(format!("building {}: {}", build.name, step.join(" ")));
+                    log.push(name);
+                }
+                News::Output(line) => log.push(line),
+            };
+            let platform = build.platform.as_ref();
+            let built = self.build_with_buildkit(&build.name, platform, archive, tell);
+            let built = built.await;
+            return built.map_err(|cause| fail(cause, &log));
+        }
         let credentials = self.registries.credentials_of(&bases).await?;
         let platform = build.platform.as_ref().map(Platform::to_string);
         let mut options = BuildImageOptionsBuilder::new()
@@ -89,11 +116,7 @@ impl Engine {
         if let Some(platform) = &platform {
             options = options.platform(platform);
         }
-        let body = body_try_stream(ReaderStream::with_capacity(
-            tokio::fs::File::from_std(archive),
-            CHUNK,
-        ));
-        let mut log = Vec::new();
+        let body = body_try_stream(archive);
         let mut messages = self
             .docker
             .build_image(options.build(), Some(credentials), Some(body));

@@ -2,6 +2,7 @@
 
 mod archive;
 mod build;
+mod buildkit;
 mod context;
 mod platform;
 mod pull;

@@ -227,7 +227,7 @@ pub(super) fn key_of(registry: &str) -> &str {
 }
 
 /// The registry that a key names. Old versions of Docker wrote `https://HOST/v1/`.
-fn registry_of(key: &str) -> &str {
+pub(super) fn registry_of(key: &str) -> &str {
     let host = key.strip_prefix("https://").or(key.strip_prefix("http://"));
     let host = host.unwrap_or(key);
     match host.split('/').next().unwrap_or(host) {

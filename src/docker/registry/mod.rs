@@ -10,8 +10,8 @@ mod store;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    fs,
-    path::{Path, PathBuf},
+    fs, io,
+    path::Path,
     sync::{Arc, Mutex},
 };
 
@@ -25,8 +25,8 @@ use super::{
     image::reference::{HUB, Location},
 };
 use crate::{
-    core::{event::Events, sync::lock},
-    http::{RegistryApi, RegistryLogin},
+    core::{diagnostic::plain, event::Events, sync::lock},
+    http::{RegistryApi, RegistryError, RegistryLogin},
 };
 
 /// Where the Docker Engine looks for the certificates of registries, by their names.
@@ -161,8 +161,7 @@ impl Registries {
     /// machine: through the credential helper if one is configured, else in the file.
     pub async fn log_in(&self, registry: &str, user: &str, password: &str) -> Result<(), Error> {
         self.events.hide(password);
-        let location = Location::of(&format!("{registry}/x"));
-        let registry = &location.registry;
+        let registry = config::registry_of(registry);
         let login = RegistryLogin::Password {
             user: user.to_owned(),
             password: password.to_owned(),
@@ -188,16 +187,33 @@ impl Registries {
 /// The API of a registry. Trusts the authorities that the local engine trusts for it.
 fn api(registry: &str, login: Option<RegistryLogin>) -> Result<RegistryApi, Error> {
     let folder = Path::new(CERTIFICATES).join(registry);
-    Ok(RegistryApi::new(registry, login, &certificates(&folder))?)
+    let read = certificates(&folder).map_err(|error| RegistryError {
+        registry: registry.to_owned(),
+        status: None,
+        cause: format!(
+            "reading certificates in `{}`: {}",
+            folder.display(),
+            plain(error)
+        ),
+    })?;
+    Ok(RegistryApi::new(registry, login, &read)?)
 }
 
-/// The certificates of authorities in a folder, `*.crt`. The engine ignores a missing folder, too.
-fn certificates(folder: &Path) -> Vec<Vec<u8>> {
-    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
-    let paths = entries.map(|entry| entry.path());
-    let is_certificate = |path: &PathBuf| path.extension().is_some_and(|end| end == "crt");
-    let read = paths.filter(is_certificate).map(fs::read);
-    read.filter_map(Result::ok).collect()
+/// The certificates of authorities in a folder, `*.crt`. None if the folder does not exist.
+fn certificates(folder: &Path) -> io::Result<Vec<Vec<u8>>> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|end| end == "crt") {
+            found.push(fs::read(path)?);
+        }
+    }
+    Ok(found)
 }
 
 /// Values that are computed once each. Concurrent callers wait for the first one.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Registries, config};
 use crate::{
-    docker::{Error, image::reference::Location},
+    docker::Error,
     machine::{self, Machine, WriteOptions},
     ssh::Command,
 };
@@ -16,11 +16,10 @@ impl Registries {
     /// Stores this machine's credentials for a registry in root's Docker configuration on a server,
     /// which keeps everything else. Only root can read it.
     pub async fn store_on(&self, machine: &Arc<dyn Machine>, registry: &str) -> Result<(), Error> {
-        let location = Location::of(&format!("{registry}/x"));
-        let registry = &location.registry;
+        let registry = config::registry_of(registry);
         let Some(login) = self.login(registry).await? else {
             return Err(Error::NoLogin {
-                registry: registry.clone(),
+                registry: registry.to_owned(),
             });
         };
         let fail = |cause: &str| {
