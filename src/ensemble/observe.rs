@@ -177,8 +177,9 @@ pub async fn observe(
         .zip(engines)
         .map(|((name, node), engine)| (name, ServerState { node, engine }))
         .collect();
-    let differences = differences(world, manifest, &servers);
-    let published = published(world, manifest, &servers).await;
+    let facts = known_facts(manifest, &servers);
+    let differences = differences(world, manifest, &servers, &facts);
+    let published = published(world, manifest, &servers, &facts).await;
     Ok(Observed {
         servers,
         extra,
@@ -192,8 +193,8 @@ async fn published(
     world: &dyn World,
     manifest: &Manifest,
     servers: &BTreeMap<String, ServerState>,
+    facts: &Facts,
 ) -> BTreeMap<String, Published> {
-    let facts = known_facts(manifest, servers);
     let mut images = BTreeSet::new();
     for server in &manifest.servers {
         let Some(state) = servers.get(&server.name) else {
@@ -312,11 +313,8 @@ fn differences(
     world: &dyn World,
     manifest: &Manifest,
     servers: &BTreeMap<String, ServerState>,
+    facts: &Facts,
 ) -> HashMap<String, Result<Vec<ServerChange>, Invalid>> {
-    if servers.is_empty() {
-        return HashMap::new();
-    }
-    let facts = known_facts(manifest, servers);
     let mut found = HashMap::new();
     for server in &manifest.servers {
         let Some(state) = servers.get(&server.name) else {
