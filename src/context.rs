@@ -43,6 +43,9 @@ pub struct Settings {
     pub sudo_password: Option<String>,
     /// The shell that runs commands, instead of `sh`.
     pub shell: Option<String>,
+    /// The Docker configuration with the credentials for registries, a file or a folder, instead of
+    /// `~/.docker`. Relative to the project's folder.
+    pub docker_config: Option<PathBuf>,
     /// The timeout of a command.
     pub timeout: Option<Duration>,
     /// How long to wait for a server that another run is changing.

@@ -129,6 +129,9 @@ pub(super) struct Flags {
     /// SSH port
     #[arg(long, global = true, env = "HITC_PORT", help_heading = CONNECTION)]
     port: Option<u16>,
+    /// Docker configuration with the credentials for registries: a file, or a folder with a config.json [default: ~/.docker]
+    #[arg(long, global = true, value_name = "PATH", env = "HITC_DOCKER_CONFIG", help_heading = CONNECTION)]
+    docker_config: Option<PathBuf>,
     /// Prefix of server names at the providers [default: HITC-]
     #[arg(long, global = true, value_name = "TEXT", env = "HITC_NAME_PREFIX", help_heading = CONNECTION)]
     name_prefix: Option<String>,
@@ -253,6 +256,12 @@ impl Flags {
             wait_lock: self.wait_lock.unwrap_or_default(),
             yes: self.yes,
             selection: self.selection(),
+            // A flag is relative to the current folder.
+            docker_config: self
+                .docker_config
+                .as_ref()
+                .map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone()))
+                .or(config.docker_config),
             jump: self.jump.clone().or(config.jump),
             forward_agent: self.forward_agent,
             sudo_password: None,

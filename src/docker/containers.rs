@@ -5,7 +5,7 @@
 //! tests implements them in memory. Everything is addressed by full id: the engine resolves a name
 //! like `db` as the beginning of an id where no container has that name.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use serde::Serialize;
@@ -19,6 +19,8 @@ pub struct Snapshot {
     pub containers: Vec<Container>,
     /// The id of each image, by each of its names.
     pub images: BTreeMap<String, String>,
+    /// The digests that registries have for each image, by its id.
+    pub digests: BTreeMap<String, BTreeSet<String>>,
 }
 
 /// The operations of an engine.

@@ -11,10 +11,10 @@ use std::{
 use bollard::{BollardRequest, ClientVersion, Docker, body_full, errors::Error as BollardError};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use tokio::time::timeout;
+use tokio::{sync::OnceCell, time::timeout};
 
 use super::{
-    Error, Listed,
+    Error, Listed, Platform, Registries,
     diagnose::{self, Reason, diagnose},
     error::HERE,
     transport::{self, Answer, Route, SOCKET},
@@ -56,6 +56,9 @@ pub struct Engine {
     pub(super) images: Arc<tokio::sync::Mutex<()>>,
     /// The name that each container had when it was last seen, by id: errors show names.
     names: Arc<Mutex<HashMap<String, String>>>,
+    /// The registries that its images come from.
+    pub(super) registries: Arc<Registries>,
+    pub(super) platform: Arc<OnceCell<Platform>>,
     route: Route,
 }
 
@@ -114,7 +117,18 @@ impl Engine {
             machine,
             images: Arc::default(),
             names: Arc::default(),
+            registries: Arc::default(),
+            platform: Arc::default(),
             route,
+        }
+    }
+
+    /// Uses these registries. By default, an engine pulls images without credentials.
+    #[must_use]
+    pub fn with_registries(self, registries: &Arc<Registries>) -> Self {
+        Engine {
+            registries: registries.clone(),
+            ..self
         }
     }
 

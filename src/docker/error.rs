@@ -5,6 +5,7 @@ use crate::{
         diagnostic::{Diagnostic, Kind},
         owner::Ownership,
     },
+    http::RegistryError,
     machine::{self, Local},
 };
 
@@ -50,6 +51,57 @@ pub enum Error {
         image: String,
         /// Why it could not be pulled.
         cause: String,
+    },
+    /// The image could not be pulled.
+    #[error("host `{host}`: pulling image `{image}`: {cause}")]
+    Pull {
+        /// The server, or `this machine`.
+        host: String,
+        /// The image.
+        image: String,
+        /// Its registry.
+        registry: String,
+        /// The message of the engine.
+        cause: String,
+    },
+    /// The image is for another platform than the engine's machine.
+    #[error("host `{host}`: image `{image}` is for {platform}, and the server is {wanted}")]
+    Platform {
+        /// The server, or `this machine`.
+        host: String,
+        /// The image.
+        image: String,
+        /// The platform of the image.
+        platform: String,
+        /// The platform of the server.
+        wanted: String,
+    },
+    /// A registry did not answer, or refused.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The Docker configuration of this machine could not be read or written.
+    #[error("Docker configuration `{path}`: {cause}")]
+    Config {
+        /// The file.
+        path: String,
+        /// What went wrong.
+        cause: String,
+    },
+    /// A credential helper failed.
+    #[error("credential helper `{program}` for registry `{registry}`: {cause}")]
+    Helper {
+        /// The program.
+        program: String,
+        /// The registry.
+        registry: String,
+        /// The message of the helper.
+        cause: String,
+    },
+    /// This machine has no credentials for a registry.
+    #[error("registry `{registry}`: no credentials on this machine")]
+    NoLogin {
+        /// The registry.
+        registry: String,
     },
     /// The container does not exist.
     #[error("host `{host}`: container `{name}` not found")]
@@ -367,6 +419,28 @@ impl Error {
             Error::NoImage { host, image, .. } => format!(
                 "check the name, or send it from this machine with `hitc run -H {host} docker.push {image}`"
             ),
+            Error::Pull {
+                registry, cause, ..
+            } if ["unauthorized", "denied", "no basic auth"]
+                .iter()
+                .any(|word| cause.contains(word)) =>
+            {
+                format!("check the name, or log in with `hitc run docker.login {registry}`")
+            }
+            Error::Platform { wanted, .. } => format!(
+                "build it for the server with `docker build --platform {wanted} …`, or let hitc build it with `build: FOLDER`"
+            ),
+            Error::Registry(RegistryError {
+                registry,
+                status: Some(401 | 403),
+                ..
+            })
+            | Error::NoLogin { registry } => {
+                format!("log in with `hitc run docker.login {registry}`")
+            }
+            Error::Helper { .. } => {
+                "install it, or remove it from `credHelpers` or `credsStore` in your Docker configuration".to_owned()
+            }
             Error::NameTaken { name, .. } => {
                 format!("replace it with `replace=true`, or remove it with `docker.kill {name}`")
             }
@@ -420,6 +494,8 @@ impl Error {
             | Error::Unanswered { host, .. }
             | Error::Api { host, .. }
             | Error::NoImage { host, .. }
+            | Error::Pull { host, .. }
+            | Error::Platform { host, .. }
             | Error::NoContainer { host, .. }
             | Error::TooManyStreams { host, .. }
             | Error::InUse { host, .. }
@@ -444,7 +520,12 @@ impl Error {
             | Error::NotRestored { host, .. }
             | Error::Setup { host, .. } => Some(host),
             Error::Machine(error) => error.host(),
-            Error::Build { .. } | Error::NoneNamed { .. } => None,
+            Error::Build { .. }
+            | Error::NoneNamed { .. }
+            | Error::Registry(_)
+            | Error::Config { .. }
+            | Error::Helper { .. }
+            | Error::NoLogin { .. } => None,
         }
     }
 }

@@ -21,6 +21,7 @@ mod logs;
 mod merge;
 mod network;
 mod port;
+mod registry;
 mod resources;
 mod run;
 mod setup;
@@ -32,8 +33,8 @@ pub use bind::{Binding, bind, bindings, unbind};
 #[cfg(test)]
 pub(crate) use container::as_made;
 pub use container::{
-    Container, Image, Listed, Pull, Ready, Replacement, Restart, Spec, State, StepNames, Volume,
-    labels,
+    Comparison, Container, Image, Listed, Pull, Ready, Replacement, Restart, Spec, State,
+    StepNames, Volume, labels,
 };
 pub use containers::{Containers, Snapshot};
 pub use copy::{Copy, Tally};
@@ -42,11 +43,12 @@ pub(crate) use engine::cause;
 pub use engine::{Engine, EngineStatus};
 pub use engine_events::{EventOptions, show_events};
 pub use error::Error;
-pub use image::{Build, Context, Progress};
+pub use image::{Build, Context, ListedImage, Platform, Progress};
 pub use inputs::Inputs;
 pub use inside::{Account, Inside};
 pub use logs::{LogOptions, LogSelection, show_logs};
 pub use port::{Port, Protocol};
+pub use registry::{ConfigPath, Registries};
 pub use resources::{Kind as UnusedKind, NamedVolume, Network, Unused};
 pub use run::{Run, ensure_engine};
 pub use setup::{Repository, Setup, SetupOptions, device, set_up, set_up_here};

@@ -14,7 +14,12 @@ use std::{
 };
 
 use bollard::{BollardRequest, errors::Error as BollardError};
-use hyper::{Response, Uri, body::Incoming, rt::ReadBufCursor};
+use hyper::{
+    Response, Uri,
+    body::Incoming,
+    header::{HeaderMap, HeaderValue},
+    rt::ReadBufCursor,
+};
 use hyper_util::{
     client::legacy::{
         Client,
@@ -86,9 +91,28 @@ pub(super) fn over(
             Route::Socket => IDLE_SOCKETS,
         })
         .build(connector);
-    move |request| {
+    move |mut request: BollardRequest| {
+        encode_for_urls(request.headers_mut());
         let response = client.request(request);
         Box::pin(async move { response.await.map_err(BollardError::from) })
+    }
+}
+
+/// Encodes the credentials in a request as the engine reads them: in the alphabet of base64 that is
+/// safe in URLs (RFC 4648, section 5). bollard uses the other one, and the engine ignores credentials
+/// that it cannot decode.
+fn encode_for_urls(headers: &mut HeaderMap) {
+    for name in ["x-registry-auth", "x-registry-config"] {
+        let Some(value) = headers.get_mut(name) else {
+            continue;
+        };
+        let Ok(text) = value.to_str() else {
+            continue;
+        };
+        if let Ok(mut encoded) = HeaderValue::from_str(&text.replace('+', "-").replace('/', "_")) {
+            encoded.set_sensitive(true);
+            *value = encoded;
+        }
     }
 }
 

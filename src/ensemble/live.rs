@@ -26,4 +26,8 @@ impl World for Inventory {
         let engine = self.find_engine(node).await?;
         Ok(engine.map(|engine| Arc::new(engine) as Arc<dyn Containers>))
     }
+
+    async fn published_digest(&self, image: &str) -> Result<Option<String>, Diagnostic> {
+        Ok(self.registries().digest(image).await?)
+    }
 }

@@ -1,13 +1,16 @@
 //! The observed state: a snapshot of the servers and containers of a manifest.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use data_encoding::HEXLOWER;
 use futures_util::future::join_all;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{Manifest, World, manifest::Facts};
+use super::{
+    Manifest, World,
+    manifest::{Facts, Variable},
+};
 use crate::{
     core::{
         diagnostic::{Diagnostic, Failure, Kind},
@@ -28,6 +31,32 @@ pub struct Observed {
     /// The differences of each existing server from its options, as far as the options are known.
     /// An error is one of the options.
     pub differences: HashMap<String, Result<Vec<ServerChange>, Invalid>>,
+    /// What the registries have under the names of images that existing containers check (`pull:
+    /// check`), by name.
+    pub published: BTreeMap<String, Published>,
+}
+
+/// What a registry has under the name of an image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Published {
+    /// The name cannot move: it contains a digest.
+    Fixed,
+    /// The digest of the image.
+    Digest(String),
+    /// The registry did not answer the question.
+    Unknown(String),
+}
+
+impl Published {
+    /// Asks the registry of an image.
+    pub async fn ask(world: &dyn World, image: &str) -> Self {
+        match world.published_digest(image).await {
+            Ok(Some(digest)) => Published::Digest(digest),
+            Ok(None) => Published::Fixed,
+            Err(error) => Published::Unknown(error.message),
+        }
+    }
 }
 
 /// An existing server.
@@ -74,6 +103,20 @@ impl EngineState {
         }
     }
 
+    /// Whether a registry has an image under this digest, by the image's id.
+    pub fn has_digest(&self, image_id: &str, digest: &str) -> bool {
+        self.digests(image_id).any(|known| known == digest)
+    }
+
+    /// The digests that registries have for an image, by its id.
+    pub fn digests(&self, image_id: &str) -> impl Iterator<Item = &str> {
+        let known = match self {
+            EngineState::Running(snapshot) => snapshot.digests.get(image_id),
+            _ => None,
+        };
+        known.into_iter().flatten().map(String::as_str)
+    }
+
     /// The id of the image with exactly this name.
     pub fn image_id(&self, image: &str) -> Option<&str> {
         match self {
@@ -98,6 +141,9 @@ impl Observed {
         }
         for node in &self.extra {
             hasher.update(serde_json::to_vec(node).unwrap_or_default());
+        }
+        if !self.published.is_empty() {
+            hasher.update(serde_json::to_vec(&self.published).unwrap_or_default());
         }
         format!("sha256:{}", HEXLOWER.encode(&hasher.finalize()))
     }
@@ -131,12 +177,37 @@ pub async fn observe(
         .zip(engines)
         .map(|((name, node), engine)| (name, ServerState { node, engine }))
         .collect();
-    let differences = differences(world, manifest, &servers);
+    let facts = known_facts(manifest, &servers);
+    let differences = differences(world, manifest, &servers, &facts);
+    let published = published(world, manifest, &servers, &facts).await;
     Ok(Observed {
         servers,
         extra,
         differences,
+        published,
     })
+}
+
+/// Asks the registries of the images that existing containers check, all at the same time.
+async fn published(
+    world: &dyn World,
+    manifest: &Manifest,
+    servers: &BTreeMap<String, ServerState>,
+    facts: &Facts,
+) -> BTreeMap<String, Published> {
+    let mut images = BTreeSet::new();
+    for server in &manifest.servers {
+        let Some(state) = servers.get(&server.name) else {
+            continue;
+        };
+        let existing = server.containers.iter();
+        let existing = existing.filter(|c| state.engine.container(&c.name).is_some());
+        let known = |variable: &Variable| facts.value(&server.name, variable);
+        images.extend(existing.filter_map(|c| c.checked_image(&known)));
+    }
+    let asked = images.iter().map(|image| Published::ask(world, image));
+    let answers = join_all(asked).await;
+    images.into_iter().zip(answers).collect()
 }
 
 /// The servers of all providers.
@@ -225,22 +296,25 @@ pub async fn look(world: &dyn World, node: &Node) -> EngineState {
     }
 }
 
-/// Compares existing servers with their options. Skips options that refer to servers that do not
-/// run: it is decided first whether these servers change.
-fn differences(
-    world: &dyn World,
-    manifest: &Manifest,
-    servers: &BTreeMap<String, ServerState>,
-) -> HashMap<String, Result<Vec<ServerChange>, Invalid>> {
-    if servers.is_empty() {
-        return HashMap::new();
-    }
+/// The facts about the servers that run.
+fn known_facts(manifest: &Manifest, servers: &BTreeMap<String, ServerState>) -> Facts {
     let mut facts = Facts::of(manifest);
     for state in servers.values() {
         if state.node.state == NodeState::Running {
             facts.server(&state.node);
         }
     }
+    facts
+}
+
+/// Compares existing servers with their options. Skips options that refer to servers that do not
+/// run: it is decided first whether these servers change.
+fn differences(
+    world: &dyn World,
+    manifest: &Manifest,
+    servers: &BTreeMap<String, ServerState>,
+    facts: &Facts,
+) -> HashMap<String, Result<Vec<ServerChange>, Invalid>> {
     let mut found = HashMap::new();
     for server in &manifest.servers {
         let Some(state) = servers.get(&server.name) else {

@@ -34,6 +34,10 @@ pub trait World: Access {
     /// not be asked is an error with its cause.
     async fn engine(&self, node: &Node) -> Result<Option<Arc<dyn Containers>>, Diagnostic>;
 
+    /// The digest that a registry has for an image now; none if the image's name contains a digest or
+    /// is an id. A registry that does not answer is an error.
+    async fn published_digest(&self, image: &str) -> Result<Option<String>, Diagnostic>;
+
     /// Installs and starts Docker on a server. `mount` is the device for its data.
     async fn set_up_docker(&self, node: &Node, mount: Option<&str>) -> Result<(), Diagnostic> {
         let machine = self.machine(node).await?;

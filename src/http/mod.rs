@@ -1,11 +1,13 @@
-//! HTTP requests of scripts, and JSON APIs of providers.
+//! HTTP requests of scripts, JSON APIs of providers, image registries.
 
 mod json_api;
+mod registry_api;
 mod retry;
 
 use std::time::Duration;
 
 pub use json_api::{ApiRequest, Error, JsonApi};
+pub use registry_api::{RegistryApi, RegistryError, RegistryLogin};
 pub use reqwest::Method;
 use rustls::crypto::ring;
 
@@ -13,12 +15,15 @@ use crate::core::diagnostic::plain;
 
 /// Creates a client with a time limit for a request and its response.
 pub fn client(timeout: Duration) -> reqwest::Result<reqwest::Client> {
+    builder(timeout).build()
+}
+
+fn builder(timeout: Duration) -> reqwest::ClientBuilder {
     // Fails if a provider is installed already, which is the same one.
     let _ = ring::default_provider().install_default();
     reqwest::Client::builder()
         .timeout(timeout)
         .user_agent(concat!("hitc/", env!("CARGO_PKG_VERSION")))
-        .build()
 }
 
 /// The innermost cause of an error. The outer ones describe the request, which hitc does itself.

@@ -17,7 +17,7 @@ use crate::{
         event::{Events, Stream},
         process::Output,
     },
-    docker::{self, Engine, EngineStatus, Inside, Listed},
+    docker::{self, ConfigPath, Engine, EngineStatus, Inside, Listed, Registries},
     machine::Machine,
     provider::{Node, OnServer, Provider},
     ssh::{self, Command, Connection, OpenSsh, Pool, Target, Terminations},
@@ -70,6 +70,8 @@ pub struct Connections {
     engines: Mutex<HashMap<Key, Engine>>,
     /// By server and name.
     containers: Mutex<HashMap<(Key, String), Inside>>,
+    /// The registries that images come from.
+    pub registries: Arc<Registries>,
 }
 
 impl Connections {
@@ -77,7 +79,11 @@ impl Connections {
     /// being terminated.
     pub fn new(context: Arc<Context>, terminations: Terminations) -> Self {
         let password = context.settings.sudo_password.clone();
+        let project = &context.project;
+        let docker_config = context.settings.docker_config.as_deref();
+        let docker_config = ConfigPath::find(docker_config, &project.root, &project.home);
         Connections {
+            registries: Arc::new(Registries::new(docker_config, context.events.clone())),
             pool: Pool::new(context.events.clone(), password, terminations.clone()),
             terminations,
             ssh: ssh::Config::new(&context.project.home),
@@ -203,11 +209,14 @@ impl Connections {
         if let Some(engine) = known.filter(Engine::is_open) {
             return EngineStatus::Running(engine);
         }
-        let status = Engine::at(machine).await;
-        if let EngineStatus::Running(engine) = &status {
-            lock(&self.engines).insert(key(node), engine.clone());
+        match Engine::at(machine).await {
+            EngineStatus::Running(engine) => {
+                let engine = engine.with_registries(&self.registries);
+                lock(&self.engines).insert(key(node), engine.clone());
+                EngineStatus::Running(engine)
+            }
+            other => other,
         }
-        status
     }
 
     /// The running containers of a server, or all. The list is the first request to an engine that was
@@ -224,6 +233,7 @@ impl Connections {
                 return engine.list(all).await;
             }
             let (engine, listed) = Engine::list_at(machine, all).await?;
+            let engine = engine.with_registries(&self.registries);
             lock(&self.engines).insert(key(node), engine);
             Ok(listed)
         };

@@ -25,7 +25,7 @@ use crate::{
         event::{Events, Stream},
         process::Output,
     },
-    docker::{self, Engine, EngineStatus, Inside, Listed},
+    docker::{self, Engine, EngineStatus, Inside, Listed, Registries},
     fleet::Selection,
     machine::{Machine, Server},
     project::{Project, ProjectId},
@@ -228,6 +228,11 @@ impl Inventory {
         node.require_server()?;
         let machine: Arc<dyn Machine> = Arc::new(Server(self.connect(node).await?));
         Ok(self.connections.engine_status(node, &machine).await)
+    }
+
+    /// The registries that images come from.
+    pub fn registries(&self) -> &Arc<Registries> {
+        &self.connections.registries
     }
 
     /// The Docker Engine of a server; none if Docker is not installed there. One that does not

@@ -13,6 +13,10 @@ use crate::{
 
 /// The settings of a hitcfile. Flags and the environment take precedence.
 #[derive(Clone, Debug, Default)]
+#[expect(
+    clippy::struct_field_names,
+    reason = "they are the names that users write"
+)]
 pub struct Config {
     /// See [`crate::context::Settings::name_prefix`].
     pub name_prefix: Option<String>,
@@ -30,6 +34,8 @@ pub struct Config {
     pub port: Option<u16>,
     /// See [`crate::context::Settings::jump`].
     pub jump: Option<String>,
+    /// See [`crate::context::Settings::docker_config`].
+    pub docker_config: Option<PathBuf>,
     /// See [`crate::context::Settings::shell`].
     pub shell: Option<String>,
 }
@@ -60,6 +66,8 @@ impl Config {
         self.shell = fields.decode("shell", text)?.or(self.shell.take());
         let identity = fields.decode("identity", text)?.map(PathBuf::from);
         self.identity = identity.or(self.identity.take());
+        let docker_config = fields.decode("docker_config", text)?.map(PathBuf::from);
+        self.docker_config = docker_config.or(self.docker_config.take());
         self.forks = unsigned(fields.decode("forks", number)?).or(self.forks);
         let timeout = fields.decode("timeout", number)?;
         self.timeout = timeout.and_then(|n| u64::try_from(n).ok()).or(self.timeout);

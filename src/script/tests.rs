@@ -116,6 +116,26 @@ const CALLS: &[(&str, &str, &str)] = &[
         "send image app to web",
     ),
     (
+        "docker::pull/2",
+        "docker::pull(host, \"app\")",
+        "pull image app on web",
+    ),
+    (
+        "docker::login/3",
+        "docker::login(\"r.example.com\", \"joe\", secret::command(\"echo pass\"))",
+        "log in to r.example.com as joe",
+    ),
+    (
+        "docker::store_login/2",
+        "docker::store_login(host, \"r.example.com\")",
+        "store the login for r.example.com on web",
+    ),
+    (
+        "docker::build/2",
+        "docker::build(\"image\", #{ platform: \"linux/arm64\" })",
+        "build image hitc/image:",
+    ),
+    (
         "docker::build/1",
         "docker::build(\"image\")",
         "build image ",

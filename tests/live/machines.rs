@@ -369,7 +369,11 @@ pub(super) async fn busybox(live: &Live, here: &Engine, engine: &Engine) {
     fs::create_dir(&folder).unwrap();
     fs::write(folder.join("Dockerfile"), DOCKERFILE).unwrap();
     let name = "hitc/machines-shop:1".to_owned();
-    let build = Build { folder, name };
+    let build = Build {
+        folder,
+        name,
+        platform: None,
+    };
     here.build(&build, &|_| ()).await.unwrap();
     here.push(&build.name, engine, &|_| ()).await.unwrap();
     let options = [

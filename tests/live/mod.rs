@@ -23,6 +23,7 @@ mod keys;
 mod machines;
 mod ownership;
 mod reaching;
+mod registries;
 mod servers;
 mod shells;
 mod ssh;

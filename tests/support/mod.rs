@@ -6,6 +6,7 @@ pub mod foreign_server;
 pub mod live;
 mod mock_sshd;
 mod queue;
+pub mod registry;
 
 use std::{
     fs,

@@ -22,7 +22,8 @@ pub(in crate::api) async fn ensure_engine(
     let status = inventory.engine_status(node).await?;
     let machine = inventory.machine(node).await?;
     let progress = |text| activity.update(text);
-    Ok(docker::ensure_engine(status, &machine, &progress).await?)
+    let engine = docker::ensure_engine(status, &machine, &progress).await?;
+    Ok(engine.with_registries(inventory.registries()))
 }
 
 /// Changes something about the container `name` of a server. `verbs` are the change as it is

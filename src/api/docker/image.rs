@@ -1,8 +1,8 @@
-//! Images: build and push.
+//! Images: list, pull, build and push.
 
 use std::path::Path;
 
-use rhai::ImmutableString;
+use rhai::{Array, Dynamic, ImmutableString, Map};
 
 use super::ensure_engine;
 use crate::{
@@ -10,16 +10,53 @@ use crate::{
         Host,
         call::{Answer, Call},
         namespace::Namespace,
+        value::{text_map, to_options},
     },
-    core::diagnostic::{Diagnostic, Kind},
-    docker::{self, Build, Context, Engine},
+    core::{
+        diagnostic::{Diagnostic, Kind},
+        value::{Fields, Value},
+    },
+    docker::{Build, Context, Engine, EngineStatus, ListedImage, Platform},
 };
 
 pub(super) fn register(docker: &mut Namespace) {
+    docker.function(
+        "images(host: Host) -> array",
+        "Returns the images of a server, as maps with `name`, `tag`, `id` (the first digits),
+         `size` and `created`. There are none on a server without Docker; an engine that does not
+         answer is an error.",
+        |call: &Call, host: Host| {
+            let listed = call.wait(async {
+                match call.inventory.engine_status(&host.0).await? {
+                    EngineStatus::Absent { host, cause } => {
+                        call.context.events.note(format!("host `{host}`: {cause}"));
+                        Ok::<_, Diagnostic>(Vec::new())
+                    }
+                    status => Ok(status.running()?.list_images().await?),
+                }
+            })?;
+            Ok(listed.iter().map(describe).collect::<Array>())
+        },
+    );
+    docker.change(
+        "pull(host: Host, image: string)",
+        "Pulls an image on a server from its registry, with the credentials of this machine.",
+        |call: &Call, host: Host, image: ImmutableString| {
+            call.change(|| format!("pull image {image} on {}", host.0.name), async {
+                let activity = call.context.events.start(&host.0.name, "connecting");
+                let engine = ensure_engine(&call.inventory, &host.0, &activity).await?;
+                let progress = |text| activity.update(text);
+                engine.pull(&image, &progress).await?;
+                activity.done(format!("has {image}"));
+                Ok::<_, Diagnostic>(())
+            })
+            .map(drop)
+        },
+    );
     docker.change(
         "push(host: Host, image: string)",
         "Sends an image of the local machine to a server, without a registry and without the
-         layers that the server has.",
+         layers that the server has. An image for another platform than the server's is an error.",
         |call: &Call, host: Host, image: ImmutableString| {
             call.change(|| format!("send image {image} to {}", host.0.name), async {
                 let activity = call
@@ -40,28 +77,66 @@ pub(super) fn register(docker: &mut Namespace) {
         "build(folder: string) -> string",
         "Builds an image on the local machine from a folder with a Dockerfile, and returns its
          name. The name changes with the folder's content.",
-        |call: &Call, folder: ImmutableString| build(call, &folder),
+        |call: &Call, folder: ImmutableString| build(call, &folder, None),
+    );
+    docker.change(
+        "build(folder: string, options: map) -> string",
+        "Builds an image for another platform than this machine's: `platform: \"linux/arm64\"`. Its
+         name ends with the platform.",
+        |call: &Call, folder: ImmutableString, options: Map| {
+            let options = to_options(&options);
+            let fields = Fields::new(&options, "docker.build");
+            let platform = call.check(fields.and_then(|mut fields| {
+                let platform = fields.decode("platform", Value::to_text)?;
+                fields.finish()?;
+                Ok(platform)
+            }))?;
+            build(call, &folder, platform.as_deref())
+        },
     );
 }
 
-fn build(call: &Call, folder: &str) -> Answer<String> {
+fn describe(listed: &ListedImage) -> Dynamic {
+    let none = || "<none>".to_owned();
+    let id = listed.id.trim_start_matches("sha256:");
+    let created = jiff::Timestamp::from_second(listed.created).unwrap_or_default();
+    let created = created.to_zoned(jiff::tz::TimeZone::system());
+    let size = listed.size.div_ceil(1_000_000);
+    Dynamic::from_map(text_map([
+        ("name", listed.name.clone().unwrap_or_else(none)),
+        ("tag", listed.tag.clone().unwrap_or_else(none)),
+        ("id", id.get(..12).unwrap_or(id).to_owned()),
+        ("size", format!("{size} MB")),
+        ("created", created.strftime("%Y-%m-%d %H:%M:%S").to_string()),
+    ]))
+}
+
+fn build(call: &Call, folder: &str, platform: Option<&str>) -> Answer<String> {
     let folder = call.context.project.root.join(Path::new(folder));
     let context = Context::read(&folder)
         .map_err(|error| Diagnostic::new(Kind::Usage, format!("docker::build: {error}")));
     let name = call.check(context)?.image_name();
-    let build = Build {
-        folder,
-        name: name.clone(),
-    };
-    call.change(|| format!("build image {name}"), async {
+    let platform = platform.map(|text| {
+        let help = "write OS/ARCHITECTURE, such as linux/arm64".to_owned();
+        let message = format!("docker::build: invalid platform `{text}`");
+        let invalid = || Diagnostic::new(Kind::Usage, message).help(help);
+        Platform::parse(text).ok_or_else(invalid)
+    });
+    let platform = call.check(platform.transpose())?;
+    let built = call.change(|| format!("build image {name}"), async {
         let activity = call
             .context
             .events
             .start("this machine", format!("building {name}"));
         let progress = |text| activity.update(text);
-        Engine::here().await?.build(&build, &progress).await?;
-        activity.done(format!("has {name}"));
-        Ok::<_, docker::Error>(())
+        let here = Engine::here().await?;
+        let here = here.with_registries(call.inventory.registries());
+        let own = here.platform().await?;
+        let platform = platform.as_ref().unwrap_or(&own);
+        let build = Build::on(folder.clone(), &name, platform, &own);
+        here.build(&build, &progress).await?;
+        activity.done(format!("has {}", build.name));
+        Ok::<_, Diagnostic>(build.name)
     })?;
-    Ok(name)
+    Ok(built.unwrap_or(name))
 }

@@ -9,6 +9,7 @@ mod details;
 mod engine;
 mod image;
 mod inside;
+mod registry;
 mod resources;
 mod setup;
 mod shell;
@@ -34,5 +35,6 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     inside::register(&mut docker);
     shell::register(&mut docker);
     tunnel::register(&mut docker);
+    registry::register(&mut docker);
     docker
 }

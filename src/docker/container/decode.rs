@@ -66,7 +66,11 @@ impl Spec {
             }
         }
         if let Some(pull) = fields.decode("pull", |value, what| {
-            let known = [("missing", Pull::Missing), ("never", Pull::Never)];
+            let known = [
+                ("missing", Pull::Missing),
+                ("check", Pull::Check),
+                ("never", Pull::Never),
+            ];
             one_of(value, what, known)
         })? {
             spec.pull = pull;

@@ -43,8 +43,12 @@ impl Containers for Engine {
     }
 
     async fn snapshot(&self) -> Result<Snapshot, Error> {
-        let (containers, images) = tokio::try_join!(self.all(), self.images())?;
-        Ok(Snapshot { containers, images })
+        let (containers, images) = tokio::try_join!(self.all(), self.image_names())?;
+        Ok(Snapshot {
+            containers,
+            images: images.ids,
+            digests: images.digests,
+        })
     }
 
     async fn inspect(&self, id: &str) -> Result<Option<Container>, Error> {

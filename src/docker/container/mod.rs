@@ -19,6 +19,7 @@ mod tests;
 mod volume;
 mod wait;
 
+pub use compare::Comparison;
 #[cfg(test)]
 pub(crate) use lifecycle::as_made;
 pub(super) use lifecycle::is_name;

@@ -48,6 +48,8 @@ pub enum Pull {
     /// When the server does not have it.
     #[default]
     Missing,
+    /// Also when its registry has another one under its name.
+    Check,
     /// Never.
     Never,
 }

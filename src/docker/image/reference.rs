@@ -68,6 +68,56 @@ pub(in crate::docker) fn familiar(image: &str) -> String {
     format!("{name}:{tag}")
 }
 
+/// Docker Hub: the registry of names without one.
+pub(in crate::docker) const HUB: &str = "docker.io";
+
+/// Where an image is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::docker) struct Location {
+    /// The registry: `HOST[:PORT]`.
+    pub registry: String,
+    /// The path of the image in the registry.
+    pub repository: String,
+    /// The tag; none if the image is named by its digest or id, which cannot move.
+    pub tag: Option<String>,
+}
+
+impl Location {
+    /// Finds the registry in the name of an image. As for the Docker Engine, the first part of a name
+    /// is a registry only if it contains a dot or a colon, or is `localhost`.
+    pub fn of(image: &str) -> Self {
+        let image = exact(image);
+        let (name, tag) = match image.split_once('@') {
+            Some((name, _)) => (split_tag(name).0, None),
+            None if image.starts_with("sha256:") => (image.as_ref(), None),
+            None => {
+                let (name, tag) = split_tag(&image);
+                (name, Some(tag.to_owned()))
+            }
+        };
+        let (registry, path) = match name.split_once('/') {
+            Some((first, rest)) if first.contains(['.', ':']) || first == "localhost" => {
+                (first, rest)
+            }
+            _ => (HUB, name),
+        };
+        let registry = match registry {
+            "index.docker.io" | "registry-1.docker.io" => HUB,
+            other => other,
+        };
+        let repository = if registry == HUB && !path.contains('/') {
+            format!("library/{path}")
+        } else {
+            path.to_owned()
+        };
+        Location {
+            registry: registry.to_owned(),
+            repository,
+            tag,
+        }
+    }
+}
+
 fn is_hex(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|digit| digit.is_ascii_hexdigit())
 }
@@ -83,6 +133,28 @@ mod tests {
         assert_eq!(split_tag("r:5000/a"), ("r:5000/a", "latest"));
         assert_eq!(split_tag("r:5000/a:1"), ("r:5000/a", "1"));
         assert_eq!(split_tag("a@sha256:0"), ("a@sha256:0", ""));
+    }
+
+    #[test]
+    fn registries() {
+        let of = |image: &str| {
+            let Location {
+                registry,
+                repository,
+                tag,
+            } = Location::of(image);
+            format!("{registry} {repository} {}", tag.unwrap_or_default())
+        };
+        assert_eq!(of("nginx"), "docker.io library/nginx latest");
+        assert_eq!(of("cafe"), "docker.io library/cafe latest");
+        assert_eq!(of("org/app:1"), "docker.io org/app 1");
+        assert_eq!(of("docker.io/nginx:1"), "docker.io library/nginx 1");
+        assert_eq!(of("index.docker.io/org/app"), "docker.io org/app latest");
+        assert_eq!(of("localhost/app"), "localhost app latest");
+        assert_eq!(of("r:5000/org/app:1.2"), "r:5000 org/app 1.2");
+        assert_eq!(of("ghcr.io/a/b@sha256:0"), "ghcr.io a/b ");
+        assert_eq!(of("ghcr.io/a/b:1@sha256:0"), "ghcr.io a/b ");
+        assert_eq!(of(&"5".repeat(ID_DIGITS)).split(' ').next_back(), Some(""));
     }
 
     #[test]

@@ -26,7 +26,10 @@ use std::{
 };
 
 use crate::{
-    core::{diagnostic::Source, value::Span},
+    core::{
+        diagnostic::Source,
+        value::{Span, Value},
+    },
     docker::Inputs,
 };
 
@@ -139,6 +142,18 @@ impl Manifest {
     /// A container, by the names of its server and its own.
     pub fn container(&self, server: &str, name: &str) -> Option<&Container> {
         self.server(server)?.container(name)
+    }
+}
+
+impl Container {
+    /// The image whose registry is asked whether it has another one by now (`pull: check`), if that
+    /// is wanted and known.
+    pub fn checked_image(&self, known: &dyn Fn(&Variable) -> Option<Value>) -> Option<String> {
+        let text = |key: &str| {
+            let value = self.body.field(key)?.resolve(known).ok()?;
+            value.to_text(key).ok()
+        };
+        (text("pull")? == "check").then(|| text("image"))?
     }
 }
 

@@ -12,10 +12,10 @@ use crate::{
         diagnostic::{self, Diagnostic},
         event::Activity,
     },
-    docker::{Container, Containers, Replacement, Spec},
+    docker::{Container, Containers, Pull, Replacement, Spec},
     ensemble::{
         manifest::Variable,
-        observe::EngineState,
+        observe::{EngineState, Published},
         resource::container::{Existing, decide, decode, decode_image},
     },
     provider::Node,
@@ -162,7 +162,14 @@ impl Execution<'_> {
         let existing = Existing::find(self.owner, name, &state);
         let adopts = self.request.adopts(&node.name, Some(name));
         let full_name = format!("{}.{name}", node.name);
-        let decided = decide(&full_name, &spec, options, &existing, &state, adopts)?;
+        let published = match (existing.current, spec.pull) {
+            (Some(_), Pull::Check) => Some(Published::ask(self.world, spec.image.name()).await),
+            _ => None,
+        };
+        let published = published.as_ref();
+        let decided = decide(
+            &full_name, &spec, options, &existing, &state, adopts, published,
+        )?;
         let Some(draft) = decided else {
             if let Some(found) = existing.current {
                 self.facts().container(&node.name, found);

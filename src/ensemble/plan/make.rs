@@ -1,6 +1,6 @@
 //! Makes a plan. Pure: no input or output.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{LeftAlone, Plan, Step, VERSION, order};
 use crate::{
@@ -67,6 +67,10 @@ pub fn make(
     if !errors.is_empty() {
         return Err(Failure(errors));
     }
+    let unchecked: BTreeSet<String> = decisions
+        .values()
+        .filter_map(|decision| decision.unchecked.clone())
+        .collect();
     let mut steps = wanted(manifest, graph, &mut decisions);
     let others = steps.len();
     for (resource, draft) in extras.removed {
@@ -86,6 +90,7 @@ pub fn make(
             observed: String::new(),
             steps,
             left_alone: extras.left_alone,
+            unchecked: unchecked.into_iter().collect(),
             cost: Vec::new(),
             servers: manifest
                 .servers

@@ -38,6 +38,9 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Existing resources that the manifest does not describe, and that are left unchanged.
     pub left_alone: Vec<LeftAlone>,
+    /// What could not be found out, so that it is left as it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unchecked: Vec<String>,
     /// What new servers cost: an amount for each provider.
     pub cost: Vec<String>,
     /// The servers with operations, in the manifest's order, each with a short description.

@@ -188,6 +188,12 @@ impl Plan {
                 lines.push(line(Mark::None, 1, format!("{}{whose}", extra.resource)));
             }
         }
+        if !self.unchecked.is_empty() {
+            let text = "unknown, and left as it is:".to_owned();
+            lines.push(line(Mark::None, 0, text));
+            let unchecked = self.unchecked.iter().cloned();
+            lines.extend(unchecked.map(|text| line(Mark::None, 1, text)));
+        }
         lines.push(line(Mark::None, 0, self.summary()));
         lines
     }

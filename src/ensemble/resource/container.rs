@@ -10,11 +10,11 @@ use crate::{
         owner::Owner,
         value::{Span, Value},
     },
-    docker::{Container, Port, Protocol, Spec, State, StepNames, labels},
+    docker::{Comparison, Container, Port, Protocol, Pull, Spec, State, StepNames, labels},
     ensemble::{
         Manifest,
         manifest::Variable,
-        observe::EngineState,
+        observe::{EngineState, Published},
         operation::{self, Operation, Options},
     },
 };
@@ -96,7 +96,15 @@ pub fn decision(server: &str, name: &str, view: &View<'_>) -> Result<Decision, D
                 ))
             }
             Some(spec) => {
-                let decided = decide(&full_name, spec, options, &existing, engine, adopts)?;
+                let published = view.observed.published.get(spec.image.name());
+                let published = published.filter(|_| spec.pull == Pull::Check);
+                if let Some(Published::Unknown(cause)) = published {
+                    let image = spec.image.name();
+                    decision.unchecked = Some(format!("image `{image}`: {cause}"));
+                }
+                let decided = decide(
+                    &full_name, spec, options, &existing, engine, adopts, published,
+                )?;
                 let keeps = decided
                     .as_ref()
                     .is_none_or(|d| d.operation.kind() == operation::Kind::UpdateContainer);
@@ -282,8 +290,8 @@ pub fn step_of<'a>(owner: &Owner, found: &'a Container) -> Option<&'a str> {
     (is_step && found.ownership().is(owner)).then_some(name)
 }
 
-/// Decides about a container whose spec is known, on an engine in this state. None if it is up to
-/// date.
+/// Decides about a container whose spec is known, on an engine in this state. `published` is what
+/// the registry has under the name of its image, if it was asked. None if it is up to date.
 pub fn decide(
     full_name: &str,
     spec: &Spec,
@@ -291,11 +299,23 @@ pub fn decide(
     existing: &Existing<'_>,
     engine: &EngineState,
     adopts: bool,
+    published: Option<&Published>,
 ) -> Result<Option<Draft>, Diagnostic> {
     existing.refuse_foreign(full_name, adopts)?;
     let image_id = engine.image_id(spec.image.name());
     let draft = match (existing.current, existing.new, existing.old) {
-        (Some(current), _, _) => current_or_none(spec, options, existing, current, image_id),
+        (Some(current), _, _) => {
+            let mut comparison = current.compare(spec, image_id);
+            if !comparison
+                .replace
+                .iter()
+                .any(|c| c.field == IMAGE_FIELDS[0])
+            {
+                let moved = moved(current, engine, published);
+                comparison.replace.splice(..0, moved);
+            }
+            current_or_none(options, existing, current, comparison)
+        }
         (None, Some(new), _) if new.compare(spec, image_id).replace.is_empty() => {
             let operation = Operation::FinishContainer {
                 id: new.id.clone(),
@@ -344,13 +364,11 @@ pub fn decide(
 
 /// Decides about a container that has its final name.
 fn current_or_none(
-    spec: &Spec,
     options: &Options,
     existing: &Existing<'_>,
     current: &Container,
-    image_id: Option<&str>,
+    mut comparison: Comparison,
 ) -> Option<Draft> {
-    let mut comparison = current.compare(spec, image_id);
     let owner = current.ownership();
     if !owner.is(existing.owner) {
         let mut changes = vec![Change::new(
@@ -402,6 +420,32 @@ fn current_or_none(
         cause,
         changes,
     })
+}
+
+/// The change of a container whose registry has another image under the name of its image by now.
+fn moved(
+    current: &Container,
+    engine: &EngineState,
+    published: Option<&Published>,
+) -> Option<Change> {
+    let Some(Published::Digest(new)) = published else {
+        return None;
+    };
+    if engine.has_digest(&current.image_id, new) {
+        return None;
+    }
+    // One that was not pulled has an id, but no digest.
+    let old = engine.digests(&current.image_id).next();
+    let old = old.unwrap_or(&current.image_id);
+    let describe = |digest: &str| {
+        let digits = digest.trim_start_matches("sha256:");
+        format!("{} ({})", current.image, digits.get(..12).unwrap_or(digits))
+    };
+    Some(Change::new(
+        IMAGE_FIELDS[0],
+        Some(describe(old)),
+        Some(describe(new)),
+    ))
 }
 
 fn create(options: &Options) -> Draft {

@@ -39,6 +39,8 @@ pub struct Decision {
     pub known: Option<Known>,
     /// The public ports that it takes on its server; none if they are not known yet.
     pub ports: Option<BTreeSet<Port>>,
+    /// What could not be found out, so that it is left as it is.
+    pub unchecked: Option<String>,
     /// The volumes and folders of its server that it uses.
     pub volumes: Vec<String>,
 }

@@ -99,6 +99,13 @@ fn happen(state: &mut State, line: &str) {
             let images = &mut state.engine(server).images;
             images.insert(image, "sha256:ffffffffffffffff".to_owned());
         }
+        // Someone pushes another image of this name to the registry.
+        "publish" => {
+            let image = found.image.clone();
+            state
+                .published
+                .insert(image, format!("sha256:{:0<64}", "beef"));
+        }
         // As a replacement leaves it that was killed while the new container became ready.
         "half-replace" => {
             let mut old = found.clone();

@@ -142,6 +142,7 @@ impl Image {
             let build = Build {
                 folder,
                 name: name.clone(),
+                platform: None,
             };
             engine.build(&build, progress).await?;
         }
@@ -185,6 +186,7 @@ impl Image {
         let build = Build {
             folder: folder.path().to_owned(),
             name: self.base.to_owned(),
+            platform: None,
         };
         Ok(engine.build(&build, progress).await?)
     }

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 
 use super::{Engine, Refusal, Shared, State, change};
 use crate::docker::{
-    self, Container, Containers, Port, Progress, Snapshot, Spec, State as Condition, Volume,
+    self, Container, Containers, Port, Progress, Pull, Snapshot, Spec, State as Condition, Volume,
     as_made,
 };
 
@@ -128,6 +128,7 @@ impl Containers for SimulatedEngine {
             Snapshot {
                 containers,
                 images: engine.images.clone(),
+                digests: engine.digests.clone(),
             }
         })
     }
@@ -142,16 +143,36 @@ impl Containers for SimulatedEngine {
 
     async fn provide_image(&self, spec: &Spec, _: Progress<'_>) -> Result<(), docker::Error> {
         let image = spec.image.name().to_owned();
-        if self.look(|engine| engine.images.contains_key(&image))? {
+        let published = self
+            .shared
+            .lock()
+            .unwrap()
+            .state
+            .published
+            .get(&image)
+            .cloned();
+        let is_there = self.look(|engine| match (engine.images.get(&image), &published) {
+            (Some(id), Some(digest)) if spec.pull == Pull::Check => engine
+                .digests
+                .get(id)
+                .is_some_and(|known| known.contains(digest)),
+            (id, _) => id.is_some(),
+        })?;
+        if is_there {
             return Ok(());
         }
         self.change("pulling", |engine, _| {
             if image.starts_with("missing") {
                 return Err(Refusal::NoImage(image));
             }
+            let id = match &published {
+                Some(digest) => format!("sha256:{image}@{digest}"),
+                None => format!("sha256:{image}"),
+            };
             engine
-                .images
-                .insert(image.clone(), format!("sha256:{image}"));
+                .digests
+                .insert(id.clone(), published.into_iter().collect());
+            engine.images.insert(image.clone(), id);
             Ok(())
         })
         .await

@@ -1,0 +1,299 @@
+//! Builds images with BuildKit, which Dockerfiles with mounts, here-documents or a syntax of their own
+//! need.
+//!
+//! BuildKit takes the context from the body of the request, as the classic builder does. Without a
+//! session, it has no secrets and no credentials: private base images are pulled before. bollard's own
+//! support brings gRPC along, which doubles the time to build bollard, and without it bollard cannot read
+//! the answer. So this is a request of our own.
+
+use std::{collections::HashSet, io};
+
+use bytes::Bytes;
+use data_encoding::BASE64;
+use futures_util::{Stream, TryStreamExt};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::{Method, Request, body::Frame, client::conn::http1, header};
+use hyper_util::rt::TokioIo;
+use serde::Deserialize;
+
+use super::Platform;
+use crate::{
+    core::diagnostic::plain,
+    docker::{Engine, transport::SOCKET},
+    ssh::Endpoint,
+};
+
+/// The id of messages about the progress.
+const TRACE: &str = "moby.buildkit.trace";
+
+/// What the engine tells about a build.
+pub(super) enum News {
+    /// A step begins.
+    Step(String),
+    /// A step writes a line.
+    Output(String),
+}
+
+/// A line of the response.
+#[derive(Deserialize)]
+struct Answer {
+    id: Option<String>,
+    #[serde(default)]
+    aux: serde_json::Value,
+    error: Option<String>,
+    message: Option<String>,
+}
+
+/// Whether only BuildKit understands a Dockerfile.
+pub(super) fn is_needed(dockerfile: &str) -> bool {
+    let mut is_top = true;
+    dockerfile.lines().map(str::trim).any(|line| {
+        is_top &= line.starts_with('#');
+        if is_top {
+            let directive = line.trim_start_matches(['#', ' ']);
+            return directive.to_ascii_lowercase().starts_with("syntax");
+        }
+        let (instruction, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let flags = || {
+            rest.split_whitespace()
+                .take_while(|word| word.starts_with("--"))
+        };
+        let has = |names: &[&str]| flags().any(|flag| names.iter().any(|n| flag.starts_with(n)));
+        match instruction.to_ascii_uppercase().as_str() {
+            "RUN" => {
+                has(&["--mount", "--network", "--security"]) || rest.trim_start().starts_with("<<")
+            }
+            "COPY" | "ADD" => {
+                has(&["--link", "--chmod", "--parents", "--exclude"]) || rest.contains(" <<")
+            }
+            _ => false,
+        }
+    })
+}
+
+impl Engine {
+    /// Builds an image on the local machine from the archive of a context, for another platform than
+    /// the engine's if one is given. Returns why it failed.
+    pub(super) async fn build_with_buildkit(
+        &self,
+        name: &str,
+        platform: Option<&Platform>,
+        archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+        mut tell: impl FnMut(News),
+    ) -> Result<(), String> {
+        let socket = socket().ok_or("BuildKit is used only through a Unix socket")?;
+        let stream = self.machine().dial(&Endpoint::Unix(socket)).await;
+        let stream = TokioIo::new(stream.map_err(|error| error.to_string())?);
+        let failed = |error: hyper::Error| plain(error);
+        let (mut sender, connection) = http1::handshake(stream).await.map_err(failed)?;
+        // Ends together with the sender.
+        let connection = tokio::spawn(connection);
+        let version = self.docker.client_version();
+        let mut path = format!("/v{version}/build?version=2&rm=1&t={name}");
+        if let Some(platform) = platform {
+            path.push_str(&format!("&platform={platform}"));
+        }
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header(header::HOST, "docker")
+            .header(header::CONTENT_TYPE, "application/x-tar")
+            .body(StreamBody::new(Box::pin(archive.map_ok(Frame::data))))
+            .map_err(|error| error.to_string())?;
+        let response = sender.send_request(request).await.map_err(failed)?;
+        let is_success = response.status().is_success();
+        let mut body = response.into_body();
+        let mut lines = Lines::default();
+        let mut steps = HashSet::new();
+        while let Some(frame) = body.frame().await {
+            let Ok(bytes) = frame.map_err(failed)?.into_data() else {
+                continue;
+            };
+            for line in lines.add(&bytes) {
+                read(&line, &mut steps, &mut tell)?;
+            }
+        }
+        connection.abort();
+        let rest = std::mem::take(&mut lines.rest);
+        if is_success && rest.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        read(&rest, &mut steps, &mut tell)?;
+        Err("the engine refused it".to_owned())
+    }
+}
+
+/// Reads one line of the response. An error is the cause why the build failed.
+fn read(
+    line: &[u8],
+    steps: &mut HashSet<String>,
+    tell: &mut impl FnMut(News),
+) -> Result<(), String> {
+    let Ok(message) = serde_json::from_slice::<Answer>(line) else {
+        return Ok(());
+    };
+    if let Some(error) = message.error.or(message.message) {
+        return Err(error.trim().to_owned());
+    }
+    let trace = message
+        .aux
+        .as_str()
+        .filter(|_| message.id.as_deref() == Some(TRACE));
+    let Some(Ok(trace)) = trace.map(|trace| BASE64.decode(trace.as_bytes())) else {
+        return Ok(());
+    };
+    // `StatusResponse` of github.com/moby/buildkit/api/services/control/control.proto.
+    for (field, value) in fields(&trace) {
+        match field {
+            // `Vertex`: its name is field 3.
+            1 => {
+                let name = fields(value).find(|(field, _)| *field == 3);
+                let name = name.map(|(_, name)| String::from_utf8_lossy(name).into_owned());
+                let name = name.filter(|name| name.starts_with('[') && !name.starts_with("[int"));
+                if let Some(name) = name
+                    && steps.insert(name.clone())
+                {
+                    tell(News::Step(name));
+                }
+            }
+            // `VertexLog`: its text is field 4.
+            3 => {
+                for (_, text) in fields(value).filter(|(field, _)| *field == 4) {
+                    let text = String::from_utf8_lossy(text);
+                    text.lines()
+                        .for_each(|line| tell(News::Output(line.to_owned())));
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// The fields with a length in a message of protocol buffers: texts, bytes and messages
+/// (<https://protobuf.dev/programming-guides/encoding/>). Stops where the message is invalid.
+fn fields(mut message: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+    std::iter::from_fn(move || {
+        loop {
+            let key = varint(&mut message)?;
+            let skipped = match key & 7 {
+                0 => {
+                    varint(&mut message)?;
+                    continue;
+                }
+                1 => 8,
+                5 => 4,
+                2 => {
+                    let length = usize::try_from(varint(&mut message)?).ok()?;
+                    let (value, rest) = message.split_at_checked(length)?;
+                    message = rest;
+                    return Some((key >> 3, value));
+                }
+                _ => return None,
+            };
+            message = message.split_at_checked(skipped)?.1;
+        }
+    })
+}
+
+fn varint(bytes: &mut &[u8]) -> Option<u64> {
+    let mut value = 0;
+    for shift in (0..64).step_by(7) {
+        let (byte, rest) = bytes.split_first()?;
+        *bytes = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Some(value);
+        }
+    }
+    None
+}
+
+/// Splits a stream into lines.
+#[derive(Default)]
+struct Lines {
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    fn add(&mut self, bytes: &Bytes) -> Vec<Vec<u8>> {
+        self.rest.extend_from_slice(bytes);
+        let mut lines = Vec::new();
+        while let Some(end) = self.rest.iter().position(|byte| *byte == b'\n') {
+            lines.push(self.rest.drain(..=end).collect());
+        }
+        lines
+    }
+}
+
+/// The socket of the local engine, as the docker command finds it; none if it is reached otherwise.
+fn socket() -> Option<String> {
+    match std::env::var("DOCKER_HOST") {
+        Ok(host) if !host.is_empty() => host.strip_prefix("unix://").map(str::to_owned),
+        _ => Some(SOCKET.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dockerfiles_that_need_it() {
+        for text in [
+            "# syntax=docker/dockerfile:1\nFROM a",
+            "FROM a\nRUN --mount=type=cache,target=/c make",
+            "FROM a\nrun --network=none make",
+            "FROM a\nRUN <<EOF\nmake\nEOF\n",
+            "FROM a\nCOPY --from=b --link x y",
+        ] {
+            assert!(is_needed(text), "{text}");
+        }
+        for text in [
+            "FROM a\n# syntax=docker/dockerfile:1",
+            "# escape=`\nFROM a\nRUN echo --mount <<EOF",
+            "FROM --platform=linux/amd64 a\nCOPY --from=b --chown=1 x y\n",
+            "",
+        ] {
+            assert!(!is_needed(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn messages_of_an_engine() {
+        // A step's beginning, and a line that another step writes, as Docker 20.10 sends them.
+        let step = "CnYKR3NoYTI1Njo3MWYwZmRlNDcyMTM3NWRkOTg4NmQ4NDU3OTE2MmQwMzgxYTJkMTlmYmI3ZGJlZmYxNjQ0NDk1MDE3MGQyNjZkGitbc3RhZ2UtMCAxLzJdIEZST00gZG9ja2VyLmlvL2hpdGMvZGViaWFuOjEz";
+        let output = "GlwKR3NoYTI1NjoyMjFjNjk4MjVkYzlkM2I5NGFiZGJiYzc2MzE3MzRiNDE2ZWQ5MzE1NjIwNWY2Zjk0OGYxMmQwMmNlZTZjM2FmEgsIyvmi2AYQ25H+DxgBIgJ4Cg==";
+        let mut told = Vec::new();
+        let mut tell = |news: News| {
+            told.push(match news {
+                News::Step(name) => format!("step {name}"),
+                News::Output(line) => format!("output {line}"),
+            });
+        };
+        let mut steps = HashSet::new();
+        for aux in [step, output, step] {
+            let line = format!("{{\"id\":\"{TRACE}\",\"aux\":\"{aux}\"}}\n");
+            read(line.as_bytes(), &mut steps, &mut tell).unwrap();
+        }
+        let image = b"{\"id\":\"moby.image.id\",\"aux\":{\"ID\":\"sha256:0\"}}";
+        read(image, &mut steps, &mut tell).unwrap();
+        let error = b"{\"errorDetail\":{\"message\":\"exit code: 3\"},\"error\":\"exit code: 3\"}";
+        let error = read(error, &mut steps, &mut tell).unwrap_err();
+        assert_eq!(error, "exit code: 3");
+        assert_eq!(
+            told,
+            [
+                "step [stage-0 1/2] FROM docker.io/hitc/debian:13",
+                "output x"
+            ]
+        );
+    }
+
+    #[test]
+    fn invalid_messages_end() {
+        for bytes in [&[0x0a, 0xff][..], &[0x0b], &[0x09, 1], &[0x80; 12]] {
+            assert_eq!(fields(bytes).count(), 0);
+        }
+    }
+}
