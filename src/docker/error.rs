@@ -416,9 +416,6 @@ impl Error {
             Error::NoImage { host, .. } if host == HERE => {
                 "check the name; `docker images` lists the images of this machine".to_owned()
             }
-            Error::NoImage { host, image, .. } => format!(
-                "check the name, or send it from this machine with `hitc run -H {host} docker.push {image}`"
-            ),
             Error::Pull {
                 registry, cause, ..
             } if ["unauthorized", "denied", "no basic auth"]
@@ -427,6 +424,9 @@ impl Error {
             {
                 format!("check the name, or log in with `hitc run docker.login {registry}`")
             }
+            Error::NoImage { host, image, .. } | Error::Pull { host, image, .. } => format!(
+                "check the name, or send it from this machine with `hitc run -H {host} docker.push {image}`"
+            ),
             Error::Platform { wanted, .. } => format!(
                 "build it for the server with `docker build --platform {wanted} …`, or let hitc build it with `build: FOLDER`"
             ),

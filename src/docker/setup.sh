@@ -65,7 +65,13 @@ mount_data() {
     blkid -p "$device" >/dev/null || status=$?
     case $status in
     0) ;;
-    2) mkfs.ext4 -q "$device" ;;
+    2)
+        if ! command -v mkfs.ext4 >/dev/null; then
+            update
+            $apt install -y --no-install-recommends e2fsprogs >&2
+        fi
+        mkfs.ext4 -q "$device"
+        ;;
     *) fail "blkid cannot identify the content of $device" ;;
     esac
     uuid=$(blkid -p -o value -s UUID "$device") || true

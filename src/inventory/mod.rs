@@ -253,6 +253,7 @@ impl Inventory {
 
     /// The running containers of a server, or all. A server without Docker has none, which is noted.
     pub async fn containers(&self, node: &Node, all: bool) -> Result<Vec<Listed>, Diagnostic> {
+        node.require_server()?;
         let machine = self.machine(node).await?;
         match self.connections.containers(node, &machine, all).await {
             Ok(listed) => Ok(listed),

@@ -62,7 +62,7 @@ fn tasks_and_their_parameters() {
     );
     assert_eq!(
         complete(project(), &["hitc", "source", "docker.p"]),
-        ["docker.ps", "docker.prune", "docker.push"]
+        ["docker.ps", "docker.prune", "docker.pull", "docker.push"]
     );
     assert_eq!(
         complete(project(), &["hitc", "run", "twice", ":::", "db"]),

@@ -173,7 +173,10 @@ web:
     assert!(!up.stderr.contains("9000)"), "{up}");
     let inspect = |form: &str| on_server(&live, &format!("docker inspect -f '{form}' app"));
     let form = "{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.ShmSize}} {{.HostConfig.LogConfig}}";
-    assert_eq!(inspect(form), "true 33554432 {json-file map[max-size:1m]}");
+    assert_eq!(
+        inspect(form),
+        "true 33554432 {json-file map[max-file:3 max-size:1m]}"
+    );
     let inside = |line: &str| on_server(&live, &format!("docker exec app sh -c '{line}'"));
     assert_eq!(inside("ulimit -n; ulimit -Hn; ulimit -u"), "512\n1024\n100");
     assert_eq!(

@@ -68,13 +68,13 @@ fn debian_with_a_disk_and_a_busy_apt() {
     let live = server("debian-12-bare");
     let device = disk(&live);
     on_server(&live, "umount /var/lib/docker 2>/dev/null; true");
-    let hold = "use Fcntl; for (qw(/var/lib/apt/lists/lock /var/lib/dpkg/lock-frontend)) { \
-                open($f{$_}, q(>>), $_); fcntl($f{$_}, F_SETLK, pack(q(s s l! l! i), F_WRLCK, 0, 0, 0, 0)) \
-                or die $! } $| = 1; print qq(held\\n); sleep 8";
-    let hold = format!(
-        "perl -e '{hold}' >/tmp/held 2>&1 & until grep -q held /tmp/held; do sleep 0.1; done"
-    );
-    on_server(&live, &hold);
+    let hold = "use Fcntl; for my $p (qw(/var/lib/apt/lists/lock /var/lib/dpkg/lock-frontend)) { \
+                open(my $f, q(>>), $p) or die $!; \
+                my $lock = pack(q(ssx4qqlx4), F_WRLCK, 0, 0, 0, 0); \
+                fcntl($f, F_SETLK, $lock) or die $!; push @f, $f } \
+                $| = 1; print qq(held\n); sleep 8";
+    let hold = format!("perl -e '{hold}' >/tmp/held 2>&1 & sleep 1; cat /tmp/held");
+    assert_eq!(on_server(&live, &hold), "held");
     let mount = format!("docker_mount={device}");
     let started = Instant::now();
     let done = set_up(&live, &[&mount]).ok();
@@ -134,6 +134,8 @@ fn a_disk_for_a_running_engine() {
         &format!("printf data | dd of={device} conv=notrunc status=none"),
     );
     on_server(&live, "docker rm -f app");
+    let e2fsprogs = "command -v mkfs.ext4 || { apt-get update -qq && apt-get install -qqy e2fsprogs; } >/tmp/log";
+    on_server(&live, e2fsprogs);
     let before = on_server(&live, "sha256sum /disk");
     on_server(
         &live,

@@ -166,7 +166,7 @@ fn edits_change_what_they_name_and_nothing_else() {
     let image = inspect(&live, "web", "page", "{{.Config.Image}}");
     let expected = format!(
         "  web  stays (server, local)
-  ! page  replace (container, {image})
+  ! page  replace (container, {image}, public port 80)
       environment.ANSWER: one → two
       environment.OLD: x → nothing
 1 container to replace

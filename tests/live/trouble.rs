@@ -63,7 +63,7 @@ fn an_image_that_does_not_exist() {
     assert_eq!(run.status, 1, "{run}");
     assert!(
         run.stderr
-            .contains("error: host `web`: image `hitc.invalid/no/such:1` not found: "),
+            .contains("error: host `web`: pulling image `hitc.invalid/no/such:1`: "),
         "{run}"
     );
     assert!(
@@ -88,7 +88,7 @@ fn an_image_that_does_not_exist() {
     assert_eq!(up.status, 1, "{up}");
     assert!(
         up.stderr
-            .contains("host `web`: image `hitc.invalid/no/such:1` not found"),
+            .contains("host `web`: pulling image `hitc.invalid/no/such:1`: "),
         "{up}"
     );
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 
-use super::{observed::DEFAULT_BRIDGE, setting::Setting};
+use super::setting::Setting;
 use crate::{
     core::{
         units::{duration, parse_bytes, parse_cpus},
@@ -55,6 +55,9 @@ pub(super) enum Kind {
 
 /// The key of the log driver among the options of a log.
 const DRIVER: &str = "driver";
+
+/// The network of a container whose networks are not set.
+pub(super) const DEFAULT_BRIDGE: &str = "bridge";
 
 /// The network mode of a container whose networks are not set.
 const DEFAULT_NETWORK: &str = "default";

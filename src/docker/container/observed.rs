@@ -11,14 +11,11 @@ use bollard::models::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{StepNames, body, labels, options::Options};
+use super::{StepNames, body, kind::DEFAULT_BRIDGE, labels, options::Options};
 use crate::{
     core::owner::Ownership,
     docker::{Port, Protocol, Volume, image::reference::is_full_id},
 };
-
-/// The network of a container whose networks are not set.
-pub(super) const DEFAULT_BRIDGE: &str = "bridge";
 
 /// The state of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
