@@ -4,13 +4,15 @@ use std::{net::IpAddr, path::Path, sync::Arc};
 
 use super::{
     Containers, Engine, EngineStatus, Error, Inputs, Port, Progress, Replacement, Restart,
-    SetupOptions, Spec, container::Container, set_up,
+    SetupOptions, Spec,
+    container::{Container, is_name},
+    set_up,
 };
 use crate::{
     core::{
         diagnostic::{Diagnostic, Kind},
         owner::Owner,
-        value::{Data, Entry, Fields, Value},
+        value::{Data, Entry, Fields, Value, shorten},
     },
     machine::Machine,
 };
@@ -70,10 +72,16 @@ impl Run {
             Some(name) => name,
             None => name_of(&image.to_text("image")?),
         };
-        if name.len() < 2 {
-            let message = format!("name: `{name}` is too short for a container");
-            return Err(Diagnostic::new(Kind::Usage, message)
-                .help("the Docker Engine requires at least two characters".to_owned()));
+        // The rule of the engine (moby: `daemon/names`).
+        if name.len() < 2
+            || !is_name(&name)
+            || !name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        {
+            let message = format!("name: invalid name `{}` for a container", shorten(&name));
+            return Err(Diagnostic::new(Kind::Usage, message).help(
+                "write at least two letters, digits, dots, dashes and underscores; the first is a letter or a digit"
+                    .to_owned(),
+            ));
         }
         let inputs = Inputs::load(folder, [&value]);
         let mut spec = Spec::decode(&name, &value, &inputs, &format!("container `{name}`"))?;

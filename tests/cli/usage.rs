@@ -127,7 +127,7 @@ fn help_for_a_subcommand() {
 fn source_of_a_built_in_task() {
     Project::new().run(&["source", "docker.ps"]).is(
         0,
-        "// scripts/docker.rhai, line 41
+        "// scripts/docker.rhai, line 42
 /// List the running containers.
 ///
 /// @param all = false  also those that do not run, with a column for their state

@@ -266,3 +266,15 @@ fn attached() {
         assert!(started.elapsed() < Duration::from_secs(10));
     }
 }
+
+#[test]
+fn forty_containers_on_one_server() {
+    let live = Live::new().web_server("web");
+    let manifest = "web: {provider: local, containers: {app: {build: web, count: 40}}}\n";
+    live.write("it.yml", manifest);
+    live.run(&["run", "--yes", "ensemble.up", "it"]).ok();
+    assert_eq!(live.run(&["docker.ps"]).ok().rows().len(), 40);
+    let again = live.run(&["run", "--yes", "ensemble.up", "it"]).ok();
+    assert!(again.stderr.contains("no changes"), "{again}");
+    live.run(&["run", "--yes", "ensemble.down", "it"]).ok();
+}

@@ -17,6 +17,7 @@ mod ensembles;
 mod examples;
 mod faults;
 mod hetzner;
+mod hostile_values;
 mod inside;
 mod interruptions;
 mod keys;
