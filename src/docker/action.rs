@@ -44,11 +44,8 @@ impl Action {
         let found = engine.owned(name, owner, adopt).await?;
         match self {
             Action::Kill { remove: false } => engine.kill(&found.id).await,
-            Action::Kill { remove: true } => match engine.kill(&found.id).await {
-                // It may have been removed when it ended.
-                Ok(()) | Err(Error::NoContainer { .. }) => engine.remove(&found.id).await,
-                Err(error) => Err(error),
-            },
+            // The engine kills what it is forced to remove.
+            Action::Kill { remove: true } => engine.remove(&found.id).await,
             Action::Stop(time) => engine.stop_within(&found.id, time.map(seconds)).await,
             Action::Start => engine.start(&found.id).await,
             Action::Restart(time) => engine.restart_within(&found.id, time.map(seconds)).await,

@@ -1,6 +1,9 @@
 //! Setting Docker up on vanilla servers: distributions, packages, safe defaults, a disk of its own.
 
-use std::time::{Duration, Instant};
+use std::{
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use crate::support::{Run, live::Live};
 
@@ -20,20 +23,36 @@ fn set_up(live: &Live, options: &[&str]) -> Run {
     live.run(&[&["run", "-H", "web", "docker.setup"], options].concat())
 }
 
-/// An empty block device of the server, backed by a file.
-fn disk(live: &Live) -> String {
-    let line = "truncate -s 200M /disk && for n in $(seq 64 127); do \
-                [ -b /dev/loop$n ] || mknod /dev/loop$n b 7 $n; \
-                losetup /dev/loop$n /disk 2>/dev/null && echo /dev/loop$n && break; done";
-    let device = on_server(live, line);
-    assert!(device.starts_with("/dev/loop"), "{device}");
-    device
+/// An empty block device of the server, backed by a file. It would outlive the server: dropping it
+/// detaches it.
+struct Disk {
+    server: String,
+    device: String,
 }
 
-/// The devices outlive the server if they are not detached.
-fn detach(live: &Live, device: &str) {
-    let line = format!("umount -l /var/lib/docker; losetup -d {device}");
-    on_server(live, &line);
+impl Disk {
+    fn new(live: &Live) -> Self {
+        // Other tests use the numbers below.
+        let line = "truncate -s 200M /disk && for n in $(seq 2000 2100); do \
+                    [ -b /dev/loop$n ] || mknod /dev/loop$n b 7 $n; \
+                    losetup /dev/loop$n /disk 2>/dev/null && echo /dev/loop$n && break; done";
+        let device = on_server(live, line);
+        assert!(device.starts_with("/dev/loop"), "{device}");
+        let server = live.container("web");
+        Disk { server, device }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let line = format!(
+            "kill $(cat /var/run/docker.pid); while pgrep dockerd; do sleep 0.1; done; \
+             umount -l /var/lib/docker; losetup -d {}",
+            self.device
+        );
+        let arguments = ["exec", &self.server, "sh", "-c", &line];
+        let _ = Command::new("docker").args(arguments).status();
+    }
 }
 
 fn is_ready(live: &Live) {
@@ -66,7 +85,8 @@ fn ubuntu_from_nothing() {
 #[test]
 fn debian_with_a_disk_and_a_busy_apt() {
     let live = server("debian-12-bare");
-    let device = disk(&live);
+    let disk = Disk::new(&live);
+    let device = &disk.device;
     on_server(&live, "umount /var/lib/docker 2>/dev/null; true");
     let hold = "use Fcntl; for my $p (qw(/var/lib/apt/lists/lock /var/lib/dpkg/lock-frontend)) { \
                 open(my $f, q(>>), $p) or die $!; \
@@ -95,11 +115,6 @@ fn debian_with_a_disk_and_a_busy_apt() {
         other.stderr.contains("device /dev/loop-missing not found"),
         "{other}"
     );
-    on_server(
-        &live,
-        "kill $(cat /var/run/docker.pid); while pgrep dockerd; do sleep 0.1; done",
-    );
-    detach(&live, &device);
 }
 
 /// A running engine is moved to the disk only if nothing is lost, and a disk with data is not
@@ -119,7 +134,8 @@ fn a_disk_for_a_running_engine() {
     live.run(&["run", "-H", "web", "docker.push", &image]).ok();
     live.run(&["run", "-H", "web", "docker.run", &image, "name=app"])
         .ok();
-    let device = disk(&live);
+    let disk = Disk::new(&live);
+    let device = &disk.device;
     let mount = format!("docker_mount={device}");
 
     let refused = set_up(&live, &[&mount]);
@@ -149,11 +165,6 @@ fn a_disk_for_a_running_engine() {
         "1"
     );
     assert_eq!(on_server(&live, "docker images -q | wc -l"), "0");
-    on_server(
-        &live,
-        "kill $(cat /var/run/docker.pid); while pgrep dockerd; do sleep 0.1; done",
-    );
-    detach(&live, &device);
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod interruptions;
 mod keys;
 mod machines;
 mod ownership;
+mod podman;
 mod reaching;
 mod registries;
 mod servers;

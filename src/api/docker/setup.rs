@@ -10,7 +10,7 @@ use crate::{
         value::to_options,
     },
     core::diagnostic::Diagnostic,
-    docker::{self, Setup, SetupOptions},
+    docker::{self, EngineStatus, Setup, SetupOptions},
 };
 
 pub(super) fn register(docker: &mut Namespace) {
@@ -36,8 +36,16 @@ pub(super) fn register(docker: &mut Namespace) {
 fn set_up(call: &Call, host: &Host, options: &SetupOptions) -> Answer<String> {
     let done = call.change(|| format!("set up Docker on {}", host.0.name), async {
         let activity = call.context.events.start(&host.0.name, "setting up Docker");
-        let machine = call.inventory.machine(&host.0).await?;
-        let done = match docker::set_up(machine.as_ref(), options).await? {
+        let status = call.inventory.engine_status(&host.0).await?;
+        // An engine that answers is left alone, also if it is Podman's.
+        let is_ready = options.mount.is_none() && matches!(status, EngineStatus::Running(_));
+        let done = if is_ready {
+            Setup::Ready
+        } else {
+            let machine = call.inventory.machine(&host.0).await?;
+            docker::set_up(machine.as_ref(), options).await?
+        };
+        let done = match done {
             Setup::Ready => "ready",
             Setup::Started => "started",
             Setup::Installed => "installed",

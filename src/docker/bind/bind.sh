@@ -298,6 +298,8 @@ poke() {
 
 add() {
     local key=$1-$2
+    command -v docker >/dev/null ||
+        fail "the server has no docker command; ports of Podman's containers cannot be bound"
     mkdir -p "$BINDS" "$RUN"
     exec 9>"$RUN/lock"
     flock 9

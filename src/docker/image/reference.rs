@@ -39,7 +39,12 @@ pub(in crate::docker) fn names(image: &str, id: &str, tags: &[String], digests: 
         return id == digest || digests.iter().any(|known| known.ends_with(&ending));
     }
     let wanted = familiar(&image);
-    id == image || tags.iter().any(|tag| familiar(tag) == wanted)
+    // Podman lists an image that came from no registry as one of `localhost`.
+    let without_host = |tag: &str| familiar(tag.strip_prefix("localhost/").unwrap_or(tag));
+    id == image
+        || tags
+            .iter()
+            .any(|tag| familiar(tag) == wanted || without_host(tag) == wanted)
 }
 
 /// Splits `registry:5000/name:tag`. Without a tag it is `latest`; a digest stays with the name.
