@@ -31,7 +31,7 @@ use crate::{
 /// The time between the last Ctrl-C and the end of the process.
 const GRACE: Duration = Duration::from_millis(500);
 /// How long to wait until commands on servers are terminated.
-const TERMINATION_TIMEOUT: Duration = Duration::from_secs(6);
+const TERMINATION_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// A run of tasks, in which scripts can call all functions.
 pub(super) struct RunContext {

@@ -210,31 +210,31 @@ mod tests {
     async fn a_timeout_terminates_all_processes() {
         let command = Command {
             timeout: Some(Duration::from_millis(200)),
-            ..Command::new("trap '' TERM; setsid sleep 4322 & sleep 4322; sleep 4322")
+            ..Command::new("trap '' TERM; setsid sleep 4342 & sleep 4342; sleep 4342")
         };
         let error = Local::new().run(&command).await.unwrap_err();
         let error = Diagnostic::from(error);
         assert_eq!(error.kind, Kind::Timeout);
-        let expected = "host `this machine`: `trap '' TERM; setsid sleep 4322 & sleep 4322; \
-                        sleep 4322`: timed out after 0.2 s";
+        let expected = "host `this machine`: `trap '' TERM; setsid sleep 4342 & sleep 4342; \
+                        sleep 4342`: timed out after 0.2 s";
         assert_eq!(error.message, expected);
-        assert!(!sleeping("4322"));
+        assert!(!sleeping("4342"));
     }
 
     #[tokio::test]
     async fn an_abandoned_command_is_terminated() {
-        let command = Command::new("setsid sleep 4323 & sleep 4323");
+        let command = Command::new("setsid sleep 4343 & sleep 4343");
         let run = tokio::spawn(async move { Local::new().run(&command).await });
-        while !sleeping("4323") {
+        while !sleeping("4343") {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         run.abort();
         let gone = async {
-            while sleeping("4323") {
+            while sleeping("4343") {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(8), gone)
+        tokio::time::timeout(Duration::from_secs(15), gone)
             .await
             .unwrap();
     }

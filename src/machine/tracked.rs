@@ -21,8 +21,8 @@ use crate::{
     ssh::{self, Command, Input, Terminations, UnterminatedCommand, termination_script},
 };
 
-/// The time limit for terminating a command, which takes up to four seconds.
-const TERMINATION_TIMEOUT: Duration = Duration::from_secs(8);
+/// The time limit for terminating a command, which takes up to seven seconds.
+const TERMINATION_TIMEOUT: Duration = Duration::from_secs(12);
 
 /// A command whose processes carry a run id, by which they are found and terminated.
 pub(crate) struct Tracked<'a> {

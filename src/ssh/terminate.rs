@@ -7,9 +7,9 @@ use tokio::time::timeout;
 
 use super::{Command, Connection, UnterminatedCommand, line::RUN_ID_VARIABLE};
 
-/// The time limit for terminating a command: two seconds until it is killed, two more until the
-/// processes are gone, and the round trips.
-const TIMEOUT: Duration = Duration::from_secs(8);
+/// The time limit for terminating a command: up to three seconds until it is killed, four more until
+/// the processes are gone, and the round trips.
+const TIMEOUT: Duration = Duration::from_secs(12);
 
 /// Guards a running command: terminates it when dropped before the command ended.
 pub(super) struct CommandGuard {
@@ -75,7 +75,7 @@ async fn terminate(connection: &Arc<Connection>, command: &Command, run_id: &str
 }
 
 /// The shell command that terminates the processes with this run id in their environment, and their
-/// descendants: SIGTERM, and SIGKILL after two seconds. Exits with status 0 if they are gone.
+/// descendants: SIGTERM, and SIGKILL after two to three seconds. Exits with status 0 if they are gone.
 ///
 /// Works on Linux only, by `/proc`. The environment of processes that sudo started is not readable,
 /// but they are found as descendants. If there is a sibling process whose environment is not
@@ -90,11 +90,12 @@ pub fn termination_script(run_id: &str) -> String {
          {{ split($1, p, \"/\"); up[p[3]] = $2 }}
          END {{ do {{ c = 0; for (x in up) if (!(x in t) && (up[x] in t)) {{ t[x] = 1; c = 1 }} }} while (c); for (x in t) if (x in up) print x }}'; }}
          p=$(tracked); [ -n \"$p\" ] || {{ sleep 0.3; p=$(tracked); }}
-         kill -TERM $p 2>/dev/null; n=0
+         kill -TERM $p 2>/dev/null; begin=$(date +%s)
          while p=$(tracked); [ -n \"$p\" ]; do
-         [ $n -lt 20 ] || kill -KILL $p 2>/dev/null
-         [ $n -lt 40 ] || exit 1
-         n=$((n+1)); sleep 0.1; done
+         seconds=$(($(date +%s) - begin))
+         [ $seconds -lt 3 ] || kill -KILL $p 2>/dev/null
+         [ $seconds -lt 7 ] || exit 1
+         sleep 0.1; done
          for f in $(grep -lsE \"^PPid:[[:space:]]+$PPID\\$\" /proc/[0-9]*/status); do d=${{f%/status}}
          [ \"$d\" = /proc/$$ ] || [ ! -d \"$d\" ] || [ -r \"$d/environ\" ] || exit 1; done"
     )
