@@ -33,6 +33,7 @@ use super::{
     keyring::Keyring,
     login::{LoginOutcome, log_in},
     stream::Stream,
+    target::Route,
     terminations::Terminations,
 };
 use crate::core::sync::lock;
@@ -104,15 +105,23 @@ impl Connection {
                 LoginOutcome::KeyLocked(path) => Ok((handle, Some(path))),
             }
         };
-        let (handle, locked) = timeout_if_silent(&state, target.connect_timeout, opening)
+        let opened = timeout_if_silent(&state, target.connect_timeout, opening)
             .await
             .map_err(|waited| {
                 target.error(Cause::NoAnswer {
                     address: target.endpoint(),
                     seconds: waited.as_secs(),
                 })
-            })?
-            .map_err(|error| add_reason(error, &state))?;
+            })?;
+        let (handle, locked) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                if let Route::ProxyCommand(_) = target.route {
+                    state.wait_for_proxy_error().await;
+                }
+                return Err(add_reason(error, &state));
+            }
+        };
         if let Some(path) = locked {
             return Ok(OpenOutcome::KeyLocked(path));
         }

@@ -1,7 +1,7 @@
 //! The state of a connection that the client handler and the transport write, and the connection
 //! reads: host key, last activity, reason of a disconnect, forwarded addresses.
 
-use std::{collections::HashMap, sync::Mutex};
+use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use russh::{Channel, client::Msg, keys::PublicKey};
 use tokio::{sync::mpsc, time::Instant};
@@ -9,6 +9,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::host_key::NewHostKey;
 use crate::core::sync::lock;
+
+/// How long to wait for the standard error of a ProxyCommand after its output has ended.
+const PROXY_ERROR_WAIT: Duration = Duration::from_secs(1);
 
 /// The state of a connection.
 #[derive(Default)]
@@ -84,6 +87,15 @@ impl ConnectionState {
     /// The last line of a ProxyCommand's standard error.
     pub fn proxy_error(&self) -> Option<String> {
         lock(&self.proxy_error).clone()
+    }
+
+    /// Waits until a ProxyCommand has written to its standard error, for a moment: its output may end
+    /// before what it wrote there was read.
+    pub async fn wait_for_proxy_error(&self) {
+        let end = Instant::now() + PROXY_ERROR_WAIT;
+        while self.proxy_error().is_none() && Instant::now() < end {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     /// Registers a forwarded address of the server. The connections to it arrive at the receiver.

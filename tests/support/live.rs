@@ -175,9 +175,11 @@ impl Deref for Live {
 impl Drop for Live {
     fn drop(&mut self) {
         let filter = format!("label=hitc.server.prefix={}", self.prefix);
-        let ids = docker(&["ps", "-aq", "--filter", &filter]);
+        let ids = docker(&["ps", "-aq", "--no-trunc", "--filter", &filter]);
         for id in ids.split_whitespace() {
             docker(&["rm", "-fv", id]);
+            // The record of its adoption, if it was adopted.
+            docker(&["volume", "rm", "-f", &format!("hitc-owner-{id}")]);
         }
     }
 }
