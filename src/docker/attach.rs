@@ -8,7 +8,7 @@ use bollard::{
 use futures_util::StreamExt;
 use tokio::runtime::Handle;
 
-use super::{Containers, Engine, Error, Progress, Run, labels};
+use super::{Containers, Engine, Error, Progress, Run, StepNames, labels};
 use crate::{
     core::{event::Stream, owner::Owner},
     ssh::{Terminations, UnterminatedCommand},
@@ -16,7 +16,7 @@ use crate::{
 
 impl Run {
     /// Creates and starts the container, passes its output to `on_output`, and waits until it ends.
-    /// A container that is replaced is removed before. Dropping the future kills the container, which
+    /// A container that is replaced is removed once the new one was created. Dropping the future kills the container, which
     /// `terminations` records.
     ///
     /// # Errors
@@ -33,12 +33,18 @@ impl Run {
         let name = &self.spec.name;
         let old = self.replaced(engine, owner).await?;
         engine.provide_image(&self.spec, progress).await?;
-        if let Some(old) = old {
-            engine.remove(&old.id).await?;
-        }
         progress(format!("running {name}"));
         let labels = labels::of(owner, name);
-        let id = engine.create(name, &self.spec, &labels, &[]).await?;
+        // The old one is removed when it is certain that the new one can be created.
+        let id = if let Some(old) = old {
+            let new = StepNames::of(name).new;
+            let id = engine.create(&new, &self.spec, &labels, &[]).await?;
+            engine.remove(&old.id).await?;
+            engine.rename(&id, name).await?;
+            id
+        } else {
+            engine.create(name, &self.spec, &labels, &[]).await?
+        };
         let mut guard = Guard {
             container: Some((engine.clone(), id.clone())),
             terminations: terminations.clone(),

@@ -74,21 +74,32 @@ mount_data() {
         ;;
     *) fail "blkid cannot identify the content of $device" ;;
     esac
+    # Not a partition table, swap space or a part of a logical volume.
+    [ "$(blkid -p -o value -s USAGE "$device")" = filesystem ] ||
+        fail "$device contains data that is not a file system"
     uuid=$(blkid -p -o value -s UUID "$device") || true
-    [ -n "$uuid" ] || fail "$device contains data that is not a file system"
+    [ -n "$uuid" ] || fail "the file system of $device has no UUID"
     if [ -d /run/systemd/system ]; then
         systemctl stop docker.socket docker.service 2>/dev/null || true
     elif pid=$(cat /var/run/docker.pid 2>/dev/null) && kill "$pid" 2>/dev/null; then
         while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done
     fi
+    before=
     if [ -n "$(ls -A $data 2>/dev/null)" ]; then
-        mv $data "$data.before-$(date +%s)"
+        before="$data.before-$(date +%s)"
+        mv $data "$before"
     fi
     mkdir -p $data
     chmod 710 $data
+    if ! mount "$device" $data; then
+        if [ -n "$before" ]; then
+            rmdir $data
+            mv "$before" $data
+        fi
+        fail "$device could not be mounted; the data of the engine is where it was, run docker.setup again without docker_mount to start it"
+    fi
     grep -q "^UUID=$uuid " /etc/fstab 2>/dev/null ||
         printf 'UUID=%s %s auto defaults,nofail 0 2\n' "$uuid" $data >>/etc/fstab
-    mount "$device" $data
 }
 
 # Limits the logs of containers, which otherwise fill the disk, and keeps containers running while the

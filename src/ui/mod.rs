@@ -244,7 +244,7 @@ impl Terminal {
 
     /// Shows a table in place of the one before, if standard output is a terminal.
     fn refresh(&self, table: &Table) {
-        // Moves to the corner, writes each line over the one that is there, and clears what follows
+        // Moves to the corner, overwrites the previous lines, and clears what follows
         // (ECMA-48: CUP, EL, ED): clearing everything first would flicker.
         let text = table.to_string().replace('\n', "\x1b[K\n");
         self.out(if io::stdout().is_terminal() {

@@ -239,6 +239,16 @@ fn attached() {
     let refused = job("true", &["restart=always"]);
     assert_eq!(refused.status, 2, "{refused}");
 
+    // What cannot be created replaces nothing.
+    let options = ["name=job", "attach=true", "replace=true", "pull=never"];
+    let missing = run(&live, "no/such:1", &options);
+    assert!(
+        missing.stderr.contains("image `no/such:1` not found"),
+        "{missing}"
+    );
+    let kept = "docker ps -aq --filter name=^job$ | wc -l";
+    assert_eq!(on_server(&live, kept), "1");
+
     // Ctrl-C ends it, and the container.
     let words = ["run", "-H", "web", "docker.run", &image, "name=job"];
     let command = "command=sh -c \"echo ready; exec sleep 1000\"";

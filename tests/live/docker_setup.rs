@@ -51,7 +51,7 @@ impl Drop for Disk {
             self.device
         );
         let arguments = ["exec", &self.server, "sh", "-c", &line];
-        let _ = Command::new("docker").args(arguments).status();
+        let _ = Command::new("docker").args(arguments).output();
     }
 }
 
@@ -142,6 +142,16 @@ fn a_disk_for_a_running_engine() {
     assert_eq!(refused.status, 1);
     let expected = "the engine has containers, which would be left on the old disk";
     assert!(refused.stderr.contains(expected), "{refused}");
+    assert_eq!(on_server(&live, "docker ps -q | wc -l"), "1");
+
+    // Data that is not a file system is not overwritten, and the engine runs on.
+    on_server(&live, &format!("mkswap {device}"));
+    let swap = on_server(&live, "sha256sum /disk");
+    let refused = set_up(&live, &[&mount, "force=true"]);
+    assert_eq!(refused.status, 1);
+    let expected = "contains data that is not a file system";
+    assert!(refused.stderr.contains(expected), "{refused}");
+    assert_eq!(on_server(&live, "sha256sum /disk"), swap);
     assert_eq!(on_server(&live, "docker ps -q | wc -l"), "1");
 
     // What is on the disk stays there.

@@ -45,12 +45,7 @@ pub async fn bind(
     adopt: bool,
 ) -> Result<(), Error> {
     let container = engine.owned(name, owner, adopt).await?;
-    let fail = |cause: &str| Error::Bind {
-        host: engine.host().to_owned(),
-        name: name.to_owned(),
-        port: port.public,
-        cause: cause.to_owned(),
-    };
+    let fail = |cause: &str| failed(engine, name, port, cause);
     if container.state != State::Running {
         return Err(fail("the container does not run"));
     }
@@ -111,21 +106,16 @@ pub async fn unbind(
     adopt: bool,
 ) -> Result<(), Error> {
     let container = engine.owned(name, owner, adopt).await?;
-    let fail = |cause: String| Error::Bind {
-        host: engine.host().to_owned(),
-        name: name.to_owned(),
-        port: port.public,
-        cause,
-    };
     let bound = Binding {
         container: container.id,
         port,
     };
     if !bindings(engine.machine()).await?.contains(&bound) {
-        return Err(fail("it is not bound".to_owned()));
+        return Err(failed(engine, name, port, "it is not bound"));
     }
     let line = format!("{INSTALL} remove {} {}", port.public, port.protocol);
-    execute(engine, line).await?.map_err(fail)
+    let done = execute(engine, line).await?;
+    done.map_err(|cause| failed(engine, name, port, &cause))
 }
 
 /// The ports of a machine's containers that were published while they ran.
@@ -148,6 +138,15 @@ impl Listed {
                 .remove(&(bound.port.container, bound.port.protocol));
             self.ports.insert(bound.port);
         }
+    }
+}
+
+fn failed(engine: &Engine, name: &str, port: Port, cause: &str) -> Error {
+    Error::Bind {
+        host: engine.host().to_owned(),
+        name: name.to_owned(),
+        port: port.public,
+        cause: cause.to_owned(),
     }
 }
 

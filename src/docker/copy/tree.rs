@@ -23,7 +23,7 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    /// An empty folder that nobody else writes to.
+    /// An empty folder to which only this process writes.
     pub fn new(root: &Path) -> Self {
         Tree {
             root: root.to_owned(),

@@ -38,7 +38,7 @@ use crate::{
 
 /// Runs the best shell of the image.
 const SHELL: &str = "if command -v bash >/dev/null 2>&1; then exec bash; else exec sh; fi";
-/// Keys that nobody types: the engine has a sequence of keys that detaches from a command, and
+/// Keys that users do not type: the engine has a sequence of keys that detaches from a command, and
 /// cannot be told that there is none.
 const DETACH_KEYS: &str = "ctrl-^,ctrl-@,ctrl-^,ctrl-@,ctrl-^";
 /// How often to try to set the size: the engine refuses until it has started the command.
