@@ -2,7 +2,10 @@
 
 use std::{
     fs,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -33,6 +36,10 @@ RUN ["/bin/busybox", "--install", "-s", "/bin"]
 RUN mkdir -p /tmp /run
 CMD ["nc", "-ll", "-p", "80", "-e", "cat"]
 "#;
+
+/// How long the next command sleeps: a number of its own for each call, because the local machine
+/// sees the processes of its containers, in which another test runs the same command.
+static SECONDS: AtomicU32 = AtomicU32::new(5000);
 
 /// A machine on which everything must end in time, so that what hangs is named.
 struct Limited<'a>(&'a dyn Machine);
@@ -107,16 +114,18 @@ async fn commands(machine: &dyn Machine) {
     let output = machine.run(&Command::root("id -u")).await.unwrap();
     assert_eq!(output.text(), "0");
 
+    let seconds = SECONDS.fetch_add(1, Ordering::Relaxed);
+    let line = format!("sleep {seconds} & sleep {seconds}");
     let slow = Command {
         timeout: Some(Duration::from_millis(500)),
-        ..Command::new("sleep 4325 & sleep 4325")
+        ..Command::new(&line)
     };
     let error = Diagnostic::from(machine.run(&slow).await.unwrap_err());
     assert_eq!(error.kind, Kind::Timeout);
     let name = machine.name();
-    let expected = format!("host `{name}`: `sleep 4325 & sleep 4325`: timed out after 0.5 s");
+    let expected = format!("host `{name}`: `{line}`: timed out after 0.5 s");
     assert_eq!(error.message, expected);
-    let left = run("grep -lsz '^4325$' /proc/[0-9]*/cmdline").await;
+    let left = run(&format!("grep -lsz '^{seconds}$' /proc/[0-9]*/cmdline")).await;
     assert_eq!(left.text(), "");
 }
 
