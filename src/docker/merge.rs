@@ -16,8 +16,9 @@ use tokio::time::Instant;
 /// How many bytes may wait.
 const BUDGET: usize = 4 * 1024 * 1024;
 
-/// What a waiting item takes beside its own bytes.
-const OVERHEAD: usize = 96;
+/// What a waiting item takes beside its own bytes: about 100 bytes in a queue whose capacity is up to
+/// twice its length, and the rounding of an allocation.
+const OVERHEAD: usize = 256;
 
 /// Items of several sources that wait to be passed on.
 pub(super) struct Merge<T> {

@@ -1,4 +1,4 @@
-//! The unread messages of a channel: up to 4 MiB in memory, of 12 MiB for all channels; more in a
+//! The unread messages of a channel: up to 4 MiB in memory, of 6 MiB for all channels; more in a
 //! temporary file.
 //!
 //! A slow reader must not stop the connection, which other channels share.
@@ -24,8 +24,8 @@ use crate::core::sync::lock;
 /// How many bytes are kept in memory.
 const MEMORY: usize = 4 * 1024 * 1024;
 /// How many bytes all spools keep in memory together, beside a share that each may always keep.
-const ALL_MEMORY: usize = 12 * 1024 * 1024;
-const SHARE: usize = 128 * 1024;
+const ALL_MEMORY: usize = 6 * 1024 * 1024;
+const SHARE: usize = 64 * 1024;
 static IN_MEMORY: AtomicUsize = AtomicUsize::new(0);
 /// The size limit of the file, which shrinks only when all of it was read. Beyond it the whole
 /// connection waits: SSH has no other way to stop the sender of a channel than not to receive.

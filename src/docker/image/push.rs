@@ -11,7 +11,7 @@ use bollard::query_parameters::ImportImageOptionsBuilder;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::{io::AsyncWriteExt, sync::OnceCell};
 
-use super::{Progress, archive::Archive, blocking, reference::exact};
+use super::{Found, Progress, archive::Archive, blocking, reference::exact};
 use crate::{
     core::sync::lock,
     docker::{Engine, Error},
@@ -51,23 +51,33 @@ impl Engine {
             return Ok(());
         }
         progress(format!("sending {image}"));
-        let (platform, shared) = tokio::try_join!(to.platform(), to.shared_layers(&ours.layers))?;
-        if !platform.runs(&ours.platform) {
-            return Err(Error::Platform {
-                host: to.host.clone(),
-                image: image.to_owned(),
-                platform: ours.platform.to_string(),
-                wanted: platform.to_string(),
-            });
-        }
         let export = export_of(&format!("{} {image}", ours.id));
-        let archive = export.get_or_try_init(|| self.export(image)).await?;
+        // The export takes longest, so it does not wait for what the other engine answers.
+        let (shared, archive) = tokio::try_join!(
+            to.shared(image, &ours),
+            export.get_or_try_init(|| self.export(image))
+        )?;
         let sent = to.load(archive, shared, image, progress).await;
         if shared > 0 && matches!(sent, Err(Error::Api { .. })) {
             // An engine may keep a layer in a form that it cannot use for another image.
             return to.load(archive, 0, image, progress).await;
         }
         sent
+    }
+
+    /// How many layers of this image the engine has already, if its machine can run the image.
+    async fn shared(&self, image: &str, ours: &Found) -> Result<usize, Error> {
+        let (platform, shared) =
+            tokio::try_join!(self.platform(), self.shared_layers(&ours.layers))?;
+        if platform.runs(&ours.platform) {
+            return Ok(shared);
+        }
+        Err(Error::Platform {
+            host: self.host.clone(),
+            image: image.to_owned(),
+            platform: ours.platform.to_string(),
+            wanted: platform.to_string(),
+        })
     }
 
     /// The largest number of these layers, from the bottom, that an image of the engine shares.
