@@ -14,7 +14,7 @@ mod files;
 mod fleet;
 pub mod http;
 pub mod inventory;
-mod iptables;
+pub mod iptables;
 pub mod machine;
 mod project;
 pub mod provider;

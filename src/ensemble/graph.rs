@@ -59,6 +59,7 @@ impl Graph {
         add(Node::AllServers);
         for server in &manifest.servers {
             add(Node::Resource(ResourceName::Server(server.name.clone())));
+            add(Node::Resource(ResourceName::Firewall(server.name.clone())));
             for container in &server.containers {
                 let name = ResourceName::Container(server.name.clone(), container.name.clone());
                 add(Node::Resource(name));
@@ -80,10 +81,28 @@ impl Graph {
         for server in &manifest.servers {
             let this = Node::Resource(ResourceName::Server(server.name.clone()));
             connect(needs(&server.name, &server.options), &this);
+            let firewall = Node::Resource(ResourceName::Firewall(server.name.clone()));
+            let mut needed = vec![(this.clone(), server.span.clone())];
+            if let Some(rules) = &server.firewall {
+                needed.extend(needs(&server.name, rules));
+            }
+            connect(needed, &firewall);
             for container in &server.containers {
                 let name = ResourceName::Container(server.name.clone(), container.name.clone());
                 let mut needed = vec![(this.clone(), container.span.clone())];
                 needed.extend(needs(&server.name, &container.body));
+                // The firewall is in force before a port is published, and open before it is needed.
+                let hosts = needed.iter().filter_map(|(node, span)| match node {
+                    Node::Resource(name) => Some((name.server(), span)),
+                    Node::AllServers => None,
+                });
+                let firewalls = hosts.filter_map(|(host, span)| {
+                    manifest.server(host)?.firewall.as_ref()?;
+                    let name = ResourceName::Firewall(host.to_owned());
+                    Some((Node::Resource(name), span.clone()))
+                });
+                let firewalls: Vec<_> = firewalls.collect();
+                needed.extend(firewalls);
                 connect(needed, &Node::Resource(name));
             }
             all.push((this, server.span.clone()));

@@ -18,6 +18,7 @@ use crate::{
         value::Invalid,
     },
     docker::{Container, Snapshot},
+    iptables::{Firewall, Installed},
     provider::{Error, Node, NodeState, ServerChange},
 };
 
@@ -66,6 +67,28 @@ pub struct ServerState {
     pub node: Node,
     /// The state of its engine.
     pub engine: EngineState,
+    /// Its firewall.
+    pub firewall: FirewallState,
+}
+
+/// The firewall of a server.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FirewallState {
+    /// The server does not run.
+    Off,
+    /// It could not be read.
+    Unknown(#[serde(serialize_with = "message")] Diagnostic),
+    /// hitc loaded none.
+    Missing,
+    /// hitc loaded one.
+    Installed(#[serde(serialize_with = "words")] Installed),
+}
+
+/// What a plan depends on: not the number of dropped packets.
+fn words<S: serde::Serializer>(found: &Installed, serializer: S) -> Result<S::Ok, S::Error> {
+    let rules = found.rules.as_ref().map(Firewall::to_lines);
+    serializer.collect_str(&format!("{} {rules:?}", found.owner))
 }
 
 /// The state of the Docker Engine of a server.
@@ -171,12 +194,16 @@ pub async fn observe(
             found.insert(server.name.clone(), node);
         }
     }
-    let engines = join_all(found.values().map(|node| look(world, node))).await;
-    let servers: BTreeMap<String, ServerState> = found
-        .into_iter()
-        .zip(engines)
-        .map(|((name, node), engine)| (name, ServerState { node, engine }))
-        .collect();
+    let states = found.values().map(async |node| {
+        let (engine, firewall) = tokio::join!(look(world, node), look_at_firewall(world, node));
+        ServerState {
+            node: node.clone(),
+            engine,
+            firewall,
+        }
+    });
+    let states = join_all(states).await;
+    let servers: BTreeMap<String, ServerState> = found.into_keys().zip(states).collect();
     let facts = known_facts(manifest, &servers);
     let differences = differences(world, manifest, &servers, &facts);
     let published = published(world, manifest, &servers, &facts).await;
@@ -293,6 +320,18 @@ pub async fn look(world: &dyn World, node: &Node) -> EngineState {
             Ok(snapshot) => EngineState::Running(snapshot),
             Err(error) => EngineState::Unknown(error.into()),
         },
+    }
+}
+
+/// Observes the firewall of a server.
+async fn look_at_firewall(world: &dyn World, node: &Node) -> FirewallState {
+    if node.state != NodeState::Running {
+        return FirewallState::Off;
+    }
+    match world.firewall(node).await {
+        Err(error) => FirewallState::Unknown(error),
+        Ok(None) => FirewallState::Missing,
+        Ok(Some(installed)) => FirewallState::Installed(installed),
     }
 }
 

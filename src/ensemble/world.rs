@@ -8,9 +8,10 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use crate::{
-    core::{cancel::Cancel, diagnostic::Diagnostic},
+    core::{cancel::Cancel, diagnostic::Diagnostic, owner::Owner},
     docker::{self, Containers, SetupOptions},
     inventory::{Access, Providers},
+    iptables::{self, Firewall, Installed},
     machine::Lock,
     provider::Node,
 };
@@ -37,6 +38,26 @@ pub trait World: Access {
     /// The digest that a registry has for an image now; none if the image's name contains a digest or
     /// is an id. A registry that does not answer is an error.
     async fn published_digest(&self, image: &str) -> Result<Option<String>, Diagnostic>;
+
+    /// The firewall that hitc loaded on a server; none if there is none.
+    async fn firewall(&self, node: &Node) -> Result<Option<Installed>, Diagnostic> {
+        iptables::observe(self.machine(node).await?.as_ref()).await
+    }
+
+    /// Loads a firewall on a server, or removes it.
+    async fn set_firewall(
+        &self,
+        node: &Node,
+        firewall: Option<&Firewall>,
+        owner: &Owner,
+    ) -> Result<(), Diagnostic> {
+        let machine = self.machine(node).await?;
+        let machine = machine.as_ref();
+        match firewall {
+            None => iptables::clear(machine).await,
+            Some(rules) => iptables::apply(machine, rules, owner, || self.reconnect(node)).await,
+        }
+    }
 
     /// Installs and starts Docker on a server. `mount` is the device for its data.
     async fn set_up_docker(&self, node: &Node, mount: Option<&str>) -> Result<(), Diagnostic> {

@@ -52,6 +52,9 @@ pub trait Access: Send + Sync {
     /// The machine of a server that answers on SSH.
     async fn machine(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic>;
 
+    /// The machine of a server over another connection, which is opened now.
+    async fn reconnect(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic>;
+
     /// The machine of a server that may still be starting. Waits until it answers on SSH.
     async fn wait_until_reachable(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic>;
 
@@ -119,6 +122,11 @@ impl Connections {
         let connection = self.pool.connect(target).await?;
         self.report_host_key(&connection);
         Ok(connection)
+    }
+
+    /// Another connection to a target, beside the one that is shared.
+    pub async fn connect_anew(&self, target: &Target) -> Result<Arc<Connection>, ssh::Error> {
+        self.pool.connect_anew(target).await
     }
 
     /// The connection to a server that may still be starting.

@@ -312,6 +312,12 @@ impl Access for Inventory {
         Inventory::machine(self, node).await
     }
 
+    async fn reconnect(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic> {
+        let target = self.target(node).await?;
+        let connection = self.connections.connect_anew(&target).await?;
+        Ok(Arc::new(Server(connection)))
+    }
+
     async fn wait_until_reachable(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic> {
         Ok(Arc::new(Server(self.wait_for(node).await?)))
     }

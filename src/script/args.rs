@@ -33,7 +33,11 @@ pub fn bind(task: &Task, words: &[String]) -> Result<Bound, Diagnostic> {
     let mut next = 0;
     let mut words = words.iter();
     let mut set = |name: &str, text: &str| -> Result<(), Diagnostic> {
-        let name = name.replace('-', "_");
+        let name = if is_name(name) {
+            name.replace('-', "_")
+        } else {
+            name.to_owned()
+        };
         let Some(at) = position(task, &name) else {
             if !task.takes_options() {
                 return Err(unknown(task, &name));
@@ -86,7 +90,10 @@ pub fn bind(task: &Task, words: &[String]) -> Result<Bound, Diagnostic> {
                 })?;
                 set(name, text)?;
             }
-        } else if let Some((name, text)) = word.split_once('=').filter(|(name, _)| is_name(name)) {
+        } else if let Some((name, text)) = word.split_once('=')
+            // Where no other parameter can take the word, it is an option of any name: `80/tcp=*`.
+            && (is_name(name) || task.takes_options() && next + 1 == task.params.len())
+        {
             set(name, text)?;
         } else if is_short_flag(word) {
             let message = format!("{}: unexpected flag `{word}`", task.full_name());

@@ -12,6 +12,9 @@ pub(super) const TASKS: [(&str, &str); 6] = [
     ("local", include_str!("../../scripts/local.rhai")),
 ];
 
+/// Other names of namespaces: `firewall.open` is `iptables.open`.
+pub(super) const ALIASES: [(&str, &str); 1] = [("firewall", "iptables")];
+
 /// The script whose tasks have no namespace in their name.
 pub(super) const TOP: &str = "tasks";
 

@@ -7,7 +7,7 @@ use rhai::{Dynamic, Engine};
 use super::{
     Config,
     discover::{TaskFilter, discover_tasks},
-    embedded::{STDLIB, TASKS, TOP, ejected, file_name},
+    embedded::{ALIASES, STDLIB, TASKS, TOP, ejected, file_name},
     engine,
     invoke::call,
     library::Library,
@@ -172,7 +172,7 @@ impl Scripts {
 
     /// Finds a task by its name on the command line, in which dashes stand for underscores.
     pub fn find(&mut self, name: &str) -> Result<Arc<Task>, Failure> {
-        let wanted = name.replace('-', "_");
+        let wanted = self.full_name(name);
         if let Some(task) = self.lookup(&wanted) {
             return Ok(task);
         }
@@ -191,7 +191,7 @@ impl Scripts {
 
     /// Finds a task by name among those that are loaded.
     pub(super) fn known(&self, name: &str) -> Result<Arc<Task>, Failure> {
-        let wanted = name.replace('-', "_");
+        let wanted = self.full_name(name);
         if let Some(task) = self.lookup(&wanted) {
             return Ok(task);
         }
@@ -253,6 +253,22 @@ impl Scripts {
         match self.library.source(HITCFILE) {
             Some(hitcfile) => Config::read(api, &hitcfile),
             None => Ok(Config::default()),
+        }
+    }
+
+    /// The name of a task without dashes and aliases of namespaces. A namespace of the project is not an
+    /// alias.
+    fn full_name(&self, name: &str) -> String {
+        let name = name.replace('-', "_");
+        let Some((namespace, task)) = name.split_once('.') else {
+            return name;
+        };
+        let mut own = self.entries.iter().map(|entry| &entry.task.namespace);
+        match ALIASES.iter().find(|(alias, _)| *alias == namespace) {
+            Some((_, real)) if !own.any(|own| own.as_deref() == Some(namespace)) => {
+                format!("{real}.{task}")
+            }
+            _ => name,
         }
     }
 

@@ -66,6 +66,26 @@ const CALLS: &[(&str, &str, &str)] = &[
         "unbind a port of container app on web",
     ),
     (
+        "iptables::apply/3",
+        "iptables::apply(host, #{ \"80\": \"*\" }, #{})",
+        "change the firewall of web",
+    ),
+    (
+        "iptables::open/4",
+        "iptables::open(host, \"80\", \"*\", #{})",
+        "change the firewall of web",
+    ),
+    (
+        "iptables::close/4",
+        "iptables::close(host, \"80\", (), #{})",
+        "change the firewall of web",
+    ),
+    (
+        "iptables::clear/2",
+        "iptables::clear(host, #{})",
+        "remove the firewall of web",
+    ),
+    (
         "docker::stop/3",
         "docker::stop(host, \"app\", #{ timeout: \"5s\" })",
         "stop container app on web",

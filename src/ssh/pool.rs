@@ -63,6 +63,11 @@ impl Pool {
         self.connect_with(target, None, ATTEMPTS).await
     }
 
+    /// Opens another connection to a server, beside the one that callers share.
+    pub async fn connect_anew(&self, target: &Target) -> Result<Arc<Connection>, Error> {
+        self.open(target, None, ATTEMPTS).await
+    }
+
     /// Returns the connection to a server that may still be starting. Tries for at most `limit`, but
     /// not after an error that waiting does not change, such as a rejected key.
     pub async fn wait_for(

@@ -58,7 +58,7 @@ fn run_ps_and_kill() {
     live.run(&replaced).ok();
     assert_eq!(live.get("web", 8080), "43");
 
-    let rules = live.run(&["run", "-H", "web", "iptables.show"]).ok();
+    let rules = live.run(&["run", "-H", "web", "iptables.rules"]).ok();
     assert!(
         rules.stdout.contains("DNAT --to-destination 172."),
         "{rules}"

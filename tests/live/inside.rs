@@ -371,7 +371,7 @@ fn containers_are_hosts() {
         &["rename", "x"],
         &["terminate"],
         &["docker.ps"],
-        &["iptables.show"],
+        &["iptables.rules"],
     ] {
         let run = live.run(&[&["run", "--yes", "-H", "web/shop"], task].concat());
         assert_eq!(run.status, 2, "{run}");

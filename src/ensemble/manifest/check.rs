@@ -21,6 +21,7 @@ use crate::{
         variable::{Awaited, Variable},
     },
     inventory::Providers,
+    iptables::Firewall,
 };
 
 /// Keys of a container whose values are files of this machine.
@@ -40,7 +41,8 @@ fn trees(manifest: &Manifest) -> impl Iterator<Item = (&Server, &Arc<Tree>)> {
     let mut seen = HashSet::new();
     let all = manifest.servers.iter().flat_map(|server| {
         let bodies = server.containers.iter().map(|container| &container.body);
-        let trees = [&server.options].into_iter().chain(bodies);
+        let own = [&server.options].into_iter().chain(&server.firewall);
+        let trees = own.chain(bodies);
         trees.map(move |tree| (server, tree))
     });
     all.filter(move |(_, tree)| seen.insert(Arc::as_ptr(tree)))
@@ -188,6 +190,11 @@ pub(super) fn values(manifest: &Manifest, providers: &Providers) -> Vec<Invalid>
             if let Err(error) = checked {
                 errors.push(suggest_own_key(manifest, server, error));
             }
+        }
+        if let Some(firewall) = &server.firewall {
+            let what = format!("firewall of `{}`", server.name);
+            let rules = firewall.resolve_known(&known);
+            errors.extend(check_known(rules, |rules| Firewall::decode(rules, &what)).err());
         }
         let mut ports = PublicPorts::default();
         for container in &server.containers {

@@ -35,8 +35,6 @@ use crate::{
 const TEMPLATES: &str = "templates";
 /// The provider of servers that are known by their address.
 const UNMANAGED: &str = "unmanaged";
-/// Keys of a server that this version does not support.
-const UNSUPPORTED: [&str; 1] = ["firewall"];
 
 /// Loads the manifest at `path`, whose extension may be omitted, of the project in `root`.
 pub fn load(path: &Path, root: &Path, providers: &Providers) -> Result<Manifest, Failure> {
@@ -174,16 +172,8 @@ impl Loader<'_> {
             return;
         };
         let mut fields = Fields::of(entries, span.clone(), &what);
-        for key in UNSUPPORTED {
-            if let Some(value) = fields.take(key) {
-                let error = Invalid::at(
-                    value.span,
-                    format!("{what}: this version of hitc does not support `{key}`"),
-                )
-                .help(format!("remove `{key}`"));
-                self.note::<()>(Err(error));
-            }
-        }
+        let firewall = fields.take("firewall").map(|rules| self.firewall(rules));
+        let firewall = firewall.transpose();
         let count = fields.decode("count", |value, what| {
             literal(value, what)?.to_integer(what, 1..MOST + 1)
         });
@@ -226,7 +216,8 @@ impl Loader<'_> {
         let options = Tree::read(options, &self.manifest.source.text);
         let options = self.note(options);
         let containers = self.containers(&what, containers);
-        let (Some(count), Some(provider), Some(options)) = (self.note(count), provider, options)
+        let (Some(count), Some(provider), Some(options), Some(firewall)) =
+            (self.note(count), provider, options, self.note(firewall))
         else {
             return;
         };
@@ -242,6 +233,7 @@ impl Loader<'_> {
                 provider: provider.clone(),
                 options: options.clone(),
                 docker_mount: docker_mount.clone(),
+                firewall: firewall.clone(),
                 containers: containers.clone(),
                 index: index.clone(),
                 span: entry.key_span.clone(),
@@ -263,6 +255,12 @@ impl Loader<'_> {
                 None
             }
         }
+    }
+
+    /// The rules of a firewall, whose templates are merged port by port.
+    fn firewall(&self, rules: Value) -> Result<Arc<Tree>, Invalid> {
+        let rules = self.templates.expand(rules)?;
+        Tree::read(rules, &self.manifest.source.text).map(Arc::new)
     }
 
     fn containers(&mut self, server: &str, value: Option<Value>) -> Vec<Container> {

@@ -68,6 +68,8 @@ pub struct Server {
     pub(in crate::ensemble) options: Arc<Tree>,
     /// The block device for the engine's data, which is used when Docker is set up.
     pub docker_mount: Option<String>,
+    /// Its firewall.
+    pub(in crate::ensemble) firewall: Option<Arc<Tree>>,
     /// Its containers, in the order in which they are written.
     pub containers: Vec<Container>,
     /// The index of each container, by name.
@@ -128,10 +130,10 @@ impl Manifest {
         }
     }
 
-    /// The number of servers and containers.
+    /// The number of servers, their firewalls, and containers.
     pub fn resources(&self) -> usize {
         let containers = self.servers.iter().map(|server| server.containers.len());
-        self.servers.len() + containers.sum::<usize>()
+        self.servers.len() * 2 + containers.sum::<usize>()
     }
 
     /// A server by name.

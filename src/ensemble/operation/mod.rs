@@ -6,6 +6,7 @@
 
 mod container;
 mod execution;
+mod firewall;
 mod options;
 mod server;
 
@@ -67,6 +68,16 @@ pub enum Operation {
         /// The server.
         server: ServerId,
     },
+    /// Loads the firewall of a server. The server takes it back unless it can be reached with it.
+    ApplyFirewall {
+        /// The rules, as in the manifest.
+        options: Options,
+        /// Rules of the firewall that the server has, as `PORT/PROTOCOL SOURCE`, that stay in force until
+        /// everything that may need them has been changed.
+        keep: Vec<String>,
+    },
+    /// Removes the firewall of a server: all ports are open.
+    ClearFirewall,
     /// Creates a container and waits until it is ready.
     CreateContainer {
         /// The container's options.
@@ -147,6 +158,10 @@ pub enum Kind {
     StartContainer,
     /// [`Operation::SetUpDocker`].
     SetUpDocker,
+    /// [`Operation::ApplyFirewall`].
+    ApplyFirewall,
+    /// [`Operation::ClearFirewall`].
+    ClearFirewall,
     /// [`Operation::FinishContainer`].
     FinishContainer,
     /// [`Operation::UpdateContainer`].
@@ -179,13 +194,13 @@ impl Kind {
             Kind::StartServer | Kind::StartContainer => "be started",
             Kind::SetUpDocker => "have Docker installed",
             Kind::FinishContainer => "be finished",
-            Kind::UpdateContainer => "be changed",
+            Kind::UpdateContainer | Kind::ApplyFirewall => "be changed",
             Kind::ResizeServer => "be resized",
             Kind::CreateContainer | Kind::CreateServer => "be created",
             Kind::AdoptServer => "be adopted",
             Kind::StopContainer => "be stopped",
             Kind::ReplaceContainer => "be replaced",
-            Kind::RemoveContainer => "be removed",
+            Kind::RemoveContainer | Kind::ClearFirewall => "be removed",
             Kind::TerminateServer => "be terminated",
         }
     }
@@ -201,6 +216,8 @@ impl Operation {
             Operation::AdoptServer { .. } => Kind::AdoptServer,
             Operation::SetUpDocker { .. } => Kind::SetUpDocker,
             Operation::TerminateServer { .. } => Kind::TerminateServer,
+            Operation::ApplyFirewall { .. } => Kind::ApplyFirewall,
+            Operation::ClearFirewall => Kind::ClearFirewall,
             Operation::CreateContainer { .. } => Kind::CreateContainer,
             Operation::FinishContainer { .. } => Kind::FinishContainer,
             Operation::StartContainer { .. } => Kind::StartContainer,
@@ -229,7 +246,9 @@ impl Operation {
             | Operation::ReplaceContainer { id, .. }
             | Operation::StopContainer { id }
             | Operation::RemoveContainer { id } => Some(id),
-            Operation::CreateContainer { .. }
+            Operation::ApplyFirewall { .. }
+            | Operation::ClearFirewall
+            | Operation::CreateContainer { .. }
             | Operation::ProvideImage { .. }
             | Operation::Deferred { .. }
             | Operation::Barrier => None,
@@ -246,11 +265,11 @@ impl Operation {
             Operation::AdoptServer { .. } => "adopting",
             Operation::SetUpDocker { .. } => "setting up Docker",
             Operation::TerminateServer { .. } => "terminating",
-            Operation::UpdateContainer { .. } => "changing",
+            Operation::UpdateContainer { .. } | Operation::ApplyFirewall { .. } => "changing",
             Operation::ReplaceContainer { .. } => "replacing",
             Operation::ProvideImage { .. } => "getting its image",
             Operation::StopContainer { .. } => "stopping",
-            Operation::RemoveContainer { .. } => "removing",
+            Operation::RemoveContainer { .. } | Operation::ClearFirewall => "removing",
             Operation::Deferred { .. } => "checking",
             Operation::Barrier => return None,
         })
@@ -263,13 +282,15 @@ impl Operation {
             | Operation::CreateContainer { .. }
             | Operation::FinishContainer { .. } => "created",
             Operation::StartServer { .. } | Operation::StartContainer { .. } => "started",
-            Operation::ResizeServer { .. } | Operation::UpdateContainer { .. } => "changed",
+            Operation::ResizeServer { .. }
+            | Operation::UpdateContainer { .. }
+            | Operation::ApplyFirewall { .. } => "changed",
             Operation::AdoptServer { .. } => "adopted",
             Operation::SetUpDocker { .. } => "Docker is set up",
             Operation::TerminateServer { .. } => "terminated",
             Operation::ReplaceContainer { .. } => "replaced",
             Operation::StopContainer { .. } => "stopped",
-            Operation::RemoveContainer { .. } => "removed",
+            Operation::RemoveContainer { .. } | Operation::ClearFirewall => "removed",
             Operation::ProvideImage { .. } | Operation::Deferred { .. } | Operation::Barrier => {
                 return None;
             }
@@ -313,6 +334,14 @@ impl Operation {
                 .await?
                 .then(|| self.done())
                 .flatten(),
+            ResourceName::Firewall(server) => {
+                let changed = execution.firewall(server, self).await?;
+                changed.then_some(if *self == Operation::ClearFirewall {
+                    "removed"
+                } else {
+                    "changed"
+                })
+            }
             ResourceName::Container(server, name) => {
                 execution.container(server, name, self, &activity).await?
             }

@@ -1,6 +1,6 @@
 //! Makes a plan. Pure: no input or output.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{LeftAlone, Plan, Step, VERSION, order};
 use crate::{
@@ -12,7 +12,7 @@ use crate::{
         EngineState, Graph, Manifest, Observed, Request,
         graph::Need,
         manifest::Facts,
-        observe::ServerState,
+        observe::{FirewallState, ServerState},
         operation::{self, Operation, ServerId},
         resource::{Cause, Decision, Draft, Known, ResourceName, View, container, decide},
     },
@@ -72,6 +72,7 @@ pub fn make(
         .filter_map(|decision| decision.unchecked.clone())
         .collect();
     let mut steps = wanted(manifest, graph, &mut decisions);
+    close_last(&mut steps, manifest, &mut decisions);
     let others = steps.len();
     for (resource, draft) in extras.removed {
         steps.push(step(resource, "not in the manifest", draft));
@@ -139,6 +140,7 @@ fn wanted(
     };
     for server in &manifest.servers {
         add(ResourceName::Server(server.name.clone()));
+        add(ResourceName::Firewall(server.name.clone()));
         for container in &server.containers {
             add(ResourceName::Container(
                 server.name.clone(),
@@ -169,6 +171,41 @@ fn wanted(
         steps[*first].after.extend(after);
     }
     steps
+}
+
+/// Adds the steps that take away what others may need until then: each after everything that no other step
+/// waits for.
+fn close_last(
+    steps: &mut Vec<Step>,
+    manifest: &Manifest,
+    decisions: &mut HashMap<ResourceName, Decision>,
+) {
+    let mut closing = Vec::new();
+    for server in &manifest.servers {
+        let name = ResourceName::Firewall(server.name.clone());
+        let Some(decision) = decisions.get_mut(&name) else {
+            continue;
+        };
+        for draft in std::mem::take(&mut decision.closing) {
+            closing.push(step(name.clone(), &decision.what, draft));
+        }
+    }
+    if closing.is_empty() {
+        return;
+    }
+    let needed: HashSet<usize> = steps.iter().flat_map(|step| step.after.clone()).collect();
+    let last: Vec<usize> = (0..steps.len()).filter(|at| !needed.contains(at)).collect();
+    let after = match last.as_slice() {
+        [] | [_] => last,
+        _ => {
+            steps.push(Step::barrier(last));
+            vec![steps.len() - 1]
+        }
+    };
+    for mut step in closing {
+        step.after.clone_from(&after);
+        steps.push(step);
+    }
 }
 
 /// Existing resources that the manifest does not describe.
@@ -247,6 +284,23 @@ impl Extras {
     ) {
         if request.prune && manifest.server(server).is_none() {
             self.errors.extend(unseen(server, state));
+        }
+        // A server that stays although it is not in the manifest any more.
+        if manifest.server(server).is_none()
+            && let FirewallState::Installed(installed) = &state.firewall
+            && installed.owner.is(owner)
+        {
+            let resource = ResourceName::Firewall(server.to_owned());
+            if request.prune {
+                let draft = Draft::new(Operation::ClearFirewall, Cause::NotInManifest);
+                self.removed.push((resource, draft));
+            } else {
+                self.left_alone.push(LeftAlone {
+                    resource,
+                    owner: installed.owner.clone(),
+                    prunable: true,
+                });
+            }
         }
         for found in state.engine.containers() {
             let is_wanted = |name: &str| manifest.container(server, name).is_some();

@@ -53,6 +53,15 @@ impl Action {
             Some(false) => Action::Create,
             None if has(Kind::CreateContainer) => Action::Create,
             None if has(Kind::FinishContainer) => Action::Finish,
+            None if has(Kind::ApplyFirewall) => {
+                let is_new = steps.iter().any(|step| step.cause == Cause::Missing);
+                if is_new {
+                    Action::Create
+                } else {
+                    Action::Change
+                }
+            }
+            None if has(Kind::ClearFirewall) => Action::Remove,
             None if has(Kind::ReplaceContainer) => Action::Replace,
             None if has(Kind::RemoveContainer) || has(Kind::TerminateServer) => Action::Remove,
             None if has(Kind::ResizeServer)
@@ -113,18 +122,16 @@ impl Plan {
 
     /// The summary line: `2 servers to create, 1 container to replace`.
     pub fn summary(&self) -> String {
-        let mut counts: HashMap<(&'static str, bool), usize> = HashMap::new();
+        let mut counts: HashMap<(&'static str, &'static str), usize> = HashMap::new();
         for (resource, steps) in self.by_resource() {
             if let Some(action) = Action::of(&steps) {
-                *counts
-                    .entry((action.word(), resource.is_server()))
-                    .or_default() += 1;
+                *counts.entry((action.word(), noun(resource))).or_default() += 1;
             }
         }
         let mut parts = Vec::new();
         for action in Action::ALL {
-            for (is_server, noun) in [(true, "server"), (false, "container")] {
-                if let Some(count) = counts.get(&(action.word(), is_server)) {
+            for noun in ["server", "firewall", "container"] {
+                if let Some(count) = counts.get(&(action.word(), noun)) {
                     parts.push(format!("{} {}", plural(*count, noun), action.counted()));
                 }
             }
@@ -149,7 +156,9 @@ impl Plan {
             let Some(resource) = &step.resource else {
                 continue;
             };
-            let list = if known.contains(resource.server()) && step.cause != Cause::NotInManifest {
+            let is_extra = step.cause == Cause::NotInManifest
+                && !matches!(resource, ResourceName::Firewall(_));
+            let list = if known.contains(resource.server()) && !is_extra {
                 on_server.entry(resource.server()).or_default()
             } else {
                 &mut rest
@@ -203,8 +212,9 @@ impl Plan {
             return;
         };
         let (depth, short) = match name {
-            ResourceName::Server(server) => (0, server),
-            ResourceName::Container(_, container) => (1, container),
+            ResourceName::Server(server) => (0, server.as_str()),
+            ResourceName::Firewall(_) => (1, "firewall"),
+            ResourceName::Container(_, container) => (1, container.as_str()),
         };
         let what = &steps[0].what;
         let text = format!("{short}  {} ({what})", action.word());
@@ -255,6 +265,15 @@ impl Plan {
                 .flat_map(|at| self.causes_of_waiting(*at))
                 .collect(),
         }
+    }
+}
+
+/// The kind of a resource, for people.
+fn noun(resource: &ResourceName) -> &'static str {
+    match resource {
+        ResourceName::Server(_) => "server",
+        ResourceName::Firewall(_) => "firewall",
+        ResourceName::Container(..) => "container",
     }
 }
 

@@ -35,6 +35,9 @@ pub struct Decision {
     pub what: String,
     /// The operations, in this order. None if the resource is up to date.
     pub operations: Vec<Draft>,
+    /// The operations after everything else that is changed: they take away what others may need until
+    /// then.
+    pub closing: Vec<Draft>,
     /// Its values, if these do not change.
     pub known: Option<Known>,
     /// The public ports that it takes on its server; none if they are not known yet.

@@ -5,6 +5,7 @@
 
 pub mod container;
 mod decision;
+pub mod firewall;
 mod name;
 pub mod server;
 
@@ -17,6 +18,7 @@ use crate::core::diagnostic::Diagnostic;
 pub fn decide(name: &ResourceName, view: &View<'_>) -> Result<Decision, Diagnostic> {
     match name {
         ResourceName::Server(server) => server::decision(server, view),
+        ResourceName::Firewall(server) => firewall::decision(server, view),
         ResourceName::Container(server, name) => container::decision(server, name, view),
     }
 }

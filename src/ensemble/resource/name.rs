@@ -1,15 +1,17 @@
-//! The names of resources: `web` for a server, `web.shop` for a container on it.
+//! The names of resources: `web` for a server, `web.shop` for a container on it, `web (firewall)`.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A server or a container of a manifest, by name.
+/// A server, its firewall, or a container of a manifest, by name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(into = "Parts", from = "Parts")]
 pub enum ResourceName {
     /// A server.
     Server(String),
+    /// The firewall of a server.
+    Firewall(String),
     /// A container: the names of its server and its own.
     Container(String, String),
 }
@@ -18,25 +20,33 @@ pub enum ResourceName {
 #[derive(Serialize, Deserialize)]
 struct Parts {
     server: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    firewall: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     container: Option<String>,
 }
 
 impl From<ResourceName> for Parts {
     fn from(name: ResourceName) -> Self {
+        let firewall = matches!(name, ResourceName::Firewall(_));
         let (server, container) = match name {
-            ResourceName::Server(server) => (server, None),
+            ResourceName::Server(server) | ResourceName::Firewall(server) => (server, None),
             ResourceName::Container(server, container) => (server, Some(container)),
         };
-        Parts { server, container }
+        Parts {
+            server,
+            firewall,
+            container,
+        }
     }
 }
 
 impl From<Parts> for ResourceName {
-    fn from(Parts { server, container }: Parts) -> Self {
-        match container {
-            None => ResourceName::Server(server),
-            Some(container) => ResourceName::Container(server, container),
+    fn from(parts: Parts) -> Self {
+        match parts.container {
+            Some(container) => ResourceName::Container(parts.server, container),
+            None if parts.firewall => ResourceName::Firewall(parts.server),
+            None => ResourceName::Server(parts.server),
         }
     }
 }
@@ -45,7 +55,9 @@ impl ResourceName {
     /// The name of the server that it is, or is on.
     pub fn server(&self) -> &str {
         match self {
-            ResourceName::Server(server) | ResourceName::Container(server, _) => server,
+            ResourceName::Server(server)
+            | ResourceName::Firewall(server)
+            | ResourceName::Container(server, _) => server,
         }
     }
 
@@ -59,6 +71,7 @@ impl fmt::Display for ResourceName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ResourceName::Server(server) => f.write_str(server),
+            ResourceName::Firewall(server) => write!(f, "{server} (firewall)"),
             ResourceName::Container(server, container) => write!(f, "{server}.{container}"),
         }
     }

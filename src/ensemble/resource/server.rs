@@ -78,7 +78,7 @@ fn existing(
     unknown: &[Variable],
     view: &View<'_>,
 ) -> Result<Vec<Draft>, Diagnostic> {
-    let ServerState { node, engine } = state;
+    let ServerState { node, engine, .. } = state;
     let name = &server.name;
     let mut drafts = Vec::new();
     let id = ServerId::of(node);

@@ -23,6 +23,11 @@ for home in /root /home/admin; do
     chmod 600 "$home/.ssh/authorized_keys"
 done
 
+# What is enabled for the boot before the network is up: the firewall.
+for script in /etc/rcS.d/S??hitc-*; do
+    [ -e "$script" ] && "$script" start
+done
+
 # An engine that was enabled comes back with the server. Its init script would raise limits that
 # a container may not raise.
 rm -f /var/run/docker.pid /var/run/docker/containerd/containerd.pid

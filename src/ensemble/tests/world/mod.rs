@@ -29,10 +29,11 @@ use crate::{
         cancel::Cancel,
         diagnostic::{Diagnostic, Kind},
         event::{Event, Events, Interface},
-        owner::Ownership,
+        owner::{Owner, Ownership},
     },
     docker::{Container, Containers},
     inventory::{Access, NodePoll, Providers},
+    iptables::{Backend, Firewall, Installed},
     machine::{Lock, Machine, MockMachine},
     provider::{Node, Unmanaged},
 };
@@ -57,6 +58,7 @@ pub struct Server {
     pub node: Node,
     /// None without Docker.
     pub engine: Option<Engine>,
+    pub firewall: Option<Installed>,
 }
 
 /// A Docker Engine.
@@ -335,6 +337,10 @@ impl Access for Simulated {
         Ok(Arc::new(MockMachine::default()))
     }
 
+    async fn reconnect(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic> {
+        self.machine(node).await
+    }
+
     async fn wait_until_reachable(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic> {
         self.machine(node).await
     }
@@ -395,6 +401,38 @@ impl World for Simulated {
         let digest = shared.state.published.get(image).cloned();
         let error = || Diagnostic::new(Kind::Failed, "registry `docker.io`: timed out");
         digest.map(Some).ok_or_else(error)
+    }
+
+    async fn firewall(&self, node: &Node) -> Result<Option<Installed>, Diagnostic> {
+        let mut shared = self.shared.lock().unwrap();
+        if shared.state.unreachable.contains(&node.id) {
+            let message = format!("host `{}`: connection refused", node.name);
+            return Err(Diagnostic::new(Kind::Unreachable, message));
+        }
+        let server = shared.state.find(&node.name, &node.id);
+        Ok(server.and_then(|server| server.firewall.clone()))
+    }
+
+    async fn set_firewall(
+        &self,
+        node: &Node,
+        firewall: Option<&Firewall>,
+        owner: &Owner,
+    ) -> Result<(), Diagnostic> {
+        let set = change(&self.shared, "changing the firewall", |state| {
+            let server = state
+                .find(&node.name, &node.id)
+                .ok_or(Refusal::Other("gone".to_owned()))?;
+            server.firewall = firewall.map(|rules| Installed {
+                backend: Backend::Nft,
+                owner: Ownership::Owner(owner.clone()),
+                rules: Ok(rules.clone()),
+                ssh: BTreeSet::from([22]),
+                dropped: 0,
+            });
+            Ok(())
+        });
+        set.await.map_err(|refusal| failed(refusal).into())
     }
 
     async fn set_up_docker(&self, node: &Node, _: Option<&str>) -> Result<(), Diagnostic> {

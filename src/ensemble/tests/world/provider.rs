@@ -148,6 +148,7 @@ impl Provider for SimulatedProvider {
                     state: NodeState::Unfinished,
                     ..node.clone()
                 },
+                firewall: None,
                 engine: Some(Engine::default()),
             });
             Ok(node)

@@ -1,0 +1,163 @@
+//! The firewall that a server has.
+
+use std::{collections::BTreeSet, fmt};
+
+use serde::Serialize;
+
+use super::{Firewall, Ports, Source, chains, failed, nft, sections::sections};
+use crate::{
+    core::{
+        diagnostic::Diagnostic,
+        owner::{Owner, Ownership},
+    },
+    machine::Machine,
+    ssh::Command,
+};
+
+/// Prints the confirmed rules and those in force; nothing if there is no firewall of hitc. A plain line,
+/// because it is part of every look at a server.
+const OBSERVE: &str = r##"cd /etc/hitc/firewall 2>/dev/null || exit 0
+export PATH=$PATH:/usr/sbin:/sbin
+for file in backend owner ssh rules; do echo "#= $file"; cat $file; done
+if [ "$(cat backend)" = nft ]; then echo "#= live"; nft list table inet hitc; else
+for n in "" 6; do echo "#= live$n"; i=ip${n}tables; $i -w 10 -S HITC-IN && $i -w 10 -S HITC-FWD
+echo "#= jumps$n"; $i -w 10 -S INPUT | grep -m 1 ^-A; $i -w 10 -S DOCKER-USER | grep -m 1 ^-A; done
+echo "#= dropped"; iptables -w 10 -nvxL HITC-IN; iptables -w 10 -nvxL HITC-FWD; fi 2>/dev/null
+echo "#= end""##;
+
+/// The calls of the chains, each the first rule of its chain.
+const JUMPS: &str = "-A INPUT -j HITC-IN\n-A DOCKER-USER -j HITC-FWD\n";
+
+/// The program that filters packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Backend {
+    /// A table of nftables.
+    Nft,
+    /// Chains of iptables.
+    Iptables,
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Backend::Nft => "nft",
+            Backend::Iptables => "iptables",
+        })
+    }
+}
+
+/// A firewall that hitc loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Installed {
+    /// The program that filters packets.
+    pub backend: Backend,
+    /// For whom it was loaded.
+    pub owner: Ownership,
+    /// The rules that are in force, without those that keep SSH open. The error says why they are not
+    /// those of hitc.
+    pub rules: Result<Firewall, String>,
+    /// The ports of SSH that stay open without a rule.
+    pub ssh: BTreeSet<u16>,
+    /// The number of packets that were dropped since the rules were loaded.
+    pub dropped: u64,
+}
+
+/// Finds the firewall that hitc loaded on a machine; none if there is none. One command of root.
+pub async fn observe(machine: &dyn Machine) -> Result<Option<Installed>, Diagnostic> {
+    let output = machine.run(&Command::root(OBSERVE)).await?;
+    if !output.ok() {
+        return Err(failed(machine, "reading the firewall", &output));
+    }
+    let text = output.text();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let parsed = parse(&text);
+    parsed.map(Some).map_err(|cause| {
+        let host = machine.name();
+        let message = format!("host `{host}`: reading the firewall: {cause}");
+        Diagnostic::new(crate::core::diagnostic::Kind::Failed, message)
+            .on(host)
+            .help("remove what is left of it with `hitc run iptables.clear`".to_owned())
+    })
+}
+
+fn parse(text: &str) -> Result<Installed, String> {
+    let sections = sections(text);
+    let section = |name: &str| sections.get(name).map_or("", String::as_str);
+    if !sections.contains_key("end") {
+        return Err("the answer is incomplete".to_owned());
+    }
+    let backend = match section("backend").trim() {
+        "nft" => Backend::Nft,
+        "iptables" => Backend::Iptables,
+        other => return Err(format!("unknown backend `{other}`")),
+    };
+    let owner: Option<Owner> = serde_json::from_str(section("owner")).ok();
+    let numbers = section("ssh").lines().map(|line| line.parse::<u16>().ok());
+    let ssh = numbers
+        .collect::<Option<BTreeSet<u16>>>()
+        .ok_or("invalid ports of SSH")?;
+    let mut stored = Firewall::from_lines(section("rules"))?;
+    let (live, dropped) = match backend {
+        Backend::Nft if section("live").trim().is_empty() => {
+            (Err("its table was removed".to_owned()), 0)
+        }
+        Backend::Nft => match nft::parse(section("live")) {
+            Ok(listed) => (Ok(listed.firewall), listed.dropped),
+            Err(cause) => (Err(cause), 0),
+        },
+        Backend::Iptables => (live_chains(&section), dropped(section("dropped"))),
+    };
+    let with_ufw = stored.with_ufw;
+    let rules = live.map(|mut live| {
+        live.with_ufw = with_ufw;
+        if live == stored.with_ssh(&ssh) {
+            return std::mem::take(&mut stored);
+        }
+        // Somebody changed the rules in force: what they are without SSH.
+        let without_rule = stored.with_ssh(&ssh);
+        for port in &ssh {
+            let ports = Ports::tcp(*port);
+            if without_rule
+                .sources(ports)
+                .any(|source| *source == Source::Everywhere)
+                && stored.sources(ports).next().is_none()
+            {
+                live.remove(ports, &Source::Everywhere);
+            }
+        }
+        live
+    });
+    Ok(Installed {
+        backend,
+        owner: owner.map_or(Ownership::Foreign, Ownership::Owner),
+        rules,
+        ssh,
+        dropped,
+    })
+}
+
+/// The firewall in the chains of iptables, if they are called first.
+fn live_chains<'a>(section: &impl Fn(&str) -> &'a str) -> Result<Firewall, String> {
+    let has_v6 = !section("live6").is_empty();
+    if section("live").is_empty() {
+        return Err("its chains were removed".to_owned());
+    }
+    if section("jumps") != JUMPS || has_v6 && section("jumps6") != JUMPS {
+        return Err("its chains are not called first".to_owned());
+    }
+    let v6 = if has_v6 { Some(section("live6")) } else { None };
+    Ok(chains::parse(section("live"), v6)?.0)
+}
+
+/// The packets of the rules that drop, in the list that `iptables -nvxL` prints.
+fn dropped(list: &str) -> u64 {
+    let counts = list.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        let packets = words.next()?.parse::<u64>().ok()?;
+        (words.nth(1)? == "DROP").then_some(packets)
+    });
+    counts.sum()
+}
