@@ -16,6 +16,7 @@ mod ec2;
 mod ensembles;
 mod examples;
 mod faults;
+mod firewall;
 mod hetzner;
 mod hostile_values;
 mod inside;
