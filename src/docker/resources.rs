@@ -14,7 +14,7 @@ use bollard::{
     },
 };
 
-use super::{Containers, Engine, Error, Listed, container::labels, engine::is_missing};
+use super::{Containers, Engine, Error, Listed, api_error::is_missing, container::labels};
 use crate::core::owner::{Owner, Ownership};
 
 /// The networks that each engine has.
@@ -141,7 +141,7 @@ impl Engine {
     /// project, or all.
     pub async fn unused(&self, project: &Owner, all: bool) -> Result<Vec<Unused>, Error> {
         let options = ListContainersOptionsBuilder::new().all(true).size(true);
-        let containers = self.docker.list_containers(Some(options.build()));
+        let containers = self.container_summaries(options.build());
         let containers = async {
             let listed = containers.await;
             listed.map_err(|error| self.error("listing containers", &error))

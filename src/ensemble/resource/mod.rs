@@ -5,6 +5,7 @@
 
 pub mod container;
 mod decision;
+mod existing;
 mod name;
 pub mod server;
 
