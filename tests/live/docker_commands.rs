@@ -176,6 +176,10 @@ fn details_resources_and_pruning() {
         nothing.stderr.contains("there is nothing to remove"),
         "{nothing}"
     );
+    exec(
+        &live,
+        "head -c 100000 /dev/zero >/var/lib/docker/volumes/data/_data/file",
+    );
     on(&["docker.kill", "shop", "rm=false"]).ok();
     exec(&live, &format!("docker run --name theirs {image} true"));
     let dry = live
@@ -189,6 +193,9 @@ fn details_resources_and_pruning() {
         dry.stderr.contains("would remove volume data on web"),
         "{dry}"
     );
+    let rows = dry.rows();
+    let volume = rows.iter().find(|row| row[1..3] == ["volume", "data"]);
+    assert_eq!(volume.unwrap_or_else(|| panic!("{dry}"))[3], "97.7 KiB");
     let unconfirmed = live.run(&["run", "--all", "docker.prune"]);
     assert_ne!(unconfirmed.status, 0, "{unconfirmed}");
     assert_eq!(states(&live), "shop exited, theirs exited");
