@@ -48,7 +48,7 @@ fn run_ps_logs_exec_and_kill() {
 
     // Its process ends, and what cleans up after it is missing.
     let stop = "mv /usr/bin/podman /usr/bin/podman.away; \
-        kill -KILL $(pgrep -x httpd); while pgrep -x conmon >/dev/null; do sleep 0.1; done; \
+        kill -KILL $(pgrep -x httpd); while pgrep -f '[c]onmon .*-n app.new' >/dev/null; do sleep 0.1; done; \
         mv /usr/bin/podman.away /usr/bin/podman";
     live.run(&["exec", "-H", "web", "--", stop]).ok();
     let rows = live.run(&["docker.ps", "all=true"]).ok().rows();
