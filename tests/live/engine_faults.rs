@@ -89,6 +89,7 @@ fn an_engine_is_killed_while_an_image_comes() {
 
     // A registry that does not answer.
     let registry = Registry::faulty(&Authority::new(), 0);
+    registry.trust_on(&live, "web");
     let image = format!("{}/app:1", registry.name);
     let connected = format!("ss -Htn state established | grep -qF {}", registry.name);
     for task in [
