@@ -1,6 +1,6 @@
 //! `docker.inspect` and `docker.top`: what the engine knows about one container.
 
-use bollard::query_parameters::{InspectContainerOptions, TopOptionsBuilder};
+use bollard::query_parameters::TopOptionsBuilder;
 use serde_json::Value as Json;
 
 use super::{Containers, Engine, Error, container::Container, container::labels};
@@ -22,8 +22,7 @@ impl Engine {
     /// when hitc created it are masked.
     pub async fn details(&self, name: &str) -> Result<Json, Error> {
         let found = self.named(name).await?;
-        let options = None::<InspectContainerOptions>;
-        let inspected = self.docker.inspect_container(&found.id, options).await;
+        let inspected = self.inspected(&found.id).await;
         let inspected = inspected.map_err(|error| self.of(&found.id, "inspecting", &error))?;
         let mut json = serde_json::to_value(inspected).map_err(|error| Error::Api {
             host: self.host().to_owned(),

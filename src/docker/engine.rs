@@ -15,9 +15,10 @@ use tokio::{sync::OnceCell, time::timeout};
 
 use super::{
     Error, Listed, Platform, Registries,
+    api_error::{cause, is_broken},
     diagnose::{self, Reason, diagnose},
     error::HERE,
-    transport::{self, Answer, Route, SOCKET},
+    transport::{self, Answer, Route, SOCKET, Transport},
 };
 use crate::{
     machine::{self, Local, Machine, Stream},
@@ -37,6 +38,9 @@ const LIST: &str = "/containers/json";
 
 /// The timeout of a request, in seconds. Sending a large image is one request.
 const REQUEST_TIMEOUT: u64 = 3600;
+
+/// The timeout of a request that reads or sets something small.
+const BRIEF_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The maximum number of simultaneous requests over sessions, and over channels to a socket.
 const SESSIONS: usize = 4;
@@ -60,6 +64,8 @@ pub struct Engine {
     pub(super) registries: Arc<Registries>,
     pub(super) platform: Arc<OnceCell<Platform>>,
     route: Route,
+    /// Sends requests without bollard; none for the engine of the local machine.
+    transport: Option<Transport>,
 }
 
 /// The state of an engine.
@@ -107,10 +113,16 @@ impl Engine {
         let docker = Docker::connect_with_defaults().map_err(|error| no_engine(HERE, &error))?;
         let docker = docker.with_timeout(Duration::from_secs(REQUEST_TIMEOUT));
         let docker = negotiate(docker, HERE).await?;
-        Ok(Engine::new(docker, Arc::new(Local::new()), Route::Socket))
+        let machine = Arc::new(Local::new());
+        Ok(Engine::new(docker, machine, Route::Socket, None))
     }
 
-    fn new(docker: Docker, machine: Arc<dyn Machine>, route: Route) -> Self {
+    fn new(
+        docker: Docker,
+        machine: Arc<dyn Machine>,
+        route: Route,
+        transport: Option<Transport>,
+    ) -> Self {
         Engine {
             docker,
             host: machine.name().to_owned(),
@@ -120,6 +132,7 @@ impl Engine {
             registries: Arc::default(),
             platform: Arc::default(),
             route,
+            transport,
         }
     }
 
@@ -192,12 +205,12 @@ impl Engine {
                 machine::Cause::Lost | machine::Cause::Other => return Err(error.into()),
             },
         };
-        let transport = Arc::new(transport::over(machine.clone(), route, first));
+        let transport: Transport = Arc::new(transport::over(machine.clone(), route, first));
         let connected = async {
             let opened = in_time(machine.name(), open(transport.as_ref(), path)).await?;
-            let transport = transport.clone();
+            let own = transport.clone();
             let docker = Docker::connect_with_custom_transport(
-                move |request| transport(request),
+                move |request| own(request),
                 Some(ADDRESS),
                 REQUEST_TIMEOUT,
                 opened.version.as_ref().unwrap_or(API),
@@ -207,7 +220,8 @@ impl Engine {
                 Some(_) => docker,
                 None => negotiate(docker, machine.name()).await?,
             };
-            Ok((Engine::new(docker, machine.clone(), route), opened.body))
+            let engine = Engine::new(docker, machine.clone(), route, Some(transport.clone()));
+            Ok((engine, opened.body))
         };
         connected.await.map_err(|error| {
             let connected = machine.check_connected("connecting to the Docker Engine");
@@ -223,6 +237,22 @@ impl Engine {
     /// The API itself, for the local provider, whose servers are containers of a special kind.
     pub(crate) fn api(&self) -> &Docker {
         &self.docker
+    }
+
+    /// The API for requests that an engine answers at once.
+    pub(super) fn brief(&self) -> Docker {
+        self.docker.clone().with_timeout(BRIEF_TIMEOUT)
+    }
+
+    /// Sends a GET request without bollard. Returns the body if the request succeeded; none on the local
+    /// machine, whose engine is reached by bollard only.
+    pub(super) async fn read(&self, path: &str) -> Result<Option<Bytes>, BollardError> {
+        let Some(transport) = &self.transport else {
+            return Ok(None);
+        };
+        let answer = timeout(BRIEF_TIMEOUT, open(transport.as_ref(), path)).await;
+        let opened = answer.map_err(|_| BollardError::RequestTimeoutError)??;
+        Ok(opened.body)
     }
 
     /// The machine that it runs on.
@@ -285,14 +315,17 @@ impl Engine {
     /// Converts an error of bollard. `what` is what was being done.
     pub(super) fn error(&self, what: impl Into<String>, error: &BollardError) -> Error {
         let what = what.into();
-        if let Err(lost) = self.machine.check_connected(&what) {
+        if let Err(lost) = self.machine().check_connected(&what) {
             return lost.into();
         }
-        Error::Api {
-            host: self.host.clone(),
-            what,
-            cause: cause(error),
+        let (host, cause) = (self.host.clone(), cause(error));
+        if !is_broken(error) {
+            return Error::Api { host, what, cause };
         }
+        // The machine names itself if it cannot connect to the engine again.
+        let own = format!("host `{host}`: ");
+        let cause = cause.strip_prefix(&own).unwrap_or(&cause).to_owned();
+        Error::Broken { host, what, cause }
     }
 }
 
@@ -361,33 +394,6 @@ async fn in_time<T>(
             host: host.to_owned(),
             cause: format!("no answer within {} s", diagnose::TIMEOUT.as_secs()),
         }),
-    }
-}
-
-/// Whether the engine answered that the container or image does not exist.
-pub(super) fn is_missing(error: &BollardError) -> bool {
-    matches!(
-        error,
-        BollardError::DockerResponseServerError {
-            status_code: 404,
-            ..
-        }
-    )
-}
-
-/// The root cause of an error, without bollard's own words around it.
-pub(crate) fn cause(error: &BollardError) -> String {
-    match error {
-        BollardError::DockerResponseServerError { message, .. } => message.trim().to_owned(),
-        BollardError::DockerStreamError { error } => error.trim().to_owned(),
-        BollardError::RequestTimeoutError => format!("no answer within {REQUEST_TIMEOUT} s"),
-        other => {
-            let mut root: &dyn std::error::Error = other;
-            while let Some(source) = root.source() {
-                root = source;
-            }
-            crate::core::diagnostic::plain(root)
-        }
     }
 }
 

@@ -55,7 +55,10 @@ pub async fn show_events(
 }
 
 fn lines(engine: &Engine, options: &EventOptions) -> Lines {
-    let seconds = |time: Option<Timestamp>| time.map(|time| time.as_second().to_string());
+    // The engine reads a fraction with nine digits.
+    let seconds = |time: Option<Timestamp>| {
+        time.map(|time| format!("{}.{:09}", time.as_second(), time.subsec_nanosecond()))
+    };
     let query = EventsOptions {
         since: seconds(options.since),
         until: seconds(options.until),

@@ -4,6 +4,7 @@
 //! of the docker command is never parsed.
 
 mod action;
+mod api_error;
 mod attach;
 mod bind;
 mod container;
@@ -29,6 +30,7 @@ mod stats;
 mod transport;
 
 pub use action::Action;
+pub(crate) use api_error::cause;
 pub use bind::{Binding, bind, bindings, unbind};
 #[cfg(test)]
 pub(crate) use container::as_made;
@@ -39,7 +41,6 @@ pub use container::{
 pub use containers::{Containers, Snapshot};
 pub use copy::{Copy, Tally};
 pub use details::Processes;
-pub(crate) use engine::cause;
 pub use engine::{Engine, EngineStatus};
 pub use engine_events::{EventOptions, show_events};
 pub use error::Error;

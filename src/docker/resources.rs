@@ -13,8 +13,9 @@ use bollard::{
         RemoveImageOptionsBuilder, RemoveVolumeOptions,
     },
 };
+use serde_json::Value as Json;
 
-use super::{Containers, Engine, Error, Listed, container::labels, engine::is_missing};
+use super::{Containers, Engine, Error, Listed, api_error::is_missing, container::labels};
 use crate::core::owner::{Owner, Ownership};
 
 /// The networks that each engine has.
@@ -141,7 +142,7 @@ impl Engine {
     /// project, or all.
     pub async fn unused(&self, project: &Owner, all: bool) -> Result<Vec<Unused>, Error> {
         let options = ListContainersOptionsBuilder::new().all(true).size(true);
-        let containers = self.docker.list_containers(Some(options.build()));
+        let containers = self.container_summaries(options.build());
         let containers = async {
             let listed = containers.await;
             listed.map_err(|error| self.error("listing containers", &error))
@@ -169,17 +170,41 @@ impl Engine {
         let volumes = volumes
             .into_iter()
             .filter(|volume| is_shown(&volume.owner) && !used.volumes.contains(&volume.name));
-        unused.extend(volumes.map(|volume| Unused {
+        let volumes: Vec<NamedVolume> = volumes.collect();
+        let sizes = if volumes.is_empty() {
+            HashMap::new()
+        } else {
+            self.volume_sizes().await?
+        };
+        unused.extend(volumes.into_iter().map(|volume| Unused {
             kind: Kind::Volume,
             id: volume.name.clone(),
+            bytes: sizes.get(&volume.name).copied(),
             name: volume.name,
-            bytes: None,
         }));
         let images = images.into_iter().filter(|image| {
             is_shown(&owner(image.labels.clone())) && !used.images.contains(&image.id)
         });
         unused.extend(images.flat_map(unused_image));
         Ok(unused)
+    }
+
+    /// The sizes of the volumes, by name, as far as the engine knows them.
+    async fn volume_sizes(&self) -> Result<HashMap<String, u64>, Error> {
+        // bollard knows the form of the newest version only.
+        let answer = self.read("/system/df?type=volume").await;
+        let answer = answer.map_err(|error| self.error("measuring volumes", &error))?;
+        let json: Json = answer
+            .and_then(|answer| serde_json::from_slice(&answer).ok())
+            .unwrap_or_default();
+        let volumes = json.get("Volumes").or(json.pointer("/VolumeUsage/Items"));
+        let volumes = volumes.and_then(Json::as_array).into_iter().flatten();
+        // -1 is unknown.
+        let sizes = volumes.filter_map(|volume| {
+            let size = volume.pointer("/UsageData/Size")?.as_u64()?;
+            Some((volume.get("Name")?.as_str()?.to_owned(), size))
+        });
+        Ok(sizes.collect())
     }
 
     /// Removes something that nothing uses. Succeeds if it no longer exists; fails if something uses it

@@ -52,6 +52,9 @@ update() {
     done
 }
 
+# Why the data folder could not be put on the device, if the engine goes on without it.
+failed=
+
 # Puts the data folder on the device. What the folder contains already is moved away, not hidden.
 mount_data() {
     other=$(findmnt -nro SOURCE -M $data || true)
@@ -79,6 +82,14 @@ mount_data() {
         fail "$device contains data that is not a file system"
     uuid=$(blkid -p -o value -s UUID "$device") || true
     [ -n "$uuid" ] || fail "the file system of $device has no UUID"
+    # What cannot be mounted elsewhere cannot be mounted there either: the engine runs on.
+    trial=$(mktemp -d)
+    mount "$device" "$trial" || {
+        rmdir "$trial"
+        fail "$device could not be mounted"
+    }
+    umount "$trial"
+    rmdir "$trial"
     if [ -d /run/systemd/system ]; then
         systemctl stop docker.socket docker.service 2>/dev/null || true
     elif pid=$(cat /var/run/docker.pid 2>/dev/null) && kill "$pid" 2>/dev/null; then
@@ -96,7 +107,8 @@ mount_data() {
             rmdir $data
             mv "$before" $data
         fi
-        fail "$device could not be mounted; the data of the engine is where it was, run docker.setup again without docker_mount to start it"
+        failed="$device could not be mounted on $data; the data of the engine is where it was"
+        return
     fi
     grep -q "^UUID=$uuid " /etc/fstab 2>/dev/null ||
         printf 'UUID=%s %s auto defaults,nofail 0 2\n' "$uuid" $data >>/etc/fstab
@@ -166,7 +178,7 @@ if ! command -v dockerd >/dev/null || ! command -v docker >/dev/null; then
 elif ! answers; then
     configure
 fi
-is_mounted || mount_data
+is_mounted || [ -n "$failed" ] || mount_data
 
 # Whether the engine's process exists, perhaps still starting or already terminating. Not found by
 # name: an engine inside of a container has that name, too.
@@ -210,4 +222,5 @@ until answers; do
     fi
     sleep 0.2
 done
+[ -z "$failed" ] || fail "$failed"
 echo "$did"

@@ -13,7 +13,7 @@ use futures_util::{
 };
 use tokio::time::{Instant, sleep_until};
 
-use super::{Engine, Error, Listed, engine::is_missing};
+use super::{Engine, Error, Listed, api_error::is_missing};
 use crate::core::{
     event::{Event, Events},
     table::Table,

@@ -48,6 +48,9 @@ const BUFFER: usize = 64 * 1024;
 pub(super) type Answer =
     Pin<Box<dyn Future<Output = Result<Response<Incoming>, BollardError>> + Send>>;
 
+/// Sends a request to an engine.
+pub(super) type Transport = Arc<dyn Fn(BollardRequest) -> Answer + Send + Sync>;
+
 /// How a machine connects to its engine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {

@@ -74,6 +74,8 @@ iptables_file() {
     cat "$1/$3"
     jump "$2" INPUT HITC-IN
     jump "$2" DOCKER-USER HITC-FWD
+    # With live-restore, Docker does not call its chain again after another program emptied FORWARD.
+    $2 -w 10 -C FORWARD -j DOCKER-USER 2>/dev/null || echo '-I FORWARD 1 -j DOCKER-USER'
     echo COMMIT
 }
 
@@ -111,8 +113,11 @@ unload_family() {
         $1 -w 10 -F $chain
         $1 -w 10 -X $chain
     done
-    # Removed only if Docker does not use it, and it is empty.
-    $1 -w 10 -X DOCKER-USER
+    # Removed if it is empty and there is no Docker, to which it belongs.
+    if ! command -v dockerd >/dev/null && ! $1 -w 10 -S DOCKER-USER | grep -q ^-A; then
+        $1 -w 10 -D FORWARD -j DOCKER-USER
+        $1 -w 10 -X DOCKER-USER
+    fi
     return 0
 } 2>/dev/null
 

@@ -21,12 +21,13 @@ export PATH=$PATH:/usr/sbin:/sbin
 for file in backend owner ssh rules; do echo "#= $file"; cat $file; done
 if [ "$(cat backend)" = nft ]; then echo "#= live"; nft list table inet hitc; else
 for n in "" 6; do echo "#= live$n"; i=ip${n}tables; $i -w 10 -S HITC-IN && $i -w 10 -S HITC-FWD
-echo "#= jumps$n"; $i -w 10 -S INPUT | grep -m 1 ^-A; $i -w 10 -S DOCKER-USER | grep -m 1 ^-A; done
+echo "#= jumps$n"; $i -w 10 -S INPUT | grep -m 1 ^-A; $i -w 10 -S DOCKER-USER | grep -m 1 ^-A
+$i -w 10 -S FORWARD | grep -m 1 -- "-j DOCKER-USER$"; done
 echo "#= dropped"; iptables -w 10 -nvxL HITC-IN; iptables -w 10 -nvxL HITC-FWD; fi 2>/dev/null
 echo "#= end""##;
 
-/// The calls of the chains, each the first rule of its chain.
-const JUMPS: &str = "-A INPUT -j HITC-IN\n-A DOCKER-USER -j HITC-FWD\n";
+/// The calls of the chains, each the first rule of its chain, and that of Docker's chain.
+const JUMPS: &str = "-A INPUT -j HITC-IN\n-A DOCKER-USER -j HITC-FWD\n-A FORWARD -j DOCKER-USER\n";
 
 /// The program that filters packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -3,12 +3,11 @@
 use std::{
     io::Read,
     net::{TcpStream, UdpSocket},
-    process::Command,
     time::{Duration, Instant},
 };
 
 use crate::support::{
-    Run,
+    Run, interrupt,
     live::{Live, get},
 };
 
@@ -261,14 +260,7 @@ fn attached() {
         .unwrap()
         .read_exact(&mut ready)
         .unwrap();
-    let signal = ["-INT", &child.id().to_string()];
-    assert!(
-        Command::new("kill")
-            .args(signal)
-            .status()
-            .unwrap()
-            .success()
-    );
+    interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let left = || on_server(&live, "docker ps -q --filter name=job");
     let started = Instant::now();

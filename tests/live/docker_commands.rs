@@ -3,20 +3,27 @@
 
 use crate::support::{Run, live::Live};
 
-/// Servers with the image `hitc/commands:1`, which has a shell and its tools, and its name.
-pub(super) fn servers(count: usize) -> (Live, &'static str) {
+/// Builds the image `hitc/commands:1`, which has a shell and its tools. Returns its name.
+pub(super) fn image(live: &Live) -> &'static str {
     const IMAGE: &str = "hitc/commands:1";
     const DOCKERFILE: &str = "FROM hitc/debian:13 AS tools\nFROM scratch\n\
         COPY --from=tools /usr/bin/busybox /bin/busybox\n\
         RUN [\"/bin/busybox\", \"--install\", \"-s\", \"/bin\"]\n\
         CMD [\"sh\", \"-c\", \"trap exit TERM; while :; do sleep 1 & wait; done\"]\n";
-    let live = Live::new().file("image/Dockerfile", DOCKERFILE);
+    live.write("image/Dockerfile", DOCKERFILE);
     let root = live.root().join("image");
     crate::support::live::docker(&["build", "-q", "-t", IMAGE, root.to_str().unwrap()]);
+    IMAGE
+}
+
+/// Servers with the image of [`image`], and its name.
+pub(super) fn servers(count: usize) -> (Live, &'static str) {
+    let live = Live::new();
+    let image = image(&live);
     let count = format!("count={count}");
     live.run(&["run", "create", "name=web", &count]).ok();
-    live.run(&["run", "-R", "web", "docker.push", IMAGE]).ok();
-    (live, IMAGE)
+    live.run(&["run", "-R", "web", "docker.push", image]).ok();
+    (live, image)
 }
 
 /// Starts a container of this project.
@@ -169,6 +176,10 @@ fn details_resources_and_pruning() {
         nothing.stderr.contains("there is nothing to remove"),
         "{nothing}"
     );
+    exec(
+        &live,
+        "head -c 100000 /dev/zero >/var/lib/docker/volumes/data/_data/file",
+    );
     on(&["docker.kill", "shop", "rm=false"]).ok();
     exec(&live, &format!("docker run --name theirs {image} true"));
     let dry = live
@@ -182,6 +193,9 @@ fn details_resources_and_pruning() {
         dry.stderr.contains("would remove volume data on web"),
         "{dry}"
     );
+    let rows = dry.rows();
+    let volume = rows.iter().find(|row| row[1..3] == ["volume", "data"]);
+    assert_eq!(volume.unwrap_or_else(|| panic!("{dry}"))[3], "97.7 KiB");
     let unconfirmed = live.run(&["run", "--all", "docker.prune"]);
     assert_ne!(unconfirmed.status, 0, "{unconfirmed}");
     assert_eq!(states(&live), "shop exited, theirs exited");

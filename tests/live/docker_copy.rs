@@ -3,6 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use super::docker_commands::{exec, servers, start};
+use crate::support::interrupt;
 
 fn same(one: &Path, other: &Path) {
     let diff = Command::new("diff")
@@ -166,14 +167,7 @@ fn an_interrupted_copy_leaves_nothing() {
     };
 
     let mut child = copying();
-    let pid = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
 

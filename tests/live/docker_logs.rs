@@ -3,12 +3,11 @@
 use std::{
     collections::BTreeMap,
     io::{BufRead, BufReader},
-    process::Command,
     time::{Duration, Instant},
 };
 
 use super::docker_commands::{exec, servers, start};
-use crate::support::Run;
+use crate::support::{Run, interrupt};
 
 /// The numbers of the lines `line N` of each container, in their order.
 fn numbers(run: &Run) -> BTreeMap<String, Vec<u32>> {
@@ -133,14 +132,7 @@ fn following_ends_with_the_container_with_ctrl_c_and_with_the_engine() {
 
     let (mut child, _lines) = follow();
     let started = Instant::now();
-    let pid = child.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert!(
         started.elapsed() < Duration::from_secs(1),

@@ -177,6 +177,65 @@ fn a_disk_for_a_running_engine() {
     assert_eq!(on_server(&live, "docker images -q | wc -l"), "0");
 }
 
+/// A disk that cannot be mounted changes nothing: neither if that is seen at once, nor if the data was
+/// moved away already.
+#[test]
+fn a_disk_that_cannot_be_mounted() {
+    let live = server("debian-13").web_server("app");
+    on_server(&live, "umount /var/lib/docker");
+    live.write(
+        "hitcfile.rhai",
+        "/// B.\nfn build() { print(docker::build(\"app\")) }\n",
+    );
+    let image = live.run(&["run", "build"]).ok().stdout.trim().to_owned();
+    set_up(&live, &[]).ok();
+    live.run(&["run", "-H", "web", "docker.push", &image]).ok();
+    live.run(&["run", "-H", "web", "docker.run", &image, "name=app"])
+        .ok();
+    let disk = Disk::new(&live);
+    let device = &disk.device;
+    let mount = format!("docker_mount={device}");
+    let e2fsprogs = "command -v mkfs.ext4 || { apt-get update -qq && apt-get install -qqy e2fsprogs; } >/tmp/log";
+    on_server(&live, e2fsprogs);
+    let engine = || on_server(&live, "cat /var/run/docker.pid; docker ps --no-trunc -q");
+    let left = "ls -d /var/lib/docker.before-* 2>/dev/null; grep docker /etc/fstab; \
+                findmnt -nro TARGET -M /var/lib/docker; true";
+
+    // Its file system is larger than the disk.
+    let shrink = format!("mkfs.ext4 -q {device} && truncate -s 100M /disk && losetup -c {device}");
+    on_server(&live, &shrink);
+    let before = engine();
+    let failed = set_up(&live, &[&mount, "force=true"]);
+    assert_eq!(failed.status, 1, "{failed}");
+    let expected = format!("{device} could not be mounted\n");
+    assert!(failed.stderr.contains(&expected), "{failed}");
+    assert_eq!(engine(), before);
+    assert_eq!(on_server(&live, left), "");
+
+    // The second time, mount fails.
+    let grow = format!("truncate -s 200M /disk && losetup -c {device} && mkfs.ext4 -qF {device}");
+    on_server(&live, &grow);
+    let failing = "printf '#!/bin/sh\\ncase $2 in /var/lib/docker) exit 32 ;; esac\\nexec /usr/bin/mount \"$@\"\\n' \
+                   >/usr/local/sbin/mount && chmod +x /usr/local/sbin/mount";
+    on_server(&live, failing);
+    let failed = set_up(&live, &[&mount, "force=true"]);
+    assert_eq!(failed.status, 1, "{failed}");
+    let expected = format!(
+        "{device} could not be mounted on /var/lib/docker; the data of the engine is where it was\n"
+    );
+    assert!(failed.stderr.contains(&expected), "{failed}");
+    let containers = |engine: String| {
+        engine
+            .lines()
+            .skip(1)
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_ne!(engine(), before);
+    assert_eq!(containers(engine()), containers(before));
+    assert_eq!(on_server(&live, left), "");
+}
+
 #[test]
 fn dockers_own_repository_out_of_reach() {
     let live = server("debian-13-bare");

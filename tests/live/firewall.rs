@@ -158,7 +158,8 @@ impl Scene {
             &format!(
                 "sysctl -qw net.ipv6.conf.all.disable_ipv6=0
                  ip -6 addr add {address}/64 dev eth0 nodad
-                 setsid perl /usr/local/echo.pl tcp/7001 tcp/7002 </dev/null >/dev/null 2>&1 &"
+                 setsid perl /usr/local/echo.pl tcp/7001 tcp/7002 </dev/null >/dev/null 2>&1 &
+                 until [ $(ss -Hltn | grep -c ':700[12] ') = 2 ]; do sleep 0.05; done"
             ),
         );
     }

@@ -471,11 +471,7 @@ fn some(host) {
     let mut said = String::new();
     stdout.read_line(&mut said).unwrap();
     assert_eq!(said, "started\n");
-    let pid = exec.id().to_string();
-    let killed = std::process::Command::new("kill")
-        .args(["-INT", &pid])
-        .status();
-    assert!(killed.unwrap().success());
+    crate::support::interrupt(&exec);
     assert_eq!(exec.wait().unwrap().code(), Some(130));
     let left = live
         .run(&["exec", "-H", "web/shop", "--", "pidof sleep | wc -w"])

@@ -13,6 +13,7 @@ mod docker_copy;
 mod docker_logs;
 mod docker_setup;
 mod ec2;
+mod engine_faults;
 mod ensembles;
 mod examples;
 mod faults;

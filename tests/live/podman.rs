@@ -45,6 +45,21 @@ fn run_ps_logs_exec_and_kill() {
     let refused = task(&["docker.bind", "app", "80:9000"]);
     let expected = "ports of Podman's containers cannot be bound";
     assert!(refused.stderr.contains(expected), "{refused}");
+
+    // Its process ends, and what cleans up after it is missing.
+    let stop = "mv /usr/bin/podman /usr/bin/podman.away; \
+        kill -KILL $(pgrep -x httpd); while pgrep -f '[c]onmon .*-n app.new' >/dev/null; do sleep 0.1; done; \
+        mv /usr/bin/podman.away /usr/bin/podman";
+    live.run(&["exec", "-H", "web", "--", stop]).ok();
+    let rows = live.run(&["docker.ps", "all=true"]).ok().rows();
+    assert_eq!(
+        (rows[0][0].as_str(), rows[0][1].as_str()),
+        ("app", "exited")
+    );
+    let found = task(&["docker.inspect", "app"]).ok();
+    assert!(found.stdout.contains("\"Status\": \"exited\""), "{found}");
+    task(&["docker.start", "app"]).ok();
+    assert_eq!(live.get("web", 8080), "podman");
     task(&["docker.kill", "app"]).ok();
     assert_eq!(live.run(&["docker.ps"]).ok().rows().len(), 0);
 }

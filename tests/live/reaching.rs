@@ -5,11 +5,11 @@ use std::{
     io::{BufRead, BufReader, Read},
     net::TcpStream,
     os::unix::fs::PermissionsExt,
-    process::Command,
 };
 
 use crate::support::{
     foreign_server::ForeignServer,
+    interrupt,
     live::{Live, docker},
 };
 
@@ -268,10 +268,7 @@ fn connection_tasks() {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.read_exact(&mut banner).unwrap();
     assert_eq!(&banner, b"SSH-2.0-");
-    let interrupted = Command::new("kill")
-        .args(["-INT", &forward.id().to_string()])
-        .status();
-    assert!(interrupted.unwrap().success());
+    interrupt(&forward);
     assert_eq!(forward.wait().unwrap().code(), Some(130));
 
     let run = it

@@ -4,7 +4,6 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     os::unix::fs::PermissionsExt,
-    process::Command,
     time::{Duration, Instant},
 };
 
@@ -189,6 +188,82 @@ fn credential_helpers_and_manifests() {
     live.run(&["run", "--yes", "ensemble.up", "it", "adopt=web"])
         .ok();
     assert_eq!(live.get("web", 80), "up");
+
+    // A login is stored by the helper, and nowhere else.
+    let kept = live.root().join("kept");
+    helper(&format!(
+        "#!/bin/sh\ncase $1 in\nstore) cat >'{0}' ;;\n\
+         get) [ -e '{0}' ] || {{ echo credentials not found in native keychain; exit 1; }}; cat '{0}' ;;\nesac\n",
+        kept.display()
+    ));
+    let image = format!("{name}/other:1");
+    registry.publish(&build(&live), "other:1");
+    live.write("hitcfile.rhai", "config(#{ docker_config: \"docker\" });\n");
+    let help = format!("check the name, or log in with `hitc run docker.login {name}`");
+    assert_fails(&pull(&live, &image), "host `web`: pulling image", &help);
+    let store = ["run", "-H", "web", "docker.store_login", name];
+    let error = format!("registry `{name}`: no credentials on this machine");
+    let help = format!("log in with `hitc run docker.login {name}`");
+    assert_fails(&live.run(&store), &error, &help);
+    let live = live.env("REGISTRY_PASSWORD", PASSWORD);
+    let user = format!("user={USER}");
+    let login = ["run", "docker.login", name, &user];
+    live.run(&[&login[..], &["password_env=REGISTRY_PASSWORD"]].concat())
+        .ok();
+    let stored: serde_json::Value =
+        serde_json::from_str(&fs::read_to_string(&kept).unwrap()).unwrap();
+    let expected = serde_json::json!({"ServerURL": name, "Username": USER, "Secret": PASSWORD});
+    assert_eq!(stored, expected);
+    let config = fs::read_to_string(live.root().join("docker/config.json")).unwrap();
+    assert_eq!(
+        config,
+        format!(r#"{{"credHelpers": {{"{name}": "test"}}}}"#)
+    );
+    pull(&live, &image).ok();
+
+    // On a server it is stored without the helper.
+    live.run(&store).ok();
+    let look = "stat -c %a /root/.docker/config.json; cat /root/.docker/config.json";
+    let auth = BASE64.encode(format!("{USER}:{PASSWORD}").as_bytes());
+    let on_server = on_server(&live, look);
+    assert!(
+        on_server.starts_with("600\n") && on_server.contains(&auth) && !on_server.contains("test"),
+        "{on_server}"
+    );
+}
+
+/// However many containers have an image, its registry is asked once.
+#[test]
+fn one_request_an_image() {
+    let authority = Authority::new();
+    let live = with_server(&authority);
+    let registry = Registry::counting(&authority);
+    let built = build(&live);
+    let name = &registry.name;
+    for image in ["app:1", "team/other:2"] {
+        let image = format!("{name}/{image}");
+        docker(&["tag", &built, &image]);
+        let pushed = live.run(&["run", "-H", "web", "docker.push", &image]);
+        docker(&["rmi", "--no-prune", &image]);
+        pushed.ok();
+    }
+    let manifest = |pull: &str| {
+        let app = format!("{{image: \"{name}/app:1\", count: 3, pull: {pull}}}");
+        let other = format!("{{image: \"{name}/team/other:2\", pull: {pull}}}");
+        format!("web:\n  provider: local\n  containers:\n    app: {app}\n    other: {other}\n")
+    };
+    live.write("it.yml", &manifest("missing"));
+    live.run(&["run", "--yes", "ensemble.up", "it", "adopt=web"])
+        .ok();
+    assert_eq!(registry.requests(), [""; 0]);
+    live.write("it.yml", &manifest("check"));
+    let plan = live.run(&["run", "ensemble.plan", "it"]).ok();
+    let requests = [
+        "HEAD /v2/app/manifests/1",
+        "HEAD /v2/team/other/manifests/2",
+    ];
+    assert_eq!(registry.requests(), requests, "{plan}");
+    assert!(plan.stdout.ends_with("4 containers to replace\n"), "{plan}");
 }
 
 #[test]
@@ -327,10 +402,8 @@ fn interrupt(live: &Live, arguments: &[&str]) {
         assert_ne!(stderr.read_line(&mut line).unwrap(), 0);
     }
     let started = Instant::now();
-    let id = child.id().to_string();
     // Nothing else runs: the first Ctrl-C cancels it.
-    let sent = Command::new("kill").args(["-INT", &id]).status();
-    assert!(sent.unwrap().success());
+    crate::support::interrupt(&child);
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let elapsed = started.elapsed();
     assert!(elapsed < Duration::from_secs(3), "{elapsed:?}");

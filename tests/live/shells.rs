@@ -9,7 +9,7 @@ use std::{
 
 use super::inside::{BUSYBOX, ONE_PROGRAM, build};
 use crate::support::{
-    Terminal,
+    Terminal, interrupt,
     live::{Live, docker},
 };
 
@@ -234,14 +234,7 @@ fn a_tunnel_to_a_container() {
         .ok();
     wait_until(|| answer(port) == "shop");
 
-    let pid = tunnel.id().to_string();
-    assert!(
-        Command::new("kill")
-            .args(["-INT", &pid])
-            .status()
-            .unwrap()
-            .success()
-    );
+    interrupt(&tunnel);
     assert_eq!(tunnel.wait().unwrap().code(), Some(130));
     let mut rest = String::new();
     stderr.read_to_string(&mut rest).unwrap();

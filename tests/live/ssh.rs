@@ -190,10 +190,7 @@ fn ctrl_c_terminates_the_command() {
     let mut begun = [0; 6];
     std::io::Read::read_exact(hitc.stdout.as_mut().unwrap(), &mut begun).unwrap();
     assert_ne!(left(), "0");
-    let interrupted = std::process::Command::new("kill")
-        .args(["-INT", &hitc.id().to_string()])
-        .status();
-    assert!(interrupted.unwrap().success());
+    crate::support::interrupt(&hitc);
     let output = hitc.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130));
     assert_eq!(left(), "0");
@@ -212,10 +209,7 @@ fn ctrl_c_names_the_hosts_it_waits_for() {
     while said.matches("begun").count() < 2 {
         assert_ne!(stdout.read_line(&mut said).unwrap(), 0);
     }
-    let interrupted = std::process::Command::new("kill")
-        .args(["-INT", &hitc.id().to_string()])
-        .status();
-    assert!(interrupted.unwrap().success());
+    crate::support::interrupt(&hitc);
     let mut line = String::new();
     stderr.read_line(&mut line).unwrap();
     assert_eq!(

@@ -303,6 +303,13 @@ impl Project {
     }
 }
 
+/// Sends Ctrl-C to hitc.
+pub fn interrupt(hitc: &Child) {
+    let id = hitc.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &id]).status();
+    assert!(sent.unwrap().success());
+}
+
 impl From<Output> for Run {
     fn from(output: Output) -> Self {
         Run {

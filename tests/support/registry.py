@@ -2,6 +2,7 @@
 
     registry.py FOLDER ADDRESS token ISSUER "PASSWORD IDENTITY"   issues tokens to joe
     registry.py FOLDER ADDRESS fault STATUS ""                    answers with a status; 0: never
+    registry.py FOLDER ADDRESS count FILE ""                      has every image; writes requests to a file
 
 FOLDER has `server.crt` and `server.key`. Prints its port.
 """
@@ -48,6 +49,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Docker-Distribution-API-Version", "registry/2.0")
+        if kind == "count":
+            self.send_header("Docker-Content-Digest", "sha256:" + 64 * "0")
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         if self.command != "HEAD":
@@ -59,6 +62,10 @@ class Handler(BaseHTTPRequestHandler):
                 threading.Event().wait()
             message = {"code": "FAULT", "message": f"a fault with status {argument}"}
             return self.answer(int(argument), {"errors": [message]})
+        if kind == "count":
+            with open(argument, "a") as file:
+                file.write(f"{self.command} {self.path}\n")
+            return self.answer(200, {})
         url = urllib.parse.urlparse(self.path)
         query = urllib.parse.parse_qs(url.query)
         if self.command == "POST":

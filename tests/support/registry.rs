@@ -157,6 +157,29 @@ impl Registry {
         }
     }
 
+    /// Starts a registry that has every image, and writes the requests that it gets to a file.
+    pub fn counting(authority: &Authority) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("requests");
+        let (process, port) = python(authority, &["count", file.to_str().unwrap(), ""]);
+        Registry {
+            processes: vec![process],
+            authority: authority.clone(),
+            folder,
+            name: format!("{}:{port}", gateway()),
+            port,
+        }
+    }
+
+    /// The requests that a counting registry got, sorted: method and path.
+    pub fn requests(&self) -> Vec<String> {
+        let requests = fs::read_to_string(self.folder.path().join("requests"));
+        let requests = requests.unwrap_or_default();
+        let mut requests: Vec<String> = requests.lines().map(str::to_owned).collect();
+        requests.sort();
+        requests
+    }
+
     /// Publishes a local image.
     pub fn publish(&self, image: &str, name: &str) {
         let config = self.folder.path().join("docker");

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use super::{
-    kind::{Kind, one_of, ports},
+    kind::Kind,
     table::ROWS,
+    values::{one_of, ports},
 };
 use crate::{
     core::value::{Fields, Invalid, Value},

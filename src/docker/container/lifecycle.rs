@@ -1,9 +1,8 @@
-//! Operations on containers through the engine's API: list, create, start, stop, rename, update,
+//! Operations on containers through the engine's API: create, start, stop, rename, update,
 //! remove.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    future::ready,
     pin::pin,
 };
 
@@ -15,22 +14,21 @@ use bollard::{
         VolumeCreateRequest,
     },
     query_parameters::{
-        CreateContainerOptionsBuilder, InspectContainerOptions, KillContainerOptions,
-        ListContainersOptions, ListContainersOptionsBuilder, LogsOptionsBuilder,
-        RemoveContainerOptionsBuilder, RemoveVolumeOptions, RenameContainerOptionsBuilder,
-        RestartContainerOptions, StartContainerOptions, StopContainerOptions,
+        CreateContainerOptionsBuilder, KillContainerOptions, ListContainersOptionsBuilder,
+        LogsOptionsBuilder, RemoveContainerOptionsBuilder, RemoveVolumeOptions,
+        RenameContainerOptionsBuilder, RestartContainerOptions, StartContainerOptions,
+        StopContainerOptions,
     },
 };
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::StreamExt;
 
-use super::{body, labels};
-use crate::{
-    core::diagnostic::nearest,
-    docker::{
-        Container, Containers, Engine, Error, Listed, Progress, Snapshot, Spec, Volume,
-        engine::{cause, is_missing},
-        image::reference::is_full_id,
-    },
+use super::{
+    body, labels,
+    lookup::{full, is_name},
+};
+use crate::docker::{
+    Container, Containers, Engine, Error, Progress, Snapshot, Spec, Volume,
+    api_error::{cause, is_missing},
 };
 
 /// How many lines of a container's log go into an error.
@@ -52,8 +50,7 @@ impl Containers for Engine {
     }
 
     async fn inspect(&self, id: &str) -> Result<Option<Container>, Error> {
-        let options = None::<InspectContainerOptions>;
-        match self.docker.inspect_container(full(id), options).await {
+        match self.inspected(full(id)).await {
             Ok(inspected) => {
                 let found = Container::from(inspected);
                 self.remember_name(&found.id, &found.name);
@@ -156,7 +153,7 @@ impl Containers for Engine {
 
     async fn rename(&self, id: &str, name: &str) -> Result<(), Error> {
         let options = RenameContainerOptionsBuilder::new().name(name).build();
-        match self.docker.rename_container(full(id), options).await {
+        match self.brief().rename_container(full(id), options).await {
             Ok(()) => {
                 self.remember_name(id, name);
                 Ok(())
@@ -246,14 +243,6 @@ impl Engine {
         Ok(())
     }
 
-    /// The running containers, or with `all`, also those that do not run, sorted by name.
-    pub async fn list(&self, all: bool) -> Result<Vec<Listed>, Error> {
-        let options = ListContainersOptionsBuilder::new().all(all).build();
-        let mut listed = self.listed(options).await?;
-        listed.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(listed)
-    }
-
     /// Kills a container. Succeeds if it does not run.
     pub(in crate::docker) async fn kill(&self, id: &str) -> Result<(), Error> {
         let options = None::<KillContainerOptions>;
@@ -312,35 +301,6 @@ impl Engine {
         text.trim_end().to_owned()
     }
 
-    /// All containers, running or not, with all details, sorted by name.
-    async fn all(&self) -> Result<Vec<Container>, Error> {
-        let listed = self.list(true).await?;
-        let mut containers: Vec<Container> = stream::iter(listed)
-            .map(|listed| async move { self.inspect(&listed.id).await })
-            .buffer_unordered(self.at_once())
-            .try_filter_map(|container| ready(Ok(container)))
-            .try_collect()
-            .await?;
-        containers.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(containers)
-    }
-
-    async fn listed(&self, options: ListContainersOptions) -> Result<Vec<Listed>, Error> {
-        let listed = self.docker.list_containers(Some(options)).await;
-        let listed = listed.map_err(|error| self.error("listing containers", &error))?;
-        Ok(listed.into_iter().map(Listed::from).collect())
-    }
-
-    /// The error for a name that another container has; none if no container has it.
-    async fn name_taken(&self, name: &str) -> Result<Option<Error>, Error> {
-        let other = self.find(name).await?;
-        Ok(other.map(|other| Error::NameTaken {
-            host: self.host.clone(),
-            name: name.to_owned(),
-            owner: other.ownership(),
-        }))
-    }
-
     async fn change(&self, id: &str, body: ContainerUpdateBody) -> Result<(), Error> {
         let changed = self.docker.update_container(full(id), body).await;
         changed.map_err(|error| self.of(id, "updating", &error))
@@ -354,50 +314,6 @@ impl Engine {
             cause: error.to_string(),
         }
     }
-
-    /// The error for a container that does not exist.
-    pub fn not_found(&self, name: &str) -> Error {
-        Error::NoContainer {
-            host: self.host.clone(),
-            name: name.to_owned(),
-            near: None,
-        }
-    }
-
-    /// The container with exactly this name. If it does not exist, the error names a similar one.
-    pub async fn named(&self, name: &str) -> Result<Container, Error> {
-        if let Some(found) = self.find(name).await? {
-            return Ok(found);
-        }
-        let listed = self.list(true).await?;
-        let names = listed.iter().map(|listed| listed.name.as_str());
-        Err(Error::NoContainer {
-            host: self.host.clone(),
-            name: name.to_owned(),
-            near: nearest(name, names).map(str::to_owned),
-        })
-    }
-
-    /// Converts the error of a call about one container; `doing` is the operation.
-    pub(in crate::docker) fn of(&self, id: &str, doing: &str, error: &BollardError) -> Error {
-        let name = self.name_of(id);
-        if is_missing(error) {
-            return self.not_found(&name);
-        }
-        self.error(format!("{doing} container `{name}`"), error)
-    }
-}
-
-/// Checks that a text is a full id. The engine resolves any other text as a name or as the
-/// beginning of an id; the replacement text used here can be neither.
-fn full(id: &str) -> &str {
-    if is_full_id(id) { id } else { "-" }
-}
-
-/// Whether a container can have this name.
-pub(in crate::docker) fn is_name(name: &str) -> bool {
-    let is_allowed = |c: char| c.is_ascii_alphanumeric() || ['_', '.', '-'].contains(&c);
-    !name.is_empty() && name.chars().all(is_allowed)
 }
 
 /// The public port that the engine cannot publish, and whether it has allocated it itself:
@@ -410,57 +326,4 @@ fn taken_port(cause: &str) -> Option<(u16, bool)> {
     }
     let (before, _) = cause.split_once(": bind: address already in use")?;
     Some((port(before)?, false))
-}
-
-/// A container as the engine shows it after making it from a spec and starting it: for tests of
-/// what is decided from that. The live tests hold it against the real thing.
-#[cfg(test)]
-pub(crate) fn as_made(spec: &Spec, labels: &BTreeMap<String, String>, ip: &str) -> Container {
-    use bollard::models::{ContainerConfig, ContainerInspectResponse};
-    use bollard::models::{ContainerState, ContainerStateStatusEnum};
-    use bollard::models::{EndpointSettings, NetworkSettings};
-    use data_encoding::HEXLOWER;
-    use sha2::{Digest, Sha256};
-
-    let made = body::create(spec, labels).unwrap();
-    let endpoint = EndpointSettings {
-        ip_address: Some(ip.to_owned()),
-        ..EndpointSettings::default()
-    };
-    ContainerInspectResponse {
-        id: Some(HEXLOWER.encode(&Sha256::digest(&spec.name))),
-        name: Some(format!("/{}", spec.name)),
-        image: Some(format!("sha256:{}", spec.image.name())),
-        state: Some(ContainerState {
-            status: Some(ContainerStateStatusEnum::RUNNING),
-            ..ContainerState::default()
-        }),
-        config: Some(ContainerConfig {
-            image: made.image,
-            cmd: made.cmd,
-            entrypoint: made.entrypoint,
-            // The image's own variables are there too.
-            env: made
-                .env
-                .map(|env| env.into_iter().chain(["PATH=/bin".to_owned()]).collect()),
-            labels: made.labels,
-            hostname: made.hostname.or(Some("0123456789ab".to_owned())),
-            user: made.user,
-            stop_timeout: made.stop_timeout,
-            ..ContainerConfig::default()
-        }),
-        host_config: made.host_config,
-        network_settings: Some(NetworkSettings {
-            networks: Some(match spec.options.networks() {
-                [] => HashMap::from([("bridge".to_owned(), endpoint)]),
-                names => names
-                    .iter()
-                    .map(|name| (name.clone(), endpoint.clone()))
-                    .collect(),
-            }),
-            ..NetworkSettings::default()
-        }),
-        ..ContainerInspectResponse::default()
-    }
-    .into()
 }

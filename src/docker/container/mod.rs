@@ -1,13 +1,18 @@
 //! Containers: specs, observed containers, their comparison, and replacement.
 
+mod api;
+#[cfg(test)]
+mod as_made;
 mod body;
 mod compare;
 mod decode;
 mod kind;
 pub mod labels;
 mod lifecycle;
+mod lookup;
 mod observed;
 mod options;
+mod podman;
 mod ready;
 mod replace;
 mod restart;
@@ -16,13 +21,14 @@ mod spec;
 mod table;
 #[cfg(test)]
 mod tests;
+mod values;
 mod volume;
 mod wait;
 
-pub use compare::Comparison;
 #[cfg(test)]
-pub(crate) use lifecycle::as_made;
-pub(super) use lifecycle::is_name;
+pub(crate) use as_made::as_made;
+pub use compare::Comparison;
+pub(super) use lookup::is_name;
 pub use observed::{Container, Listed, State};
 pub use ready::Ready;
 pub use replace::{Names as StepNames, Replacement};

@@ -11,7 +11,7 @@ use bollard::models::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{StepNames, body, kind::DEFAULT_BRIDGE, labels, options::Options};
+use super::{StepNames, body, labels, options::Options, podman, values::DEFAULT_BRIDGE};
 use crate::{
     core::owner::Ownership,
     docker::{Port, Protocol, Volume, image::reference::is_full_id},
@@ -149,7 +149,7 @@ impl From<ContainerSummary> for Listed {
 impl Listed {
     /// Parses the engine's response to a request for the list of containers, and sorts it by name.
     pub(in crate::docker) fn parse(response: &[u8]) -> Option<Vec<Self>> {
-        let listed: Vec<ContainerSummary> = serde_json::from_slice(response).ok()?;
+        let listed = podman::parse_list(response)?;
         let mut listed: Vec<Self> = listed.into_iter().map(Listed::from).collect();
         listed.sort_by(|a, b| a.name.cmp(&b.name));
         Some(listed)

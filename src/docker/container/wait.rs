@@ -8,7 +8,6 @@ use std::{
 use bollard::{
     exec::{StartExecOptions, StartExecResults},
     models::{ExecConfig, HealthStatusEnum},
-    query_parameters::InspectContainerOptions,
 };
 use bytes::Bytes;
 use futures_util::StreamExt;
@@ -90,8 +89,7 @@ impl Engine {
 
     async fn status(&self, id: &str) -> Result<Status, Error> {
         let inspected = self
-            .docker
-            .inspect_container(id, None::<InspectContainerOptions>)
+            .inspected(id)
             .await
             .map_err(|error| self.of(id, "inspecting", &error))?;
         let restarts = inspected.restart_count.unwrap_or_default();

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::docker::{
     Engine, Error,
-    engine::{cause, is_missing},
+    api_error::{cause, is_missing},
 };
 
 impl Engine {

@@ -22,7 +22,7 @@ use super::{
 };
 use crate::docker::{
     Engine, Error,
-    engine::{cause, is_missing},
+    api_error::{cause, is_missing},
 };
 
 /// The size of a chunk that is sent, in bytes.

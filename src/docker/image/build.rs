@@ -16,7 +16,7 @@ use super::{
     Context, Platform, Progress, blocking,
     buildkit::{self, News},
 };
-use crate::docker::{Engine, Error, engine::cause};
+use crate::docker::{Engine, Error, api_error::cause};
 
 /// The size of a chunk of the build context that is sent, in bytes.
 const CHUNK: usize = 256 * 1024;

@@ -21,7 +21,7 @@ use bollard::{
 
 use self::reference::{exact, is_short_id, names, split_tag};
 pub use self::{build::Build, context::Context, platform::Platform};
-use super::{Engine, Error, Image, Pull, Spec, engine::is_missing};
+use super::{Engine, Error, Image, Pull, Spec, api_error::is_missing};
 
 /// A callback for progress messages.
 pub type Progress<'a> = &'a (dyn Fn(String) + Send + Sync);

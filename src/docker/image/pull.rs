@@ -18,7 +18,7 @@ use super::{
 };
 use crate::docker::{
     Engine, Error,
-    engine::{cause, is_missing},
+    api_error::{cause, is_missing},
 };
 
 /// How long a pull may be silent. The engine reports each part of a layer that it gets or extracts.
@@ -58,8 +58,11 @@ impl Engine {
                     }
                 }
                 Some(Err(error)) => {
-                    // The connection to the server may be the cause.
-                    if let lost @ Error::Machine(_) = self.error("pulling", &error) {
+                    // The connection to the server or its engine may be the cause.
+                    let what = format!("pulling image `{image}`");
+                    if let lost @ (Error::Machine(_) | Error::Broken { .. }) =
+                        self.error(what, &error)
+                    {
                         return Err(lost);
                     }
                     return Err(if is_unknown(&error) {

@@ -58,11 +58,13 @@ impl Engine {
             export.get_or_try_init(|| self.export(image))
         )?;
         let sent = to.load(archive, shared, image, progress).await;
-        if shared > 0 && matches!(sent, Err(Error::Api { .. })) {
+        match sent {
             // An engine may keep a layer in a form that it cannot use for another image.
-            return to.load(archive, 0, image, progress).await;
+            Err(error @ Error::Api { .. }) if shared > 0 && !error.is_disk_full() => {
+                to.load(archive, 0, image, progress).await
+            }
+            sent => sent,
         }
-        sent
     }
 
     /// How many layers of this image the engine has already, if its machine can run the image.

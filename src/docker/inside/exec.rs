@@ -10,7 +10,6 @@ use bollard::{
     errors::Error as BollardError,
     exec::{StartExecOptions, StartExecResults},
     models::{ExecConfig, ExecInspectResponse},
-    query_parameters::InspectContainerOptions,
 };
 use bytes::Bytes;
 use futures_util::{Stream as Chunks, StreamExt};
@@ -26,7 +25,7 @@ use crate::{
         event::Stream,
         sync::{Backoff, lock},
     },
-    docker::{Containers, Error, engine::is_missing},
+    docker::{Containers, Error, api_error::is_missing},
     ssh::{Command, EncodedCommand},
 };
 
@@ -345,9 +344,7 @@ impl Ending {
             return Ok(Some(code));
         }
         let id = state.container_id.as_deref().unwrap_or(&inside.id);
-        let docker = &inside.engine.docker;
-        let container = docker.inspect_container(id, None::<InspectContainerOptions>);
-        let container = inside.ask(container).await?;
+        let container = inside.ask(inside.engine.inspected(id)).await?;
         let is_running = container.state.and_then(|state| state.running) == Some(true);
         let execs = container.exec_ids.unwrap_or_default();
         if is_running && execs.contains(&self.exec_id) {

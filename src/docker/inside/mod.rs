@@ -14,7 +14,6 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bollard::query_parameters::InspectContainerOptions;
 use bytes::Bytes;
 use exec::{Chunk, Exec};
 use futures_util::stream;
@@ -25,8 +24,8 @@ pub use self::sshd::Account;
 
 use super::{
     Containers, Engine, Error,
+    api_error::is_missing,
     container::{Container, is_name},
-    engine::is_missing,
 };
 use crate::{
     core::{
@@ -67,8 +66,7 @@ impl Engine {
         if !is_name(name) {
             return Err(self.not_found(name));
         }
-        let options = None::<InspectContainerOptions>;
-        let inspected = match self.docker.inspect_container(name, options).await {
+        let inspected = match self.inspected(name).await {
             Ok(inspected) => inspected,
             Err(error) if is_missing(&error) => return Err(self.not_found(name)),
             Err(error) => {

@@ -5,6 +5,7 @@
 
 pub mod container;
 mod decision;
+mod existing;
 pub mod firewall;
 mod name;
 pub mod server;

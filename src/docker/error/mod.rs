@@ -1,10 +1,10 @@
 //! Errors of Docker engines.
 
+mod about;
+mod diagnostic;
+
 use crate::{
-    core::{
-        diagnostic::{Diagnostic, Kind},
-        owner::Ownership,
-    },
+    core::owner::Ownership,
     http::RegistryError,
     machine::{self, Local},
 };
@@ -30,6 +30,16 @@ pub enum Error {
         /// The server, or `this machine`.
         host: String,
         /// The cause.
+        cause: String,
+    },
+    /// The engine went away in the middle of an operation, or does not answer in time.
+    #[error("host `{host}`: {what}: the Docker Engine stopped answering: {cause}")]
+    Broken {
+        /// The server, or `this machine`.
+        host: String,
+        /// The operation.
+        what: String,
+        /// How the connection ended.
         cause: String,
     },
     /// The engine refused, or failed to do it.
@@ -359,211 +369,4 @@ pub enum Error {
     /// The engine's machine could not be reached, or not run a command.
     #[error(transparent)]
     Machine(#[from] machine::Error),
-}
-
-impl Error {
-    /// Adds what was done after a container did not become ready.
-    pub(super) fn now(self, done: String) -> Self {
-        match self {
-            Error::NotReady {
-                host,
-                name,
-                cause,
-                log,
-                ..
-            } => Error::NotReady {
-                host,
-                name,
-                cause,
-                log,
-                now: done,
-            },
-            other => other,
-        }
-    }
-
-    /// The port that the engine reserves for a container that no longer runs, if that is the
-    /// cause. Restarting the engine releases it.
-    pub fn reserved_port(&self) -> Option<u16> {
-        match self {
-            Error::PortReserved { port, .. } => Some(*port),
-            Error::NotRestored { error, back, .. } => {
-                error.reserved_port().or_else(|| back.reserved_port())
-            }
-            _ => None,
-        }
-    }
-
-    fn help(&self) -> Option<String> {
-        if self.to_string().contains("no space left on device") {
-            return Some("free disk space on the server, or use a larger one".to_owned());
-        }
-        if self.reserved_port().is_some() {
-            return Some(
-                "restart the Docker Engine there with `sudo systemctl restart docker`".to_owned(),
-            );
-        }
-        Some(match self {
-            Error::NoEngine { host, .. } if host == HERE => {
-                "install and start Docker with `hitc run local.setup`".to_owned()
-            }
-            Error::NoEngine { host, .. } => {
-                format!("install and start it with `hitc run -H {host} docker.setup`")
-            }
-            Error::Unanswered { host, .. } => format!(
-                "check sudo and the engine on the server; `hitc run -H {host} docker.setup` starts it"
-            ),
-            Error::NoImage { host, .. } if host == HERE => {
-                "check the name; `docker images` lists the images of this machine".to_owned()
-            }
-            Error::Pull {
-                registry, cause, ..
-            } if ["unauthorized", "denied", "no basic auth"]
-                .iter()
-                .any(|word| cause.contains(word)) =>
-            {
-                format!("check the name, or log in with `hitc run docker.login {registry}`")
-            }
-            Error::NoImage { host, image, .. } | Error::Pull { host, image, .. } => format!(
-                "check the name, or send it from this machine with `hitc run -H {host} docker.push {image}`"
-            ),
-            Error::Platform { wanted, .. } => format!(
-                "build it for the server with `docker build --platform {wanted} …`, or let hitc build it with `build: FOLDER`"
-            ),
-            Error::Registry(RegistryError {
-                registry,
-                status: Some(401 | 403),
-                ..
-            })
-            | Error::NoLogin { registry } => {
-                format!("log in with `hitc run docker.login {registry}`")
-            }
-            Error::Helper { .. } => {
-                "install it, or remove it from `credHelpers` or `credsStore` in your Docker configuration".to_owned()
-            }
-            Error::NameTaken { name, .. } => {
-                format!("replace it with `replace=true`, or remove it with `docker.kill {name}`")
-            }
-            Error::NotOwned { .. } => {
-                "take it over with `adopt=true`, or rename or remove it on the server".to_owned()
-            }
-            Error::InTheWay { name, .. } => format!(
-                "rename or remove it on the server, for example with `docker rename {name} NEW_NAME`"
-            ),
-            Error::PortInUse { port, .. } => format!(
-                "publish another port, or stop that program (`ss -lnp | grep :{port}` names it)"
-            ),
-            Error::Incomplete { .. } => {
-                "a file may have changed meanwhile; copy again, or stop the container first"
-                    .to_owned()
-            }
-            Error::TooManyStreams { .. } => {
-                "name fewer containers; with access to the socket of the engine (group `docker`), more are possible"
-                    .to_owned()
-            }
-            Error::PortTaken { .. } => "publish another port, or remove that container".to_owned(),
-            Error::NotRunning { host, name } if host != HERE => {
-                format!("start it with `hitc run -H {host} docker.start {name}`")
-            }
-            Error::NoTerminal { .. } => {
-                "run a command with `docker.exec` or `hitc exec`".to_owned()
-            }
-            Error::NoSshd { host } => format!(
-                "start sshd in the container, or copy files with `hitc run -H {host} upload` and `download`"
-            ),
-            Error::NoShell { host, .. } => format!(
-                "run a program without shell syntax: `hitc exec -H {host} -- /PROGRAM ARGUMENT`"
-            ),
-            Error::NoContainer {
-                near: Some(near), ..
-            }
-            | Error::NoneNamed {
-                near: Some(near), ..
-            } => format!("did you mean `{near}`?"),
-            Error::NoContainer { .. } | Error::NoneNamed { .. } => {
-                "list the containers with `hitc run docker.ps all=true`".to_owned()
-            }
-            _ => return None,
-        })
-    }
-
-    /// The host, if the error is about one.
-    pub(super) fn host(&self) -> Option<&str> {
-        match self {
-            Error::NoEngine { host, .. }
-            | Error::Unanswered { host, .. }
-            | Error::Api { host, .. }
-            | Error::NoImage { host, .. }
-            | Error::Pull { host, .. }
-            | Error::Platform { host, .. }
-            | Error::NoContainer { host, .. }
-            | Error::TooManyStreams { host, .. }
-            | Error::InUse { host, .. }
-            | Error::Incomplete { host, .. }
-            | Error::NotRunning { host, .. }
-            | Error::NotStarted { host, .. }
-            | Error::NoShell { host, .. }
-            | Error::NoTerminal { host }
-            | Error::Closed { host }
-            | Error::NoSshd { host }
-            | Error::Program { host, .. }
-            | Error::NameTaken { host, .. }
-            | Error::NotOwned { host, .. }
-            | Error::InTheWay { host, .. }
-            | Error::PortAllocated { host, .. }
-            | Error::PortInUse { host, .. }
-            | Error::Bind { host, .. }
-            | Error::PortTaken { host, .. }
-            | Error::PortReserved { host, .. }
-            | Error::NotReady { host, .. }
-            | Error::Ended { host, .. }
-            | Error::NotRestored { host, .. }
-            | Error::Setup { host, .. } => Some(host),
-            Error::Machine(error) => error.host(),
-            Error::Build { .. }
-            | Error::NoneNamed { .. }
-            | Error::Registry(_)
-            | Error::Config { .. }
-            | Error::Helper { .. }
-            | Error::NoLogin { .. } => None,
-        }
-    }
-}
-
-impl From<Error> for machine::Error {
-    fn from(error: Error) -> Self {
-        match error {
-            Error::Machine(error) => error,
-            other => Diagnostic::from(other).into(),
-        }
-    }
-}
-
-impl From<Error> for Diagnostic {
-    fn from(error: Error) -> Self {
-        if let Error::Machine(error) = error {
-            return error.into();
-        }
-        let mut diagnostic = Diagnostic::new(Kind::Failed, error.to_string()).help(error.help());
-        if let Some(host) = error.host() {
-            diagnostic = diagnostic.on(host);
-        }
-        if let Error::NotStarted { is_missing, .. } = &error {
-            // As a shell exits (POSIX, 2.8.2).
-            diagnostic.code = Some(if *is_missing { 127 } else { 126 });
-        }
-        if let Error::NotReady { now, .. } = &error
-            && !now.is_empty()
-        {
-            diagnostic = diagnostic.note(now.as_str());
-        }
-        match error {
-            Error::NotReady { log, .. } | Error::Build { log, .. } | Error::Setup { log, .. }
-                if !log.is_empty() =>
-            {
-                diagnostic.note(format!("the last lines of its output:\n{log}"))
-            }
-            _ => diagnostic,
-        }
-    }
 }
