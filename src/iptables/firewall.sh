@@ -75,12 +75,14 @@ iptables_file() {
     jump "$2" INPUT HITC-IN
     jump "$2" DOCKER-USER HITC-FWD
     # With live-restore, Docker does not call its chain again after another program emptied FORWARD.
-    $2 -w 10 -C FORWARD -j DOCKER-USER 2>/dev/null || echo '-I FORWARD 1 -j DOCKER-USER'
+    jump "$2" FORWARD DOCKER-USER
     echo COMMIT
 }
 
 restore() {
-    iptables_file "$1" "$3" "$4" | "$3-restore" --noflush --wait 10 $2
+    # In a file first: iptables-restore holds the lock for which `jump` would wait.
+    mkdir -p "$RUN"
+    iptables_file "$1" "$3" "$4" >"$RUN/$4.restore" && "$3-restore" --noflush --wait 10 $2 <"$RUN/$4.restore"
 }
 
 # try FOLDER: checks the rules of a folder without loading them.

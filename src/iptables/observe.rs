@@ -22,7 +22,7 @@ for file in backend owner ssh rules; do echo "#= $file"; cat $file; done
 if [ "$(cat backend)" = nft ]; then echo "#= live"; nft list table inet hitc; else
 for n in "" 6; do echo "#= live$n"; i=ip${n}tables; $i -w 10 -S HITC-IN && $i -w 10 -S HITC-FWD
 echo "#= jumps$n"; $i -w 10 -S INPUT | grep -m 1 ^-A; $i -w 10 -S DOCKER-USER | grep -m 1 ^-A
-$i -w 10 -S FORWARD | grep -m 1 -- "-j DOCKER-USER$"; done
+$i -w 10 -S FORWARD | grep -m 1 ^-A; done
 echo "#= dropped"; iptables -w 10 -nvxL HITC-IN; iptables -w 10 -nvxL HITC-FWD; fi 2>/dev/null
 echo "#= end""##;
 

@@ -3,17 +3,26 @@
 use std::{
     collections::BTreeSet,
     net::{SocketAddr, TcpStream},
-    time::Duration,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
-use crate::support::{Run, live::Live};
+use crate::support::{
+    Run,
+    live::{Live, docker},
+};
 
 const ECHO: &str = include_str!("../support/echo.pl");
 const PROBE: &str = include_str!("../support/probe.pl");
 
-/// The address of the server `web` over IPv6, and that of the client.
-const WEB6: &str = "fd00::1";
-const CLIENT6: &str = "fd00::2";
+/// The address of a server over IPv6. All servers of all tests are in one network.
+fn v6(address: &str) -> String {
+    let octets: Vec<&str> = address.split('.').collect();
+    format!("fd77::{}:{}", octets[2], octets[3])
+}
 
 fn on(live: &Live, server: &str, line: &str) -> String {
     let words = ["exec", "-H", server, "-o", "raw", "--", line];
@@ -56,10 +65,10 @@ const SERVICES: [&str; 18] = [
     "bound-closed=tcp,WEB,8006",
     "udp-open=udp,WEB,5301",
     "udp-closed=udp,WEB,5302",
-    "v6-host-open=tcp,fd00::1,7001",
-    "v6-host-closed=tcp,fd00::1,7002",
-    "v6-everyone=tcp,fd00::1,8003",
-    "v6-nobody=tcp,fd00::1,8004",
+    "v6-host-open=tcp,WEB6,7001",
+    "v6-host-closed=tcp,WEB6,7002",
+    "v6-everyone=tcp,WEB6,8003",
+    "v6-nobody=tcp,WEB6,8004",
     "source-port-53=tcp,WEB,7002,53",
 ];
 
@@ -115,8 +124,8 @@ impl Scene {
             client,
             inner: String::new(),
         };
-        scene.boot("web", WEB6);
-        scene.boot("client", CLIENT6);
+        scene.boot("web");
+        scene.boot("client");
         // An image whose programs are those of the server.
         let image = "mkdir -p /i/usr; for l in bin lib lib64; do ln -s usr/$l /i/$l; done; \
                      tar -C /i -c . | docker import - echo:1";
@@ -152,7 +161,12 @@ impl Scene {
 
     /// Starts what a server has to start at each boot: IPv6, which local servers do not have by
     /// themselves, and services of the host.
-    fn boot(&self, server: &str, address: &str) {
+    fn boot(&self, server: &str) {
+        let address = v6(if server == "web" {
+            &self.ip
+        } else {
+            &self.client
+        });
         self.on(
             server,
             &format!(
@@ -178,6 +192,7 @@ impl Scene {
             .iter()
             .map(|service| {
                 service
+                    .replace("WEB6", &v6(&self.ip))
                     .replace("WEB", &self.ip)
                     .replace("INNER", &self.inner)
             })
@@ -362,14 +377,16 @@ fn truth_table(backend: Backend) {
             shown.status == 1 && shown.stderr.contains(expected),
             "{shown}"
         );
-        scene.apply(&[]).ok();
     }
     scene.restart_engine();
+    if backend != Backend::Nft {
+        scene.apply(&[]).ok();
+    }
     scene.route();
     scene.rules_hold("after the chains were emptied");
 
     task(&scene.live, &["reboot"]).ok();
-    scene.boot("web", WEB6);
+    scene.boot("web");
     task(&scene.live, &["docker.setup"]).ok();
     scene.wait_for_containers();
     scene.route();
@@ -396,4 +413,271 @@ fn truth_table_with_iptables_nft() {
 #[test]
 fn truth_table_with_iptables_legacy() {
     truth_table(Backend::IptablesLegacy);
+}
+
+/// The shorter example of the talk that hitc is built from, with an image that the test builds.
+const TALK: &str = "\
+wordpress:
+  provider: local
+  containers:
+    wordpress:
+      build: web
+      ready: {tcp: 80}
+      environment: {ANSWER: wordpress}
+      ports:
+        - 80
+  firewall:
+    80: \"*\"
+";
+
+/// The longer one.
+const LONGER: &str = "\
+wordpress:
+  provider: local
+  containers:
+    wordpress:
+      build: web
+      environment: {ANSWER: wordpress}
+      ports:
+        - 80
+    serverstats:
+      build: web
+      environment:
+        HOST_NAME: ${host.name}
+        GRAPHITE_HOST: ${graphite.ip}
+        # hack to make sure the graphite.containers.graphite container
+        # is up before we start streaming data to it
+        _DEPENDS: ${graphite.containers.graphite.ip}
+  firewall:
+    template: default_firewall
+
+graphite:
+  provider: local
+  containers:
+    graphite:
+      build: web
+      environment: {ANSWER: graphite}
+      ports:
+        - 80
+        - \"80:2003\"
+  firewall:
+    template: default_firewall
+
+templates:
+  default_firewall:
+    22: \"*\"
+    80: \"*\"
+    \"*/*\": $internal_ips
+";
+
+fn up(live: &Live) -> Run {
+    live.run(&["run", "--yes", "ensemble.up", "it"])
+}
+
+fn plan(live: &Live) -> String {
+    live.run(&["run", "ensemble.plan", "it"]).ok().stdout
+}
+
+#[test]
+fn the_talks_example() {
+    let live = Live::new().web_server("web").file("it.yml", TALK);
+    let first = up(&live).ok();
+    let summary = "1 server to create, 1 firewall to create, 1 container to create";
+    assert!(first.stderr.contains(summary), "{first}");
+    assert_eq!(live.get("wordpress", 80), "wordpress");
+    let again = up(&live).ok();
+    assert!(again.stderr.contains("`it` is up to date"), "{again}");
+
+    let rules = |rules: &str| live.write("it.yml", &TALK.replace("    80: \"*\"\n", rules));
+    rules("    80: \"*\"\n    443/tcp: [10.1.2.3/8, 192.0.2.1]\n");
+    let expected = "  wordpress  stays (server, local)\n  ~ firewall  change (3 rules)\n      443/tcp: nothing → \
+                    10.0.0.0/8, 192.0.2.1\n1 firewall to change\n";
+    assert_eq!(plan(&live), expected);
+    up(&live).ok();
+    assert!(up(&live).ok().stderr.contains("`it` is up to date"));
+
+    // Opened by hand: the plan takes it back.
+    let open = "nft insert rule inet hitc input tcp dport 9999 accept";
+    on(&live, "wordpress", open);
+    assert!(
+        plan(&live).contains("1 firewall to change"),
+        "{}",
+        plan(&live)
+    );
+    up(&live).ok();
+    let table = on(&live, "wordpress", "nft list table inet hitc");
+    assert!(!table.contains("9999"), "{table}");
+
+    live.write("it.yml", TALK.split("  firewall").next().unwrap());
+    assert!(
+        plan(&live).contains("- firewall  remove (all ports are open then)"),
+        "{}",
+        plan(&live)
+    );
+    up(&live).ok();
+    assert_eq!(
+        on(
+            &live,
+            "wordpress",
+            "nft list tables | grep hitc; ls /etc/hitc 2>/dev/null; true"
+        ),
+        ""
+    );
+    live.run(&["run", "--yes", "ensemble.down", "it"]).ok();
+}
+
+#[test]
+fn the_talks_longer_example() {
+    let live = Live::new().web_server("web").file("it.yml", LONGER);
+    let first = up(&live).ok();
+    let summary = "2 servers to create, 2 firewalls to create, 3 containers to create";
+    assert!(first.stderr.contains(summary), "{first}");
+    assert_eq!(live.get("wordpress", 80), "wordpress");
+    assert_eq!(live.get("graphite", 80), "graphite");
+    let again = up(&live).ok();
+    assert!(again.stderr.contains("`it` is up to date"), "{again}");
+
+    // Every port is open to the servers of the manifest, and to their containers.
+    let graphite = live.ip("graphite");
+    let get = format!("busybox wget -qO- http://{graphite}:2003/");
+    assert_eq!(on(&live, "wordpress", &get), "graphite");
+    assert_eq!(
+        on(
+            &live,
+            "wordpress",
+            &format!("docker exec serverstats {get}")
+        ),
+        "graphite"
+    );
+    let address: SocketAddr = format!("{graphite}:2003").parse().unwrap();
+    assert!(TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err());
+
+    // Another server: all of them open their ports to it before its containers start.
+    let third = "third:\n  provider: local\n  firewall: {template: default_firewall}\n\n";
+    live.write("it.yml", &format!("{third}{LONGER}"));
+    let grown = up(&live).ok();
+    assert!(grown.stderr.contains("2 firewalls may change"), "{grown}");
+    assert_eq!(on(&live, "third", &get), "graphite");
+    live.run(&["run", "--yes", "ensemble.down", "it"]).ok();
+}
+
+#[test]
+fn nobody_is_locked_out() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web"]).ok();
+    let container = live.container("web");
+    let inside = |line: &str| docker(&["exec", &container, "sh", "-c", line]);
+    let apply = ["run", "--yes", "-H", "web", "iptables.apply", "80=*"];
+
+    // No new connection is possible, whatever the rules are: they are taken back.
+    inside("iptables -I INPUT -p tcp --dport 22 --syn -j DROP");
+    inside(
+        "iptables -I INPUT -p tcp --dport 22 --syn -m limit --limit 1/hour --limit-burst 1 -j ACCEPT",
+    );
+    let failed = live.run(&apply);
+    let expected = "error: host `web`: no new connection with the new firewall";
+    assert!(
+        failed.status == 1 && failed.stderr.contains(expected),
+        "{failed}"
+    );
+    assert!(
+        failed
+            .stderr
+            .contains("the rules of before are in force again"),
+        "{failed}"
+    );
+    assert_eq!(
+        inside("nft list tables | grep hitc; ls /etc/hitc 2>/dev/null; true"),
+        ""
+    );
+
+    // A run that is killed before it confirms them.
+    inside(
+        "iptables -R INPUT 1 -p tcp --dport 22 --syn -m limit --limit 1/hour --limit-burst 1 -j ACCEPT",
+    );
+    let mut killed = live.spawn(&apply);
+    let started = Instant::now();
+    inside("until [ -e /run/hitc/firewall/armed ]; do sleep 0.05; done");
+    killed.kill().unwrap();
+    killed.wait().unwrap();
+    assert!(inside("nft list tables").contains("hitc"));
+    inside("until [ ! -e /run/hitc/firewall/armed ]; do sleep 0.2; done");
+    assert!(
+        started.elapsed() < Duration::from_mins(1),
+        "{:?}",
+        started.elapsed()
+    );
+    assert_eq!(inside("nft list tables | grep hitc; true"), "");
+    inside("iptables -F INPUT");
+
+    // Rules without SSH, which hitc would refuse: the server is reachable again within a minute.
+    live.run(&apply).ok();
+    inside(
+        "cd /etc/hitc/firewall; for f in owner ssh rules nft v4 v6; do echo \"#= $f\"; \
+         sed '/dport 22 /d' $f; done >/bundle; echo '#= end' >>/bundle; \
+         /usr/local/lib/hitc/firewall load test </bundle",
+    );
+    let started = Instant::now();
+    let ssh: SocketAddr = format!("{}:22", live.ip("web")).parse().unwrap();
+    let is_open = || TcpStream::connect_timeout(&ssh, Duration::from_secs(1)).is_ok();
+    assert!(!is_open());
+    while !is_open() {
+        assert!(started.elapsed() < Duration::from_mins(1));
+    }
+    let shown = live.run(&["run", "-H", "web", "iptables.show"]).ok();
+    assert!(shown.stdout.contains("80/tcp"), "{shown}");
+}
+
+/// While rules change, an open port answers each of hundreds of connections, and a closed one none.
+#[test]
+fn changes_are_atomic() {
+    let live = Live::new().file(
+        "hitcfile.rhai",
+        "/// Changes rules.\nfn change(host) {\n  for n in 0..25 {\n    iptables::open(host, \"9000\", \"*\", #{});\n    \
+         iptables::close(host, \"9000\", \"*\", #{});\n  }\n}\n",
+    );
+    live.run(&["run", "create", "name=web"]).ok();
+    live.write("echo.pl", ECHO);
+    live.run(&["-q", "-H", "web", "upload", "echo.pl", "/echo.pl"])
+        .ok();
+    let serve = "setsid perl /echo.pl tcp/7001 tcp/7002 </dev/null >/dev/null 2>&1 &
+                 until [ $(ss -Hltn | grep -c ':700[12] ') = 2 ]; do sleep 0.05; done";
+    on(&live, "web", serve);
+    task(&live, &["iptables.apply", "7001=*"]).ok();
+    let address =
+        |port: u16| -> SocketAddr { format!("{}:{port}", live.ip("web")).parse().unwrap() };
+    let (open, closed) = (address(7001), address(7002));
+    let changing = live.spawn(&["run", "--yes", "-H", "web", "change"]);
+    let ended = Arc::new(AtomicBool::new(false));
+    let is_over = ended.clone();
+    let knocking = std::thread::spawn(move || {
+        let mut count = 0;
+        while !is_over.load(Ordering::Relaxed) {
+            let wait = Duration::from_secs(5);
+            TcpStream::connect_timeout(&open, wait).expect("an open port was closed");
+            count += 1;
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        count
+    });
+    let is_over = ended.clone();
+    let trying = std::thread::spawn(move || {
+        let mut count = 0;
+        while !is_over.load(Ordering::Relaxed) {
+            let wait = Duration::from_millis(50);
+            let answer = TcpStream::connect_timeout(&closed, wait);
+            assert!(answer.is_err(), "a closed port was open");
+            count += 1;
+        }
+        count
+    });
+    let output = changing.wait_with_output().unwrap();
+    ended.store(true, Ordering::Relaxed);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let (knocks, tries) = (knocking.join().unwrap(), trying.join().unwrap());
+    assert!(knocks > 200 && tries > 50, "{knocks} {tries}");
 }

@@ -225,7 +225,9 @@ impl Plan {
             .flat_map(|step| &step.after)
             .flat_map(|at| self.causes_of_waiting(*at))
             .filter(|other| {
-                other != name && *other != ResourceName::Server(name.server().to_owned())
+                // What it is on goes without saying.
+                let is_container = matches!(other, ResourceName::Container(..));
+                other != name && (is_container || other.server() != name.server())
             })
             .map(|other| other.to_string())
             .collect();

@@ -65,6 +65,14 @@ fn happen(state: &mut State, line: &str) {
                     manifest: None,
                 });
             }
+            "give-firewall-away" => {
+                let firewall = &mut state.server(server).firewall;
+                firewall.as_mut().unwrap().owner = another_project();
+            }
+            "break-firewall" => {
+                let firewall = &mut state.server(server).firewall;
+                firewall.as_mut().unwrap().rules = Err("it was changed".to_owned());
+            }
             "give-away" => state.server(server).node.owner = another_project(),
             "make-legacy" => {
                 state.server(server).node.owner = Ownership::Legacy(Some("it".to_owned()));
