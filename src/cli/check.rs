@@ -38,7 +38,7 @@ pub(super) fn main(flags: &Flags, events: &Events) -> Result<(), Failure> {
     ));
     let built_in = Arc::new(Inventory::new(context, Terminations::default()));
     let inventory = built_in.with(scripted(&built_in));
-    let manifests = check_manifests(&project, &inventory.providers, &mut findings)?;
+    let manifests = check_manifests(&project, &inventory.providers, &mut findings, events)?;
     if findings.is_empty() {
         events.note(format!(
             "{}, {}: no errors found",
@@ -59,6 +59,7 @@ fn check_manifests(
     project: &Project,
     providers: &Providers,
     findings: &mut Vec<Diagnostic>,
+    events: &Events,
 ) -> Result<usize, Diagnostic> {
     let files = project.files(&["yml", "yaml"]).map_err(|error| {
         Diagnostic::new(
@@ -74,8 +75,13 @@ fn check_manifests(
             continue;
         }
         count += 1;
-        if let Err(failure) = ensemble::load(&path, &project.root, providers) {
-            findings.extend(failure.0);
+        match ensemble::load(&path, &project.root, providers) {
+            Ok(manifest) => {
+                for warning in ensemble::warnings(&manifest) {
+                    events.warn(format!("{file}: {warning}"));
+                }
+            }
+            Err(failure) => findings.extend(failure.0),
         }
     }
     Ok(count)

@@ -16,6 +16,7 @@ use super::{
     plan::{Made, make},
     quote::quote,
     resource::ResourceName,
+    warnings,
 };
 use crate::{
     core::{
@@ -125,6 +126,9 @@ impl Invocation<'_> {
     /// Loads a manifest. With `creates`, the project gets an id if it has none.
     fn load(&self, path: &Path, creates: bool) -> Result<(Manifest, Owner), Failure> {
         let manifest = load(path, &self.project.root, self.world.providers())?;
+        for warning in warnings(&manifest) {
+            self.world.events().warn(warning);
+        }
         let id = if creates {
             Some(self.project.ensure_manifest_id(self.world.events())?)
         } else {

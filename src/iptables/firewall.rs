@@ -58,12 +58,9 @@ impl Firewall {
 
     fn decode_rule(&mut self, entry: &Entry, what: &str) -> Result<(), Invalid> {
         let ports = Ports::parse(&entry.key).map_err(|cause| {
-            let key = shorten(&entry.key);
-            Invalid::at(
-                entry.key_span.clone(),
-                format!("{what}: invalid port `{key}`: {cause}"),
+            Invalid::at(entry.key_span.clone(), format!("{what}: {cause}")).help(
+                "write 80, 53/udp, 8000-8100, \"*/tcp\", or \"*/*\" for everything".to_owned(),
             )
-            .help("write 80, 53/udp, 8000-8100, \"*/tcp\", or \"*/*\" for everything".to_owned())
         })?;
         for item in entry.value.to_list(&entry.key)? {
             // A variable in a list may be a list itself.

@@ -79,22 +79,6 @@ error: container `app`: `image` is missing
 }
 
 #[test]
-fn a_key_that_does_not_work_yet() {
-    plan("web:\n  provider: local\n  firewall: {22: \"*\"}\n").fails(
-        2,
-        "\
-error: server `web`: this version of hitc does not support `firewall`
- --> it.yml:3:13
-  |
-3 |   firewall: {22: \"*\"}
-  |             ^
-  |
-  = help: remove `firewall`
-",
-    );
-}
-
-#[test]
 fn a_reference_to_what_is_not_there() {
     let manifest = |reference: &str| {
         format!(
@@ -454,4 +438,55 @@ fn no_docker_here() {
         .fails(1, &format!("error: {cause}"));
     let nodes = project.run(&["nodes"]);
     assert_eq!(nodes.stderr, format!("warning: {cause}"));
+}
+
+#[test]
+fn firewalls_that_are_probably_not_meant() {
+    let project = Project::new().file(
+        "it.yml",
+        "\
+web:
+  provider: local
+  firewall:
+    80: \"*\"
+    443: \"*\"
+    6379: \"*\"
+    22: 10.0.0.0/8
+    \"*/udp\": 10.0.0.1
+  containers:
+    app: {image: \"app:1\", ports: [80, 8080, 53/udp, \"9000:localhost:9000\"], environment: {DB: \"${db.ip}\"}}
+    cache: {image: \"example.com/library/redis:7\", ports: [6379]}
+db:
+  provider: ec2
+  size: t3.micro
+  firewall:
+    5432: $internal_ips
+  containers:
+    db: {image: postgres, ports: [5432], environment: {OWN: \"${host.ip}\"}}
+",
+    );
+    let checked = project.run(&["check"]).ok();
+    let expected = "\
+warning: it.yml: container `web.app` publishes port 8080/tcp, and no rule of the firewall opens it
+warning: it.yml: container `web.cache` (redis) is open to everyone on port 6379/tcp: name who may connect, such as $internal_ips
+warning: it.yml: the firewall of `web` opens 443/tcp, and no container publishes it: only a program of the server can answer
+warning: it.yml: container `web.app` uses `${db.ip}`, and the firewall of `db` admits $internal_ips: with the public address, packets come from a public one; write `${db.internal_ip}`
+";
+    assert!(checked.stderr.starts_with(expected), "{checked}");
+}
+
+#[test]
+fn errors_in_firewalls() {
+    let project = Project::new().file(
+        "it.yml",
+        "web:\n  provider: local\n  firewall:\n    http: \"*\"\n    80: example.com\n    81: ${env.NOBODY_SET_THIS}\n",
+    );
+    let checked = project.run(&["check"]);
+    for expected in [
+        "firewall of `web`: invalid port `http`: ports are from 1 to 65535",
+        "environment variable `NOBODY_SET_THIS` is not set",
+        "it.yml:4:5",
+    ] {
+        assert!(checked.stderr.contains(expected), "{expected}: {checked}");
+    }
 }

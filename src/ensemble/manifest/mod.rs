@@ -8,6 +8,7 @@ mod name;
 mod template;
 mod tree;
 mod variable;
+mod warning;
 mod yaml;
 
 pub use facts::Facts;
@@ -17,6 +18,7 @@ pub use load::load;
 pub(super) use load::read;
 pub use tree::Tree;
 pub use variable::{Awaited, Variable};
+pub use warning::warnings;
 pub use yaml::parse as parse_yaml;
 
 use std::{

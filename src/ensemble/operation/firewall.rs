@@ -29,10 +29,9 @@ impl Execution<'_> {
                 }
                 Operation::ClearFirewall => {
                     let installed = self.world.firewall(&node).await?;
-                    let Some(installed) = installed else {
+                    if !installed.is_some_and(|found| found.owner.is(self.owner)) {
                         return Ok(false);
-                    };
-                    refuse_foreign(server, &installed, self.owner, self.request)?;
+                    }
                     self.world.set_firewall(&node, None, self.owner).await?;
                     Ok(true)
                 }

@@ -61,7 +61,14 @@ impl Action {
                     Action::Change
                 }
             }
-            None if has(Kind::ClearFirewall) => Action::Remove,
+            None if has(Kind::ClearFirewall) => {
+                let is_certain = steps.iter().all(|step| step.cause != Cause::Unknown);
+                if is_certain {
+                    Action::Remove
+                } else {
+                    Action::MayChange
+                }
+            }
             None if has(Kind::ReplaceContainer) => Action::Replace,
             None if has(Kind::RemoveContainer) || has(Kind::TerminateServer) => Action::Remove,
             None if has(Kind::ResizeServer)

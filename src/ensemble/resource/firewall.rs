@@ -23,12 +23,20 @@ use crate::{
 pub fn decision(server: &str, view: &View<'_>) -> Result<Decision, Diagnostic> {
     let state = view.observed.servers.get(server);
     let state = state.map(|state| &state.firewall);
+    let on_server = ResourceName::Server(server.to_owned());
+    let is_new = view.decisions.get(&on_server).is_some_and(|decided| {
+        let mut kinds = decided
+            .operations
+            .iter()
+            .map(|draft| draft.operation.kind());
+        kinds.any(|kind| kind == operation::Kind::CreateServer)
+    });
     let tree = view
         .manifest
         .server(server)
         .and_then(|server| server.firewall.as_ref());
     let Some(tree) = tree else {
-        return Ok(unwanted(state, view.owner));
+        return Ok(unwanted(state.filter(|_| !is_new), view.owner));
     };
     let options = Options::from(tree);
     let facts = |variable: &Variable| view.facts.value(server, variable);
@@ -45,14 +53,6 @@ pub fn decision(server: &str, view: &View<'_>) -> Result<Decision, Diagnostic> {
         what,
         ..Decision::default()
     };
-    let on_server = ResourceName::Server(server.to_owned());
-    let is_new = view.decisions.get(&on_server).is_some_and(|decided| {
-        let mut kinds = decided
-            .operations
-            .iter()
-            .map(|draft| draft.operation.kind());
-        kinds.any(|kind| kind == operation::Kind::CreateServer)
-    });
     let installed = match state {
         _ if is_new => None,
         None | Some(FirewallState::Missing) => None,
@@ -98,6 +98,12 @@ fn unwanted(state: Option<&FirewallState>, owner: &Owner) -> Decision {
         Some(FirewallState::Installed(installed)) if installed.owner.is(owner) => Decision {
             what: "all ports are open then".to_owned(),
             operations: vec![Draft::new(Operation::ClearFirewall, Cause::NotInManifest)],
+            ..Decision::default()
+        },
+        // Its server is started first.
+        Some(FirewallState::Off) => Decision {
+            what: "removed if there is one of this manifest".to_owned(),
+            operations: vec![Draft::new(Operation::ClearFirewall, Cause::Unknown)],
             ..Decision::default()
         },
         _ => Decision::default(),

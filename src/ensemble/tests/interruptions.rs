@@ -155,6 +155,12 @@ fn essence(state: &State) -> Vec<String> {
             "{} {} {:?} {:?}",
             node.name, node.size, node.state, node.owner
         ));
+        // The addresses in its rules differ.
+        let ports = server.firewall.iter().flat_map(|firewall| {
+            let rules = firewall.rules.as_ref().unwrap();
+            rules.ports().collect::<Vec<_>>()
+        });
+        lines.extend(ports.map(|ports| format!("{} {ports}", node.name)));
         for container in server.engine.iter().flat_map(|engine| &engine.containers) {
             let labels: BTreeMap<&String, &String> = container
                 .labels

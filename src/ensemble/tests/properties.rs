@@ -40,10 +40,16 @@ proptest! {
         let manifest = load(&text(&servers, false)).unwrap();
         let world = Simulated::new(State::default());
         let plan = run(plan(&world, &manifest, &Request::default())).unwrap();
-        let creates = |kind| matches!(kind, Kind::CreateServer | Kind::CreateContainer);
-        prop_assert!(plan.steps.iter().all(|step| creates(step.operation.kind())));
+        let creates = |kind| {
+            let kinds = [Kind::CreateServer, Kind::CreateContainer, Kind::ApplyFirewall];
+            kinds.contains(&kind)
+        };
+        let kinds = plan.steps.iter().map(|step| step.operation.kind());
+        let kinds: Vec<Kind> = kinds.filter(|kind| *kind != Kind::Barrier).collect();
+        prop_assert!(kinds.iter().all(|kind| creates(*kind)));
+        let firewalls = manifest.servers.iter().filter(|server| server.firewall.is_some());
         let resources: usize = servers.iter().map(|containers| 1 + containers.len()).sum();
-        prop_assert_eq!(plan.steps.len(), resources);
+        prop_assert_eq!(kinds.len(), resources + firewalls.count());
     }
 
     /// One edited field is one changed container; others at most may change because of it.

@@ -1,0 +1,203 @@
+//! Warns of firewalls that are valid and probably not what is meant.
+
+use std::collections::HashSet;
+
+use super::{Container, Facts, Manifest, Server, Tree, Variable, variable::ServerRef};
+use crate::{
+    core::value::Value,
+    docker::{self, Port},
+    iptables::{Ports, Protocol},
+};
+
+/// The images of databases and similar services, which answer whoever reaches them. Without registry,
+/// organization and tag.
+const DATABASES: [&str; 14] = [
+    "postgres",
+    "postgis",
+    "timescaledb",
+    "mysql",
+    "mariadb",
+    "percona",
+    "mongo",
+    "redis",
+    "valkey",
+    "memcached",
+    "elasticsearch",
+    "opensearch",
+    "cassandra",
+    "rabbitmq",
+];
+/// The port of SSH, which no container publishes.
+const SSH: u16 = 22;
+
+/// A key of a firewall, and whether it is open to everyone.
+struct Rule {
+    ports: Ports,
+    is_open_to_all: bool,
+}
+
+/// Returns a warning for each published port that the firewall closes, each rule that leads to no
+/// container, each database that is open to everyone, and each public address of a server that admits
+/// internal ones.
+pub fn warnings(manifest: &Manifest) -> Vec<String> {
+    let facts = Facts::of(manifest);
+    let mut found = Vec::new();
+    // The copies of a server share their options.
+    let mut seen = HashSet::new();
+    for server in &manifest.servers {
+        if !seen.insert(std::sync::Arc::as_ptr(&server.options)) {
+            continue;
+        }
+        let known = |variable: &Variable| facts.value(&server.name, variable);
+        if let Some(tree) = &server.firewall {
+            found.extend(of_server(server, &rules(tree, &known), &known));
+        }
+        for container in &server.containers {
+            found.extend(of_addresses(manifest, server, container));
+        }
+    }
+    found
+}
+
+fn rules(tree: &Tree, known: &dyn Fn(&Variable) -> Option<Value>) -> Vec<Rule> {
+    let entries = tree.resolve_known(known).into_map("firewall");
+    let mut rules = Vec::new();
+    for entry in entries.unwrap_or_default() {
+        let sources = entry.value.to_list("").unwrap_or_default();
+        let is_open_to_all = sources
+            .iter()
+            .any(|source| source.scalar().as_deref() == Some("*"));
+        let ports = Ports::parse(&entry.key).unwrap_or_default().into_iter();
+        rules.extend(ports.map(|ports| Rule {
+            ports,
+            is_open_to_all,
+        }));
+    }
+    rules
+}
+
+/// The ports of a container that face other machines.
+fn published(
+    container: &Container,
+    known: &dyn Fn(&Variable) -> Option<Value>,
+) -> Vec<(Protocol, u16)> {
+    let ports = container
+        .body
+        .field("ports")
+        .map(|tree| tree.resolve_known(known));
+    let items = ports
+        .and_then(|ports| ports.to_list("").ok())
+        .unwrap_or_default();
+    let ports = items
+        .iter()
+        .filter_map(|item| item.scalar()?.parse::<Port>().ok());
+    let outside = ports.filter(|port| port.address.is_none_or(|address| !address.is_loopback()));
+    outside
+        .map(|port| match port.protocol {
+            docker::Protocol::Tcp => (Protocol::Tcp, port.public),
+            docker::Protocol::Udp => (Protocol::Udp, port.public),
+        })
+        .collect()
+}
+
+fn of_server(
+    server: &Server,
+    rules: &[Rule],
+    known: &dyn Fn(&Variable) -> Option<Value>,
+) -> Vec<String> {
+    let name = &server.name;
+    let (mut found, mut all) = (Vec::new(), Vec::new());
+    for container in &server.containers {
+        let ports = published(container, known);
+        let full_name = format!("{name}.{}", container.name);
+        for (protocol, port) in &ports {
+            let mut naming = rules
+                .iter()
+                .filter(|rule| rule.ports.contains(*protocol, *port));
+            let first = naming.next();
+            if first.is_none() {
+                found.push(format!(
+                    "container `{full_name}` publishes port {port}/{protocol}, and no rule of the \
+                     firewall opens it"
+                ));
+            } else if first
+                .into_iter()
+                .chain(naming)
+                .any(|rule| rule.is_open_to_all)
+                && let Some(database) = database(container, known)
+            {
+                found.push(format!(
+                    "container `{full_name}` ({database}) is open to everyone on port {port}/{protocol}: \
+                     name who may connect, such as $internal_ips"
+                ));
+            }
+        }
+        all.extend(ports);
+    }
+    for rule in rules {
+        let ports = rule.ports;
+        let Some((first, last)) = ports.range().filter(|_| !ports.names(SSH)) else {
+            continue;
+        };
+        let leads_somewhere = all
+            .iter()
+            .any(|(protocol, port)| ports.contains(*protocol, *port));
+        if !leads_somewhere && first <= last {
+            found.push(format!(
+                "the firewall of `{name}` opens {ports}, and no container publishes it: only a program of \
+                 the server can answer"
+            ));
+        }
+    }
+    found
+}
+
+/// The name of a container's image, if it is a database.
+fn database(
+    container: &Container,
+    known: &dyn Fn(&Variable) -> Option<Value>,
+) -> Option<&'static str> {
+    let image = container
+        .body
+        .field("image")?
+        .resolve_known(known)
+        .scalar()?;
+    let name = image.rsplit('/').next()?.split([':', '@']).next()?;
+    DATABASES.into_iter().find(|database| *database == name)
+}
+
+/// A container that refers to the public address of a server whose firewall admits internal addresses.
+/// Its packets come from the public address of its own server.
+fn of_addresses(manifest: &Manifest, server: &Server, container: &Container) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for one in container.body.uses() {
+        let Variable::Server(ServerRef::Named(target), field) = one.variable else {
+            continue;
+        };
+        let admits_internal = |target: &Server| {
+            let uses = target
+                .firewall
+                .as_ref()
+                .map(|tree| tree.uses())
+                .unwrap_or_default();
+            uses.iter()
+                .any(|one| matches!(one.variable, Variable::InternalIps))
+        };
+        // The two addresses of a local server are the same.
+        let is_meant = manifest.server(target).is_some_and(|target| {
+            target.name != server.name && target.provider != "local" && admits_internal(target)
+        });
+        if field == "ip" && is_meant {
+            let text = format!(
+                "container `{}.{}` uses `${{{target}.ip}}`, and the firewall of `{target}` admits \
+                 $internal_ips: with the public address, packets come from a public one; write \
+                 `${{{target}.internal_ip}}`",
+                server.name, container.name
+            );
+            if !found.contains(&text) {
+                found.push(text);
+            }
+        }
+    }
+    found
+}
