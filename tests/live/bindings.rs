@@ -140,8 +140,8 @@ fn a_bound_port_survives_restarts() {
     assert!(unbound.stderr.contains(expected), "{unbound}");
     task(&live, &["docker.unbind", "app", "80:8080"]).ok();
     wait_until_closed(&ip);
-    // Without a trace.
-    let left = "ls /var/lib/hitc /usr/local/lib/hitc /run/hitc-bind /etc/init.d/hitc-bind 2>/dev/null; \
+    // Without a trace, as soon as the service has ended.
+    let left = "for n in $(seq 50); do pgrep -f '[h]itc/bind' >/dev/null || break; sleep 0.1; done; ls /var/lib/hitc /usr/local/lib/hitc /run/hitc-bind /etc/init.d/hitc-bind 2>/dev/null; \
                 pgrep -f '[h]itc/bind'; iptables-save | grep HITC; true";
     assert_eq!(on(&live, "web", left), "");
 

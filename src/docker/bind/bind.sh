@@ -211,12 +211,12 @@ watch() {
         while read -t 0.05 -r _ <&3; do :; done
         flock 9
         apply
-        touch "$RUN/applied"
         if [ -z "$(ls "$BINDS")" ]; then
             uninstall
             rm -rf "$RUN"
             end
         fi
+        touch "$RUN/applied"
         flock -u 9
     done
 }
