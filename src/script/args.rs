@@ -248,6 +248,17 @@ mod tests {
     }
 
     #[test]
+    fn options_have_any_name() {
+        let apply =
+            task("/// X.\n/// @param port\n/// @param options\nfn apply(host, port, options) {}");
+        let first = values(&apply, &["80/tcp=*"]).unwrap();
+        assert_eq!(first, "[\"80/tcp=*\", #{}]", "another parameter takes it");
+        let given = values(&apply, &["x", "a-b=c", "80/tcp=*", "8000-8100=1"]);
+        let expected = r#"["x", #{"80/tcp": "*", "8000-8100": "1", "a_b": "c"}]"#;
+        assert_eq!(given.unwrap(), expected);
+    }
+
+    #[test]
     fn arguments_can_be_written_in_several_forms() {
         let deploy = deploy();
         for words in [

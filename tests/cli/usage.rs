@@ -224,3 +224,16 @@ fn nothing_runs_if_any_task_is_unknown() {
         .run(&["run", "a", ":::"])
         .fails(2, "error: missing task before or after `:::`\n");
 }
+
+#[test]
+fn firewall_is_another_name_of_iptables() {
+    let project = Project::new();
+    let help = project.run(&["help", "firewall.open"]).ok();
+    assert!(help.stdout.starts_with("iptables.open\n"), "{help}");
+    project.write(
+        "tasks/firewall.rhai",
+        "/// Mine.\nfn open() { print(\"mine\") }\n",
+    );
+    project.write("hitcfile.rhai", "import \"tasks/firewall\" as firewall;\n");
+    project.run(&["run", "firewall.open"]).is(0, "mine\n", "");
+}
