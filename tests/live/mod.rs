@@ -18,6 +18,7 @@ mod ensembles;
 mod examples;
 mod faults;
 mod firewall;
+mod firewall_kernel;
 mod hetzner;
 mod hostile_values;
 mod inside;
