@@ -22,9 +22,11 @@ mod source;
 mod tests;
 
 pub use apply::{apply, clear, connection};
+pub use chains::render as render_iptables;
 pub use change::{change, remove};
 pub use firewall::Firewall;
 pub use listener::{Listener, listeners};
+pub use nft::render as render_nft;
 pub use observe::{Backend, Installed, observe};
 pub use parse::parse;
 pub use ports::{Ports, Protocol};

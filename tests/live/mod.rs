@@ -18,6 +18,8 @@ mod ensembles;
 mod examples;
 mod faults;
 mod firewall;
+mod firewall_kernel;
+mod firewall_ufw;
 mod hetzner;
 mod hostile_values;
 mod inside;
