@@ -115,8 +115,8 @@ unload_family() {
         $1 -w 10 -F $chain
         $1 -w 10 -X $chain
     done
-    # Removed if it is empty and there is no Docker, to which it belongs.
-    if ! command -v dockerd >/dev/null && ! $1 -w 10 -S DOCKER-USER | grep -q ^-A; then
+    # Removed if it is empty and Docker has no rules, to which it belongs. Docker makes it when it starts.
+    if ! $1 -w 10 -S DOCKER >/dev/null && ! $1 -w 10 -S DOCKER-USER | grep -q ^-A; then
         $1 -w 10 -D FORWARD -j DOCKER-USER
         $1 -w 10 -X DOCKER-USER
     fi

@@ -19,6 +19,7 @@ mod examples;
 mod faults;
 mod firewall;
 mod firewall_kernel;
+mod firewall_size;
 mod firewall_ufw;
 mod hetzner;
 mod hostile_values;
