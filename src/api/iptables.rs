@@ -19,6 +19,8 @@ use crate::{
     },
     inventory::Access,
     iptables::{self, Firewall, Installed, Ports, Source},
+    machine::Server,
+    provider::Node,
 };
 
 /// What the options of all changes are.
@@ -43,8 +45,8 @@ fn add_readers(iptables: &mut Namespace) {
          `table`, `chain`, `matches` and `target`.",
         |call: &Call, host: Host| {
             let rules = call.wait(async {
-                let machine = call.inventory.machine(&host.0).await?;
-                iptables::rules(machine.as_ref()).await
+                let machine = machine(call, &host.0).await?;
+                iptables::rules(&machine).await
             })?;
             let describe = |rule: iptables::Rule| {
                 Dynamic::from_map(text_map([
@@ -66,8 +68,8 @@ fn add_readers(iptables: &mut Namespace) {
          firewall, `backend` is `none`.",
         |call: &Call, host: Host| {
             let installed = call.wait(async {
-                let machine = call.inventory.machine(&host.0).await?;
-                iptables::observe(machine.as_ref()).await
+                let machine = machine(call, &host.0).await?;
+                iptables::observe(&machine).await
             })?;
             Ok(describe(installed.as_ref()))
         },
@@ -78,8 +80,8 @@ fn add_readers(iptables: &mut Namespace) {
          (empty for all) and `program`.",
         |call: &Call, host: Host| {
             let listeners = call.wait(async {
-                let machine = call.inventory.machine(&host.0).await?;
-                iptables::listeners(machine.as_ref()).await
+                let machine = machine(call, &host.0).await?;
+                iptables::listeners(&machine).await
             })?;
             let describe = |found: iptables::Listener| {
                 let address = found.address.map(|address| address.to_string());
@@ -115,13 +117,17 @@ fn add_readers(iptables: &mut Namespace) {
     );
 }
 
+/// The machine of a server. A container has no packet filter of its own: an error.
+async fn machine(call: &Call<'_>, node: &Node) -> Result<Server, Diagnostic> {
+    Ok(Server(call.inventory.connect(node).await?))
+}
+
 async fn check(call: &Call<'_>, host: &Host) -> Result<Vec<iptables::Probe>, Diagnostic> {
-    let machine = call.inventory.machine(&host.0).await?;
-    let machine = machine.as_ref();
+    let machine = machine(call, &host.0).await?;
     let (installed, listeners, connection) = tokio::try_join!(
-        iptables::observe(machine),
-        iptables::listeners(machine),
-        iptables::connection(machine)
+        iptables::observe(&machine),
+        iptables::listeners(&machine),
+        iptables::connection(&machine)
     )?;
     let address: IpAddr = host.0.ip_text().parse().map_err(|_| {
         let message = format!("host `{}`: its address is not known", host.0.name);
@@ -182,9 +188,9 @@ fn add_changes(iptables: &mut Namespace) {
             let removed = call.change(
                 || format!("remove the firewall of {name}"),
                 async {
-                    let machine = call.inventory.machine(&host.0).await?;
+                    let machine = machine(call, &host.0).await?;
                     let owner = project_owner(call)?;
-                    iptables::remove(machine.as_ref(), &owner, adopt).await
+                    iptables::remove(&machine, &owner, adopt).await
                 },
             )?;
             Ok(removed.unwrap_or(false))
@@ -250,13 +256,13 @@ fn change(
     let changed = call.change(|| format!("change the firewall of {}", node.name), async {
         let context = &call.context;
         let activity = context.events.start(&node.name, "changing the firewall");
-        let machine = call.inventory.machine(node).await?;
+        let machine = machine(call, node).await?;
         let owner = crate::core::owner::Owner {
             project: context.project.ensure_id(&context.events)?.to_string(),
             manifest: None,
         };
         let reconnect = || call.inventory.reconnect(node);
-        let changes = iptables::change(machine.as_ref(), &owner, adopt, edit, reconnect).await?;
+        let changes = iptables::change(&machine, &owner, adopt, edit, reconnect).await?;
         activity.done(match changes.len() {
             0 => "firewall: no change".to_owned(),
             _ => "firewall changed".to_owned(),

@@ -80,7 +80,8 @@ fn what_is_refused() {
         "80/tcp/udp",
         "",
     ] {
-        assert!(port(wrong).contains("invalid port"), "{wrong}");
+        let error = port(wrong);
+        assert!(error.starts_with("firewall: invalid "), "{wrong}: {error}");
     }
 }
 
