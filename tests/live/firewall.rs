@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    io::{BufRead, BufReader},
     net::{SocketAddr, TcpStream},
     sync::{
         Arc,
@@ -336,18 +337,18 @@ fn truth_table(backend: Backend) {
     // A rule that is removed ends the connections that it admitted.
     let held = format!(
         "perl -MSocket -e '$|=1; $SIG{{ALRM}}=sub{{print qq(cut\\n);exit}}; socket(S,AF_INET,SOCK_STREAM,0); \
-         connect(S,pack_sockaddr_in(8003,inet_aton(q({})))); print qq(connected\\n); \
+         connect(S,pack_sockaddr_in(8003,inet_aton(q({})))); syswrite(S,q(x)); sysread(S,$d,1); print qq(connected\\n); \
          while(1){{alarm 3; syswrite(S,q(x)); sysread(S,$d,1) or last; select(undef,undef,undef,0.05)}}'",
         scene.ip
     );
-    let client = scene
+    let mut client = scene
         .live
         .spawn(&["exec", "-H", "client", "-o", "raw", "--", &held]);
-    std::thread::sleep(Duration::from_secs(2));
+    let mut lines = BufReader::new(client.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "connected");
     task(&scene.live, &["iptables.close", "8003"]).ok();
-    let ended = client.wait_with_output().unwrap();
-    let text = String::from_utf8_lossy(&ended.stdout).into_owned();
-    assert_eq!(text, "connected\ncut\n");
+    assert_eq!(lines.next().unwrap().unwrap(), "cut");
+    assert!(client.wait().unwrap().success());
     assert!(!scene.outside().contains("everyone"));
     assert!(!scene.outside().contains("v6-everyone"));
     task(&scene.live, &["iptables.open", "8003"]).ok();
