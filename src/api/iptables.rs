@@ -41,7 +41,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
 fn add_readers(iptables: &mut Namespace) {
     iptables.function(
         "rules(host: Host) -> array",
-        "Returns all rules and policies of the packet filter, whoever made them, as maps with `family`,
+        "Returns all rules and policies of the packet filter, also those of other programs, as maps with `family`,
          `table`, `chain`, `matches` and `target`.",
         |call: &Call, host: Host| {
             let rules = call.wait(async {

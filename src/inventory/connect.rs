@@ -124,7 +124,7 @@ impl Connections {
         Ok(connection)
     }
 
-    /// Another connection to a target, beside the one that is shared.
+    /// Opens another connection to a target, beside the one that callers share.
     pub async fn connect_anew(&self, target: &Target) -> Result<Arc<Connection>, ssh::Error> {
         self.pool.connect_anew(target).await
     }

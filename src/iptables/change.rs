@@ -51,10 +51,15 @@ where
 }
 
 /// Removes the firewall of a server. Returns whether there was one. Unless `adopt` is set, it must be of
-/// the project of `owner`.
+/// the project of `owner`; if it is set, whatever is left of a firewall is removed, also if it cannot be
+/// read.
 pub async fn remove(machine: &dyn Machine, owner: &Owner, adopt: bool) -> Result<bool, Diagnostic> {
     let purpose = "its firewall is being removed";
     let _lock = Lock::take(machine, purpose, WAIT_LOCK).await?;
+    if adopt {
+        clear(machine).await?;
+        return Ok(true);
+    }
     let installed = observe(machine).await?;
     refuse_foreign(machine.name(), installed.as_ref(), owner, adopt)?;
     if installed.is_some() {

@@ -1,7 +1,7 @@
 //! The packet filter of servers: hitc's own firewall, and the rules of all others, read-only.
 //!
 //! A [`Firewall`] says which public ports are open to whom. It is rendered for nftables ([`nft`]) and, where
-//! nft is absent, for iptables ([`chains`]); loaded so that nobody is locked out ([`apply`]); and read
+//! nft is absent, for iptables ([`chains`]); loaded so that no user is locked out ([`apply`]); and read
 //! back from what is in force ([`observe`]).
 
 mod apply;

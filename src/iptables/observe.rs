@@ -21,6 +21,7 @@ export PATH=$PATH:/usr/sbin:/sbin
 for file in backend owner ssh rules; do echo "#= $file"; cat $file; done
 if [ "$(cat backend)" = nft ]; then echo "#= live"; nft list table inet hitc; else
 for n in "" 6; do echo "#= live$n"; i=ip${n}tables; $i -w 10 -S HITC-IN && $i -w 10 -S HITC-FWD
+echo "#= works$n"; $i -w 10 -S INPUT | head -n 1
 echo "#= jumps$n"; $i -w 10 -S INPUT | grep -m 1 ^-A; $i -w 10 -S DOCKER-USER | grep -m 1 ^-A
 $i -w 10 -S FORWARD | grep -m 1 ^-A; done
 echo "#= dropped"; iptables -w 10 -nvxL HITC-IN; iptables -w 10 -nvxL HITC-FWD; fi 2>/dev/null
@@ -80,7 +81,9 @@ pub async fn observe(machine: &dyn Machine) -> Result<Option<Installed>, Diagnos
         let message = format!("host `{host}`: reading the firewall: {cause}");
         Diagnostic::new(crate::core::diagnostic::Kind::Failed, message)
             .on(host)
-            .help("remove what is left of it with `hitc run iptables.clear`".to_owned())
+            .help(format!(
+                "remove what is left of it with `hitc run -H {host} iptables.clear adopt=true`"
+            ))
     })
 }
 
@@ -117,7 +120,7 @@ fn parse(text: &str) -> Result<Installed, String> {
         if live == stored.with_ssh(&ssh) {
             return std::mem::take(&mut stored);
         }
-        // Somebody changed the rules in force: what they are without SSH.
+        // Another program changed the rules in force: returns them without those that keep SSH open.
         let without_rule = stored.with_ssh(&ssh);
         for port in &ssh {
             let ports = Ports::tcp(*port);
@@ -142,8 +145,9 @@ fn parse(text: &str) -> Result<Installed, String> {
 
 /// The firewall in the chains of iptables, if they are called first.
 fn live_chains<'a>(section: &impl Fn(&str) -> &'a str) -> Result<Firewall, String> {
-    let has_v6 = !section("live6").is_empty();
-    if section("live").is_empty() {
+    // A server without IPv6 has no list of it, and a removed list is another thing.
+    let has_v6 = !section("works6").is_empty();
+    if section("live").is_empty() || has_v6 && section("live6").is_empty() {
         return Err("its chains were removed".to_owned());
     }
     if section("jumps") != JUMPS || has_v6 && section("jumps6") != JUMPS {
@@ -161,4 +165,49 @@ fn dropped(list: &str) -> u64 {
         (words.nth(1)? == "DROP").then_some(packets)
     });
     counts.sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::iptables::{Family, sections::join};
+
+    /// What a server with iptables answers, whose rules of IPv6 are these.
+    fn answer(works6: &str, live6: &str) -> Result<Firewall, String> {
+        let open = Firewall::default().with_ssh(&BTreeSet::from([22]));
+        let v4 = chains::render(&open, &[], Family::V4);
+        let text = join(&[
+            ("backend", "iptables"),
+            ("owner", "null"),
+            ("ssh", "22"),
+            ("rules", ""),
+            ("live", &v4),
+            ("works", "-P INPUT ACCEPT"),
+            ("jumps", JUMPS),
+            ("live6", live6),
+            ("works6", works6),
+            ("jumps6", if live6.is_empty() { "" } else { JUMPS }),
+            (
+                "dropped",
+                "     7   420 DROP  0 -- * * 0.0.0.0/0 0.0.0.0/0\n",
+            ),
+        ]);
+        let installed = parse(&text).unwrap();
+        assert_eq!(installed.dropped, 7);
+        installed.rules
+    }
+
+    #[test]
+    fn removed_rules_of_one_family_are_noticed() {
+        let open = Firewall::default().with_ssh(&BTreeSet::from([22]));
+        let v6 = chains::render(&open, &[], Family::V6);
+        assert_eq!(answer("-P INPUT ACCEPT", &v6), Ok(Firewall::default()));
+        assert_eq!(
+            answer("", ""),
+            Ok(Firewall::default()),
+            "a server without IPv6"
+        );
+        let removed = Err("its chains were removed".to_owned());
+        assert_eq!(answer("-P INPUT ACCEPT", ""), removed);
+    }
 }

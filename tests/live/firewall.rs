@@ -687,4 +687,19 @@ fn changes_are_atomic() {
     );
     let (knocks, tries) = (knocking.join().unwrap(), trying.join().unwrap());
     assert!(knocks > 200 && tries > 50, "{knocks} {tries}");
+
+    // A firewall that cannot be read is an error, whose help removes it.
+    on(
+        &live,
+        "web",
+        "rm /etc/hitc/firewall/ssh; echo wrong >/etc/hitc/firewall/rules",
+    );
+    let damaged = task(&live, &["iptables.show"]);
+    let help = "hitc run -H web iptables.clear adopt=true";
+    assert!(
+        damaged.status == 1 && damaged.stderr.contains(help),
+        "{damaged}"
+    );
+    task(&live, &["iptables.clear", "adopt=true"]).ok();
+    assert_eq!(on(&live, "web", "nft list tables | grep hitc; true"), "");
 }

@@ -9,7 +9,7 @@ use crate::{
     iptables::{Ports, Protocol},
 };
 
-/// The images of databases and similar services, which answer whoever reaches them. Without registry,
+/// The images of databases and similar services, which answer every client that reaches them. Without registry,
 /// organization and tag.
 const DATABASES: [&str; 14] = [
     "postgres",

@@ -36,7 +36,7 @@ pub fn decision(server: &str, view: &View<'_>) -> Result<Decision, Diagnostic> {
         .server(server)
         .and_then(|server| server.firewall.as_ref());
     let Some(tree) = tree else {
-        return Ok(unwanted(state.filter(|_| !is_new), view.owner));
+        return Ok(unwanted(server, state.filter(|_| !is_new), view.owner));
     };
     let options = Options::from(tree);
     let facts = |variable: &Variable| view.facts.value(server, variable);
@@ -93,11 +93,15 @@ pub fn decision(server: &str, view: &View<'_>) -> Result<Decision, Diagnostic> {
 }
 
 /// A firewall that the manifest does not have is removed if it was the manifest's.
-fn unwanted(state: Option<&FirewallState>, owner: &Owner) -> Decision {
+fn unwanted(server: &str, state: Option<&FirewallState>, owner: &Owner) -> Decision {
     match state {
         Some(FirewallState::Installed(installed)) if installed.owner.is(owner) => Decision {
             what: "all ports are open then".to_owned(),
             operations: vec![Draft::new(Operation::ClearFirewall, Cause::NotInManifest)],
+            ..Decision::default()
+        },
+        Some(FirewallState::Unknown(error)) => Decision {
+            unchecked: Some(format!("firewall of `{server}`: {}", error.message)),
             ..Decision::default()
         },
         // Its server is started first.
