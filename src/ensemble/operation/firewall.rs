@@ -25,7 +25,14 @@ impl Execution<'_> {
                 }
                 Operation::Deferred { options, may, .. } => {
                     refuse_stronger(server, super::Kind::ApplyFirewall, may)?;
-                    self.apply_firewall(server, options, &[]).await
+                    // A later step closes what is open now.
+                    let installed = self.world.firewall(&node).await?;
+                    let open = installed.and_then(|found| found.rules.ok());
+                    let keep = open.iter().flat_map(Firewall::rules);
+                    let keep: Vec<String> = keep
+                        .map(|(ports, source)| format!("{ports} {source}"))
+                        .collect();
+                    self.apply_firewall(server, options, &keep).await
                 }
                 Operation::ClearFirewall => {
                     let installed = self.world.firewall(&node).await?;

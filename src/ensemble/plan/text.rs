@@ -53,6 +53,7 @@ impl Action {
             Some(false) => Action::Create,
             None if has(Kind::CreateContainer) => Action::Create,
             None if has(Kind::FinishContainer) => Action::Finish,
+            None if has(Kind::ApplyFirewall) && has(Kind::Deferred) => Action::MayChange,
             None if has(Kind::ApplyFirewall) => {
                 let is_new = steps.iter().any(|step| step.cause == Cause::Missing);
                 if is_new {

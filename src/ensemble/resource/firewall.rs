@@ -59,10 +59,8 @@ pub fn decision(server: &str, view: &View<'_>) -> Result<Decision, Diagnostic> {
         Some(FirewallState::Installed(installed)) => Some(installed),
         Some(FirewallState::Unknown(error)) => return Err(error.clone()),
         Some(FirewallState::Off) => {
-            decision.operations.push(deferred(
-                options,
-                vec!["its server is started first".to_owned()],
-            ));
+            let on = vec!["its server is started first".to_owned()];
+            defer(&mut decision, &options, on);
             return Ok(decision);
         }
     };
@@ -86,7 +84,7 @@ pub fn decision(server: &str, view: &View<'_>) -> Result<Decision, Diagnostic> {
         }
         Err(unknown) => {
             let on = unknown.iter().map(Variable::to_string).collect();
-            decision.operations.push(deferred(options, on));
+            defer(&mut decision, &options, on);
         }
     }
     Ok(decision)
@@ -188,13 +186,18 @@ fn apply(options: &Options, keep: Vec<String>) -> Operation {
     }
 }
 
-fn deferred(options: Options, on: Vec<String>) -> Draft {
+/// Opens what is missing when the rules are known, and closes the rest after everything else.
+fn defer(decision: &mut Decision, options: &Options, on: Vec<String>) {
     let operation = Operation::Deferred {
-        options,
+        options: options.clone(),
         on,
         may: vec![operation::Kind::ApplyFirewall],
     };
-    Draft::new(operation, Cause::Unknown)
+    decision
+        .operations
+        .push(Draft::new(operation, Cause::Unknown));
+    let closing = apply(options, Vec::new());
+    decision.closing.push(Draft::new(closing, Cause::Unknown));
 }
 
 /// Decodes the rules of a server whose variables are resolved. An error points into the manifest.
