@@ -206,9 +206,12 @@ for try in 1 2 3 4 5; do
   fi
   for file in $(grep -lsz '^[h]itc-lock$' /proc/[0-9]*/cmdline); do
     process=${{file%/cmdline}}
-    # A process with ids of its own in a container has the lock of that container.
-    case $(sed -n 's/^NSpid:[[:space:]]*//p' $process/status 2>/dev/null) in *[!0-9]*) continue ;; esac
-    echo busy "$(tr '\0' '\n' <$file | sed -n '$p')"
+    # A process with ids of its own in a container has the lock of that container. A process that
+    # has ended meanwhile has no ids, and does not hold this lock.
+    case $(sed -n 's/^NSpid:[[:space:]]*//p' $process/status 2>/dev/null) in '' | *[!0-9]*) continue ;; esac
+    holder=$(tr '\0' '\n' <$file | sed -n '$p')
+    [ -n "$holder" ] || continue
+    echo busy "$holder"
     exit
   done
   sleep 0.1

@@ -250,6 +250,33 @@ async fn locks(machine: &dyn Machine) {
     drop(take("the third test", 10).await.unwrap());
 }
 
+/// The local machine sees the locks of its containers, which are released at any time.
+async fn locks_beside_containers() {
+    let machine = Local::new();
+    let containers = "while :; do
+      for n in 1 2 3 4; do
+        unshare --pid --fork sh -c 'name=lock; sh -c \"sleep 0.01; :\" hitc-$name other' &
+      done
+      wait
+    done";
+    let containers = std::process::Command::new("sh")
+        .args(["-c", containers])
+        .spawn();
+    let mut containers = containers.unwrap();
+    let expected = "host `this machine`: the first test by ";
+    let mut wrong = Vec::new();
+    for _ in 0..100 {
+        let lock = Lock::take(&machine, "the first test", Duration::from_secs(20)).await;
+        let busy = Lock::take(&machine, "the second test", Duration::ZERO).await;
+        let busy = busy.err().unwrap().message;
+        wrong.extend((!busy.starts_with(expected)).then_some(busy));
+        drop(lock.unwrap());
+    }
+    containers.kill().unwrap();
+    containers.wait().unwrap();
+    assert_eq!(wrong, Vec::<String>::new());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_local_machine() {
     let machine = Local::new();
@@ -257,6 +284,7 @@ async fn the_local_machine() {
     limited("streams", streams(&Limited(&machine))).await;
     limited("files", files(&Limited(&machine))).await;
     limited("locks", locks(&Limited(&machine))).await;
+    limited("locks", locks_beside_containers()).await;
     limited("refused", refused(&Limited(&machine))).await;
 
     let folder = tempfile::tempdir().unwrap();
