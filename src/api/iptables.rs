@@ -21,6 +21,7 @@ use crate::{
     iptables::{self, Firewall, Installed, Ports, Source},
     machine::Server,
     provider::Node,
+    provision::keep_open,
 };
 
 /// What the options of all changes are.
@@ -190,7 +191,9 @@ fn add_changes(iptables: &mut Namespace) {
                 async {
                     let machine = machine(call, &host.0).await?;
                     let owner = project_owner(call)?;
-                    iptables::remove(&machine, &owner, adopt).await
+                    let removed = iptables::remove(&machine, &owner, adopt).await?;
+                    keep_open(&call.inventory, &host.0).await?;
+                    Ok::<_, Diagnostic>(removed)
                 },
             )?;
             Ok(removed.unwrap_or(false))
@@ -263,6 +266,7 @@ fn change(
         };
         let reconnect = || call.inventory.reconnect(node);
         let changes = iptables::change(&machine, &owner, adopt, edit, reconnect).await?;
+        keep_open(&call.inventory, node).await?;
         activity.done(match changes.len() {
             0 => "firewall: no change".to_owned(),
             _ => "firewall changed".to_owned(),

@@ -10,6 +10,7 @@ use crate::{
     docker::Containers,
     inventory::{Inventory, Providers},
     provider::Node,
+    provision,
 };
 
 #[async_trait]
@@ -25,6 +26,10 @@ impl World for Inventory {
     async fn engine(&self, node: &Node) -> Result<Option<Arc<dyn Containers>>, Diagnostic> {
         let engine = self.find_engine(node).await?;
         Ok(engine.map(|engine| Arc::new(engine) as Arc<dyn Containers>))
+    }
+
+    async fn keep_open(&self, node: &Node) -> Result<(), Diagnostic> {
+        provision::keep_open(self, node).await
     }
 
     async fn published_digest(&self, image: &str) -> Result<Option<String>, Diagnostic> {

@@ -59,6 +59,9 @@ pub trait World: Access {
         }
     }
 
+    /// Keeps the cloud's firewall in front of a server in step with what the server admits.
+    async fn keep_open(&self, node: &Node) -> Result<(), Diagnostic>;
+
     /// Installs and starts Docker on a server. `mount` is the device for its data.
     async fn set_up_docker(&self, node: &Node, mount: Option<&str>) -> Result<(), Diagnostic> {
         let machine = self.machine(node).await?;

@@ -99,6 +99,13 @@ impl Ports {
         }
     }
 
+    /// Whether it includes all of these ports.
+    pub fn includes(self, other: Ports) -> bool {
+        let (first, last) = self.range().unwrap_or((0, Number::MAX));
+        self.protocol == Protocol::Any
+            || self.protocol == other.protocol && first <= other.first && other.last <= last
+    }
+
     /// Whether it is a range, or a single port, that a port is in; not all ports.
     pub fn names(self, port: Number) -> bool {
         self.range()

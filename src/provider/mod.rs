@@ -4,6 +4,7 @@
 //! scripts, manifests or other providers.
 
 mod address;
+mod cloud_firewall;
 mod digitalocean;
 mod ec2;
 mod error;
@@ -15,7 +16,11 @@ pub mod tag;
 mod unmanaged;
 
 pub use address::Address;
+use std::collections::HashMap;
+
 use async_trait::async_trait;
+pub use cloud_firewall::CloudFirewall;
+use cloud_firewall::{ALL_V4, ALL_V6};
 pub use digitalocean::DigitalOcean;
 pub use ec2::{Ec2, Volume};
 pub use error::Error;
@@ -36,6 +41,7 @@ use crate::{
         owner::{Owner, Ownership},
         value::{Invalid, Value},
     },
+    iptables::Firewall,
     ssh,
 };
 
@@ -167,6 +173,27 @@ pub trait Provider: Send + Sync {
 
     /// Gives a server the size of these options. The server may be stopped meanwhile.
     async fn resize(&self, node: &Node, options: &Value) -> Result<(), Error>;
+
+    /// Whether the cloud may have a firewall in front of its servers.
+    fn has_firewalls(&self) -> bool {
+        false
+    }
+
+    /// The cloud's firewalls in front of servers, by the servers' ids. A server without one gets
+    /// everything.
+    async fn firewalls(&self, _nodes: &[Node]) -> Result<HashMap<String, CloudFirewall>, Error> {
+        Ok(HashMap::new())
+    }
+
+    /// Makes a firewall that is [`CloudFirewall::is_managed`] admit exactly `wanted`, besides SSH and
+    /// the other servers that hitc made.
+    async fn set_firewall(&self, _node: &Node, _wanted: &Firewall) -> Result<(), Error> {
+        Err(Error::Unsupported {
+            provider: self.name().to_owned(),
+            what: "change the cloud's firewall",
+            help: "change it at the provider".to_owned(),
+        })
+    }
 
     /// How to log in to a server.
     async fn login(&self, node: &Node) -> Result<ssh::Login, Error>;

@@ -1,9 +1,11 @@
 //! Operations on servers that take several steps: create, wait until ready, reboot.
 
+mod cloud_firewall;
 mod create;
 mod reboot;
 mod wait;
 
+pub use cloud_firewall::keep_open;
 pub use create::{Order, Quote, check_name};
 pub use reboot::{reboot, wait_for};
 pub use wait::bring_up;

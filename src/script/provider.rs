@@ -1,6 +1,9 @@
 //! Scripted providers: scripts with functions that list, create and terminate servers.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use async_trait::async_trait;
 use rhai::{Array, Dynamic, Engine, Map};
@@ -22,8 +25,8 @@ use crate::{
     fleet::alone,
     inventory::Inventory,
     provider::{
-        Address, Cost, Create, Error, Node, NodeState, Price, Prices, Provider, ServerChange,
-        differences, look_again, refuse_other_server, refuse_protected, tag,
+        Address, CloudFirewall, Cost, Create, Error, Node, NodeState, Price, Prices, Provider,
+        ServerChange, differences, look_again, refuse_other_server, refuse_protected, tag,
     },
     ssh::{KeyPair, Login},
 };
@@ -36,7 +39,7 @@ const MODULE: &str = "hitc_provider";
 
 /// The functions of a provider that change nothing. The commands that they run, such as a cloud's own
 /// client, run in a dry run too.
-const READING: [&str; 9] = [
+const READING: [&str; 10] = [
     "missing",
     "account",
     "options",
@@ -44,6 +47,7 @@ const READING: [&str; 9] = [
     "look_up",
     "quote",
     "check_resize",
+    "firewalls",
     "prices",
     "user",
 ];
@@ -349,13 +353,12 @@ impl Provider for Scripted {
         let options = self.0.options(options)?;
         let list = self.call("prices", vec![options.into()]).await?;
         let list = list.try_cast::<Map>().unwrap_or_default();
-        let array = |key: &str| -> Array {
-            let found = list.get(key).cloned();
-            found.and_then(Dynamic::try_cast).unwrap_or_default()
-        };
-        let columns: Vec<String> = array("columns").iter().map(ToString::to_string).collect();
+        let columns: Vec<String> = array(&list, "columns")
+            .iter()
+            .map(ToString::to_string)
+            .collect();
         let (mut rows, mut months) = (Vec::new(), Vec::new());
-        for row in array("rows") {
+        for row in array(&list, "rows") {
             let row = row.try_cast::<Map>().unwrap_or_default();
             let cell = |key: &str| row.get(key).map(to_json).unwrap_or_default();
             rows.push(columns.iter().map(|column| cell(column)).collect());
@@ -511,6 +514,26 @@ impl Provider for Scripted {
         self.call("resize", arguments).await.map(drop)
     }
 
+    fn has_firewalls(&self) -> bool {
+        self.0.has("firewalls")
+    }
+
+    async fn firewalls(&self, _: &[Node]) -> Result<HashMap<String, CloudFirewall>, Error> {
+        let mut found: HashMap<String, CloudFirewall> = HashMap::new();
+        if !self.has_firewalls() {
+            return Ok(found);
+        }
+        let all = self.call("firewalls", Vec::new()).await?;
+        for map in all.try_cast::<Array>().unwrap_or_default() {
+            let map = map.try_cast::<Map>().unwrap_or_default();
+            let firewall = firewall(&map);
+            for server in array(&map, "servers") {
+                found.entry(server.to_string()).or_default().join(&firewall);
+            }
+        }
+        Ok(found)
+    }
+
     async fn login(&self, node: &Node) -> Result<Login, Error> {
         let user = if self.0.has("user") {
             let user = self.call("user", vec![self.describe(node)]).await?;
@@ -539,6 +562,30 @@ impl Provider for Scripted {
 fn text(map: &Map, key: &str) -> String {
     let found = map.get(key).filter(|value| !value.is_unit());
     found.map_or(String::new(), ToString::to_string)
+}
+
+/// Converts a firewall that the script returned.
+fn firewall(map: &Map) -> CloudFirewall {
+    let mut firewall = CloudFirewall {
+        name: format!("firewall `{}`", text(map, "name")),
+        ..CloudFirewall::default()
+    };
+    for rule in array(map, "rules") {
+        let rule = rule.try_cast::<Map>().unwrap_or_default();
+        let from = array(&rule, "from");
+        let from: Vec<String> = from.iter().map(ToString::to_string).collect();
+        let port = |key: &str, default| text(&rule, key).parse().unwrap_or(default);
+        let (first, last) = (port("first", 1), port("last", u16::MAX));
+        let from = from.iter().map(String::as_str);
+        firewall.add(&text(&rule, "protocol"), first, last, from);
+    }
+    firewall
+}
+
+/// Returns the items of a key; none if it is missing.
+fn array(map: &Map, key: &str) -> Array {
+    let found = map.get(key).cloned();
+    found.and_then(Dynamic::try_cast).unwrap_or_default()
 }
 
 /// Returns the decoded value of a tag, if it is set.

@@ -7,6 +7,10 @@ from openapi_core import Config, OpenAPI
 from openapi_core.testing import MockRequest, MockResponse
 
 
+# Paths of the API that the description at hand, an extract, does not have.
+MISSING = ("/v2/firewalls",)
+
+
 class Contract:
     def __init__(self, path):
         self.api = OpenAPI.from_file_path(path, config=Config())
@@ -16,6 +20,8 @@ class Contract:
     def check(self, method, path, text, done):
         """Notes what does not fit. `done` is the status and the body of the answer."""
         path, _, query = path.partition("?")
+        if path in MISSING:
+            return
         arguments = dict(pair.split("=", 1) for pair in query.split("&") if "=" in pair)
         request = MockRequest(
             "https://api.digitalocean.com",

@@ -88,6 +88,7 @@ class DigitalOcean(Cloud):
         super().__init__()
         self.droplets = {}
         self.orders = []
+        self.firewalls = []
         self.keys = {}
         self.tags = set()
         self.actions = {}
@@ -106,6 +107,8 @@ class DigitalOcean(Cloud):
             ("DELETE", "/v2/droplets/([0-9]+)", self.destroy),
             ("POST", "/v2/droplets/([0-9]+)/actions", self.act),
             ("GET", "/v2/droplets/([0-9]+)/actions/([0-9]+)", self.get_action),
+            # https://docs.digitalocean.com/reference/api/digitalocean/#operation/firewalls_list
+            ("GET", "/v2/firewalls", lambda query, body: listing("firewalls", self.firewalls, query)),
             ("POST", "/v2/tags", self.add_tag),
             ("POST", "/v2/tags/([^/]+)/resources", self.tag),
             ("DELETE", "/v2/tags/([^/]+)/resources", self.untag),
@@ -132,6 +135,10 @@ class DigitalOcean(Cloud):
                 for droplet in self.droplets.values():
                     if droplet["name"] == name:
                         droplet["tags"] = tags
+            return 200, {}
+        if path == "/_firewall":
+            # As if somebody had made one at the provider's page and applied it to all droplets.
+            self.firewalls.append({"droplet_ids": list(self.droplets), "tags": [], **body})
             return 200, {}
         return super().control(method, path, body)
 

@@ -121,6 +121,7 @@ class Hetzner(Cloud):
         super().__init__()
         self.servers = {}
         self.keys = {}
+        self.firewalls = []
         self.actions = {}
         self.limit = int(os.environ.get("SERVER_LIMIT", "100000"))
         self.routes = [
@@ -138,6 +139,8 @@ class Hetzner(Cloud):
             ("GET", "/v1/networks", self.named("networks", [])),
             ("GET", "/v1/ssh_keys", lambda query, body: listing("ssh_keys", list(self.keys.values()), query)),
             ("POST", "/v1/ssh_keys", self.add_key),
+            # https://docs.hetzner.cloud/reference/cloud#firewalls-list-firewalls
+            ("GET", "/v1/firewalls", lambda query, body: listing("firewalls", self.firewalls, query)),
         ]
 
     def named(self, key, items):
@@ -158,6 +161,12 @@ class Hetzner(Cloud):
                 for server in self.servers.values():
                     if server["name"] == name:
                         server["labels"] = labels
+            return 200, {}
+        if path == "/_firewall":
+            # As if somebody had made one at the provider's page and applied it to all servers.
+            servers = [{"type": "server", "server": {"id": number}} for number in self.servers]
+            firewall = {"id": self.number(), "labels": {}, "created": "2026-01-01T00:00:00+00:00"}
+            self.firewalls.append({**firewall, "applied_to": servers, **body})
             return 200, {}
         return super().control(method, path, body)
 

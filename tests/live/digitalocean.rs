@@ -323,3 +323,40 @@ fn an_unknown_size_is_refused_while_planning() {
     assert_eq!(changes(), before);
     assert_eq!(cloud.violations(), json!([]));
 }
+
+/// A firewall of the account is not changed.
+#[test]
+fn rules_that_a_firewall_lacks() {
+    let (cloud, live) = Cloud::digitalocean(Live::new(), true);
+    live.run(&["-y", "run", "create", "provider=digitalocean", "name=web"])
+        .ok();
+    let image = super::docker_commands::image(&live);
+    live.run(&["run", "-H", "web", "docker.push", image]).ok();
+    let run = |name: &str, ports: &str| {
+        let (name, ports) = (format!("name={name}"), format!("ports={ports}"));
+        let run = ["run", "-H", "web", "docker.run", image, &name, &ports];
+        live.run(&run).ok().stderr
+    };
+    // Without a firewall everything gets through.
+    let first = run("first", "80");
+    assert!(!first.contains("does not admit"), "{first}");
+    let rule = |ports: &str, sources: &serde_json::Value| serde_json::json!({ "protocol": "tcp", "ports": ports, "sources": sources });
+    let everywhere = serde_json::json!({ "addresses": ["0.0.0.0/0", "::/0"] });
+    let rules = [
+        rule("22", &everywhere),
+        rule("8000-8100", &everywhere),
+        rule("0", &serde_json::json!({ "tags": ["web"] })),
+    ];
+    let firewall = serde_json::json!({ "id": "1", "name": "edge", "inbound_rules": rules });
+    cloud.post("/_firewall", &firewall);
+    let second = run("second", "8080,443");
+    let lacking = |port: &str| {
+        format!(
+            "warning: server `web`: firewall `edge` at digitalocean does not admit {port} from *: add the \
+             rule there\n"
+        )
+    };
+    assert!(second.contains(&lacking("80/tcp")), "{second}");
+    assert!(second.contains(&lacking("443/tcp")), "{second}");
+    assert_eq!(second.matches("does not admit").count(), 2, "{second}");
+}

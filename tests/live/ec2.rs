@@ -486,14 +486,136 @@ fn the_security_group_of_somebody_else() {
     create(&live, &["name=web"]).ok();
     assert_eq!(rules(), "[20]");
 
-    // A run of ours died before it added the rule.
+    // A run of ours died before it added the rules.
     cloud.boto(&format!(
         "g = ec2.describe_security_groups(GroupIds=['{id}'])['SecurityGroups'][0]\n\
          ec2.revoke_security_group_ingress(GroupId='{id}', IpPermissions=g['IpPermissions'])\n\
          ec2.create_tags(Resources=['{id}'], Tags=[{{'Key': 'hitc:kind', 'Value': 'firewall'}}])"
     ));
     create(&live, &["name=other"]).ok();
-    assert_eq!(rules(), "[22]");
+    assert_eq!(rules(), "[22, None]");
+}
+
+/// The rules of the security groups of a server, without those of the group `hitc`.
+fn open_at_ec2(cloud: &Cloud, name: &str) -> String {
+    cloud.boto(&format!(
+        "i = ec2.describe_instances(Filters=[{{'Name': 'tag:Name', 'Values': ['{name}']}}])\n\
+         groups = [g['GroupId'] for g in i['Reservations'][0]['Instances'][0]['SecurityGroups']]\n\
+         for g in ec2.describe_security_groups(GroupIds=groups)['SecurityGroups']:\n  \
+           for p in sorted(g['IpPermissions'], key=str):\n    \
+             sources = [r['CidrIp'] for r in p['IpRanges']] + [r['CidrIpv6'] for r in p['Ipv6Ranges']]\n    \
+             if g['GroupName'] != 'hitc': print(p['IpProtocol'], p['FromPort'], p['ToPort'], *sorted(sources))"
+    ))
+}
+
+/// What a server publishes gets through its security group, from where its firewall admits it.
+#[test]
+fn the_security_group_is_kept_in_step() {
+    let (cloud, live) = Cloud::reachable_ec2();
+    create(&live, &["name=web"]).ok();
+    let name = live.container("web");
+    let web = |words: &[&str]| {
+        live.run(&[&["-y", "run", "-H", "web"], words].concat())
+            .ok()
+    };
+    let open = || open_at_ec2(&cloud, &name);
+    // The common group: SSH, and its members among themselves.
+    let common = "g = ec2.describe_security_groups(GroupNames=['hitc'])['SecurityGroups'][0]\n\
+        print(sorted((p['IpProtocol'], p.get('FromPort'), len(p['IpRanges']), \
+        [u['GroupId'] == g['GroupId'] for u in p['UserIdGroupPairs']]) for p in g['IpPermissions']))";
+    assert_eq!(
+        cloud.boto(common),
+        "[('-1', None, 0, [True]), ('tcp', 22, 1, [])]"
+    );
+    assert_eq!(open(), "");
+
+    let image = super::docker_commands::image(&live);
+    web(&["docker.push", image]);
+    let command = "command=nc -ll -p 80 -e cat";
+    let run = web(&["docker.run", image, "name=shop", "ports=80:8080", command]);
+    let note = "web: 8080/tcp at ec2: open to *\n";
+    assert!(run.stderr.contains(note), "{run}");
+    assert_eq!(open(), "tcp 8080 8080 0.0.0.0/0 ::/0");
+    let address = format!("{}:8080", live.ip("behind"));
+    std::net::TcpStream::connect(address).unwrap();
+
+    web(&["docker.bind", "shop", "80:9000"]);
+    assert_eq!(
+        open(),
+        "tcp 8080 8080 0.0.0.0/0 ::/0\ntcp 9000 9000 0.0.0.0/0 ::/0"
+    );
+    web(&["docker.unbind", "shop", "80:9000"]);
+    web(&[
+        "iptables.apply",
+        "8080=192.0.2.0/24",
+        "53/udp=2001:db8::/32",
+    ]);
+    assert_eq!(
+        open(),
+        "tcp 8080 8080 192.0.2.0/24\nudp 53 53 2001:db8::/32"
+    );
+    web(&["iptables.clear"]);
+    assert_eq!(open(), "tcp 8080 8080 0.0.0.0/0 ::/0");
+    web(&["docker.stop", "shop", "timeout=0s"]);
+    assert_eq!(open(), "");
+    web(&["docker.start", "shop"]);
+    assert_eq!(open(), "tcp 8080 8080 0.0.0.0/0 ::/0");
+    web(&["docker.kill", "shop"]);
+    assert_eq!(open(), "");
+
+    // A manifest.
+    let manifest = |body: &str| {
+        let text = format!("web:\n  provider: ec2\n  image: debian 13\n  size: t3.micro\n{body}");
+        live.write("shop.yml", &text);
+        live.run(&["-y", "run", "ensemble.up", "shop", "adopt=web"])
+    };
+    let containers = format!(
+        "  containers:\n    shop:\n      image: {image}\n      ports: 80:8080\n      \
+         command: nc -ll -p 80 -e cat\n"
+    );
+    manifest(&containers).ok();
+    assert_eq!(open(), "tcp 8080 8080 0.0.0.0/0 ::/0");
+    manifest(&format!("  firewall:\n    8080: 192.0.2.1\n{containers}")).ok();
+    assert_eq!(open(), "tcp 8080 8080 192.0.2.1/32");
+
+    // The group goes with its server.
+    live.run(&["-y", "run", "ensemble.down", "shop"]).ok();
+    let names = "print([g['GroupName'] for g in ec2.describe_security_groups()['SecurityGroups']])";
+    assert_eq!(cloud.boto(names), "['default', 'hitc']");
+}
+
+/// The security group of the user is not changed.
+#[test]
+fn rules_that_a_security_group_lacks() {
+    let (cloud, live) = Cloud::reachable_ec2();
+    let id = cloud.boto(
+        "id = ec2.create_security_group(GroupName='theirs', Description='theirs')['GroupId']\n\
+         for port in (22, 443): ec2.authorize_security_group_ingress(GroupId=id, IpProtocol='tcp', \
+         FromPort=port, ToPort=port, CidrIp='0.0.0.0/0')\n\
+         print(id)",
+    );
+    assert!(id.starts_with("sg-"), "{id}");
+    create(&live, &["name=web", "security_group=theirs"]).ok();
+    let image = super::docker_commands::image(&live);
+    live.run(&["run", "-H", "web", "docker.push", image]).ok();
+    let run = [
+        "run",
+        "-H",
+        "web",
+        "docker.run",
+        image,
+        "name=shop",
+        "ports=80,443",
+    ];
+    let run = live.run(&run).ok();
+    let warning = "warning: server `web`: security group `theirs` at ec2 does not admit 80/tcp from *: add \
+                   the rule there\n";
+    assert_eq!(run.stderr.matches("does not admit").count(), 1, "{run}");
+    assert!(run.stderr.contains(warning), "{run}");
+    assert_eq!(
+        open_at_ec2(&cloud, &live.container("web")),
+        "tcp 22 22 0.0.0.0/0\ntcp 443 443 0.0.0.0/0"
+    );
 }
 
 /// An instance that lost its name is not taken for one that is gone.

@@ -270,3 +270,38 @@ fn a_listed_server_of_another_prefix_is_not_gone() {
         "{run}"
     );
 }
+
+/// A firewall of the project is not changed. It does not filter private networks.
+#[test]
+fn rules_that_a_firewall_lacks() {
+    let (cloud, live) = Cloud::hetzner(Live::new(), true);
+    live.run(&["-y", "run", "create", "provider=hetzner", "name=web"])
+        .ok();
+    let rule = |port: &str| {
+        serde_json::json!({
+            "direction": "in", "protocol": "tcp", "port": port, "source_ips": ["0.0.0.0/0", "::/0"]
+        })
+    };
+    let ping = serde_json::json!({
+        "direction": "in", "protocol": "icmp", "port": null, "source_ips": ["0.0.0.0/0"]
+    });
+    let rules = [rule("22"), rule("8000-8100"), ping];
+    cloud.post(
+        "/_firewall",
+        &serde_json::json!({ "name": "edge", "rules": rules }),
+    );
+    let apply = [
+        "run",
+        "-H",
+        "web",
+        "iptables.apply",
+        "8080=*",
+        "443=*",
+        "5432=10.0.0.0/8",
+    ];
+    let run = live.run(&apply).ok();
+    let warning = "warning: server `web`: firewall `edge` at hetzner does not admit 443/tcp from *: add the \
+                   rule there\n";
+    assert!(run.stderr.contains(warning), "{run}");
+    assert_eq!(run.stderr.matches("does not admit").count(), 1, "{run}");
+}

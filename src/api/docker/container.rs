@@ -18,6 +18,7 @@ use crate::{
     },
     docker::{Action, Listed, Run},
     provider::Address,
+    provision::keep_open,
 };
 
 pub(super) fn register(docker: &mut Namespace) {
@@ -143,6 +144,7 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
                 return Ok::<_, Diagnostic>(None);
             }
             let container = run.execute(&engine, &owner, &progress).await?;
+            keep_open(&call.inventory, &host.0).await?;
             activity.done(format!("{name} runs"));
             Ok(Some(container))
         },

@@ -11,6 +11,7 @@ use crate::{
     docker::{self, Engine},
     inventory::Inventory,
     provider::Node,
+    provision::keep_open,
 };
 
 /// The engine of a server. Docker is set up if it is not installed.
@@ -42,6 +43,7 @@ pub(in crate::api) fn change_container<R: Future<Output = Result<(), docker::Err
         let activity = call.context.events.start(server, format!("{doing} {name}"));
         let engine = call.inventory.engine(&host.0).await?;
         change(engine, project_owner(call)?).await?;
+        keep_open(&call.inventory, &host.0).await?;
         activity.done(format!("{name} {done}"));
         Ok::<_, Diagnostic>(())
     });

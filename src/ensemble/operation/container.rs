@@ -34,8 +34,13 @@ impl Execution<'_> {
         let node = self.current(server)?;
         self.locked(&node, async {
             let engine = self.engine(&node).await?;
-            self.on_engine(engine.as_ref(), &node, name, operation, activity)
-                .await
+            let done = self
+                .on_engine(engine.as_ref(), &node, name, operation, activity)
+                .await?;
+            if done.is_some() {
+                self.keep_open(&node).await?;
+            }
+            Ok(done)
         })
         .await
     }

@@ -42,6 +42,8 @@ pub struct Execution<'a> {
     /// All servers that existed when the plan was made, as they are now.
     nodes: Mutex<HashMap<ServerId, Node>>,
     locks: Mutex<HashMap<ServerId, Lock>>,
+    /// Held while a cloud's firewall is changed: whoever changes it last has seen everything.
+    opening: tokio::sync::Mutex<()>,
 }
 
 impl<'a> Execution<'a> {
@@ -77,6 +79,7 @@ impl<'a> Execution<'a> {
                     .collect(),
             ),
             locks: Mutex::new(locks),
+            opening: tokio::sync::Mutex::default(),
         }
     }
 
@@ -115,6 +118,12 @@ impl<'a> Execution<'a> {
         let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
         locks.insert(ServerId::of(node), lock);
         Ok(())
+    }
+
+    /// Keeps the cloud's firewall in front of a server in step.
+    pub(super) async fn keep_open(&self, node: &Node) -> Result<(), Diagnostic> {
+        let _opening = self.opening.lock().await;
+        self.world.keep_open(node).await
     }
 
     /// Releases the lock of a server that is about to stop, which ends the process that holds it.

@@ -19,7 +19,7 @@ impl Execution<'_> {
     ) -> Result<bool, Diagnostic> {
         let node = self.current(server)?;
         self.locked(&node, async {
-            match operation {
+            let changed = match operation {
                 Operation::ApplyFirewall { options, keep } => {
                     self.apply_firewall(server, options, keep).await
                 }
@@ -36,14 +36,18 @@ impl Execution<'_> {
                 }
                 Operation::ClearFirewall => {
                     let installed = self.world.firewall(&node).await?;
-                    if !installed.is_some_and(|found| found.owner.is(self.owner)) {
-                        return Ok(false);
+                    let is_ours = installed.is_some_and(|found| found.owner.is(self.owner));
+                    if is_ours {
+                        self.world.set_firewall(&node, None, self.owner).await?;
                     }
-                    self.world.set_firewall(&node, None, self.owner).await?;
-                    Ok(true)
+                    Ok(is_ours)
                 }
                 _ => Err(misplaced(server)),
+            }?;
+            if changed {
+                self.keep_open(&node).await?;
             }
+            Ok(changed)
         })
         .await
     }

@@ -6,6 +6,7 @@
 //! looks for a droplet of that name.
 
 mod client;
+mod firewall;
 mod options;
 mod order;
 mod token;
@@ -13,6 +14,7 @@ mod wire;
 
 use std::{
     collections::BTreeMap,
+    collections::HashMap,
     path::PathBuf,
     sync::{Arc, OnceLock},
     time::Duration,
@@ -29,8 +31,8 @@ use tokio::{
 use wire::{Action, Droplet, Size};
 
 use super::{
-    Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange, differences, look_again,
-    number, refuse_duplicates, refuse_other_server, refuse_protected, tag,
+    CloudFirewall, Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange,
+    differences, look_again, number, refuse_duplicates, refuse_other_server, refuse_protected, tag,
 };
 use crate::{
     core::{
@@ -444,6 +446,14 @@ impl Provider for DigitalOcean {
             .await;
         let started = self.act(node, json!({"type": "power_on"})).await;
         resized.and(started)
+    }
+
+    fn has_firewalls(&self) -> bool {
+        true
+    }
+
+    async fn firewalls(&self, nodes: &[Node]) -> Result<HashMap<String, CloudFirewall>, Error> {
+        self.droplet_firewalls(nodes).await
     }
 
     async fn login(&self, node: &Node) -> Result<Login, Error> {

@@ -148,6 +148,13 @@ where
             Kind::Failed,
             Some("request a higher quota from AWS, or terminate servers that are not needed"),
         ),
+        Some("RulesPerSecurityGroupLimitExceeded") => (
+            Kind::Failed,
+            Some(
+                "write fewer or larger networks in the firewall, or request a higher quota for the rules \
+                 of a security group from AWS",
+            ),
+        ),
         _ => (Kind::Failed, None),
     };
     Error::Refused(Box::new(Refusal {

@@ -5,6 +5,7 @@
 //! knows the outcome, so that a run after a crash asks for the same instance.
 
 mod client;
+mod group;
 mod image;
 mod options;
 mod order;
@@ -12,7 +13,7 @@ mod prices;
 mod spot;
 mod volume;
 
-use std::{env, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, env, path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
@@ -36,8 +37,9 @@ use tokio::{
 pub use volume::Volume;
 
 use super::{
-    Address, Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange, differences,
-    is_name, look_again, refuse_duplicates, refuse_other_server, refuse_protected, tag as tags,
+    Address, CloudFirewall, Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange,
+    differences, is_name, look_again, refuse_duplicates, refuse_other_server, refuse_protected,
+    tag as tags,
 };
 use crate::{
     core::{
@@ -45,6 +47,7 @@ use crate::{
         owner::Owner,
         value::{Invalid, Value},
     },
+    iptables::Firewall,
     ssh::{KeyPair, Login},
 };
 
@@ -459,7 +462,8 @@ impl Provider for Ec2 {
         }
         // The next order of this name is another one.
         Token::forget_of(self, &node.name);
-        self.wait_until_gone(node).await
+        self.wait_until_gone(node).await?;
+        self.delete_group(&node.id).await
     }
 
     async fn reboot(&self, node: &Node) -> Result<(), Error> {
@@ -573,6 +577,18 @@ impl Provider for Ec2 {
         resized
             .map(drop)
             .map_err(|error| explain(&format!("resizing `{}`", node.name), &error))
+    }
+
+    fn has_firewalls(&self) -> bool {
+        true
+    }
+
+    async fn firewalls(&self, nodes: &[Node]) -> Result<HashMap<String, CloudFirewall>, Error> {
+        self.group_firewalls(nodes).await
+    }
+
+    async fn set_firewall(&self, node: &Node, wanted: &Firewall) -> Result<(), Error> {
+        self.set_group(node, wanted).await
     }
 
     async fn login(&self, node: &Node) -> Result<Login, Error> {

@@ -15,9 +15,8 @@ use aws_sdk_ec2::{
     primitives::Blob,
     types::{
         ArchitectureType, ArchitectureValues, BlockDeviceMapping, EbsBlockDevice, HttpTokensState,
-        Image, Instance, InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest,
-        IpPermission, IpRange, MarketType, Placement, ResourceType, SecurityGroup,
-        SpotMarketOptions, Subnet, Tag, TagSpecification, VolumeType,
+        Image, Instance, InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest, MarketType,
+        Placement, ResourceType, SpotMarketOptions, Subnet, Tag, TagSpecification, VolumeType,
     },
 };
 use data_encoding::HEXLOWER;
@@ -25,8 +24,8 @@ use sha2::{Digest, Sha256};
 use tokio::time::sleep;
 
 use super::{
-    Ec2, NAME, TAG_IMAGE, TAG_KIND, TAG_MANIFEST, TAG_NAME, TAG_PREFIX, TAG_PROJECT, TAG_PROTECT,
-    TAG_STATE, TAG_USER, by,
+    Ec2, NAME, TAG_IMAGE, TAG_MANIFEST, TAG_NAME, TAG_PREFIX, TAG_PROJECT, TAG_PROTECT, TAG_STATE,
+    TAG_USER, by,
     client::{TRIES, code, explain},
     image,
     options::Options,
@@ -35,15 +34,6 @@ use crate::{
     project::make_private_folder,
     provider::{Create, Error},
 };
-
-/// The security group that hitc creates and uses if the user names none. It allows SSH.
-const GROUP: &str = "hitc";
-
-/// The value of its [`TAG_KIND`]. It has no owner: all projects of the account share it.
-const KIND: &str = "firewall";
-
-/// The port that it opens.
-const SSH: i32 = 22;
 
 /// How long EC2 remembers a token, in seconds (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html>
 /// says a day at least).
@@ -55,8 +45,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// An instance to be ordered, with its options resolved.
 pub(super) struct Order<'a> {
     provider: &'a Ec2,
-    client: Client,
-    options: &'a Options,
+    pub client: Client,
+    pub options: &'a Options,
     image: Image,
 }
 
@@ -115,12 +105,7 @@ impl<'a> Order<'a> {
                 });
             }
         }
-        if self.named_groups().await?.is_empty()
-            && let Some(group) = self.group(GROUP).await?
-        {
-            needs_rule(&group)?;
-        }
-        Ok(())
+        self.check_groups().await
     }
 
     /// Orders the instance.
@@ -129,10 +114,7 @@ impl<'a> Order<'a> {
             Some(key) => key,
             None => self.own_key().await?,
         };
-        let mut groups = self.named_groups().await?;
-        if groups.is_empty() {
-            groups.push(self.own_group().await?);
-        }
+        let groups = self.groups().await?;
         let token = Token::take(self.provider, create)?;
         let mut tried = 0;
         loop {
@@ -292,46 +274,6 @@ impl<'a> Order<'a> {
         }
     }
 
-    /// The ids of the security groups that the user named.
-    async fn named_groups(&self) -> Result<Vec<String>, Error> {
-        let mut ids = Vec::new();
-        for name in &self.options.security_groups {
-            if name.starts_with("sg-") {
-                ids.push(name.clone());
-                continue;
-            }
-            let group = self.group(name).await?;
-            let Some(id) = group.and_then(|group| group.group_id) else {
-                return Err(Error::missing(
-                    "security_group",
-                    name,
-                    [],
-                    Some("check that it is in this region"),
-                ));
-            };
-            ids.push(id);
-        }
-        Ok(ids)
-    }
-
-    /// The security group of this name in the network of this order.
-    async fn group(&self, name: &str) -> Result<Option<SecurityGroup>, Error> {
-        let mut filters = vec![by("group-name", name)];
-        filters.extend(self.network().await?.map(|vpc| by("vpc-id", &vpc)));
-        let answer = self
-            .client
-            .describe_security_groups()
-            .set_filters(Some(filters))
-            .send()
-            .await
-            .map_err(|error| explain("looking for security groups", &error))?;
-        Ok(answer
-            .security_groups
-            .unwrap_or_default()
-            .into_iter()
-            .next())
-    }
-
     /// The subnet that the user named.
     async fn subnet(&self) -> Result<Option<Subnet>, Error> {
         let Some(id) = &self.options.subnet else {
@@ -355,7 +297,7 @@ impl<'a> Order<'a> {
     }
 
     /// The network of the subnet, or the default one.
-    async fn network(&self) -> Result<Option<String>, Error> {
+    pub async fn network(&self) -> Result<Option<String>, Error> {
         if let Some(subnet) = self.subnet().await? {
             return Ok(subnet.vpc_id);
         }
@@ -369,103 +311,6 @@ impl<'a> Order<'a> {
         let mut networks = answer.vpcs.unwrap_or_default().into_iter();
         Ok(networks.find_map(|network| network.vpc_id))
     }
-
-    /// The id of the group that allows SSH. Creates the group if it is missing.
-    async fn own_group(&self) -> Result<String, Error> {
-        let fail = |what: &str| format!("{what} the security group `{GROUP}`");
-        let usable = |group: SecurityGroup| {
-            let needs_rule = needs_rule(&group)?;
-            Ok::<_, Error>((group.group_id.unwrap_or_default(), needs_rule))
-        };
-        let (id, needs_rule) = match self.group(GROUP).await? {
-            Some(group) => usable(group)?,
-            None => {
-                let tags = TagSpecification::builder()
-                    .resource_type(ResourceType::SecurityGroup)
-                    .tags(Tag::builder().key(TAG_KIND).value(KIND).build())
-                    .build();
-                let made = self
-                    .client
-                    .create_security_group()
-                    .group_name(GROUP)
-                    .description("Made by hitc: admits SSH")
-                    .set_vpc_id(self.network().await?)
-                    .tag_specifications(tags)
-                    .send()
-                    .await;
-                match made {
-                    Ok(made) => (made.group_id.unwrap_or_default(), true),
-                    // Another run created it meanwhile.
-                    Err(error) if code(&error) == "InvalidGroup.Duplicate" => {
-                        let found = self.group(GROUP).await?;
-                        usable(found.ok_or_else(|| explain(&fail("creating"), &error))?)?
-                    }
-                    Err(error) => return Err(explain(&fail("creating"), &error)),
-                }
-            }
-        };
-        if !needs_rule {
-            return Ok(id);
-        }
-        let ssh = IpPermission::builder()
-            .ip_protocol("tcp")
-            .from_port(SSH)
-            .to_port(SSH)
-            .ip_ranges(IpRange::builder().cidr_ip("0.0.0.0/0").build())
-            .build();
-        let opened = self
-            .client
-            .authorize_security_group_ingress()
-            .group_id(&id)
-            .ip_permissions(ssh)
-            .send()
-            .await;
-        match opened {
-            Ok(_) => Ok(id),
-            Err(error) if code(&error) == "InvalidPermission.Duplicate" => Ok(id),
-            Err(error) => Err(explain(&fail("opening"), &error)),
-        }
-    }
-}
-
-/// Whether a group with the name of hitc's lacks the rule that allows SSH. A group that hitc did not
-/// create is only used if it has such a rule: to open it would open whatever else is in it.
-fn needs_rule(group: &SecurityGroup) -> Result<bool, Error> {
-    let rules = group.ip_permissions();
-    let mut tags = group.tags().iter();
-    if rules.iter().any(admits_ssh) {
-        return Ok(false);
-    }
-    if tags.any(|tag| tag.key() == Some(TAG_KIND) && tag.value() == Some(KIND)) {
-        // The run that created it may have died before it added the rule. The user may have changed
-        // its rules.
-        return Ok(rules.is_empty());
-    }
-    let id = group.group_id().unwrap_or_default();
-    Err(Error::invalid(
-        format!("security group `{GROUP}` ({id}) does not admit SSH, and hitc did not create it"),
-        Some(format!(
-            "add a rule for TCP port {SSH} to it, or name another group with security_group=NAME; if \
-             it is hitc's, set its tag `{TAG_KIND}` to `{KIND}`"
-        )),
-    ))
-}
-
-/// Whether a rule admits SSH from any addresses.
-fn admits_ssh(rule: &IpPermission) -> bool {
-    let has_port = match rule.ip_protocol() {
-        // All protocols and ports.
-        Some("-1") => true,
-        Some("tcp" | "6") => {
-            let (from, to) = (rule.from_port(), rule.to_port());
-            from.is_none_or(|from| from <= SSH) && to.is_none_or(|to| SSH <= to)
-        }
-        _ => false,
-    };
-    let has_source = !rule.ip_ranges().is_empty()
-        || !rule.ipv6_ranges().is_empty()
-        || !rule.prefix_list_ids().is_empty();
-    has_port && has_source
 }
 
 /// Whether a retry may succeed.

@@ -396,6 +396,10 @@ impl World for Simulated {
         }))
     }
 
+    async fn keep_open(&self, _: &Node) -> Result<(), Diagnostic> {
+        Ok(())
+    }
+
     async fn published_digest(&self, image: &str) -> Result<Option<String>, Diagnostic> {
         let shared = self.shared.lock().unwrap();
         let digest = shared.state.published.get(image).cloned();
