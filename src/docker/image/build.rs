@@ -14,9 +14,12 @@ use tokio_util::io::ReaderStream;
 
 use super::{
     Context, Platform, Progress, blocking,
-    buildkit::{self, News},
+    buildkit::{self, Failure, News},
 };
-use crate::docker::{Engine, Error, api_error::cause};
+use crate::docker::{
+    Engine, Error,
+    api_error::{cause, is_broken},
+};
 
 /// The size of a chunk of the build context that is sent, in bytes.
 const CHUNK: usize = 256 * 1024;
@@ -53,6 +56,11 @@ impl Build {
             name: format!("{name}{}", platform.suffix()),
             platform: Some(platform.clone()),
         }
+    }
+
+    /// The operation, for messages.
+    fn doing(&self) -> String {
+        format!("building `{}` from `{}`", self.name, self.folder.display())
     }
 }
 
@@ -104,8 +112,11 @@ impl Engine {
             };
             let platform = build.platform.as_ref();
             let built = self.build_with_buildkit(&build.name, platform, archive, tell);
-            let built = built.await;
-            return built.map_err(|cause| fail(cause, &log));
+            built.await.map_err(|failure| match failure {
+                Failure::Refused(cause) => fail(cause, &log),
+                Failure::Broken(cause) => self.broken(build.doing(), cause),
+            })?;
+            return self.check_built(build).await;
         }
         let credentials = self.registries.credentials_of(&bases).await?;
         let platform = build.platform.as_ref().map(Platform::to_string);
@@ -121,7 +132,13 @@ impl Engine {
             .docker
             .build_image(options.build(), Some(credentials), Some(body));
         while let Some(message) = messages.next().await {
-            let message = message.map_err(|error| fail(cause(&error), &log))?;
+            let message = message.map_err(|error| {
+                if is_broken(&error) {
+                    self.error(build.doing(), &error)
+                } else {
+                    fail(cause(&error), &log)
+                }
+            })?;
             let text = message.stream.unwrap_or_default();
             for line in text.lines().filter(|line| !line.trim().is_empty()) {
                 if line.starts_with("Step ") {
@@ -132,7 +149,17 @@ impl Engine {
                 log.push(line.to_owned());
             }
         }
-        Ok(())
+        self.check_built(build).await
+    }
+
+    /// Fails if the engine does not have the image: an engine that is stopped ends its messages as
+    /// after a build that succeeded.
+    async fn check_built(&self, build: &Build) -> Result<(), Error> {
+        if self.has_image(&build.name).await? {
+            return Ok(());
+        }
+        let cause = "its messages ended before the image was there".to_owned();
+        Err(self.broken(build.doing(), cause))
     }
 }
 

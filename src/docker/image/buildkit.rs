@@ -34,6 +34,14 @@ pub(super) enum News {
     Output(String),
 }
 
+/// Why a build failed.
+pub(super) enum Failure {
+    /// The engine or the build itself failed.
+    Refused(String),
+    /// The connection to the engine ended before the build did.
+    Broken(String),
+}
+
 /// A line of the response.
 #[derive(Deserialize)]
 struct Answer {
@@ -73,18 +81,30 @@ pub(super) fn is_needed(dockerfile: &str) -> bool {
 
 impl Engine {
     /// Builds an image on the local machine from the archive of a context, for another platform than
-    /// the engine's if one is given. Returns why it failed.
+    /// the engine's if one is given.
     pub(super) async fn build_with_buildkit(
         &self,
         name: &str,
         platform: Option<&Platform>,
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         mut tell: impl FnMut(News),
-    ) -> Result<(), String> {
-        let socket = socket().ok_or("BuildKit is used only through a Unix socket")?;
+    ) -> Result<(), Failure> {
+        let socket = socket().ok_or_else(|| {
+            Failure::Refused("BuildKit is used only through a Unix socket".to_owned())
+        })?;
         let stream = self.machine().dial(&Endpoint::Unix(socket)).await;
-        let stream = TokioIo::new(stream.map_err(|error| error.to_string())?);
-        let failed = |error: hyper::Error| plain(error);
+        let stream = stream.map_err(|error| Failure::Broken(error.to_string()))?;
+        let stream = TokioIo::new(stream);
+        // The body of the request is the user's; all else is the connection's.
+        let failed = |error: hyper::Error| {
+            let is_user = error.is_user();
+            let cause = root(&error);
+            if is_user {
+                Failure::Refused(cause)
+            } else {
+                Failure::Broken(cause)
+            }
+        };
         let (mut sender, connection) = http1::handshake(stream).await.map_err(failed)?;
         // Ends together with the sender.
         let connection = tokio::spawn(connection);
@@ -99,7 +119,7 @@ impl Engine {
             .header(header::HOST, "docker")
             .header(header::CONTENT_TYPE, "application/x-tar")
             .body(StreamBody::new(Box::pin(archive.map_ok(Frame::data))))
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| Failure::Refused(error.to_string()))?;
         let response = sender.send_request(request).await.map_err(failed)?;
         let is_success = response.status().is_success();
         let mut body = response.into_body();
@@ -110,7 +130,7 @@ impl Engine {
                 continue;
             };
             for line in lines.add(&bytes) {
-                read(&line, &mut steps, &mut tell)?;
+                read(&line, &mut steps, &mut tell).map_err(Failure::Refused)?;
             }
         }
         connection.abort();
@@ -118,9 +138,18 @@ impl Engine {
         if is_success && rest.trim_ascii().is_empty() {
             return Ok(());
         }
-        read(&rest, &mut steps, &mut tell)?;
-        Err("the engine refused it".to_owned())
+        read(&rest, &mut steps, &mut tell).map_err(Failure::Refused)?;
+        Err(Failure::Refused("the engine refused it".to_owned()))
     }
+}
+
+/// The root cause of an error.
+fn root(error: &hyper::Error) -> String {
+    let mut root: &dyn std::error::Error = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    plain(root)
 }
 
 /// Reads one line of the response. An error is the cause why the build failed.
