@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Error, Stream, WriteOptions};
+use super::{Error, RawFiles, Stream, WriteOptions, write};
 use crate::{
     core::{event, process::Output},
-    ssh::{Command, Endpoint, Input},
+    ssh::{Command, Endpoint},
 };
 
 /// Gets the output of a command as it arrives.
@@ -56,21 +56,11 @@ pub trait Machine: Send + Sync {
         content: Bytes,
         write_options: &WriteOptions,
     ) -> Result<(), Error> {
-        let line = write_options.write_command(path, content.len());
-        let command = Command {
-            stdin: Input::Bytes(content),
-            sudo: write_options.sudo,
-            ..Command::new(line)
-        };
-        let output = self.run(&command).await?;
-        if output.ok() {
-            return Ok(());
-        }
-        let mut cause = output.tail(3);
-        if cause.is_empty() {
-            cause = output.exit.to_string();
-        }
-        let message = format!("write {path}: {cause}");
-        Err(Error::failed(self.name(), &message))
+        write::put(self, path, content, write_options).await
+    }
+
+    /// Reads and writes files if the machine has no shell; none if commands do that.
+    async fn raw_files(&self) -> Result<Option<&dyn RawFiles>, Error> {
+        Ok(None)
     }
 }

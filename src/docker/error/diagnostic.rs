@@ -94,6 +94,7 @@ impl Error {
             Error::NoSshd { host } => format!(
                 "start sshd in the container, or copy files with `hitc run -H {host} upload` and `download`"
             ),
+            Error::WithoutShell { help, .. } => (*help).to_owned(),
             Error::NoShell { host, .. } => format!(
                 "run a program without shell syntax: `hitc exec -H {host} -- /PROGRAM ARGUMENT`"
             ),
