@@ -168,7 +168,9 @@ impl Engine {
             add_parents(&mut archive, &missing)?;
             let mode = before.as_ref().map_or(written.new_mode, |entry| entry.mode);
             let mode = written.mode.unwrap_or(mode);
-            let owner = written.owner(before.map(|entry| entry.owner));
+            let unknown = || Problem::Incomplete("it does not tell the owner".to_owned());
+            let owner = before.map(|entry| entry.owner.ok_or_else(unknown));
+            let owner = written.owner(owner.transpose()?);
             let kind = EntryType::Regular;
             match content {
                 LocalContent::Bytes(bytes) => {

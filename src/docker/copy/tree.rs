@@ -116,7 +116,7 @@ mod tests {
             path: PathBuf::from(path),
             kind,
             mode: 0o4750,
-            owner: (0, 0),
+            owner: None,
             modified: 1_000_000,
         }
     }

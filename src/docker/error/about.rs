@@ -86,6 +86,7 @@ impl Error {
             | Error::Setup { host, .. } => Some(host),
             Error::Machine(error) => error.host(),
             Error::Build { .. }
+            | Error::BuildSecret { .. }
             | Error::NoneNamed { .. }
             | Error::Registry(_)
             | Error::Config { .. }

@@ -369,6 +369,16 @@ pub enum Error {
         /// The last lines of the build.
         log: String,
     },
+    /// A Dockerfile requires a secret that the caller did not give.
+    #[error("building `{image}` from `{folder}`: secret `{id}` is required and was not given")]
+    BuildSecret {
+        /// The image's name.
+        image: String,
+        /// The folder with the Dockerfile.
+        folder: String,
+        /// The id of the secret.
+        id: String,
+    },
     /// Docker could not be set up.
     #[error("host `{host}`: Docker could not be set up: {cause}")]
     Setup {

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use tokio_util::io::ReaderStream;
 
 use super::{
-    Context, Platform, Progress, blocking,
+    Context, Platform, Progress, Secrets, blocking,
     buildkit::{self, Failure, News},
 };
 use crate::docker::{
@@ -39,6 +39,8 @@ pub struct Build {
     pub name: String,
     /// The platform to build for, if other than that of the engine.
     pub platform: Option<Platform>,
+    /// Its secrets.
+    pub secrets: Secrets,
 }
 
 impl Build {
@@ -49,12 +51,14 @@ impl Build {
                 folder,
                 name: name.to_owned(),
                 platform: None,
+                secrets: Secrets::default(),
             };
         }
         Build {
             folder,
             name: format!("{name}{}", platform.suffix()),
             platform: Some(platform.clone()),
+            secrets: Secrets::default(),
         }
     }
 
@@ -92,11 +96,19 @@ impl Engine {
         })
         .await
         .map_err(|error| fail(error.to_string(), &[]))?;
+        let mut required = buildkit::required_secrets(&dockerfile).into_iter();
+        if let Some(id) = required.find(|id| !build.secrets.0.contains_key(id)) {
+            return Err(Error::BuildSecret {
+                image: build.name.clone(),
+                folder: build.folder.display().to_string(),
+                id,
+            });
+        }
         let archive = tokio::fs::File::from_std(archive);
         let archive = ReaderStream::with_capacity(archive, CHUNK);
         let bases = bases(&dockerfile);
         let mut log = Vec::new();
-        if buildkit::is_needed(&dockerfile) {
+        if buildkit::is_needed(&dockerfile) || !build.secrets.0.is_empty() {
             for base in &bases {
                 if !self.has_image(base).await? {
                     Box::pin(self.pull(base, progress)).await?;
@@ -110,8 +122,7 @@ impl Engine {
                 }
                 News::Output(line) => log.push(line),
             };
-            let platform = build.platform.as_ref();
-            let built = self.build_with_buildkit(&build.name, platform, archive, tell);
+            let built = self.build_with_buildkit(build, archive, tell);
             built.await.map_err(|failure| match failure {
                 Failure::Refused(cause) => fail(cause, &log),
                 Failure::Broken(cause) => self.broken(build.doing(), cause),

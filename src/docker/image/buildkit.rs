@@ -1,12 +1,12 @@
 //! Builds images with BuildKit, which Dockerfiles with mounts, here-documents or a syntax of their own
 //! need.
 //!
-//! BuildKit takes the context from the body of the request, as the classic builder does. Without a
-//! session, it has no secrets and no credentials: private base images are pulled before. bollard's own
-//! support brings gRPC along, which doubles the time to build bollard, and without it bollard cannot read
-//! the answer. So this is a request of our own.
+//! BuildKit takes the context from the body of the request, as the classic builder does. It gets no
+//! credentials: private base images are pulled before. Secrets need a session ([`super::session`]).
+//! bollard's own support brings gRPC along, which doubles the time to build bollard, and without it
+//! bollard cannot read the answer. So this is a request of our own.
 
-use std::{collections::HashSet, io};
+use std::{collections::HashSet, io, sync::Arc};
 
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -16,7 +16,7 @@ use hyper::{Method, Request, body::Frame, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 
-use super::Platform;
+use super::{Build, session::Session};
 use crate::{
     core::diagnostic::plain,
     docker::{Engine, transport::SOCKET},
@@ -79,22 +79,60 @@ pub(super) fn is_needed(dockerfile: &str) -> bool {
     })
 }
 
+/// The ids of the secrets without which a Dockerfile cannot be built.
+pub(super) fn required_secrets(dockerfile: &str) -> Vec<String> {
+    let mut ids = Vec::new();
+    let joined = dockerfile.replace("\\\n", " ");
+    let lines = joined.lines().map(str::trim);
+    let flags = lines.flat_map(|line| {
+        let (instruction, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let words = rest.split_whitespace();
+        let flags = words.take_while(|word| word.starts_with("--"));
+        flags.filter(move |_| instruction.eq_ignore_ascii_case("run"))
+    });
+    for mount in flags.filter_map(|flag| flag.strip_prefix("--mount=")) {
+        let field = |key: &str| {
+            let mut fields = mount
+                .split(',')
+                .map(|field| field.split_once('=').unwrap_or((field, "true")));
+            fields
+                .find(|(name, _)| *name == key)
+                .map(|(_, value)| value)
+        };
+        if field("type") != Some("secret") || field("required") != Some("true") {
+            continue;
+        }
+        // Without an id, it is the name of the file.
+        let target = || {
+            ["target", "dst", "destination"]
+                .iter()
+                .find_map(|key| field(key))
+        };
+        let name = |target: &str| target.rsplit('/').next().unwrap_or(target).to_owned();
+        let id = field("id")
+            .map(str::to_owned)
+            .or_else(|| target().map(name));
+        ids.extend(id.filter(|id| !id.contains('$')));
+    }
+    ids
+}
+
 impl Engine {
-    /// Builds an image on the local machine from the archive of a context, for another platform than
-    /// the engine's if one is given.
+    /// Builds an image on the local machine from the archive of a context.
     pub(super) async fn build_with_buildkit(
         &self,
-        name: &str,
-        platform: Option<&Platform>,
+        build: &Build,
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         mut tell: impl FnMut(News),
     ) -> Result<(), Failure> {
         let socket = socket().ok_or_else(|| {
             Failure::Refused("BuildKit is used only through a Unix socket".to_owned())
         })?;
-        let stream = self.machine().dial(&Endpoint::Unix(socket)).await;
-        let stream = stream.map_err(|error| Failure::Broken(error.to_string()))?;
-        let stream = TokioIo::new(stream);
+        let socket = Endpoint::Unix(socket);
+        let dial = async || {
+            let stream = self.machine().dial(&socket).await;
+            stream.map_err(|error| Failure::Broken(error.to_string()))
+        };
         // The body of the request is the user's; all else is the connection's.
         let failed = |error: hyper::Error| {
             let is_user = error.is_user();
@@ -105,13 +143,24 @@ impl Engine {
                 Failure::Broken(cause)
             }
         };
+        let version = self.docker.client_version().to_string();
+        let session = if build.secrets.0.is_empty() {
+            None
+        } else {
+            let secrets = Arc::new(build.secrets.clone());
+            let opened = Session::open(dial().await?, &version, secrets).await;
+            Some(opened.map_err(failed)?)
+        };
+        let stream = TokioIo::new(dial().await?);
         let (mut sender, connection) = http1::handshake(stream).await.map_err(failed)?;
         // Ends together with the sender.
         let connection = tokio::spawn(connection);
-        let version = self.docker.client_version();
-        let mut path = format!("/v{version}/build?version=2&rm=1&t={name}");
-        if let Some(platform) = platform {
+        let mut path = format!("/v{version}/build?version=2&rm=1&t={}", build.name);
+        if let Some(platform) = &build.platform {
             path.push_str(&format!("&platform={platform}"));
+        }
+        if let Some(session) = &session {
+            path.push_str(&format!("&session={}", session.id));
         }
         let request = Request::builder()
             .method(Method::POST)
@@ -201,7 +250,7 @@ fn read(
 
 /// The fields with a length in a message of protocol buffers: texts, bytes and messages
 /// (<https://protobuf.dev/programming-guides/encoding/>). Stops where the message is invalid.
-fn fields(mut message: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
+pub(super) fn fields(mut message: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
     std::iter::from_fn(move || {
         loop {
             let key = varint(&mut message)?;
@@ -286,6 +335,16 @@ mod tests {
         ] {
             assert!(!is_needed(text), "{text}");
         }
+    }
+
+    #[test]
+    fn secrets_that_are_required() {
+        let text = "FROM a\nRUN --mount=type=secret,id=a,required a\n\
+                    run --mount=type=cache,target=/c --mount=type=secret,required=true,dst=/x/b \\\n \
+                    --mount=type=secret,id=c,required=true --mount=type=secret,id=d e\n\
+                    RUN --mount=type=secret,id=f,required=false --mount=type=secret,id=$g,required g\n\
+                    ENV x --mount=type=secret,id=h,required\n";
+        assert_eq!(required_secrets(text), ["a", "b", "c"]);
     }
 
     #[test]
