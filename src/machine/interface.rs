@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Error, RawFiles, Stream, WriteOptions, write};
+use super::{Error, RawFiles, Stream, WriteOptions};
 use crate::{
     core::{event, process::Output},
-    ssh::{Command, Endpoint},
+    ssh::{Command, Endpoint, Input},
 };
 
 /// Gets the output of a command as it arrives.
@@ -56,7 +56,32 @@ pub trait Machine: Send + Sync {
         content: Bytes,
         write_options: &WriteOptions,
     ) -> Result<(), Error> {
-        write::put(self, path, content, write_options).await
+        self.put_by_command(path, content, write_options).await
+    }
+
+    /// Writes a file as [`Machine::put`] does, by a shell command.
+    async fn put_by_command(
+        &self,
+        path: &str,
+        content: Bytes,
+        write_options: &WriteOptions,
+    ) -> Result<(), Error> {
+        let line = write_options.write_command(path, content.len());
+        let command = Command {
+            stdin: Input::Bytes(content),
+            sudo: write_options.sudo,
+            ..Command::new(line)
+        };
+        let output = self.run(&command).await?;
+        if output.ok() {
+            return Ok(());
+        }
+        let mut cause = output.tail(3);
+        if cause.is_empty() {
+            cause = output.exit.to_string();
+        }
+        let message = format!("write {path}: {cause}");
+        Err(Error::failed(self.name(), &message))
     }
 
     /// Reads and writes files if the machine has no shell; none if commands do that.

@@ -26,5 +26,4 @@ pub use server::Server;
 pub(crate) use stream::CommandStream;
 pub use stream::Stream;
 pub(crate) use tracked::{Tracked, too_much, write_input};
-pub(crate) use write::put;
 pub use write::{WriteOptions, size_check};

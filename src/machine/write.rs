@@ -1,9 +1,6 @@
 //! Atomic writes: to a temporary file next to the target, which is then renamed.
 
-use bytes::Bytes;
-
-use super::{Error, Machine};
-use crate::ssh::{Command, Input, quote};
+use crate::ssh::quote;
 
 /// The mode of a file that does not exist yet, unless the caller sets one.
 const NEW_MODE: &str = "644";
@@ -65,31 +62,6 @@ impl WriteOptions {
             self.rename_command(path)
         )
     }
-}
-
-/// Writes a file by a shell command: [`Machine::put`].
-pub(crate) async fn put<M: Machine + ?Sized>(
-    machine: &M,
-    path: &str,
-    content: Bytes,
-    write_options: &WriteOptions,
-) -> Result<(), Error> {
-    let line = write_options.write_command(path, content.len());
-    let command = Command {
-        stdin: Input::Bytes(content),
-        sudo: write_options.sudo,
-        ..Command::new(line)
-    };
-    let output = machine.run(&command).await?;
-    if output.ok() {
-        return Ok(());
-    }
-    let mut cause = output.tail(3);
-    if cause.is_empty() {
-        cause = output.exit.to_string();
-    }
-    let message = format!("write {path}: {cause}");
-    Err(Error::failed(machine.name(), &message))
 }
 
 /// The shell command that fails unless the file `$t` is complete. On the server, a broken connection

@@ -122,7 +122,8 @@ impl Engine {
                 }
                 News::Output(line) => log.push(line),
             };
-            let built = self.build_with_buildkit(build, archive, tell);
+            let (platform, secrets) = (build.platform.as_ref(), &build.secrets);
+            let built = self.build_with_buildkit(&build.name, platform, secrets, archive, tell);
             built.await.map_err(|failure| match failure {
                 Failure::Refused(cause) => fail(cause, &log),
                 Failure::Broken(cause) => self.broken(build.doing(), cause),

@@ -16,7 +16,7 @@ use hyper::{Method, Request, body::Frame, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 
-use super::{Build, session::Session};
+use super::{Platform, Secrets, protobuf::fields, session::Session};
 use crate::{
     core::diagnostic::plain,
     docker::{Engine, transport::SOCKET},
@@ -121,7 +121,9 @@ impl Engine {
     /// Builds an image on the local machine from the archive of a context.
     pub(super) async fn build_with_buildkit(
         &self,
-        build: &Build,
+        name: &str,
+        platform: Option<&Platform>,
+        secrets: &Secrets,
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         mut tell: impl FnMut(News),
     ) -> Result<(), Failure> {
@@ -144,10 +146,10 @@ impl Engine {
             }
         };
         let version = self.docker.client_version().to_string();
-        let session = if build.secrets.0.is_empty() {
+        let session = if secrets.0.is_empty() {
             None
         } else {
-            let secrets = Arc::new(build.secrets.clone());
+            let secrets = Arc::new(secrets.clone());
             let opened = Session::open(dial().await?, &version, secrets).await;
             Some(opened.map_err(failed)?)
         };
@@ -155,8 +157,8 @@ impl Engine {
         let (mut sender, connection) = http1::handshake(stream).await.map_err(failed)?;
         // Ends together with the sender.
         let connection = tokio::spawn(connection);
-        let mut path = format!("/v{version}/build?version=2&rm=1&t={}", build.name);
-        if let Some(platform) = &build.platform {
+        let mut path = format!("/v{version}/build?version=2&rm=1&t={name}");
+        if let Some(platform) = platform {
             path.push_str(&format!("&platform={platform}"));
         }
         if let Some(session) = &session {
@@ -248,45 +250,6 @@ fn read(
     Ok(())
 }
 
-/// The fields with a length in a message of protocol buffers: texts, bytes and messages
-/// (<https://protobuf.dev/programming-guides/encoding/>). Stops where the message is invalid.
-pub(super) fn fields(mut message: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
-    std::iter::from_fn(move || {
-        loop {
-            let key = varint(&mut message)?;
-            let skipped = match key & 7 {
-                0 => {
-                    varint(&mut message)?;
-                    continue;
-                }
-                1 => 8,
-                5 => 4,
-                2 => {
-                    let length = usize::try_from(varint(&mut message)?).ok()?;
-                    let (value, rest) = message.split_at_checked(length)?;
-                    message = rest;
-                    return Some((key >> 3, value));
-                }
-                _ => return None,
-            };
-            message = message.split_at_checked(skipped)?.1;
-        }
-    })
-}
-
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
-}
-
 /// Splits a stream into lines.
 #[derive(Default)]
 struct Lines {
@@ -376,12 +339,5 @@ mod tests {
                 "output x"
             ]
         );
-    }
-
-    #[test]
-    fn invalid_messages_end() {
-        for bytes in [&[0x0a, 0xff][..], &[0x0b], &[0x09, 1], &[0x80; 12]] {
-            assert_eq!(fields(bytes).count(), 0);
-        }
     }
 }

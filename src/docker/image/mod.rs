@@ -5,6 +5,7 @@ mod build;
 mod buildkit;
 mod context;
 mod platform;
+mod protobuf;
 mod pull;
 mod push;
 pub(super) mod reference;

@@ -330,7 +330,7 @@ impl Machine for Inside {
         content: Bytes,
         options: &WriteOptions,
     ) -> Result<(), machine::Error> {
-        let written = machine::put(self, path, content.clone(), options).await;
+        let written = self.put_by_command(path, content.clone(), options).await;
         // The command needs a shell: nothing was run.
         if written.is_err() && *lock(&self.shell) == Some(false) {
             return self
