@@ -325,6 +325,12 @@ impl Engine {
         // The machine names itself if it cannot connect to the engine again.
         let own = format!("host `{host}`: ");
         let cause = cause.strip_prefix(&own).unwrap_or(&cause).to_owned();
+        self.broken(what, cause)
+    }
+
+    /// The error of an engine that went away while something was being done.
+    pub(super) fn broken(&self, what: String, cause: String) -> Error {
+        let host = self.host.clone();
         Error::Broken { host, what, cause }
     }
 }

@@ -178,6 +178,44 @@ mod tests {
         assert_eq!(all(&mut merge, now + PATIENCE), [0, 1, 2, 5]);
     }
 
+    /// Three servers whose clocks are 30 s apart, of which the first writes all the time.
+    #[test]
+    fn a_clock_that_is_wrong_delays_no_line_for_longer() {
+        let start = Instant::now();
+        let tick = Duration::from_millis(10);
+        let mut merge = Merge::new(3, PATIENCE);
+        let (mut sent, mut passed) = (Vec::new(), Vec::new());
+        for n in 0..1000_u32 {
+            let now = start + tick * n;
+            let time = at(i64::from(n / 100));
+            let mut push = |source: usize, time: Timestamp| {
+                merge.push(source, time, 1, (source, n), now);
+                sent.push((source, n));
+            };
+            push(0, time);
+            if n % 7 == 0 {
+                push(1, time + Duration::from_secs(30));
+            }
+            if n % 11 == 0 {
+                push(2, time - Duration::from_secs(30));
+            }
+            while let Some(line) = merge.pop(now) {
+                passed.push(line);
+            }
+            let late = sent.iter().filter(|(_, sent)| tick * (n - sent) > PATIENCE);
+            assert!(late.clone().all(|line| passed.contains(line)), "at {n}");
+        }
+        (0..3).for_each(|source| merge.end(source));
+        passed.extend(std::iter::from_fn(|| merge.pop(start)));
+        for source in 0..3 {
+            let of = |lines: &[(usize, u32)]| -> Vec<u32> {
+                let lines = lines.iter().filter(|(from, _)| *from == source);
+                lines.map(|(_, n)| *n).collect()
+            };
+            assert_eq!(of(&passed), of(&sent), "source {source}");
+        }
+    }
+
     #[test]
     fn the_lines_of_a_source_keep_their_order() {
         let now = Instant::now();

@@ -44,7 +44,7 @@ pub use details::Processes;
 pub use engine::{Engine, EngineStatus};
 pub use engine_events::{EventOptions, show_events};
 pub use error::Error;
-pub use image::{Build, Context, ListedImage, Platform, Progress};
+pub use image::{Build, Context, ListedImage, Platform, Progress, Secrets};
 pub use inputs::Inputs;
 pub use inside::{Account, Inside};
 pub use logs::{LogOptions, LogSelection, show_logs};

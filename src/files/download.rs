@@ -40,10 +40,12 @@ impl Download<'_> {
         let Download {
             machine,
             from,
-            to,
             sudo,
             ..
         } = self;
+        if let Some(files) = machine.raw_files().await? {
+            return self.raw(files).await;
+        }
         let host = machine.name();
         let what = format!("download {from}");
         let path = quote(from);
@@ -57,15 +59,18 @@ impl Download<'_> {
         Error::check(host, &what, &output)?;
         match output.text().trim().parse::<u64>() {
             Err(_) => self.folder().await,
-            Ok(size) => {
-                let name = from.rsplit('/').next().unwrap_or(from);
-                let to = if to.to_string_lossy().ends_with('/') || to.is_dir() {
-                    to.join(name)
-                } else {
-                    to.to_owned()
-                };
-                self.file(size, &to).await
-            }
+            Ok(size) => self.file(size, &self.place()).await,
+        }
+    }
+
+    /// The local path of a file.
+    pub(super) fn place(&self) -> PathBuf {
+        let Download { from, to, .. } = self;
+        let name = from.rsplit('/').next().unwrap_or(from);
+        if to.to_string_lossy().ends_with('/') || to.is_dir() {
+            to.join(name)
+        } else {
+            (*to).to_owned()
         }
     }
 
@@ -175,7 +180,7 @@ impl Download<'_> {
             archive
                 .seek(SeekFrom::Start(0))
                 .map_err(|error| Error::local(to, error))?;
-            unpack(archive, to).map_err(|error| Error::local(to, error))?;
+            unpack(archive, to, |_| true).map_err(|error| Error::local(to, error))?;
         }
         if remove {
             for path in local.keys().filter(|path| !remote.contains_key(*path)) {
@@ -190,13 +195,17 @@ impl Download<'_> {
 
 /// Unpacks the regular files of an archive. Skips links, and names that lead out of the folder: the
 /// server is not trusted.
-fn unpack(archive: fs::File, to: &Path) -> io::Result<()> {
+pub(super) fn unpack(
+    archive: fs::File,
+    to: &Path,
+    is_wanted: impl Fn(&Path) -> bool,
+) -> io::Result<()> {
     let mut archive = tar::Archive::new(archive);
     // `xargs` calls tar several times for many files.
     archive.set_ignore_zeros(true);
     for entry in archive.entries()? {
         let mut entry = entry?;
-        if entry.header().entry_type().is_file() {
+        if entry.header().entry_type().is_file() && is_wanted(&entry.path()?) {
             entry.unpack_in(to)?;
         }
     }

@@ -1,9 +1,11 @@
-//! File transfers by shell commands that every server has. Not by SFTP, which cannot use sudo.
+//! File transfers by shell commands that every server has. Not by SFTP, which cannot use sudo. A
+//! container without a shell has its files read and written by the engine.
 
 mod diff;
 mod download;
 mod error;
 mod progress;
+mod raw;
 mod tree;
 mod upload;
 
@@ -11,6 +13,7 @@ pub use diff::diff;
 pub use download::Download;
 pub use error::Error;
 pub use progress::Progress;
+pub use raw::{digest, read_raw};
 pub use upload::Upload;
 
 /// How many files a transfer changed.

@@ -51,7 +51,25 @@ pub(super) fn read_local(folder: &Path, follow_links: bool) -> Result<Tree, Erro
 
 /// The SHA-256 digest of a file, or of its first `length` bytes.
 pub(super) fn digest(path: &Path, length: Option<u64>) -> io::Result<String> {
-    let mut file = io::Read::take(fs::File::open(path)?, length.unwrap_or(u64::MAX));
+    digest_of(io::Read::take(
+        fs::File::open(path)?,
+        length.unwrap_or(u64::MAX),
+    ))
+}
+
+/// The digests of the files in an archive.
+pub(super) fn read_archive(archive: fs::File) -> io::Result<Tree> {
+    let mut tree = Tree::new();
+    for entry in tar::Archive::new(archive).entries()? {
+        let entry = entry?;
+        let path = entry.path()?.to_string_lossy().into_owned();
+        tree.insert(path, digest_of(entry)?);
+    }
+    Ok(tree)
+}
+
+/// The SHA-256 digest of a content, in hexadecimal digits.
+pub(super) fn digest_of(mut file: impl io::Read) -> io::Result<String> {
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 256 * 1024];
     loop {

@@ -40,8 +40,12 @@ impl Upload<'_> {
             ..
         } = self;
         let metadata = fs::metadata(from).map_err(|error| Error::local(from, error))?;
+        let raw = machine.raw_files().await?;
         if metadata.is_dir() {
-            return self.folder().await;
+            return match raw {
+                Some(files) => self.raw_folder(files).await,
+                None => self.folder().await,
+            };
         }
         // A path with a trailing slash names a folder.
         let name = from.file_name().unwrap_or_default().to_string_lossy();
@@ -55,7 +59,13 @@ impl Upload<'_> {
             new_mode: Some(format!("{mode:o}")),
             ..write_options.clone()
         };
-        if metadata.len() < RESUMABLE {
+        if let Some(files) = raw {
+            let upload = Upload {
+                write_options,
+                ..self
+            };
+            upload.raw_file(files, &to).await?;
+        } else if metadata.len() < RESUMABLE {
             let content = fs::read(from).map_err(|error| Error::local(from, error))?;
             machine.put(&to, content.into(), write_options).await?;
         } else {

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Error, Stream, WriteOptions};
+use super::{Error, RawFiles, Stream, WriteOptions};
 use crate::{
     core::{event, process::Output},
     ssh::{Command, Endpoint, Input},
@@ -56,6 +56,16 @@ pub trait Machine: Send + Sync {
         content: Bytes,
         write_options: &WriteOptions,
     ) -> Result<(), Error> {
+        self.put_by_command(path, content, write_options).await
+    }
+
+    /// Writes a file as [`Machine::put`] does, by a shell command.
+    async fn put_by_command(
+        &self,
+        path: &str,
+        content: Bytes,
+        write_options: &WriteOptions,
+    ) -> Result<(), Error> {
         let line = write_options.write_command(path, content.len());
         let command = Command {
             stdin: Input::Bytes(content),
@@ -72,5 +82,10 @@ pub trait Machine: Send + Sync {
         }
         let message = format!("write {path}: {cause}");
         Err(Error::failed(self.name(), &message))
+    }
+
+    /// Reads and writes files if the machine has no shell; none if commands do that.
+    async fn raw_files(&self) -> Result<Option<&dyn RawFiles>, Error> {
+        Ok(None)
     }
 }

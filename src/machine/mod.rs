@@ -8,6 +8,7 @@ mod lock;
 pub mod mock;
 #[cfg(test)]
 mod mock_machine;
+mod raw_files;
 mod server;
 mod stream;
 mod tracked;
@@ -20,6 +21,7 @@ pub use lock::Lock;
 pub use mock::Mock;
 #[cfg(test)]
 pub use mock_machine::MockMachine;
+pub use raw_files::{LocalContent, LocalFile, RawContent, RawFiles};
 pub use server::Server;
 pub(crate) use stream::CommandStream;
 pub use stream::Stream;

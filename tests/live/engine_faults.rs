@@ -9,7 +9,7 @@ use std::{
 
 use super::docker_commands::{exec, servers, start};
 use crate::support::{
-    Run, interrupt,
+    Project, Run, interrupt,
     live::{Live, docker},
     registry::{Authority, Registry},
 };
@@ -312,4 +312,75 @@ fn a_full_disk() {
     on(&replace).ok();
     assert_eq!(containers(&live), ["shop running"]);
     assert_ne!(id(), before);
+}
+
+/// Images are built by the engine of this machine, which here is that of a server.
+#[test]
+fn an_engine_is_killed_while_an_image_is_built() {
+    let (live, image) = servers(1);
+    start(&live, image, &["name=shop"]);
+    let socket = live.root().join("engine.sock");
+    let socket = socket.to_str().unwrap();
+    let forward = [
+        "run",
+        "-H",
+        "web",
+        "forward",
+        socket,
+        "/var/run/docker.sock",
+    ];
+    let mut forwarding = live.spawn(&forward);
+    let mut said = String::new();
+    let mut stderr = BufReader::new(forwarding.stderr.take().unwrap());
+    stderr.read_line(&mut said).unwrap();
+    assert!(said.starts_with("forwarding "), "{said}");
+
+    let project = Project::new()
+        .env("DOCKER_HOST", &format!("unix://{socket}"))
+        .file(
+            "hitcfile.rhai",
+            "/// B.\n/// @param folder  a folder\nfn build(folder) { print(docker::build(folder)) }\n",
+        );
+    for (name, run) in [
+        ("classic", "RUN"),
+        ("kit", "RUN --mount=type=cache,target=/c"),
+    ] {
+        let dockerfile =
+            |line: &str| format!("FROM {image}\nRUN echo first >/first\n{run} {line}\n");
+        project.write(&format!("{name}/Dockerfile"), &dockerfile("sleep 4714"));
+        let killer = killer(&live, "pgrep -fx 'sleep 4714'");
+        let failed = project.run(&["run", "build", name]);
+        assert!(
+            killer.wait_with_output().unwrap().status.success(),
+            "{failed}"
+        );
+        assert_eq!(failed.status, 1, "{failed}");
+        let folder = project.root().join(name);
+        let error = format!(
+            "` from `{}`: the Docker Engine stopped answering: ",
+            folder.display()
+        );
+        assert!(
+            failed
+                .stderr
+                .contains("error: host `this machine`: building `hitc/"),
+            "{failed}"
+        );
+        assert!(failed.stderr.contains(&error), "{failed}");
+        let help = "help: check the engine with `docker info`, and run this again\n";
+        assert!(failed.stderr.contains(help), "{failed}");
+        exec(&live, "pkill -KILL -fx 'sleep 4714'; true");
+        mend(&live);
+        let shop = "docker ps --filter name=shop --format '{{.Names}} {{.State}}'";
+        assert_eq!(exec(&live, shop), "shop running\n");
+
+        project.write(&format!("{name}/Dockerfile"), &dockerfile("true"));
+        let built = project.run(&["run", "build", name]).ok();
+        exec(
+            &live,
+            &format!("docker run --rm {} cat /first", built.stdout.trim()),
+        );
+    }
+    interrupt(&forwarding);
+    assert_eq!(forwarding.wait().unwrap().code(), Some(130));
 }

@@ -94,6 +94,7 @@ async fn hostile_values_arrive_as_they_are() {
         folder,
         name: image.clone(),
         platform: None,
+        secrets: hitc::docker::Secrets::default(),
     };
     engine.build(&build, &|_| ()).await.unwrap();
     let name = live.container("values");

@@ -478,3 +478,169 @@ fn some(host) {
         .ok();
     assert_eq!(left.stdout.trim(), "0");
 }
+
+/// A server with containers in whose image there is only one program, as root and as another user.
+fn containers_without_a_shell() -> Live {
+    const IMAGE: &str = "\
+FROM hitc/debian:13 AS tools
+FROM scratch
+COPY --from=tools /usr/bin/busybox /busybox-app
+COPY --chown=7:8 conf /etc/app/conf
+COPY big.bin /srv/old
+CMD [\"/busybox-app\", \"sleep\", \"infinity\"]
+";
+    let live = Live::new();
+    live.write("app/conf", "first\n");
+    live.write("app/big.bin", "old");
+    let image = build(&live, "app", IMAGE);
+    live.run(&["run", "create", "name=web"]).ok();
+    live.run(&["run", "-H", "web", "docker.push", &image]).ok();
+    for (name, options) in [("app", &[][..]), ("other", &["user=7:8"])] {
+        let name = format!("name={name}");
+        let run = [
+            "run",
+            "-H",
+            "web",
+            "docker.run",
+            &image,
+            &name,
+            "pull=never",
+        ];
+        live.run(&[&run[..], options].concat()).ok();
+    }
+    live.write("big.bin", &"0123456789".repeat(300_000));
+    live.write("folder/one", "1");
+    live.write("folder/sub/two words", "2");
+    live
+}
+
+/// Uploads and downloads need nothing in the container.
+#[test]
+fn files_without_a_shell() {
+    const HITCFILE: &str = r#"
+/// What an upload needs.
+fn all(host) {
+    host.put("put\n", "/etc/app/conf");
+    host.put("new\n", "/new dir/it's new", #{ folders: true, owner: "5:6", mode: "4600" });
+    print(host.sha256("/etc/app/conf"));
+    print(host.sha256("/nothing"));
+    print(host.upload("big.bin", "/srv/", #{ folders: true }));
+    print(host.upload("folder", "/srv/folder"));
+    print(host.upload("folder", "/srv/folder"));
+    print(host.download("/srv/folder", "got"));
+    print(host.download("/srv/big.bin", "got/"));
+    host.template("template", "/filled", #{ WHO: "world" });
+}
+"#;
+    let live = containers_without_a_shell();
+    let cat = |path: &str| {
+        live.run(&["exec", "-H", "web/app", "--", "/busybox-app", "cat", path])
+            .ok()
+            .stdout
+    };
+    let stat = |path: &str| {
+        let words = ["/busybox-app", "stat", "-c", "%u:%g %a", path];
+        live.run(&[&["exec", "-H", "web/app", "--"], &words[..]].concat())
+            .ok()
+            .stdout
+    };
+    live.write("hitcfile.rhai", HITCFILE);
+    live.write("template", "hello {{WHO}}\n");
+
+    let run = live.run(&["-o", "raw", "run", "-H", "web/app", "all"]).ok();
+    let counts = |(transferred, unchanged): (i32, i32)| {
+        format!("#{{\"removed\": 0, \"transferred\": {transferred}, \"unchanged\": {unchanged}}}\n")
+    };
+    let digest = "b28f8edbb7b6641f97cbe7b69722b66e16103dbf660e601a7ac9ee81a145d065\n\n";
+    let expected = [(1, 0), (2, 0), (0, 2), (2, 0), (1, 0)]
+        .map(counts)
+        .concat();
+    assert_eq!(run.stdout, format!("{digest}{expected}"));
+    assert_eq!(
+        (cat("/etc/app/conf"), stat("/etc/app/conf")),
+        ("put\n".into(), "7:8 644\n".into())
+    );
+    let new = "/new dir/it's new";
+    assert_eq!((cat(new), stat(new)), ("new\n".into(), "5:6 4600\n".into()));
+    assert_eq!(stat("/new dir"), "0:0 755\n");
+    assert_eq!(cat("/srv/folder/sub/two words"), "2");
+    assert_eq!(cat("/filled"), "hello world\n");
+    let read = |path: &str| std::fs::read_to_string(live.root().join("got").join(path)).unwrap();
+    assert_eq!(read("sub/two words"), "2");
+    assert_eq!(read("big.bin").len(), 3_000_000);
+}
+
+/// What cannot be done without a shell.
+#[test]
+fn errors_of_files_without_a_shell() {
+    let live = containers_without_a_shell();
+    let fails = |host: &str, words: &[&str], error: &str| {
+        let run = live.run(&[&["run", "-H", host], words].concat());
+        assert_eq!(run.status, 1, "{run}");
+        assert!(
+            run.stderr
+                .contains(&format!("error: host `{host}`: {error}")),
+            "{run}"
+        );
+    };
+    let upload = |words: &[&'static str]| [&["upload"], words].concat();
+    fails(
+        "web/app",
+        &upload(&["big.bin", "/no/such/file"]),
+        "writing `/no/such/file`: folder `/no/such` does not exist in the container\n",
+    );
+    fails(
+        "web/app",
+        &upload(&["big.bin", "/srv/x", "owner=app"]),
+        "writing `/srv/x`: owner `app` cannot be looked up, as the image has no shell (`sh`)\n\
+         help: write numbers, for example `1000:1000`\n",
+    );
+    fails(
+        "web/app",
+        &upload(&["big.bin", "/dev/shm/x"]),
+        "writing `/dev/shm/x`: the engine cannot write below `/dev`, a file system in memory\n",
+    );
+    fails(
+        "web/app",
+        &upload(&["big.bin", "/srv"]),
+        "writing `/srv`: `/srv` is a folder\n",
+    );
+    live.run(&["run", "-H", "web/app", "upload", "folder", "/srv/folder"])
+        .ok();
+    std::fs::remove_file(live.root().join("folder/one")).unwrap();
+    fails(
+        "web/app",
+        &upload(&["folder", "/srv/folder", "delete=true"]),
+        "transfer /srv/folder: `one` cannot be removed, as the image has no shell\n",
+    );
+    fails(
+        "web/app",
+        &["download", "/nothing", "x"],
+        "transfer /nothing: no such file or folder\n",
+    );
+    let copied = live.run(&["run", "-H", "web", "docker.cp", "big.bin", "app:/dev/shm/x"]);
+    let error = "the engine cannot write below `/dev`, a file system in memory\n";
+    assert!(copied.stderr.contains(error), "{copied}");
+    let as_root = "the engine does it as root, as the image has no shell (`sh`)\n\
+                   help: allow that with `sudo=true`\n";
+    fails(
+        "web/other",
+        &upload(&["big.bin", "/big"]),
+        &format!("writing `/big`: {as_root}"),
+    );
+    fails(
+        "web/other",
+        &["download", "/etc/app/conf", "x"],
+        &format!("reading `/etc/app/conf`: {as_root}"),
+    );
+    live.run(&[
+        "run",
+        "-H",
+        "web/other",
+        "upload",
+        "big.bin",
+        "/big",
+        "sudo=true",
+    ])
+    .ok();
+}

@@ -410,6 +410,7 @@ pub(super) async fn busybox(live: &Live, here: &Engine, engine: &Engine) {
         folder,
         name,
         platform: None,
+        secrets: docker::Secrets::default(),
     };
     here.build(&build, &|_| ()).await.unwrap();
     here.push(&build.name, engine, &|_| ()).await.unwrap();

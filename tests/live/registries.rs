@@ -500,3 +500,65 @@ fn a_dockerfile_that_needs_buildkit() {
     assert!(failed.stderr.contains("exit code: 3"), "{failed}");
     assert!(failed.stderr.contains("some output"), "{failed}");
 }
+
+/// A secret is in neither the image nor what is shown.
+#[test]
+fn a_build_with_secrets() {
+    const TOKEN: &str = "hunter2-$(id)-'ö'";
+    let live = Live::new().env("TOKEN", TOKEN);
+    let write = |line: &str| {
+        let dockerfile =
+            format!("FROM hitc/debian:13\nRUN --mount=type=secret,id=token,required=true {line}\n");
+        live.write("kit/Dockerfile", &dockerfile);
+    };
+    live.write("big", &"x".repeat(200_000));
+    live.write(
+        "hitcfile.rhai",
+        "/// B.\nfn build() { print(docker::build(\"kit\", #{ secrets: #{ token: secret::env(\"TOKEN\"), big: secret::file(\"big\") } })) }\n\
+         /// N.\nfn none() { docker::build(\"kit\") }\n\
+         /// O.\nfn other() { docker::build(\"kit\", #{ secrets: #{ other: \"x\" } }) }\n",
+    );
+    write(
+        "--mount=type=secret,id=big sha256sum </run/secrets/token >/sum; wc -c </run/secrets/big >/size",
+    );
+    let built = live.run(&["run", "build"]).ok();
+    let image = built.stdout.trim();
+    let shown = docker(&[
+        "run",
+        "--rm",
+        image,
+        "sh",
+        "-c",
+        "cat /sum /size; ls -A /run/secrets || true",
+    ]);
+    let digest = HEXLOWER.encode(&Sha256::digest(TOKEN));
+    assert_eq!(shown, format!("{digest}  -\n200000"));
+    let history = [
+        docker(&["history", "--no-trunc", image]),
+        docker(&["inspect", image]),
+    ];
+    let history = history.concat();
+    assert!(!history.contains("hunter2"), "{history}");
+    docker(&["rmi", image]);
+
+    write("cat /run/secrets/token; exit 3");
+    let failed = live.run(&["run", "build"]);
+    assert_eq!(failed.status, 1, "{failed}");
+    assert!(failed.stderr.contains("exit code: 3"), "{failed}");
+    assert!(
+        failed.stderr.contains("***") && !failed.stderr.contains("hunter2"),
+        "{failed}"
+    );
+    for task in ["none", "other"] {
+        let failed = live.run(&["run", task]);
+        assert_eq!(failed.status, 1, "{failed}");
+        let help = "help: give it with `docker::build(FOLDER, #{ secrets: #{ \"token\": secret::env(\"NAME\") } })`; ";
+        assert!(
+            failed
+                .stderr
+                .contains("secret `token` is required and was not given\n"),
+            "{failed}"
+        );
+        assert!(failed.stderr.contains(help), "{failed}");
+    }
+}

@@ -161,18 +161,22 @@ fn wait_until(mut is_true: impl FnMut() -> bool) {
     }
 }
 
-/// A shell and a folder through sshd in the container.
-#[test]
-fn a_shell_with_an_ssh_server() {
-    let live = server(&[]);
+/// A Dockerfile with sshd, where root has the password `secret`.
+fn with_sshd(live: &Live) -> String {
     // A local server's image has sshd.
     let image = docker(&["inspect", "-f", "{{.Config.Image}}", &live.container("web")]);
-    let sshd = format!(
+    format!(
         "FROM {image}\nRUN echo root:secret | chpasswd && mkdir -p /run/sshd && ssh-keygen -A && \
          rm -f /etc/ssh/sshd_config.d/*\n\
          ENTRYPOINT [\"/usr/sbin/sshd\", \"-D\", \"-o\", \"PermitRootLogin=yes\"]\nCMD []\n"
-    );
-    start(&live, "shop", &sshd, &[]);
+    )
+}
+
+/// A shell through sshd in the container.
+#[test]
+fn a_shell_with_an_ssh_server() {
+    let live = server(&[]);
+    start(&live, "shop", &with_sshd(&live), &[]);
     let line = "stty rows 33 cols 77; $HITC run -H web docker.ssh shop password=secret";
     let mut terminal = live.terminal(line);
     terminal.wait_for("the host key of the SSH server in the container is not checked");
@@ -184,6 +188,60 @@ fn a_shell_with_an_ssh_server() {
     let mut terminal = live.terminal("$HITC run -H web docker.ssh shop");
     terminal.wait_for("error: host `web/shop`: ssh: could not log in as `root`");
     assert_eq!(terminal.end(), 1);
+}
+
+/// Installs sshfs on this machine if it is missing.
+fn install_sshfs() {
+    let line = "command -v sshfs || $(test \"$(id -u)\" = 0 || echo sudo -n) sh -c 'apt-get update -qq && \
+                DEBIAN_FRONTEND=noninteractive apt-get install -qqy sshfs' >/dev/null";
+    let installed = Command::new("sh").args(["-c", line]).output().unwrap();
+    assert!(installed.status.success(), "{installed:?}");
+}
+
+/// A folder of a container, mounted until Ctrl-C.
+#[test]
+fn a_folder_of_a_container_is_mounted() {
+    install_sshfs();
+    let live = server(&[]);
+    start(&live, "shop", &with_sshd(&live), &[]);
+    let folder = live.root().join("mnt");
+    std::fs::create_dir(&folder).unwrap();
+    let is_mounted = || {
+        let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        mounts.contains(&format!(" {} fuse.sshfs ", folder.display()))
+    };
+    let mount = ["run", "-H", "web", "docker.sshfs", "shop", "/srv", "mnt"];
+    let mut mounting = live.spawn(&[&mount[..], &["password=secret"]].concat());
+    let mut stderr = BufReader::new(mounting.stderr.take().unwrap());
+    let mut said = String::new();
+    stderr.read_line(&mut said).unwrap();
+    assert_eq!(said, "mounting /srv of web/shop at mnt; stop with Ctrl-C\n");
+    wait_until(|| {
+        if mounting.try_wait().unwrap().is_some() {
+            stderr.read_to_string(&mut said).unwrap();
+            panic!("{said}");
+        }
+        is_mounted()
+    });
+    let exec = |line: &str| {
+        let run = live.run(&["exec", "-H", "web/shop", "--", line]).ok();
+        run.stdout
+    };
+    exec("echo there >'/srv/it'\\''s'");
+    let read = std::fs::read_to_string(folder.join("it's")).unwrap();
+    assert_eq!(read, "there\n");
+    std::fs::write(folder.join("here"), "here\n").unwrap();
+    assert_eq!(exec("cat /srv/here"), "here\n");
+    interrupt(&mounting);
+    assert_eq!(mounting.wait().unwrap().code(), Some(130));
+    wait_until(|| !is_mounted());
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+
+    let refused = live.run(&mount);
+    assert_eq!(refused.status, 1, "{refused}");
+    let error = "error: host `web/shop`: sshfs: ";
+    assert!(refused.stderr.contains(error), "{refused}");
+    assert!(!is_mounted());
 }
 
 /// Says hello to a port of this machine, and returns the first line of the answer.

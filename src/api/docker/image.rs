@@ -10,13 +10,14 @@ use crate::{
         Host,
         call::{Answer, Call},
         namespace::Namespace,
+        secret::{create, text_of},
         value::{text_map, to_options},
     },
     core::{
         diagnostic::{Diagnostic, Kind},
         value::{Fields, Value},
     },
-    docker::{Build, Context, Engine, EngineStatus, ListedImage, Platform},
+    docker::{Build, Context, Engine, EngineStatus, ListedImage, Platform, Secrets},
 };
 
 pub(super) fn register(docker: &mut Namespace) {
@@ -77,13 +78,17 @@ pub(super) fn register(docker: &mut Namespace) {
         "build(folder: string) -> string",
         "Builds an image on the local machine from a folder with a Dockerfile, and returns its
          name. The name changes with the folder's content.",
-        |call: &Call, folder: ImmutableString| build(call, &folder, None),
+        |call: &Call, folder: ImmutableString| build(call, &folder, None, Secrets::default()),
     );
     docker.change(
         "build(folder: string, options: map) -> string",
-        "Builds an image for another platform than this machine's: `platform: \"linux/arm64\"`. Its
-         name ends with the platform.",
-        |call: &Call, folder: ImmutableString, options: Map| {
+        "Builds an image with options. `platform`: another platform than this machine's
+         (`\"linux/arm64\"`), with which the name ends. `secrets`: a map of secrets, by the ids of
+         `RUN --mount=type=secret,id=ID` in the Dockerfile. They are neither in the image nor in its
+         name, so that a new value alone does not build again.",
+        |call: &Call, folder: ImmutableString, mut options: Map| {
+            let secrets = options.remove("secrets").map(|given| secrets(call, given));
+            let secrets = call.check(secrets.transpose())?.unwrap_or_default();
             let options = to_options(&options);
             let fields = Fields::new(&options, "docker.build");
             let platform = call.check(fields.and_then(|mut fields| {
@@ -91,7 +96,7 @@ pub(super) fn register(docker: &mut Namespace) {
                 fields.finish()?;
                 Ok(platform)
             }))?;
-            build(call, &folder, platform.as_deref())
+            build(call, &folder, platform.as_deref(), secrets)
         },
     );
 }
@@ -111,7 +116,28 @@ fn describe(listed: &ListedImage) -> Dynamic {
     ]))
 }
 
-fn build(call: &Call, folder: &str, platform: Option<&str>) -> Answer<String> {
+/// The secrets of a build, which are masked in its output.
+fn secrets(call: &Call, given: Dynamic) -> Result<Secrets, Diagnostic> {
+    let invalid = |text: String| Diagnostic::new(Kind::Usage, format!("docker::build: {text}"));
+    let given = given.try_cast::<Map>();
+    let given = given.ok_or_else(|| invalid("secrets: a map is needed".to_owned()))?;
+    let secret = |(id, value): (rhai::Identifier, Dynamic)| {
+        let text = text_of(&value).or_else(|| value.into_string().ok());
+        let text = text.ok_or_else(|| {
+            let text = format!("secrets: `{id}` is neither a secret nor a text");
+            invalid(text).help("read it with `secret::env` or `secret::file`".to_owned())
+        })?;
+        create(call, &text);
+        Ok((id.to_string(), text.into()))
+    };
+    given
+        .into_iter()
+        .map(secret)
+        .collect::<Result<_, _>>()
+        .map(Secrets)
+}
+
+fn build(call: &Call, folder: &str, platform: Option<&str>, secrets: Secrets) -> Answer<String> {
     let folder = call.context.project.root.join(Path::new(folder));
     let context = Context::read(&folder)
         .map_err(|error| Diagnostic::new(Kind::Usage, format!("docker::build: {error}")));
@@ -133,7 +159,10 @@ fn build(call: &Call, folder: &str, platform: Option<&str>) -> Answer<String> {
         let here = here.with_registries(call.inventory.registries());
         let own = here.platform().await?;
         let platform = platform.as_ref().unwrap_or(&own);
-        let build = Build::on(folder.clone(), &name, platform, &own);
+        let build = Build {
+            secrets,
+            ..Build::on(folder.clone(), &name, platform, &own)
+        };
         here.build(&build, &progress).await?;
         activity.done(format!("has {}", build.name));
         Ok::<_, Diagnostic>(build.name)

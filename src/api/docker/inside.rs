@@ -12,7 +12,8 @@ pub(super) fn register(docker: &mut Namespace) {
         "inside(host: Host, name: string) -> Host",
         "Returns a running container of a server as a host: `run`, `try_run`, `script`, `put`,
          `upload`, `download` and the others work in it, and nothing is needed there but the programs
-         that they run. A dry run assumes that a container that does not exist yet will.",
+         that they run. Without a shell, files are read and written by the engine, not atomically. A
+         dry run assumes that a container that does not exist yet will.",
         |call: &Call, host: Host, name: ImmutableString| {
             let assumed = || host.0.as_ref().clone().inside(&name, &name, "", None);
             if call.mock().is_some() {

@@ -1,5 +1,7 @@
 //! `ssh::put`, `template`, `script` and `sha256`: files and scripts on servers.
 
+use std::io::{self, Read};
+
 use rhai::{Dynamic, ImmutableString, Map};
 
 use super::{
@@ -13,10 +15,13 @@ use crate::{
         fs::template,
         namespace::Namespace,
     },
-    core::{diagnostic::Diagnostic, event::Event},
-    files::diff,
+    core::{
+        diagnostic::{Diagnostic, Kind, plain},
+        event::Event,
+    },
+    files::{diff, digest, read_raw},
     inventory::Inventory,
-    machine::{WriteOptions, size_check},
+    machine::{RawContent, WriteOptions, size_check},
     ssh::{Command, Input, quote},
 };
 
@@ -53,7 +58,13 @@ pub(super) fn add(ssh: &mut Namespace) {
             let output = match call.mock() {
                 Some(mock) => mock.run(name, &line),
                 // The command is read-only, and also runs in a dry run.
-                None => call.wait(execute(&call.inventory, &host, &Command::root(line), false))?,
+                None => {
+                    if let Some(found) = call.wait(raw(&call.inventory, &host, &path, true))? {
+                        let digest = call.check(digest(found).map_err(unread(&path)))?;
+                        return Ok(digest.unwrap_or_default());
+                    }
+                    call.wait(execute(&call.inventory, &host, &Command::root(line), false))?
+                }
             };
             let text = output.text();
             Ok(text
@@ -67,7 +78,8 @@ pub(super) fn add(ssh: &mut Namespace) {
     ssh.change_method(
         "put(host: Host, content: string, path: string)",
         "Writes a file on a server atomically. An existing file keeps its owner and mode. A new
-         file has the mode 644, or 600 if the content is a secret. A dry run shows the differences.",
+         file has the mode 644, or 600 if the content is a secret. A dry run shows the differences. In
+         a container without a shell, writing is not atomic.",
         |call: &Call, host: Host, content: Dynamic, path: ImmutableString| {
             write(call, &host, &content, &path, &Map::new())
         },
@@ -104,6 +116,22 @@ pub(super) fn add(ssh: &mut Namespace) {
     );
 }
 
+/// Reads a file of a host without a shell; none if it has one.
+async fn raw(
+    inventory: &Inventory,
+    host: &Host,
+    path: &str,
+    sudo: bool,
+) -> Result<Option<RawContent>, Diagnostic> {
+    let machine = inventory.machine(&host.0).await?;
+    Ok(read_raw(machine.as_ref(), path, sudo).await?)
+}
+
+/// The error of a file that was received, and could not be read.
+fn unread(path: &str) -> impl Fn(io::Error) -> Diagnostic {
+    move |error| Diagnostic::new(Kind::Failed, format!("`{path}`: {}", plain(error)))
+}
+
 /// Reads a file on a server. Returns none if it does not exist or is not valid UTF-8.
 async fn read(
     inventory: &Inventory,
@@ -111,6 +139,14 @@ async fn read(
     path: &str,
     sudo: bool,
 ) -> Result<Option<String>, Diagnostic> {
+    if let Some(found) = raw(inventory, host, path, sudo).await? {
+        let RawContent::File(mut file) = found else {
+            return Ok(None);
+        };
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).map_err(unread(path))?;
+        return Ok(String::from_utf8(content).ok());
+    }
     let command = Command {
         sudo,
         ..Command::new(format!("cat -- {}", quote(path)))

@@ -45,6 +45,8 @@ pub(super) struct Entry {
     pub kind: Kind,
     /// Its permissions.
     pub mode: u32,
+    /// The numbers of its user and group, if the archive tells them.
+    pub owner: Option<(u64, u64)>,
     /// When it was changed, in seconds since 1970.
     pub modified: u64,
 }
@@ -148,6 +150,7 @@ fn parse(entry: &tar::Entry<impl Read>) -> Result<Entry, Problem> {
         path: names_only(&path)?,
         kind,
         mode: header.mode()? & 0o7777,
+        owner: header.uid().ok().zip(header.gid().ok()),
         modified: header.mtime()?,
     })
 }

@@ -6,6 +6,8 @@
 
 mod archive;
 mod download;
+mod place;
+mod raw;
 mod tree;
 mod upload;
 
@@ -13,6 +15,7 @@ use std::path::PathBuf;
 
 use archive::Problem;
 pub use archive::Tally;
+pub(super) use raw::Written;
 
 use super::{Engine, Error};
 use crate::core::diagnostic::{Diagnostic, Kind};

@@ -116,6 +116,7 @@ mod tests {
             path: PathBuf::from(path),
             kind,
             mode: 0o4750,
+            owner: None,
             modified: 1_000_000,
         }
     }

@@ -8,16 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use bollard::{
-    body_try_stream,
-    query_parameters::{ContainerArchiveInfoOptionsBuilder, UploadToContainerOptionsBuilder},
-};
+use bollard::{body_try_stream, query_parameters::UploadToContainerOptionsBuilder};
 use sha2::{Digest, Sha256};
 use tokio_util::io::ReaderStream;
 
 use super::{
     archive::{self, Entry, Kind, Problem, Tally},
     download::below,
+    place::Place,
     split,
 };
 use crate::docker::{
@@ -28,19 +26,12 @@ use crate::docker::{
 /// The size of a chunk that is sent, in bytes.
 const CHUNK: usize = 256 * 1024;
 
-/// How many symbolic links are followed to the target. The kernel follows 40 (path_resolution(7)).
-const LINKS: usize = 40;
-
-/// Bits of Go's `FileMode`, which the engine reports.
-const FOLDER: u32 = 1 << 31;
-const SYMLINK: u32 = 1 << 27;
-
 /// What was sent, by its path below the top.
-type Sent = BTreeMap<PathBuf, Item>;
+pub(super) type Sent = BTreeMap<PathBuf, Item>;
 
 /// A file, folder or link that is sent, or was read back.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Item {
+pub(super) enum Item {
     Folder {
         mode: u32,
     },
@@ -72,30 +63,9 @@ impl Engine {
             .await
             .map_err(|error| fail(io::Error::other(error).into()))?;
         let (file, sent) = packed.map_err(&fail)?;
-        let options = UploadToContainerOptionsBuilder::new()
-            .path(&folder)
-            .no_overwrite_dir_non_dir("true")
-            .build();
-        let file = tokio::fs::File::from_std(file);
-        let body = body_try_stream(ReaderStream::with_capacity(file, CHUNK));
-        let written = self
-            .docker
-            .upload_to_container(&found.id, Some(options), body);
-        written.await.map_err(|error| {
-            fail(Problem::Refused(if is_missing(&error) {
-                format!("`{folder}` is no folder in the container")
-            } else {
-                cause(&error)
-            }))
-        })?;
         let path = format!("{}/{name}", folder.trim_end_matches('/'));
-        let back = self.read_archive(&found.id, &path, |entries| read_back(entries));
-        let back = back.await.map_err(&fail)?;
-        compare(&sent, &back).map_err(|cause| Error::Incomplete {
-            host: self.host.clone(),
-            what: what.clone(),
-            cause,
-        })?;
+        let written = self.write_archive(&found.id, &folder, file, &sent, &path);
+        written.await.map_err(&fail)?;
         Ok(tally(&sent))
     }
 
@@ -106,36 +76,41 @@ impl Engine {
         to: &str,
         own: Option<&str>,
     ) -> Result<(String, String), Problem> {
-        let mut path = to.to_owned();
-        for _ in 0..LINKS {
-            let options = ContainerArchiveInfoOptionsBuilder::new()
-                .path(&path)
-                .build();
-            let found = self.docker.get_container_archive_info(id, Some(options));
-            let found = match found.await {
-                Ok(found) => Some(found),
-                Err(error) if is_missing(&error) => None,
-                Err(error) => return Err(Problem::Refused(cause(&error))),
-            };
-            let mode = found.as_ref().map_or(0, |found| found.file_mode);
-            if mode & SYMLINK != 0 {
-                let link = found.map(|found| found.link_target).unwrap_or_default();
-                path = if link.starts_with('/') {
-                    link
-                } else {
-                    let (folder, _) = split(&path).unwrap_or(("/", ""));
-                    format!("{}/{link}", folder.trim_end_matches('/'))
-                };
-                continue;
-            }
-            if mode & FOLDER != 0 || to.ends_with('/') {
-                let own = own.ok_or_else(|| Problem::Refused("it has no name".to_owned()))?;
-                return Ok((path, own.to_owned()));
-            }
-            let split = split(&path).map(|(folder, name)| (folder.to_owned(), name.to_owned()));
-            return split.ok_or_else(|| Problem::Refused(format!("invalid path `{to}`")));
+        let (path, found) = self.resolve(id, to).await?;
+        if found == Some(Place::Folder) || to.ends_with('/') {
+            let own = own.ok_or_else(|| Problem::Refused("it has no name".to_owned()))?;
+            return Ok((path, own.to_owned()));
         }
-        Err(Problem::Refused(format!("too many links at `{to}`")))
+        let split = split(&path).map(|(folder, name)| (folder.to_owned(), name.to_owned()));
+        split.ok_or_else(|| Problem::Refused(format!("invalid path `{to}`")))
+    }
+
+    /// Writes an archive below a folder of a container, and reads back what is at `path`.
+    pub(super) async fn write_archive(
+        &self,
+        id: &str,
+        folder: &str,
+        archive: File,
+        sent: &Sent,
+        path: &str,
+    ) -> Result<(), Problem> {
+        self.check_place(id, path).await?;
+        let options = UploadToContainerOptionsBuilder::new()
+            .path(folder)
+            .no_overwrite_dir_non_dir("true")
+            .build();
+        let file = tokio::fs::File::from_std(archive);
+        let body = body_try_stream(ReaderStream::with_capacity(file, CHUNK));
+        let written = self.docker.upload_to_container(id, Some(options), body);
+        written.await.map_err(|error| {
+            Problem::Refused(if is_missing(&error) {
+                format!("`{folder}` is no folder in the container")
+            } else {
+                cause(&error)
+            })
+        })?;
+        let back = self.read_archive(id, path, |entries| read_back(entries));
+        compare(sent, &back.await?).map_err(Problem::Incomplete)
     }
 }
 
@@ -207,7 +182,7 @@ fn add(
             let text = format!("`{}` changed while it was read", from.display());
             return Err(Problem::Refused(text));
         }
-        let digest = content.hash.finalize().into();
+        let digest = content.digest();
         sent.insert(inner.to_owned(), Item::File { mode, digest, size });
     } else {
         let text = format!(
@@ -233,7 +208,7 @@ fn read_back(entries: &mut dyn Read) -> Result<Sent, Problem> {
                 io::copy(&mut content, &mut io::sink())?;
                 Item::File {
                     mode,
-                    digest: content.hash.finalize().into(),
+                    digest: content.digest(),
                     size: *size,
                 }
             }
@@ -300,19 +275,23 @@ fn tally(sent: &Sent) -> Tally {
 }
 
 /// Hashes what is read.
-struct Hashed<R> {
+pub(super) struct Hashed<R> {
     source: R,
     hash: Sha256,
-    count: u64,
+    pub count: u64,
 }
 
 impl<R> Hashed<R> {
-    fn new(source: R) -> Self {
+    pub fn new(source: R) -> Self {
         Hashed {
             source,
             hash: Sha256::new(),
             count: 0,
         }
+    }
+
+    pub fn digest(self) -> [u8; 32] {
+        self.hash.finalize().into()
     }
 }
 

@@ -23,6 +23,16 @@ impl Error {
         }
     }
 
+    /// The same error, on the container with this name as a host.
+    pub(in crate::docker) fn inside(self, name: &str) -> Self {
+        let host = name.to_owned();
+        match self {
+            Error::Api { what, cause, .. } => Error::Api { host, what, cause },
+            Error::Incomplete { what, cause, .. } => Error::Incomplete { host, what, cause },
+            other => other,
+        }
+    }
+
     /// The port that the engine reserves for a container that no longer runs, if that is the
     /// cause. Restarting the engine releases it.
     pub fn reserved_port(&self) -> Option<u16> {
@@ -57,6 +67,7 @@ impl Error {
             | Error::NotRunning { host, .. }
             | Error::NotStarted { host, .. }
             | Error::NoShell { host, .. }
+            | Error::WithoutShell { host, .. }
             | Error::NoTerminal { host }
             | Error::Closed { host }
             | Error::NoSshd { host }
@@ -75,6 +86,7 @@ impl Error {
             | Error::Setup { host, .. } => Some(host),
             Error::Machine(error) => error.host(),
             Error::Build { .. }
+            | Error::BuildSecret { .. }
             | Error::NoneNamed { .. }
             | Error::Registry(_)
             | Error::Config { .. }

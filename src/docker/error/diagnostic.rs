@@ -94,6 +94,8 @@ impl Error {
             Error::NoSshd { host } => format!(
                 "start sshd in the container, or copy files with `hitc run -H {host} upload` and `download`"
             ),
+            Error::BuildSecret { id, .. } => how_to_give(id),
+            Error::WithoutShell { help, .. } => (*help).to_owned(),
             Error::NoShell { host, .. } => format!(
                 "run a program without shell syntax: `hitc exec -H {host} -- /PROGRAM ARGUMENT`"
             ),
@@ -109,6 +111,13 @@ impl Error {
             _ => return None,
         })
     }
+}
+
+/// How a secret is given to a build.
+fn how_to_give(id: &str) -> String {
+    format!(
+        "give it with `docker::build(FOLDER, #{{ secrets: #{{ \"{id}\": secret::env(\"NAME\") }} }})`; a manifest names the image that this returns"
+    )
 }
 
 impl From<Error> for machine::Error {

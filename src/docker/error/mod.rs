@@ -187,6 +187,19 @@ pub enum Error {
         /// The command.
         command: String,
     },
+    /// Files of a container without a shell, which only the engine can read and write, cannot be
+    /// read or written as the user wants.
+    #[error("host `{host}`: {what}: {cause}, as the image has no shell (`sh`)")]
+    WithoutShell {
+        /// The server and the container: `web/shop`.
+        host: String,
+        /// What was to be done.
+        what: String,
+        /// What cannot be done.
+        cause: String,
+        /// What the user can do.
+        help: &'static str,
+    },
     /// hitc does not run on a terminal.
     #[error("host `{host}`: a terminal is needed, and hitc does not run on one")]
     NoTerminal {
@@ -355,6 +368,16 @@ pub enum Error {
         cause: String,
         /// The last lines of the build.
         log: String,
+    },
+    /// A Dockerfile requires a secret that the caller did not give.
+    #[error("building `{image}` from `{folder}`: secret `{id}` is required and was not given")]
+    BuildSecret {
+        /// The image's name.
+        image: String,
+        /// The folder with the Dockerfile.
+        folder: String,
+        /// The id of the secret.
+        id: String,
     },
     /// Docker could not be set up.
     #[error("host `{host}`: Docker could not be set up: {cause}")]

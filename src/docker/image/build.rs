@@ -13,10 +13,13 @@ use tokio::sync::Mutex;
 use tokio_util::io::ReaderStream;
 
 use super::{
-    Context, Platform, Progress, blocking,
-    buildkit::{self, News},
+    Context, Platform, Progress, Secrets, blocking,
+    buildkit::{self, Failure, News},
 };
-use crate::docker::{Engine, Error, api_error::cause};
+use crate::docker::{
+    Engine, Error,
+    api_error::{cause, is_broken},
+};
 
 /// The size of a chunk of the build context that is sent, in bytes.
 const CHUNK: usize = 256 * 1024;
@@ -36,6 +39,8 @@ pub struct Build {
     pub name: String,
     /// The platform to build for, if other than that of the engine.
     pub platform: Option<Platform>,
+    /// Its secrets.
+    pub secrets: Secrets,
 }
 
 impl Build {
@@ -46,13 +51,20 @@ impl Build {
                 folder,
                 name: name.to_owned(),
                 platform: None,
+                secrets: Secrets::default(),
             };
         }
         Build {
             folder,
             name: format!("{name}{}", platform.suffix()),
             platform: Some(platform.clone()),
+            secrets: Secrets::default(),
         }
+    }
+
+    /// The operation, for messages.
+    fn doing(&self) -> String {
+        format!("building `{}` from `{}`", self.name, self.folder.display())
     }
 }
 
@@ -84,11 +96,19 @@ impl Engine {
         })
         .await
         .map_err(|error| fail(error.to_string(), &[]))?;
+        let mut required = buildkit::required_secrets(&dockerfile).into_iter();
+        if let Some(id) = required.find(|id| !build.secrets.0.contains_key(id)) {
+            return Err(Error::BuildSecret {
+                image: build.name.clone(),
+                folder: build.folder.display().to_string(),
+                id,
+            });
+        }
         let archive = tokio::fs::File::from_std(archive);
         let archive = ReaderStream::with_capacity(archive, CHUNK);
         let bases = bases(&dockerfile);
         let mut log = Vec::new();
-        if buildkit::is_needed(&dockerfile) {
+        if buildkit::is_needed(&dockerfile) || !build.secrets.0.is_empty() {
             for base in &bases {
                 if !self.has_image(base).await? {
                     Box::pin(self.pull(base, progress)).await?;
@@ -102,10 +122,13 @@ impl Engine {
                 }
                 News::Output(line) => log.push(line),
             };
-            let platform = build.platform.as_ref();
-            let built = self.build_with_buildkit(&build.name, platform, archive, tell);
-            let built = built.await;
-            return built.map_err(|cause| fail(cause, &log));
+            let (platform, secrets) = (build.platform.as_ref(), &build.secrets);
+            let built = self.build_with_buildkit(&build.name, platform, secrets, archive, tell);
+            built.await.map_err(|failure| match failure {
+                Failure::Refused(cause) => fail(cause, &log),
+                Failure::Broken(cause) => self.broken(build.doing(), cause),
+            })?;
+            return self.check_built(build).await;
         }
         let credentials = self.registries.credentials_of(&bases).await?;
         let platform = build.platform.as_ref().map(Platform::to_string);
@@ -121,7 +144,13 @@ impl Engine {
             .docker
             .build_image(options.build(), Some(credentials), Some(body));
         while let Some(message) = messages.next().await {
-            let message = message.map_err(|error| fail(cause(&error), &log))?;
+            let message = message.map_err(|error| {
+                if is_broken(&error) {
+                    self.error(build.doing(), &error)
+                } else {
+                    fail(cause(&error), &log)
+                }
+            })?;
             let text = message.stream.unwrap_or_default();
             for line in text.lines().filter(|line| !line.trim().is_empty()) {
                 if line.starts_with("Step ") {
@@ -132,7 +161,17 @@ impl Engine {
                 log.push(line.to_owned());
             }
         }
-        Ok(())
+        self.check_built(build).await
+    }
+
+    /// Fails if the engine does not have the image: an engine that is stopped ends its messages as
+    /// after a build that succeeded.
+    async fn check_built(&self, build: &Build) -> Result<(), Error> {
+        if self.has_image(&build.name).await? {
+            return Ok(());
+        }
+        let cause = "its messages ended before the image was there".to_owned();
+        Err(self.broken(build.doing(), cause))
     }
 }
 

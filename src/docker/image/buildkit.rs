@@ -1,12 +1,12 @@
 //! Builds images with BuildKit, which Dockerfiles with mounts, here-documents or a syntax of their own
 //! need.
 //!
-//! BuildKit takes the context from the body of the request, as the classic builder does. Without a
-//! session, it has no secrets and no credentials: private base images are pulled before. bollard's own
-//! support brings gRPC along, which doubles the time to build bollard, and without it bollard cannot read
-//! the answer. So this is a request of our own.
+//! BuildKit takes the context from the body of the request, as the classic builder does. It gets no
+//! credentials: private base images are pulled before. Secrets need a session ([`super::session`]).
+//! bollard's own support brings gRPC along, which doubles the time to build bollard, and without it
+//! bollard cannot read the answer. So this is a request of our own.
 
-use std::{collections::HashSet, io};
+use std::{collections::HashSet, io, sync::Arc};
 
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -16,7 +16,7 @@ use hyper::{Method, Request, body::Frame, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
 
-use super::Platform;
+use super::{Platform, Secrets, protobuf::fields, session::Session};
 use crate::{
     core::diagnostic::plain,
     docker::{Engine, transport::SOCKET},
@@ -32,6 +32,14 @@ pub(super) enum News {
     Step(String),
     /// A step writes a line.
     Output(String),
+}
+
+/// Why a build failed.
+pub(super) enum Failure {
+    /// The engine or the build itself failed.
+    Refused(String),
+    /// The connection to the engine ended before the build did.
+    Broken(String),
 }
 
 /// A line of the response.
@@ -71,27 +79,90 @@ pub(super) fn is_needed(dockerfile: &str) -> bool {
     })
 }
 
+/// The ids of the secrets without which a Dockerfile cannot be built.
+pub(super) fn required_secrets(dockerfile: &str) -> Vec<String> {
+    let mut ids = Vec::new();
+    let joined = dockerfile.replace("\\\n", " ");
+    let lines = joined.lines().map(str::trim);
+    let flags = lines.flat_map(|line| {
+        let (instruction, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
+        let words = rest.split_whitespace();
+        let flags = words.take_while(|word| word.starts_with("--"));
+        flags.filter(move |_| instruction.eq_ignore_ascii_case("run"))
+    });
+    for mount in flags.filter_map(|flag| flag.strip_prefix("--mount=")) {
+        let field = |key: &str| {
+            let mut fields = mount
+                .split(',')
+                .map(|field| field.split_once('=').unwrap_or((field, "true")));
+            fields
+                .find(|(name, _)| *name == key)
+                .map(|(_, value)| value)
+        };
+        if field("type") != Some("secret") || field("required") != Some("true") {
+            continue;
+        }
+        // Without an id, it is the name of the file.
+        let target = || {
+            ["target", "dst", "destination"]
+                .iter()
+                .find_map(|key| field(key))
+        };
+        let name = |target: &str| target.rsplit('/').next().unwrap_or(target).to_owned();
+        let id = field("id")
+            .map(str::to_owned)
+            .or_else(|| target().map(name));
+        ids.extend(id.filter(|id| !id.contains('$')));
+    }
+    ids
+}
+
 impl Engine {
-    /// Builds an image on the local machine from the archive of a context, for another platform than
-    /// the engine's if one is given. Returns why it failed.
+    /// Builds an image on the local machine from the archive of a context.
     pub(super) async fn build_with_buildkit(
         &self,
         name: &str,
         platform: Option<&Platform>,
+        secrets: &Secrets,
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         mut tell: impl FnMut(News),
-    ) -> Result<(), String> {
-        let socket = socket().ok_or("BuildKit is used only through a Unix socket")?;
-        let stream = self.machine().dial(&Endpoint::Unix(socket)).await;
-        let stream = TokioIo::new(stream.map_err(|error| error.to_string())?);
-        let failed = |error: hyper::Error| plain(error);
+    ) -> Result<(), Failure> {
+        let socket = socket().ok_or_else(|| {
+            Failure::Refused("BuildKit is used only through a Unix socket".to_owned())
+        })?;
+        let socket = Endpoint::Unix(socket);
+        let dial = async || {
+            let stream = self.machine().dial(&socket).await;
+            stream.map_err(|error| Failure::Broken(error.to_string()))
+        };
+        // The body of the request is the user's; all else is the connection's.
+        let failed = |error: hyper::Error| {
+            let is_user = error.is_user();
+            let cause = root(&error);
+            if is_user {
+                Failure::Refused(cause)
+            } else {
+                Failure::Broken(cause)
+            }
+        };
+        let version = self.docker.client_version().to_string();
+        let session = if secrets.0.is_empty() {
+            None
+        } else {
+            let secrets = Arc::new(secrets.clone());
+            let opened = Session::open(dial().await?, &version, secrets).await;
+            Some(opened.map_err(failed)?)
+        };
+        let stream = TokioIo::new(dial().await?);
         let (mut sender, connection) = http1::handshake(stream).await.map_err(failed)?;
         // Ends together with the sender.
         let connection = tokio::spawn(connection);
-        let version = self.docker.client_version();
         let mut path = format!("/v{version}/build?version=2&rm=1&t={name}");
         if let Some(platform) = platform {
             path.push_str(&format!("&platform={platform}"));
+        }
+        if let Some(session) = &session {
+            path.push_str(&format!("&session={}", session.id));
         }
         let request = Request::builder()
             .method(Method::POST)
@@ -99,7 +170,7 @@ impl Engine {
             .header(header::HOST, "docker")
             .header(header::CONTENT_TYPE, "application/x-tar")
             .body(StreamBody::new(Box::pin(archive.map_ok(Frame::data))))
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| Failure::Refused(error.to_string()))?;
         let response = sender.send_request(request).await.map_err(failed)?;
         let is_success = response.status().is_success();
         let mut body = response.into_body();
@@ -110,7 +181,7 @@ impl Engine {
                 continue;
             };
             for line in lines.add(&bytes) {
-                read(&line, &mut steps, &mut tell)?;
+                read(&line, &mut steps, &mut tell).map_err(Failure::Refused)?;
             }
         }
         connection.abort();
@@ -118,9 +189,18 @@ impl Engine {
         if is_success && rest.trim_ascii().is_empty() {
             return Ok(());
         }
-        read(&rest, &mut steps, &mut tell)?;
-        Err("the engine refused it".to_owned())
+        read(&rest, &mut steps, &mut tell).map_err(Failure::Refused)?;
+        Err(Failure::Refused("the engine refused it".to_owned()))
     }
+}
+
+/// The root cause of an error.
+fn root(error: &hyper::Error) -> String {
+    let mut root: &dyn std::error::Error = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    plain(root)
 }
 
 /// Reads one line of the response. An error is the cause why the build failed.
@@ -168,45 +248,6 @@ fn read(
         }
     }
     Ok(())
-}
-
-/// The fields with a length in a message of protocol buffers: texts, bytes and messages
-/// (<https://protobuf.dev/programming-guides/encoding/>). Stops where the message is invalid.
-fn fields(mut message: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
-    std::iter::from_fn(move || {
-        loop {
-            let key = varint(&mut message)?;
-            let skipped = match key & 7 {
-                0 => {
-                    varint(&mut message)?;
-                    continue;
-                }
-                1 => 8,
-                5 => 4,
-                2 => {
-                    let length = usize::try_from(varint(&mut message)?).ok()?;
-                    let (value, rest) = message.split_at_checked(length)?;
-                    message = rest;
-                    return Some((key >> 3, value));
-                }
-                _ => return None,
-            };
-            message = message.split_at_checked(skipped)?.1;
-        }
-    })
-}
-
-fn varint(bytes: &mut &[u8]) -> Option<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if byte & 0x80 == 0 {
-            return Some(value);
-        }
-    }
-    None
 }
 
 /// Splits a stream into lines.
@@ -260,6 +301,16 @@ mod tests {
     }
 
     #[test]
+    fn secrets_that_are_required() {
+        let text = "FROM a\nRUN --mount=type=secret,id=a,required a\n\
+                    run --mount=type=cache,target=/c --mount=type=secret,required=true,dst=/x/b \\\n \
+                    --mount=type=secret,id=c,required=true --mount=type=secret,id=d e\n\
+                    RUN --mount=type=secret,id=f,required=false --mount=type=secret,id=$g,required g\n\
+                    ENV x --mount=type=secret,id=h,required\n";
+        assert_eq!(required_secrets(text), ["a", "b", "c"]);
+    }
+
+    #[test]
     fn messages_of_an_engine() {
         // A step's beginning, and a line that another step writes, as Docker 20.10 sends them.
         let step = "CnYKR3NoYTI1Njo3MWYwZmRlNDcyMTM3NWRkOTg4NmQ4NDU3OTE2MmQwMzgxYTJkMTlmYmI3ZGJlZmYxNjQ0NDk1MDE3MGQyNjZkGitbc3RhZ2UtMCAxLzJdIEZST00gZG9ja2VyLmlvL2hpdGMvZGViaWFuOjEz";
@@ -288,12 +339,5 @@ mod tests {
                 "output x"
             ]
         );
-    }
-
-    #[test]
-    fn invalid_messages_end() {
-        for bytes in [&[0x0a, 0xff][..], &[0x0b], &[0x09, 1], &[0x80; 12]] {
-            assert_eq!(fields(bytes).count(), 0);
-        }
     }
 }

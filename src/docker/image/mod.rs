@@ -5,9 +5,11 @@ mod build;
 mod buildkit;
 mod context;
 mod platform;
+mod protobuf;
 mod pull;
 mod push;
 pub(super) mod reference;
+mod session;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +22,7 @@ use bollard::{
 };
 
 use self::reference::{exact, is_short_id, names, split_tag};
-pub use self::{build::Build, context::Context, platform::Platform};
+pub use self::{build::Build, context::Context, platform::Platform, session::Secrets};
 use super::{Engine, Error, Image, Pull, Spec, api_error::is_missing};
 
 /// A callback for progress messages.

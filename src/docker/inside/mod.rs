@@ -2,6 +2,7 @@
 
 mod argv;
 mod exec;
+mod files;
 mod sshd;
 mod terminal;
 mod tunnel;
@@ -33,14 +34,18 @@ use crate::{
         process::{Exit, Keep, Output},
         sync::lock,
     },
-    machine::{self, CommandStream, Machine, OnOutput, Stream, Tracked, too_much, write_input},
+    machine::{
+        self, CommandStream, LocalContent, Machine, OnOutput, RawFiles, Stream, Tracked,
+        WriteOptions, too_much, write_input,
+    },
     ssh::{Command, Endpoint, Input, Terminations},
 };
 
 /// A container as a machine.
 ///
 /// A command needs a shell in the image (`sh`), unless it is only a program and its arguments.
-/// [`Machine::put`] and [`machine::Lock`] also need the programs that their scripts call.
+/// [`machine::Lock`] also needs the programs that its script calls. Files are read and written by
+/// the engine if there is no shell.
 ///
 /// Commands run as the user of the image, or as root without sudo. A command that a signal ended
 /// has exit status 128 and the signal's number.
@@ -154,8 +159,11 @@ impl Inside {
     /// Finds out whether the image has a shell.
     async fn probe(&self) -> Result<(), Error> {
         let mut exec = self.start(&Command::new(":"), None, false).await?;
-        while exec.next().await?.is_some() {}
-        match exec.ending().wait().await {
+        let ended = async {
+            while exec.next().await?.is_some() {}
+            exec.ending().wait().await
+        };
+        match ended.await {
             Ok(_) | Err(Error::NoShell { .. }) => Ok(()),
             Err(error) => Err(error),
         }
@@ -314,6 +322,30 @@ impl Machine for Inside {
         };
         let stdout = StreamReader::new(Box::pin(stdout));
         Ok(Box::new(CommandStream::new(stdin, stdout, end)))
+    }
+
+    async fn put(
+        &self,
+        path: &str,
+        content: Bytes,
+        options: &WriteOptions,
+    ) -> Result<(), machine::Error> {
+        let written = self.put_by_command(path, content.clone(), options).await;
+        // The command needs a shell: nothing was run.
+        if written.is_err() && *lock(&self.shell) == Some(false) {
+            return self
+                .write_file(path, LocalContent::Bytes(content), options)
+                .await;
+        }
+        written
+    }
+
+    async fn raw_files(&self) -> Result<Option<&dyn RawFiles>, machine::Error> {
+        self.probe_once().await?;
+        Ok(match *lock(&self.shell) {
+            Some(false) => Some(self),
+            _ => None,
+        })
     }
 
     /// Connects from the engine's machine to a port of the container. Cannot connect to a port that is

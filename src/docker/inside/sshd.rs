@@ -7,13 +7,14 @@ use std::{
     fs, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    process::Command,
+    process::{Child, Command},
     time::timeout,
 };
 
@@ -29,6 +30,9 @@ use crate::{
 const PORT: u16 = 22;
 /// How long an SSH server may take to announce itself.
 const BANNER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long sshfs may take to unmount, and how often it is looked at.
+const UNMOUNT_TIMEOUT: Duration = Duration::from_secs(2);
+const UNMOUNT_POLL: Duration = Duration::from_millis(10);
 /// The variable from which [`ASKPASS`] takes the password.
 const PASSWORD_VARIABLE: &str = "HITC_CONTAINER_PASSWORD";
 /// The program that `ssh` asks for the password.
@@ -67,10 +71,8 @@ impl Inside {
     pub async fn ssh(&self, account: &Account) -> Result<u32, machine::Error> {
         let sshd = self.sshd().await?;
         let mut ssh = Command::new("ssh");
-        ssh.args(["-F", "/dev/null", "-p", &sshd.port.to_string()]);
-        for option in sshd.options() {
-            ssh.args(["-o", &option]);
-        }
+        ssh.arg("-F").arg(sshd.config());
+        ssh.args(["-p", &sshd.port.to_string()]);
         ssh.args(["-o", "NumberOfPasswordPrompts=1"])
             .args(["-l", &account.user, "--", "127.0.0.1"])
             .env("SSH_ASKPASS", sshd.folder.path().join("askpass"))
@@ -105,25 +107,22 @@ impl Inside {
         }
         let sshd = self.sshd().await?;
         let mut sshfs = Command::new("sshfs");
+        sshfs.arg("-F").arg(sshd.config());
         sshfs.arg("-f").args(["-p", &sshd.port.to_string()]);
-        for option in sshd.options() {
-            sshfs.args(["-o", &option]);
-        }
         let remote = format!("{}@127.0.0.1:{from}", account.user);
         sshfs
             .args(["-o", "password_stdin"])
             .arg(remote)
             .arg(to)
-            .stdin(std::process::Stdio::piped())
-            .kill_on_drop(true);
+            .stdin(std::process::Stdio::piped());
         let failed = |error: io::Error| self.program("sshfs", plain(&error));
-        let mut running = sshfs.spawn().map_err(failed)?;
-        if let Some(mut stdin) = running.stdin.take() {
+        let mut mount = Mount(sshfs.spawn().map_err(failed)?);
+        if let Some(mut stdin) = mount.0.stdin.take() {
             let line = format!("{}\n", account.password);
             // Fails if sshfs has ended; its status says so.
             let _ = stdin.write_all(line.as_bytes()).await;
         }
-        let status = running.wait().await.map_err(failed)?;
+        let status = mount.0.wait().await.map_err(failed)?;
         if status.success() {
             return Ok(());
         }
@@ -137,6 +136,7 @@ impl Inside {
         let askpass = folder.path().join("askpass");
         fs::write(&askpass, ASKPASS).map_err(failed)?;
         fs::set_permissions(&askpass, fs::Permissions::from_mode(0o700)).map_err(failed)?;
+        fs::write(folder.path().join("config"), config(folder.path())).map_err(failed)?;
         let from = Endpoint::Tcp("127.0.0.1".to_owned(), 0);
         let to = Endpoint::Tcp("127.0.0.1".to_owned(), PORT);
         let forward = self.tunnel(&from, &to, |_| ()).await?;
@@ -159,16 +159,44 @@ impl Inside {
     }
 }
 
-impl Sshd {
-    fn options(&self) -> Vec<String> {
-        let known_hosts: PathBuf = self.folder.path().join("known_hosts");
-        vec![
-            format!("UserKnownHostsFile={}", known_hosts.display()),
-            "GlobalKnownHostsFile=/dev/null".to_owned(),
-            "StrictHostKeyChecking=accept-new".to_owned(),
-            "LogLevel=ERROR".to_owned(),
-            // An agent with many keys would use up the attempts.
-            "PreferredAuthentications=password,keyboard-interactive,publickey".to_owned(),
-        ]
+/// A running sshfs. It is terminated when this is dropped, by which it unmounts the folder; when it is
+/// killed, the folder stays mounted and cannot be read.
+struct Mount(Child);
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let pid = self.0.id().and_then(|pid| i32::try_from(pid).ok());
+        let Some(pid) = pid.and_then(Pid::from_raw) else {
+            return;
+        };
+        // Fails if it has ended.
+        let _ = kill_process(pid, Signal::TERM);
+        let end = Instant::now() + UNMOUNT_TIMEOUT;
+        while matches!(self.0.try_wait(), Ok(None)) {
+            if Instant::now() >= end {
+                let _ = self.0.start_kill();
+                return;
+            }
+            std::thread::sleep(UNMOUNT_POLL);
+        }
     }
+}
+
+impl Sshd {
+    /// The configuration for `ssh`. A file, because sshfs takes commas in options for their end.
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("config")
+    }
+}
+
+/// The text of the configuration. The container's host key is new to this machine each time.
+fn config(folder: &Path) -> String {
+    let known_hosts = folder.join("known_hosts");
+    // An agent with many keys would use up the attempts.
+    format!(
+        "UserKnownHostsFile \"{}\"\nGlobalKnownHostsFile /dev/null\n\
+         StrictHostKeyChecking accept-new\nLogLevel ERROR\n\
+         PreferredAuthentications password,keyboard-interactive,publickey\n",
+        known_hosts.display()
+    )
 }

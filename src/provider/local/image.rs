@@ -6,7 +6,7 @@ use tokio_util::io::ReaderStream;
 
 use crate::{
     core::process::Program,
-    docker::{self, Build, Context, Engine},
+    docker::{self, Build, Context, Engine, Secrets},
     provider::Error,
 };
 
@@ -143,6 +143,7 @@ impl Image {
                 folder,
                 name: name.clone(),
                 platform: None,
+                secrets: Secrets::default(),
             };
             engine.build(&build, progress).await?;
         }
@@ -187,6 +188,7 @@ impl Image {
             folder: folder.path().to_owned(),
             name: self.base.to_owned(),
             platform: None,
+            secrets: Secrets::default(),
         };
         Ok(engine.build(&build, progress).await?)
     }
