@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeSet,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Lines},
     net::{SocketAddr, TcpStream},
+    process::{Child, ChildStdout},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -31,23 +32,23 @@ fn on(live: &Live, server: &str, line: &str) -> String {
     live.run(&words).ok().stdout.trim().to_owned()
 }
 
-fn task(live: &Live, words: &[&str]) -> Run {
+pub(super) fn task(live: &Live, words: &[&str]) -> Run {
     live.run(&[&["run", "--yes", "-H", "web"], words].concat())
 }
 
 /// Where packets are filtered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Backend {
+pub(super) enum Backend {
     Nft,
     IptablesNft,
     IptablesLegacy,
 }
 
 /// Two servers with Docker and programs that answer: `web`, which gets a firewall, and `client`.
-struct Scene {
-    live: Live,
-    ip: String,
-    client: String,
+pub(super) struct Scene {
+    pub(super) live: Live,
+    pub(super) ip: String,
+    pub(super) client: String,
     /// The address of the container `pub`.
     inner: String,
 }
@@ -93,7 +94,7 @@ fn names(services: &[&str]) -> BTreeSet<String> {
 }
 
 impl Scene {
-    fn new(backend: Backend) -> Self {
+    pub(super) fn new(backend: Backend) -> Self {
         let live = Live::new();
         live.run(&["run", "create", "name=web"]).ok();
         live.run(&["run", "create", "name=client"]).ok();
@@ -157,13 +158,13 @@ impl Scene {
         scene
     }
 
-    fn on(&self, server: &str, line: &str) -> String {
+    pub(super) fn on(&self, server: &str, line: &str) -> String {
         on(&self.live, server, line)
     }
 
     /// Starts what a server has to start at each boot: IPv6, which local servers do not have by
     /// themselves, and services of the host.
-    fn boot(&self, server: &str) {
+    pub(super) fn boot(&self, server: &str) {
         let address = v6(if server == "web" {
             &self.ip
         } else {
@@ -181,7 +182,7 @@ impl Scene {
     }
 
     /// Gives the client a direct route to the container `pub`, whose address changes.
-    fn route(&mut self) {
+    pub(super) fn route(&mut self) {
         let address = "docker inspect -f '{{.NetworkSettings.IPAddress}}' pub";
         self.inner = self.on("web", address);
         let route = format!("ip route replace {} via {}", self.inner, self.ip);
@@ -189,7 +190,7 @@ impl Scene {
     }
 
     /// The names of those that answer, tried by a command on a server.
-    fn probe(&self, server: &str, prefix: &str, services: &[&str]) -> BTreeSet<String> {
+    pub(super) fn probe(&self, server: &str, prefix: &str, services: &[&str]) -> BTreeSet<String> {
         let words: Vec<String> = services
             .iter()
             .map(|service| {
@@ -265,6 +266,21 @@ impl Scene {
         }
     }
 
+    /// Connects the client to a port, and sends bytes, each after the answer to the last one.
+    pub(super) fn hold(&self, port: u16) -> Held {
+        let line = format!(
+            "perl -MSocket -e '$|=1; $SIG{{ALRM}}=sub{{print qq(cut\\n);exit}}; socket(S,AF_INET,SOCK_STREAM,0); \
+             connect(S,pack_sockaddr_in({port},inet_aton(q({})))); syswrite(S,q(x)); sysread(S,$d,1); print qq(connected\\n); \
+             while(1){{alarm 3; syswrite(S,q(x)); sysread(S,$d,1) or last; print qq(answered\\n); select(undef,undef,undef,0.05)}}'",
+            self.ip
+        );
+        let words = ["exec", "-H", "client", "-o", "raw", "--", &line];
+        let mut child = self.live.spawn(&words);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "connected");
+        Held { child, lines }
+    }
+
     fn apply(&self, rules: &[&str]) -> Run {
         let own = format!("8001={}", self.client);
         let bound = format!("8005={}", self.client);
@@ -292,13 +308,35 @@ impl Scene {
     }
 
     /// Waits until the containers run and the service publishes bound ports again.
-    fn wait_for_containers(&self) {
+    pub(super) fn wait_for_containers(&self) {
         self.on(
             "web",
             "for n in $(seq 100); do docker exec pub true 2>/dev/null && docker exec bound true \
              && docker exec hostnet true && perl /usr/local/probe.pl b=tcp,127.0.0.1,8006 | grep -q b && exit; \
              sleep 0.2; done; exit 1",
         );
+    }
+}
+
+/// A connection of the client that stays.
+pub(super) struct Held {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Held {
+    /// Whether no answer comes any more, which the client says after three seconds.
+    pub(super) fn ends(mut self) -> bool {
+        let end = Instant::now() + Duration::from_secs(1);
+        let is_cut = loop {
+            let line = self.lines.next().unwrap().unwrap();
+            if line == "cut" || Instant::now() > end {
+                break line == "cut";
+            }
+        };
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        is_cut
     }
 }
 
@@ -341,20 +379,9 @@ fn truth_table(backend: Backend) {
     scene.rules_hold("after a rule that was refused");
 
     // A rule that is removed ends the connections that it admitted.
-    let held = format!(
-        "perl -MSocket -e '$|=1; $SIG{{ALRM}}=sub{{print qq(cut\\n);exit}}; socket(S,AF_INET,SOCK_STREAM,0); \
-         connect(S,pack_sockaddr_in(8003,inet_aton(q({})))); syswrite(S,q(x)); sysread(S,$d,1); print qq(connected\\n); \
-         while(1){{alarm 3; syswrite(S,q(x)); sysread(S,$d,1) or last; select(undef,undef,undef,0.05)}}'",
-        scene.ip
-    );
-    let mut client = scene
-        .live
-        .spawn(&["exec", "-H", "client", "-o", "raw", "--", &held]);
-    let mut lines = BufReader::new(client.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next().unwrap().unwrap(), "connected");
+    let held = scene.hold(8003);
     task(&scene.live, &["iptables.close", "8003"]).ok();
-    assert_eq!(lines.next().unwrap().unwrap(), "cut");
-    assert!(client.wait().unwrap().success());
+    assert!(held.ends());
     assert!(!scene.outside().contains("everyone"));
     assert!(!scene.outside().contains("v6-everyone"));
     task(&scene.live, &["iptables.open", "8003"]).ok();
