@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeSet,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Lines},
     net::{SocketAddr, TcpStream},
+    process::{Child, ChildStdout},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -31,23 +32,23 @@ fn on(live: &Live, server: &str, line: &str) -> String {
     live.run(&words).ok().stdout.trim().to_owned()
 }
 
-fn task(live: &Live, words: &[&str]) -> Run {
+pub(super) fn task(live: &Live, words: &[&str]) -> Run {
     live.run(&[&["run", "--yes", "-H", "web"], words].concat())
 }
 
 /// Where packets are filtered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Backend {
+pub(super) enum Backend {
     Nft,
     IptablesNft,
     IptablesLegacy,
 }
 
 /// Two servers with Docker and programs that answer: `web`, which gets a firewall, and `client`.
-struct Scene {
-    live: Live,
-    ip: String,
-    client: String,
+pub(super) struct Scene {
+    pub(super) live: Live,
+    pub(super) ip: String,
+    pub(super) client: String,
     /// The address of the container `pub`.
     inner: String,
 }
@@ -93,7 +94,7 @@ fn names(services: &[&str]) -> BTreeSet<String> {
 }
 
 impl Scene {
-    fn new(backend: Backend) -> Self {
+    pub(super) fn new(backend: Backend) -> Self {
         let live = Live::new();
         live.run(&["run", "create", "name=web"]).ok();
         live.run(&["run", "create", "name=client"]).ok();
@@ -157,13 +158,13 @@ impl Scene {
         scene
     }
 
-    fn on(&self, server: &str, line: &str) -> String {
+    pub(super) fn on(&self, server: &str, line: &str) -> String {
         on(&self.live, server, line)
     }
 
     /// Starts what a server has to start at each boot: IPv6, which local servers do not have by
     /// themselves, and services of the host.
-    fn boot(&self, server: &str) {
+    pub(super) fn boot(&self, server: &str) {
         let address = v6(if server == "web" {
             &self.ip
         } else {
@@ -181,7 +182,7 @@ impl Scene {
     }
 
     /// Gives the client a direct route to the container `pub`, whose address changes.
-    fn route(&mut self) {
+    pub(super) fn route(&mut self) {
         let address = "docker inspect -f '{{.NetworkSettings.IPAddress}}' pub";
         self.inner = self.on("web", address);
         let route = format!("ip route replace {} via {}", self.inner, self.ip);
@@ -189,7 +190,7 @@ impl Scene {
     }
 
     /// The names of those that answer, tried by a command on a server.
-    fn probe(&self, server: &str, prefix: &str, services: &[&str]) -> BTreeSet<String> {
+    pub(super) fn probe(&self, server: &str, prefix: &str, services: &[&str]) -> BTreeSet<String> {
         let words: Vec<String> = services
             .iter()
             .map(|service| {
@@ -265,6 +266,21 @@ impl Scene {
         }
     }
 
+    /// Connects the client to a port, and sends bytes, each after the answer to the last one.
+    pub(super) fn hold(&self, port: u16) -> Held {
+        let line = format!(
+            "perl -MSocket -e '$|=1; $SIG{{ALRM}}=sub{{print qq(cut\\n);exit}}; socket(S,AF_INET,SOCK_STREAM,0); \
+             connect(S,pack_sockaddr_in({port},inet_aton(q({})))); syswrite(S,q(x)); sysread(S,$d,1); print qq(connected\\n); \
+             while(1){{alarm 3; syswrite(S,q(x)); sysread(S,$d,1) or last; print qq(answered\\n); select(undef,undef,undef,0.05)}}'",
+            self.ip
+        );
+        let words = ["exec", "-H", "client", "-o", "raw", "--", &line];
+        let mut child = self.live.spawn(&words);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert_eq!(lines.next().unwrap().unwrap(), "connected");
+        Held { child, lines }
+    }
+
     fn apply(&self, rules: &[&str]) -> Run {
         let own = format!("8001={}", self.client);
         let bound = format!("8005={}", self.client);
@@ -292,13 +308,35 @@ impl Scene {
     }
 
     /// Waits until the containers run and the service publishes bound ports again.
-    fn wait_for_containers(&self) {
+    pub(super) fn wait_for_containers(&self) {
         self.on(
             "web",
             "for n in $(seq 100); do docker exec pub true 2>/dev/null && docker exec bound true \
              && docker exec hostnet true && perl /usr/local/probe.pl b=tcp,127.0.0.1,8006 | grep -q b && exit; \
              sleep 0.2; done; exit 1",
         );
+    }
+}
+
+/// A connection of the client that stays.
+pub(super) struct Held {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Held {
+    /// Whether no answer comes any more, which the client says after three seconds.
+    pub(super) fn ends(mut self) -> bool {
+        let end = Instant::now() + Duration::from_secs(1);
+        let is_cut = loop {
+            let line = self.lines.next().unwrap().unwrap();
+            if line == "cut" || Instant::now() > end {
+                break line == "cut";
+            }
+        };
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        is_cut
     }
 }
 
@@ -341,20 +379,9 @@ fn truth_table(backend: Backend) {
     scene.rules_hold("after a rule that was refused");
 
     // A rule that is removed ends the connections that it admitted.
-    let held = format!(
-        "perl -MSocket -e '$|=1; $SIG{{ALRM}}=sub{{print qq(cut\\n);exit}}; socket(S,AF_INET,SOCK_STREAM,0); \
-         connect(S,pack_sockaddr_in(8003,inet_aton(q({})))); syswrite(S,q(x)); sysread(S,$d,1); print qq(connected\\n); \
-         while(1){{alarm 3; syswrite(S,q(x)); sysread(S,$d,1) or last; select(undef,undef,undef,0.05)}}'",
-        scene.ip
-    );
-    let mut client = scene
-        .live
-        .spawn(&["exec", "-H", "client", "-o", "raw", "--", &held]);
-    let mut lines = BufReader::new(client.stdout.take().unwrap()).lines();
-    assert_eq!(lines.next().unwrap().unwrap(), "connected");
+    let held = scene.hold(8003);
     task(&scene.live, &["iptables.close", "8003"]).ok();
-    assert_eq!(lines.next().unwrap().unwrap(), "cut");
-    assert!(client.wait().unwrap().success());
+    assert!(held.ends());
     assert!(!scene.outside().contains("everyone"));
     assert!(!scene.outside().contains("v6-everyone"));
     task(&scene.live, &["iptables.open", "8003"]).ok();
@@ -422,33 +449,31 @@ fn truth_table_with_iptables_legacy() {
     truth_table(Backend::IptablesLegacy);
 }
 
-/// The shorter example of the talk that hitc is built from, with an image that the test builds.
+/// The shorter example of the talk that hitc is built from. Here and below, word for word but for the
+/// provider, the size and the images, which the test builds.
 const TALK: &str = "\
 wordpress:
   provider: local
   containers:
     wordpress:
-      build: web
-      ready: {tcp: 80}
-      environment: {ANSWER: wordpress}
+      build: wordpress
       ports:
         - 80
   firewall:
     80: \"*\"
 ";
 
-/// The longer one.
+/// The longer one, `wordpress.yml`.
 const LONGER: &str = "\
 wordpress:
   provider: local
   containers:
     wordpress:
-      build: web
-      environment: {ANSWER: wordpress}
+      build: wordpress
       ports:
         - 80
     serverstats:
-      build: web
+      build: wordpress
       environment:
         HOST_NAME: ${host.name}
         GRAPHITE_HOST: ${graphite.ip}
@@ -462,11 +487,10 @@ graphite:
   provider: local
   containers:
     graphite:
-      build: web
-      environment: {ANSWER: graphite}
+      build: graphite
       ports:
         - 80
-        - \"80:2003\"
+        - 2003
   firewall:
     template: default_firewall
 
@@ -477,6 +501,39 @@ templates:
     \"*/*\": $internal_ips
 ";
 
+/// `examples/wordpress.yml` of the original, which has no firewall yet.
+const ORIGINAL: &str = "\
+wordpress:
+  provider: local
+  image: debian-13
+  size: 1x512m
+  containers:
+    wordpress:
+      build: wordpress
+      ports:
+        - 80
+      volumes:
+        /docker_volumes/wordpress/log: /var/log
+";
+
+/// The images of the examples: each answers with its name, that of graphite on another port, too.
+fn with_images(live: Live) -> Live {
+    let live = live.web_server("wordpress").web_server("graphite");
+    for name in ["wordpress", "graphite"] {
+        live.write(
+            &format!("{name}/index.cgi"),
+            &format!("#!/bin/sh\nprintf '\\r\\n{name}\\n'\n"),
+        );
+    }
+    let path = live.root().join("graphite/Dockerfile");
+    let file = std::fs::read_to_string(path).unwrap();
+    let serve = "CMD [\"sh\", \"-c\", \"httpd -p 2003 -h /www; exec httpd -f -p 80 -h /www\"]\n";
+    let file = file.lines().filter(|line| !line.starts_with("CMD"));
+    let file: String = file.map(|line| format!("{line}\n")).collect();
+    live.write("graphite/Dockerfile", &(file + serve));
+    live
+}
+
 fn up(live: &Live) -> Run {
     live.run(&["run", "--yes", "ensemble.up", "it"])
 }
@@ -485,9 +542,88 @@ fn plan(live: &Live) -> String {
     live.run(&["run", "ensemble.plan", "it"]).ok().stdout
 }
 
+/// The rules in force on a server, without counts.
+fn rules_on(live: &Live, server: &str) -> BTreeSet<String> {
+    let table = on(live, server, "nft -s list table inet hitc");
+    table.lines().map(|line| line.trim().to_owned()).collect()
+}
+
+/// Takes everything down, and checks that nothing is left.
+fn down(live: &Live) {
+    live.run(&["run", "--yes", "ensemble.down", "it"]).ok();
+    let left = live.run(&["run", "nodes", "--json"]).ok().stdout;
+    assert_eq!(left.trim(), "[]");
+}
+
+/// An edit of the rules of `TALK`, what the plan says about it, and what it removes from and adds to the
+/// server's rules for its own services.
+type Edit = (
+    &'static str,
+    &'static [&'static str],
+    &'static [&'static str],
+    &'static [&'static str],
+);
+
+const EDITS: [Edit; 6] = [
+    (
+        "80: \"*\"\n    443/tcp: [10.1.2.3/8, 192.0.2.1]",
+        &["443/tcp: nothing → 10.0.0.0/8, 192.0.2.1"],
+        &[],
+        &[
+            "ip saddr 10.0.0.0/8 tcp dport 443 accept",
+            "ip saddr 192.0.2.1 tcp dport 443 accept",
+        ],
+    ),
+    (
+        "80: \"*\"\n    443/tcp: 10.0.0.0/8",
+        &["443/tcp: 10.0.0.0/8, 192.0.2.1 → 10.0.0.0/8"],
+        &["ip saddr 192.0.2.1 tcp dport 443 accept"],
+        &[],
+    ),
+    (
+        "80: \"*\"\n    443: \"2001:db8::/32\"",
+        &["443/tcp: 10.0.0.0/8 → 2001:db8::/32"],
+        &["ip saddr 10.0.0.0/8 tcp dport 443 accept"],
+        &["ip6 saddr 2001:db8::/32 tcp dport 443 accept"],
+    ),
+    (
+        "80: [172.16.0.0/12]\n    443: \"2001:db8::/32\"",
+        &["80/tcp: * → 172.16.0.0/12"],
+        &["tcp dport 80 accept"],
+        &["ip saddr 172.16.0.0/12 tcp dport 80 accept"],
+    ),
+    (
+        "80: [172.16.0.0/12]\n    53/*: \"*\"\n    443: \"2001:db8::/32\"",
+        &["53/tcp: nothing → *", "53/udp: nothing → *"],
+        &[],
+        &["tcp dport 53 accept", "udp dport 53 accept"],
+    ),
+    (
+        "8000-8010/udp: \"*\"\n    log: true",
+        &[
+            "53/tcp: * → nothing",
+            "53/udp: * → nothing",
+            "80/tcp: 172.16.0.0/12 → nothing",
+            "443/tcp: 2001:db8::/32 → nothing",
+            "8000-8010/udp: nothing → *",
+            "log: nothing → true",
+        ],
+        &[
+            "ip saddr 172.16.0.0/12 tcp dport 80 accept",
+            "ip6 saddr 2001:db8::/32 tcp dport 443 accept",
+            "tcp dport 53 accept",
+            "udp dport 53 accept",
+        ],
+        &[
+            "limit rate 5/second burst 5 packets log prefix \"hitc-drop: \"",
+            "udp dport 8000-8010 accept",
+        ],
+    ),
+];
+
 #[test]
 fn the_talks_example() {
-    let live = Live::new().web_server("web").file("it.yml", TALK);
+    let live = with_images(Live::new()).file("it.yml", TALK);
     let first = up(&live).ok();
     let summary = "1 server to create, 1 firewall to create, 1 container to create";
     assert!(first.stderr.contains(summary), "{first}");
@@ -495,13 +631,30 @@ fn the_talks_example() {
     let again = up(&live).ok();
     assert!(again.stderr.contains("`it` is up to date"), "{again}");
 
-    let rules = |rules: &str| live.write("it.yml", &TALK.replace("    80: \"*\"\n", rules));
-    rules("    80: \"*\"\n    443/tcp: [10.1.2.3/8, 192.0.2.1]\n");
-    let expected = "  wordpress  stays (server, local)\n  ~ firewall  change (3 rules)\n      443/tcp: nothing → \
-                    10.0.0.0/8, 192.0.2.1\n1 firewall to change\n";
-    assert_eq!(plan(&live), expected);
-    up(&live).ok();
-    assert!(up(&live).ok().stderr.contains("`it` is up to date"));
+    let mut before = rules_on(&live, "wordpress");
+    for (rules, changes, removed, added) in EDITS {
+        live.write("it.yml", &TALK.replace("80: \"*\"", rules));
+        let plan = plan(&live);
+        let (head, rest) = plan.split_once('\n').unwrap();
+        assert_eq!(head, "  wordpress  stays (server, local)");
+        let (head, rest) = rest.split_once('\n').unwrap();
+        assert!(head.starts_with("  ~ firewall  change ("), "{plan}");
+        let mut lines: Vec<&str> = rest.lines().map(str::trim).collect();
+        assert_eq!(lines.pop(), Some("1 firewall to change"));
+        assert_eq!(lines, changes);
+        up(&live).ok();
+        let again = up(&live).ok();
+        assert!(again.stderr.contains("`it` is up to date"), "{again}");
+        // The other chain has the same rules, with other conditions.
+        let is_own =
+            |line: &&String| !line.starts_with("ct status dnat ") && !line.starts_with("oifname");
+        let after = rules_on(&live, "wordpress");
+        let found: Vec<&String> = before.difference(&after).filter(is_own).collect();
+        assert_eq!(found, removed, "removed by {rules}");
+        let found: Vec<&String> = after.difference(&before).filter(is_own).collect();
+        assert_eq!(found, added, "added by {rules}");
+        before = after;
+    }
 
     // Opened by hand: the plan takes it back.
     let open = "nft insert rule inet hitc input tcp dport 9999 accept";
@@ -530,12 +683,12 @@ fn the_talks_example() {
         ),
         ""
     );
-    live.run(&["run", "--yes", "ensemble.down", "it"]).ok();
+    down(&live);
 }
 
 #[test]
 fn the_talks_longer_example() {
-    let live = Live::new().web_server("web").file("it.yml", LONGER);
+    let live = with_images(Live::new()).file("it.yml", LONGER);
     let first = up(&live).ok();
     let summary = "2 servers to create, 2 firewalls to create, 3 containers to create";
     assert!(first.stderr.contains(summary), "{first}");
@@ -559,13 +712,77 @@ fn the_talks_longer_example() {
     let address: SocketAddr = format!("{graphite}:2003").parse().unwrap();
     assert!(TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err());
 
+    // The rules of both are one template.
+    live.write(
+        "it.yml",
+        &LONGER.replace("    80: \"*\"\n", "    80: 172.16.0.0/12\n"),
+    );
+    let changed = |server: &str| {
+        format!(
+            "  {server}  stays (server, local)\n  ~ firewall  change (4 rules)\n      80/tcp: * → 172.16.0.0/12\n"
+        )
+    };
+    let both = [changed("wordpress"), changed("graphite")].concat();
+    let expected = format!("{both}2 firewalls to change\n");
+    assert_eq!(plan(&live), expected);
+    let before = ["wordpress", "graphite"].map(|server| rules_on(&live, server));
+    up(&live).ok();
+    for (server, before) in ["wordpress", "graphite"].iter().zip(before) {
+        let after = rules_on(&live, server);
+        let published = "ct original proto-dst 80 accept";
+        let removed: Vec<_> = before.difference(&after).collect();
+        assert_eq!(
+            removed,
+            [
+                &format!("ct status dnat meta l4proto tcp {published}"),
+                "tcp dport 80 accept"
+            ]
+        );
+        let source = "ip saddr 172.16.0.0/12";
+        let added: Vec<_> = after.difference(&before).collect();
+        assert_eq!(
+            added,
+            [
+                &format!("ct status dnat {source} meta l4proto tcp {published}"),
+                &format!("{source} tcp dport 80 accept"),
+            ]
+        );
+    }
+
     // Another server: all of them open their ports to it before its containers start.
     let third = "third:\n  provider: local\n  firewall: {template: default_firewall}\n\n";
     live.write("it.yml", &format!("{third}{LONGER}"));
     let grown = up(&live).ok();
     assert!(grown.stderr.contains("2 firewalls may change"), "{grown}");
     assert_eq!(on(&live, "third", &get), "graphite");
-    live.run(&["run", "--yes", "ensemble.down", "it"]).ok();
+    down(&live);
+}
+
+/// What the original's own example publishes is open, until a firewall is added to it.
+#[test]
+fn the_originals_wordpress() {
+    let live = with_images(Live::new()).file("it.yml", ORIGINAL);
+    let first = up(&live).ok();
+    let summary = "1 server to create, 1 container to create";
+    assert!(first.stderr.contains(summary), "{first}");
+    assert_eq!(live.get("wordpress", 80), "wordpress");
+    on(&live, "wordpress", "test -d /docker_volumes/wordpress/log");
+    let again = up(&live).ok();
+    assert!(again.stderr.contains("`it` is up to date"), "{again}");
+
+    let edit = |rules: &str| live.write("it.yml", &format!("{ORIGINAL}{rules}"));
+    edit("  firewall:\n    443: \"*\"\n");
+    let expected = "  wordpress  stays (server, local)\n  + firewall  create (1 rule)\n      443/tcp: nothing → *\n\
+                    1 firewall to create\n";
+    assert_eq!(plan(&live), expected);
+    up(&live).ok();
+    let address: SocketAddr = format!("{}:80", live.ip("wordpress")).parse().unwrap();
+    let is_open = || TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok();
+    assert!(!is_open());
+    edit("");
+    up(&live).ok();
+    assert!(is_open());
+    down(&live);
 }
 
 #[test]

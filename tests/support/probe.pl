@@ -1,5 +1,5 @@
 # probe.pl NAME=PROTOCOL,ADDRESS,PORT[,SOURCE_PORT]...: tries all at once, and prints the names of those that
-# answer within three seconds.
+# answer within three seconds, or those of the environment variable SECONDS.
 use Socket qw(:DEFAULT inet_pton pack_sockaddr_in6 IN6ADDR_ANY);
 pipe(R, W);
 for (@ARGV) {
@@ -9,7 +9,7 @@ for (@ARGV) {
     my $is_v6 = $address =~ /:/;
     my $type = $protocol eq "udp" ? SOCK_DGRAM : SOCK_STREAM;
     $SIG{ALRM} = sub { exit };
-    alarm 3;
+    alarm($ENV{SECONDS} || 3);
     socket(S, $is_v6 ? AF_INET6 : AF_INET, $type, 0) or exit;
     if ($from) {
         setsockopt(S, SOL_SOCKET, SO_REUSEADDR, 1);
