@@ -1,6 +1,6 @@
 //! A plan as a tree of lines, with one line that sums it up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::{Plan, Step};
 use crate::{
@@ -228,21 +228,22 @@ impl Plan {
         let text = format!("{short}  {} ({what})", action.word());
         lines.push(line(action.mark(), depth, text));
         let detail = |text: String| line(Mark::None, depth + 2, text);
-        let mut after: Vec<String> = steps
-            .iter()
-            .flat_map(|step| &step.after)
-            .flat_map(|at| self.causes_of_waiting(*at))
-            .filter(|other| {
-                // What it is on goes without saying.
-                let is_container = matches!(other, ResourceName::Container(..));
-                other != name && (is_container || other.server() != name.server())
-            })
-            .map(|other| other.to_string())
-            .collect();
-        after.sort();
-        after.dedup();
-        if !after.is_empty() {
-            lines.push(detail(format!("after {}", after.join(", "))));
+        // What opens ports first closes others in a step of its own, after everything that may use them.
+        let is_closing = |at: usize| at > 0 && steps[at].operation.kind() == Kind::ApplyFirewall;
+        // A container that is in the way is stopped for another one, whose needs are not its own.
+        let is_stop = |at: usize| steps[at].operation.kind() == Kind::StopContainer;
+        let (closing, others): (Vec<usize>, Vec<usize>) = (0..steps.len())
+            .filter(|at| !is_stop(*at))
+            .partition(|at| is_closing(*at));
+        for (words, own) in [("after", others), ("closes ports only after", closing)] {
+            let after: BTreeSet<String> = own
+                .iter()
+                .flat_map(|at| self.waits_for(name, steps[*at]))
+                .collect();
+            if !after.is_empty() {
+                let after: Vec<String> = after.into_iter().collect();
+                lines.push(detail(format!("{words} {}", after.join(", "))));
+            }
         }
         for step in steps {
             if let Cause::InTheWay(what) = &step.cause {
@@ -264,17 +265,27 @@ impl Plan {
         }
     }
 
-    /// The resources that a step stands for: those before a barrier.
-    fn causes_of_waiting(&self, at: usize) -> Vec<ResourceName> {
-        let step = &self.steps[at];
-        match &step.resource {
-            Some(resource) => vec![resource.clone()],
-            None => step
-                .after
-                .iter()
-                .flat_map(|at| self.causes_of_waiting(*at))
-                .collect(),
+    /// What a step of a resource waits for, without what the resource is on, which goes without saying.
+    fn waits_for(&self, name: &ResourceName, step: &Step) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut left = step.after.clone();
+        while let Some(at) = left.pop() {
+            let before = &self.steps[at];
+            let Some(other) = &before.resource else {
+                // A barrier stands for those before it.
+                left.extend(&before.after);
+                continue;
+            };
+            let is_container = matches!(other, ResourceName::Container(..));
+            if other == name || !is_container && other.server() == name.server() {
+                continue;
+            }
+            found.push(match before.operation.kind() {
+                Kind::StopContainer => format!("{other} is stopped"),
+                _ => other.to_string(),
+            });
         }
+        found
     }
 }
 
