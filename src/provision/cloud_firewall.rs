@@ -10,18 +10,28 @@ use crate::{
 
 /// Makes the cloud's firewall admit what a server admits: the rules of its firewall, or without one the
 /// public ports of its containers from everywhere. Changes only firewalls that hitc made for the server;
-/// of others it says which rules are missing.
+/// of others it says which rules are missing. A firewall that cannot be read is a warning.
 pub async fn keep_open(inventory: &Inventory, node: &Node) -> Result<(), Diagnostic> {
     let provider = inventory.providers.of(node)?;
     if !provider.has_firewalls() {
         return Ok(());
     }
-    let mut firewalls = provider.firewalls(std::slice::from_ref(node)).await?;
+    let events = &inventory.context.events;
+    let mut firewalls = match provider.firewalls(std::slice::from_ref(node)).await {
+        Ok(firewalls) => firewalls,
+        // The credentials may not allow it. What was done on the server is done.
+        Err(error) => {
+            events.warn(format!(
+                "server `{}`: whether a firewall at {} is in front of it is unknown: {error}",
+                node.name, node.provider
+            ));
+            return Ok(());
+        }
+    };
     let Some(cloud) = firewalls.remove(&node.id) else {
         return Ok(());
     };
     let wanted = admitted(inventory, node).await?;
-    let events = &inventory.context.events;
     let Some(open) = &cloud.managed else {
         for (ports, source) in cloud.missing(&wanted).rules() {
             events.warn(format!(

@@ -340,14 +340,14 @@ fn rules_that_a_firewall_lacks() {
     // Without a firewall everything gets through.
     let first = run("first", "80");
     assert!(!first.contains("does not admit"), "{first}");
-    let rule = |ports: &str, sources: &serde_json::Value| serde_json::json!({ "protocol": "tcp", "ports": ports, "sources": sources });
-    let everywhere = serde_json::json!({ "addresses": ["0.0.0.0/0", "::/0"] });
+    let rule = |ports: &str, sources: &serde_json::Value| json!({ "protocol": "tcp", "ports": ports, "sources": sources });
+    let everywhere = json!({ "addresses": ["0.0.0.0/0", "::/0"] });
     let rules = [
         rule("22", &everywhere),
         rule("8000-8100", &everywhere),
-        rule("0", &serde_json::json!({ "tags": ["web"] })),
+        rule("0", &json!({ "tags": ["web"] })),
     ];
-    let firewall = serde_json::json!({ "id": "1", "name": "edge", "inbound_rules": rules });
+    let firewall = json!({ "id": "1", "name": "edge", "inbound_rules": rules });
     cloud.post("/_firewall", &firewall);
     let second = run("second", "8080,443");
     let lacking = |port: &str| {

@@ -278,18 +278,15 @@ fn rules_that_a_firewall_lacks() {
     live.run(&["-y", "run", "create", "provider=hetzner", "name=web"])
         .ok();
     let rule = |port: &str| {
-        serde_json::json!({
+        json!({
             "direction": "in", "protocol": "tcp", "port": port, "source_ips": ["0.0.0.0/0", "::/0"]
         })
     };
-    let ping = serde_json::json!({
+    let ping = json!({
         "direction": "in", "protocol": "icmp", "port": null, "source_ips": ["0.0.0.0/0"]
     });
     let rules = [rule("22"), rule("8000-8100"), ping];
-    cloud.post(
-        "/_firewall",
-        &serde_json::json!({ "name": "edge", "rules": rules }),
-    );
+    cloud.post("/_firewall", &json!({ "name": "edge", "rules": rules }));
     let apply = [
         "run",
         "-H",
@@ -304,4 +301,14 @@ fn rules_that_a_firewall_lacks() {
                    rule there\n";
     assert!(run.stderr.contains(warning), "{run}");
     assert_eq!(run.stderr.matches("does not admit").count(), 1, "{run}");
+
+    // The token may not allow to read it.
+    let body = json!({ "error": { "code": "forbidden", "message": "no permission" } });
+    let fault = json!([{ "method": "GET", "path": "/v1/firewalls", "times": 9, "status": 403, "body": body }]);
+    cloud.faults(&fault);
+    let open = ["run", "-H", "web", "iptables.open", "8081", "*"];
+    let run = live.run(&open).ok();
+    let warning =
+        "warning: server `web`: whether a firewall at hetzner is in front of it is unknown: ";
+    assert!(run.stderr.contains(warning), "{run}");
 }

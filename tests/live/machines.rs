@@ -39,7 +39,8 @@ CMD ["nc", "-ll", "-p", "80", "-e", "cat"]
 
 /// How long the next command sleeps: a number of its own for each call, because the local machine
 /// sees the processes of its containers, in which another test runs the same command.
-static SECONDS: AtomicU32 = AtomicU32::new(5000);
+/// No argument of another program is likely to be such a number.
+static SECONDS: AtomicU32 = AtomicU32::new(54_732_000);
 
 /// A machine on which everything must end in time, so that what hangs is named.
 struct Limited<'a>(&'a dyn Machine);
