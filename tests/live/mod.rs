@@ -18,6 +18,7 @@ mod ensembles;
 mod examples;
 mod faults;
 mod firewall;
+mod firewall_atomic;
 mod firewall_holes;
 mod firewall_kernel;
 mod firewall_size;
