@@ -18,7 +18,7 @@ pub(super) const ECHO: &str = include_str!("../support/echo.pl");
 const PROBE: &str = include_str!("../support/probe.pl");
 
 /// The address of a server over IPv6. All servers of all tests are in one network.
-fn v6(address: &str) -> String {
+pub(super) fn v6(address: &str) -> String {
     let octets: Vec<&str> = address.split('.').collect();
     format!("fd77::{}:{}", octets[2], octets[3])
 }
@@ -301,7 +301,7 @@ impl Scene {
         task(&self.live, &[&all, rules].concat())
     }
 
-    fn restart_engine(&self) {
+    pub(super) fn restart_engine(&self) {
         self.on(
             "web",
             "kill $(cat /var/run/docker.pid); while pgrep -x dockerd; do sleep 0.1; done",
