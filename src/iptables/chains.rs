@@ -1,8 +1,8 @@
 //! A firewall as two chains of iptables, and back: for servers without nft.
 //!
-//! `HITC-IN` is called first in `INPUT`, and `HITC-FWD` first in `DOCKER-USER`, which Docker leaves to
-//! its users. What they admit returns to the calling chain, so that other rules stay in force. The rules
-//! are those of [`super::nft`].
+//! `HITC-IN` is called first in `INPUT`, and `HITC-FWD` first in `FORWARD` of the table `mangle`, which is
+//! asked before Docker's rules and has none of them. What they admit returns to the calling chain, so that
+//! other rules stay in force. The rules are those of [`super::nft`].
 
 use super::{
     Family,

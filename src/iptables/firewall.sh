@@ -56,31 +56,30 @@ nft_file() {
     cat "$1/nft"
 }
 
-# jump PROGRAM CHAIN TARGET: the lines that make TARGET the first rule of CHAIN.
-jump() {
+# chain FOLDER PROGRAM FILE TABLE CALLER CHAIN: the lines that replace CHAIN and make it the first rule of
+# CALLER. Declaring a chain empties it.
+chain() {
     local first
-    first=$($1 -w 10 -S "$2" 2>/dev/null | grep -m 1 "^-A")
-    [ "$first" = "-A $2 -j $3" ] && return
-    $1 -w 10 -C "$2" -j "$3" 2>/dev/null && echo "-D $2 -j $3"
-    echo "-I $2 1 -j $3"
+    printf '*%s\n:%s - [0:0]\n' "$4" "$6"
+    grep "^-A $6 " "$1/$3"
+    first=$($2 -w 10 -t "$4" -S "$5" 2>/dev/null | grep -m 1 "^-A")
+    if [ "$first" != "-A $5 -j $6" ]; then
+        $2 -w 10 -t "$4" -C "$5" -j "$6" 2>/dev/null && echo "-D $5 -j $6"
+        echo "-I $5 1 -j $6"
+    fi
+    echo COMMIT
 }
 
 # iptables_file FOLDER PROGRAM FILE
 iptables_file() {
-    echo '*filter'
-    # Declaring a chain empties it. DOCKER-USER is Docker's, which keeps one that exists.
-    $2 -w 10 -S DOCKER-USER >/dev/null 2>&1 || echo ':DOCKER-USER - [0:0]'
-    printf ':HITC-IN - [0:0]\n:HITC-FWD - [0:0]\n'
-    cat "$1/$3"
-    jump "$2" INPUT HITC-IN
-    jump "$2" DOCKER-USER HITC-FWD
-    # With live-restore, Docker does not call its chain again after another program emptied FORWARD.
-    jump "$2" FORWARD DOCKER-USER
-    echo COMMIT
+    chain "$@" filter INPUT HITC-IN
+    # Not in DOCKER-USER: an engine that starts or makes a network removes the call of that chain for a
+    # moment (libnetwork, EnsureJumpRule). Docker has no rules in this table, which is asked before.
+    chain "$@" mangle FORWARD HITC-FWD
 }
 
 restore() {
-    # In a file first: iptables-restore holds the lock for which `jump` would wait.
+    # In a file first: iptables-restore holds the lock for which `chain` would wait.
     mkdir -p "$RUN"
     iptables_file "$1" "$3" "$4" >"$RUN/$4.restore" && "$3-restore" --noflush --wait 10 $2 <"$RUN/$4.restore"
 }
@@ -107,19 +106,16 @@ load_rules() {
 }
 
 unload_family() {
-    $1 -w 10 -S HITC-IN >/dev/null 2>&1 || return 0
+    # Using a table would make it.
+    $1-save | grep -q '^:HITC-\(IN\|FWD\) ' || return 0
     $1 -w 10 -D INPUT -j HITC-IN
-    $1 -w 10 -D DOCKER-USER -j HITC-FWD
-    local chain
-    for chain in HITC-IN HITC-FWD; do
-        $1 -w 10 -F $chain
-        $1 -w 10 -X $chain
-    done
-    # Removed if it is empty and Docker has no rules, to which it belongs. Docker makes it when it starts.
-    if ! $1 -w 10 -S DOCKER >/dev/null && ! $1 -w 10 -S DOCKER-USER | grep -q ^-A; then
-        $1 -w 10 -D FORWARD -j DOCKER-USER
-        $1 -w 10 -X DOCKER-USER
-    fi
+    $1 -w 10 -F HITC-IN
+    $1 -w 10 -X HITC-IN
+    $1 -w 10 -t mangle -D FORWARD -j HITC-FWD
+    $1 -w 10 -t mangle -F HITC-FWD
+    $1 -w 10 -t mangle -X HITC-FWD
+    # iptables-nft keeps the caller, which it made. That of iptables-legacy cannot be removed.
+    [ "$($1 -w 10 -t mangle -S FORWARD)" = "-P FORWARD ACCEPT" ] && $1 -w 10 -t mangle -X FORWARD
     return 0
 } 2>/dev/null
 

@@ -20,15 +20,14 @@ const OBSERVE: &str = r##"cd /etc/hitc/firewall 2>/dev/null || exit 0
 export PATH=$PATH:/usr/sbin:/sbin
 for file in backend owner ssh rules; do echo "#= $file"; cat $file; done
 if [ "$(cat backend)" = nft ]; then echo "#= live"; nft list table inet hitc; else
-for n in "" 6; do echo "#= live$n"; i=ip${n}tables; $i -w 10 -S HITC-IN && $i -w 10 -S HITC-FWD
+for n in "" 6; do echo "#= live$n"; i=ip${n}tables; $i -w 10 -S HITC-IN && $i -w 10 -t mangle -S HITC-FWD
 echo "#= works$n"; $i -w 10 -S INPUT | head -n 1
-echo "#= jumps$n"; $i -w 10 -S INPUT | grep -m 1 ^-A; $i -w 10 -S DOCKER-USER | grep -m 1 ^-A
-$i -w 10 -S FORWARD | grep -m 1 ^-A; done
-echo "#= dropped"; iptables -w 10 -nvxL HITC-IN; iptables -w 10 -nvxL HITC-FWD; fi 2>/dev/null
+echo "#= jumps$n"; $i -w 10 -S INPUT | grep -m 1 ^-A; $i -w 10 -t mangle -S FORWARD | grep -m 1 ^-A; done
+echo "#= dropped"; iptables -w 10 -nvxL HITC-IN; iptables -w 10 -t mangle -nvxL HITC-FWD; fi 2>/dev/null
 echo "#= end""##;
 
-/// The calls of the chains, each the first rule of its chain, and that of Docker's chain.
-const JUMPS: &str = "-A INPUT -j HITC-IN\n-A DOCKER-USER -j HITC-FWD\n-A FORWARD -j DOCKER-USER\n";
+/// The calls of the chains, each the first rule of its chain.
+const JUMPS: &str = "-A INPUT -j HITC-IN\n-A FORWARD -j HITC-FWD\n";
 
 /// The program that filters packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -5,10 +5,6 @@ use std::{
     io::{BufRead, BufReader, Lines},
     net::{SocketAddr, TcpStream},
     process::{Child, ChildStdout},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     thread,
     time::{Duration, Instant},
 };
@@ -18,16 +14,16 @@ use crate::support::{
     live::{Live, docker},
 };
 
-const ECHO: &str = include_str!("../support/echo.pl");
+pub(super) const ECHO: &str = include_str!("../support/echo.pl");
 const PROBE: &str = include_str!("../support/probe.pl");
 
 /// The address of a server over IPv6. All servers of all tests are in one network.
-fn v6(address: &str) -> String {
+pub(super) fn v6(address: &str) -> String {
     let octets: Vec<&str> = address.split('.').collect();
     format!("fd77::{}:{}", octets[2], octets[3])
 }
 
-fn on(live: &Live, server: &str, line: &str) -> String {
+pub(super) fn on(live: &Live, server: &str, line: &str) -> String {
     let words = ["exec", "-H", server, "-o", "raw", "--", line];
     live.run(&words).ok().stdout.trim().to_owned()
 }
@@ -42,6 +38,20 @@ pub(super) enum Backend {
     Nft,
     IptablesNft,
     IptablesLegacy,
+}
+
+impl Backend {
+    /// Removes the others from the server `web`.
+    pub(super) fn leave_only(self, live: &Live) {
+        match self {
+            Backend::Nft => {}
+            Backend::IptablesNft => drop(on(live, "web", "rm /usr/sbin/nft")),
+            Backend::IptablesLegacy => {
+                let set = "for p in iptables ip6tables; do update-alternatives --set $p /usr/sbin/$p-legacy; done";
+                on(live, "web", &format!("rm /usr/sbin/nft; {set}"));
+            }
+        }
+    }
 }
 
 /// Two servers with Docker and programs that answer: `web`, which gets a firewall, and `client`.
@@ -112,14 +122,7 @@ impl Scene {
             ])
             .ok();
         }
-        match backend {
-            Backend::Nft => {}
-            Backend::IptablesNft => drop(on(&live, "web", "rm /usr/sbin/nft")),
-            Backend::IptablesLegacy => {
-                let set = "for p in iptables ip6tables; do update-alternatives --set $p /usr/sbin/$p-legacy; done";
-                on(&live, "web", &format!("rm /usr/sbin/nft; {set}"));
-            }
-        }
+        backend.leave_only(&live);
         live.run(&["run", "--all", "docker.setup"]).ok();
         let mut scene = Scene {
             live,
@@ -298,7 +301,7 @@ impl Scene {
         task(&self.live, &[&all, rules].concat())
     }
 
-    fn restart_engine(&self) {
+    pub(super) fn restart_engine(&self) {
         self.on(
             "web",
             "kill $(cat /var/run/docker.pid); while pgrep -x dockerd; do sleep 0.1; done",
@@ -850,73 +853,4 @@ fn nobody_is_locked_out() {
     }
     let shown = live.run(&["run", "-H", "web", "iptables.show"]).ok();
     assert!(shown.stdout.contains("80/tcp"), "{shown}");
-}
-
-/// While rules change, an open port answers each of hundreds of connections, and a closed one none.
-#[test]
-fn changes_are_atomic() {
-    let live = Live::new().file(
-        "hitcfile.rhai",
-        "/// Changes rules.\nfn change(host) {\n  for n in 0..25 {\n    iptables::open(host, \"9000\", \"*\", #{});\n    \
-         iptables::close(host, \"9000\", \"*\", #{});\n  }\n}\n",
-    );
-    live.run(&["run", "create", "name=web"]).ok();
-    live.write("echo.pl", ECHO);
-    live.run(&["-q", "-H", "web", "upload", "echo.pl", "/echo.pl"])
-        .ok();
-    let serve = "setsid perl /echo.pl tcp/7001 tcp/7002 </dev/null >/dev/null 2>&1 &
-                 until [ $(ss -Hltn | grep -c ':700[12] ') = 2 ]; do sleep 0.05; done";
-    on(&live, "web", serve);
-    task(&live, &["iptables.apply", "7001=*"]).ok();
-    let address =
-        |port: u16| -> SocketAddr { format!("{}:{port}", live.ip("web")).parse().unwrap() };
-    let (open, closed) = (address(7001), address(7002));
-    let changing = live.spawn(&["run", "--yes", "-H", "web", "change"]);
-    let ended = Arc::new(AtomicBool::new(false));
-    let is_over = ended.clone();
-    let knocking = thread::spawn(move || {
-        let mut count = 0;
-        while !is_over.load(Ordering::Relaxed) {
-            let wait = Duration::from_secs(5);
-            TcpStream::connect_timeout(&open, wait).expect("an open port was closed");
-            count += 1;
-            thread::sleep(Duration::from_millis(5));
-        }
-        count
-    });
-    let is_over = ended.clone();
-    let trying = thread::spawn(move || {
-        let mut count = 0;
-        while !is_over.load(Ordering::Relaxed) {
-            let wait = Duration::from_millis(50);
-            let answer = TcpStream::connect_timeout(&closed, wait);
-            assert!(answer.is_err(), "a closed port was open");
-            count += 1;
-        }
-        count
-    });
-    let output = changing.wait_with_output().unwrap();
-    ended.store(true, Ordering::Relaxed);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    let (knocks, tries) = (knocking.join().unwrap(), trying.join().unwrap());
-    assert!(knocks > 200 && tries > 50, "{knocks} {tries}");
-
-    // A firewall that cannot be read is an error, whose help removes it.
-    on(
-        &live,
-        "web",
-        "rm /etc/hitc/firewall/ssh; echo wrong >/etc/hitc/firewall/rules",
-    );
-    let damaged = task(&live, &["iptables.show"]);
-    let help = "hitc run -H web iptables.clear adopt=true";
-    assert!(
-        damaged.status == 1 && damaged.stderr.contains(help),
-        "{damaged}"
-    );
-    task(&live, &["iptables.clear", "adopt=true"]).ok();
-    assert_eq!(on(&live, "web", "nft list tables | grep hitc; true"), "");
 }

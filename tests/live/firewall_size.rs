@@ -14,12 +14,14 @@ fn five_hundred_rules(backend: &str, prepare: &str) {
     let container = live.container("web");
     let inside = |line: &str| docker(&["exec", &container, "sh", "-c", line]);
     inside(&format!("cp /usr/sbin/nft /nft; {prepare}"));
-    // The first connection leaves files, and the first rule a table with its own chains.
+    // The first connection leaves files, and the first rule a table with its own
+    // chains. iptables cannot remove an empty table.
     live.run(&["exec", "-H", "web", "--", "true"]).ok();
     if backend == "iptables" {
         let first = "$p -A $c -j ACCEPT; $p -D $c -j ACCEPT";
         inside(&format!(
-            "for p in iptables ip6tables; do for c in INPUT FORWARD; do {first}; done; done"
+            "for p in iptables ip6tables; do for c in INPUT FORWARD; do {first}; done
+             $p -t mangle -N first; $p -t mangle -X first; done"
         ));
     }
     // Twice: listing a table of iptables may create it.

@@ -51,10 +51,8 @@ load_rules() {
     iptables -w 10 -t nat -C PREROUTING -m addrtype --dst-type LOCAL -j $CHAIN 2>/dev/null ||
         iptables -w 10 -t nat -I PREROUTING 1 -m addrtype --dst-type LOCAL -j $CHAIN || return 1
     iptables -w 10 -C DOCKER-USER -j $CHAIN 2>/dev/null && return
-    # After the firewall, which decides who reaches a port.
-    local at=1
-    iptables -w 10 -S DOCKER-USER 1 | grep -q -- '-j HITC-FWD' && at=2
-    iptables -w 10 -I DOCKER-USER $at -j $CHAIN || return 1
+    # The firewall was asked before, and has decided who reaches a port.
+    iptables -w 10 -I DOCKER-USER 1 -j $CHAIN || return 1
 }
 
 each_target() {

@@ -128,3 +128,45 @@ END
     assert_eq!(scene.inside(RULES), rules);
     assert_eq!(scene.open(), [22, 7002, 7003]);
 }
+
+/// Its daemon needs D-Bus, and no systemd.
+#[test]
+fn firewalld_is_refused_until_it_is_switched_off() {
+    let scene = Scene::new();
+    scene.inside(
+        "apt-get update -qq >/dev/null 2>&1
+         DEBIAN_FRONTEND=noninteractive apt-get install -qqy --no-install-recommends \
+             -o Dpkg::Options::=--force-unsafe-io firewalld dbus >/dev/null 2>&1
+         mkdir -p /run/dbus
+         dbus-daemon --system --fork
+         firewalld
+         until firewall-cmd --quiet --state; do sleep 0.1; done
+         firewall-cmd --quiet --add-port 7001/tcp",
+    );
+    let rules = scene.inside(FIREWALLD);
+    assert!(rules.contains("dport 7001"), "{rules}");
+    assert_eq!(scene.open(), [22, 7001]);
+
+    for words in [&["7002=*"][..], &["7002=*", "with=ufw"]] {
+        let refused = scene.task(&[&["iptables.apply"], words].concat());
+        let message = "error: host `web`: firewalld is active, which is another firewall";
+        let help = "help: switch it off on the server: systemctl disable --now firewalld\n";
+        assert!(
+            refused.status == 1
+                && refused.stderr.contains(message)
+                && refused.stderr.contains(help),
+            "{refused}"
+        );
+    }
+    assert_eq!(scene.inside("nft list tables | grep hitc || true"), "");
+    assert_eq!(scene.inside(FIREWALLD), rules);
+    assert_eq!(scene.open(), [22, 7001]);
+
+    // As systemd ends it.
+    scene.inside("kill $(cat /run/firewalld.pid); while nft list table inet firewalld; do sleep 0.1; done >/dev/null 2>&1");
+    assert_eq!(scene.open(), [22, 7001, 7002, 7003]);
+    scene.task(&["iptables.apply", "7002=*"]).ok();
+    assert_eq!(scene.open(), [22, 7002]);
+}
+
+const FIREWALLD: &str = "nft -s list table inet firewalld";
