@@ -86,6 +86,9 @@ fn a_killed_upload_is_continued() {
     hitc.kill().unwrap();
     hitc.wait().unwrap();
     assert_eq!(exec("test -e /srv/big || echo none"), "none\n");
+    // Until the server notices, it writes what it has received, and a continued upload would fail.
+    let ended = "while pgrep -f '[b]ig.part' >/dev/null; do sleep 0.05; done";
+    docker(&["exec", &web, "sh", "-c", ended]);
     let part = size();
     assert!(part < 200_000_000, "{part}");
     live.run(&upload).ok();
