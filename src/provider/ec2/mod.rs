@@ -10,6 +10,7 @@ mod image;
 mod options;
 mod order;
 mod prices;
+mod server_group;
 mod spot;
 mod volume;
 
