@@ -496,17 +496,7 @@ CMD [\"/busybox-app\", \"sleep\", \"infinity\"]
     live.run(&["run", "create", "name=web"]).ok();
     live.run(&["run", "-H", "web", "docker.push", &image]).ok();
     for (name, options) in [("app", &[][..]), ("other", &["user=7:8"])] {
-        let name = format!("name={name}");
-        let run = [
-            "run",
-            "-H",
-            "web",
-            "docker.run",
-            &image,
-            &name,
-            "pull=never",
-        ];
-        live.run(&[&run[..], options].concat()).ok();
+        super::shells::run_image(&live, &image, name, options);
     }
     live.write("big.bin", &"0123456789".repeat(300_000));
     live.write("folder/one", "1");

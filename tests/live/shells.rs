@@ -26,16 +26,13 @@ fn server(containers: &[(&str, &str, &[&str])]) -> Live {
 fn start(live: &Live, name: &str, dockerfile: &str, options: &[&str]) {
     let image = build(live, name, dockerfile);
     live.run(&["run", "-H", "web", "docker.push", &image]).ok();
+    run_image(live, &image, name, options);
+}
+
+/// Runs an image that the server has.
+pub(super) fn run_image(live: &Live, image: &str, name: &str, options: &[&str]) {
     let name = format!("name={name}");
-    let run = [
-        "run",
-        "-H",
-        "web",
-        "docker.run",
-        &image,
-        &name,
-        "pull=never",
-    ];
+    let run = ["run", "-H", "web", "docker.run", image, &name, "pull=never"];
     live.run(&[&run[..], options].concat()).ok();
 }
 
