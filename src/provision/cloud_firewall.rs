@@ -1,15 +1,15 @@
 //! The cloud's firewall in front of a server, kept in step with the server's own.
 
 use crate::{
-    core::diagnostic::Diagnostic,
-    docker::Port,
+    core::{diagnostic::Diagnostic, owner::Ownership},
+    docker::{self, Port},
     inventory::Inventory,
     iptables::{self, Firewall, Ports, Source},
     provider::Node,
 };
 
 /// Makes the cloud's firewall admit what a server admits: the rules of its firewall, or without one the
-/// public ports of its containers from everywhere. Changes only firewalls that hitc made for the server;
+/// public ports of the containers that hitc made, and those that it bound, from everywhere. Changes only firewalls that hitc made for the server;
 /// of others it says which rules are missing. A firewall that cannot be read is a warning.
 pub async fn keep_open(inventory: &Inventory, node: &Node) -> Result<(), Diagnostic> {
     let provider = inventory.providers.of(node)?;
@@ -31,7 +31,14 @@ pub async fn keep_open(inventory: &Inventory, node: &Node) -> Result<(), Diagnos
     let Some(cloud) = firewalls.remove(&node.id) else {
         return Ok(());
     };
-    let wanted = admitted(inventory, node).await?;
+    let Some(wanted) = admitted(inventory, node).await? else {
+        events.warn(format!(
+            "server `{}`: another program changed its firewall, so the cloud's is left as it is: load \
+             the server's again with iptables.apply or ensemble.up",
+            node.name
+        ));
+        return Ok(());
+    };
     let Some(open) = &cloud.managed else {
         for (ports, source) in cloud.missing(&wanted).rules() {
             events.warn(format!(
@@ -56,23 +63,28 @@ pub async fn keep_open(inventory: &Inventory, node: &Node) -> Result<(), Diagnos
     Ok(())
 }
 
-/// What a server admits.
-async fn admitted(inventory: &Inventory, node: &Node) -> Result<Firewall, Diagnostic> {
+/// What a server admits. None if another program changed its firewall.
+async fn admitted(inventory: &Inventory, node: &Node) -> Result<Option<Firewall>, Diagnostic> {
     let machine = inventory.machine(node).await?;
     if let Some(installed) = iptables::observe(machine.as_ref()).await? {
-        // A firewall that was changed by another program is left to the task that repairs it.
-        let mut rules = installed.rules.map_err(|cause| {
-            let message = format!("host `{}`: the firewall was changed: {cause}", node.name);
-            Diagnostic::new(crate::core::diagnostic::Kind::Failed, message)
-                .help("load it again with iptables.apply or ensemble.up".to_owned())
-        })?;
-        rules.log = false;
-        rules.with_ufw = false;
-        return Ok(rules);
+        // A cloud's firewall has the rules only, not the options.
+        return Ok(installed
+            .rules
+            .ok()
+            .map(|rules| Firewall::default().and(&rules)));
     }
     let containers = inventory.containers(node, true).await?;
-    let ports = containers.iter().flat_map(|container| &container.ports);
-    Ok(published(ports))
+    let bindings = docker::bindings(machine.as_ref()).await?;
+    // A container that somebody else runs was not reachable before, and stays so.
+    let made = containers
+        .iter()
+        .filter(|container| matches!(container.owner, Ownership::Owner(_)));
+    let bound = bindings.iter().filter(|bound| {
+        let mut running = containers.iter().filter(|found| found.state == "running");
+        running.any(|found| found.id == bound.container)
+    });
+    let ports = made.flat_map(|container| &container.ports);
+    Ok(Some(published(ports.chain(bound.map(|bound| &bound.port)))))
 }
 
 /// The ports that face other networks, open to everyone.

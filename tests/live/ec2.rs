@@ -539,6 +539,12 @@ fn the_security_group_is_kept_in_step() {
     let address = format!("{}:8080", live.ip("behind"));
     std::net::TcpStream::connect(address).unwrap();
 
+    // What somebody else publishes stays closed.
+    let behind = live.container("behind");
+    let theirs = [
+        "exec", &behind, "docker", "run", "-d", "--name", "theirs", "-p", "7000:80", image,
+    ];
+    docker(&theirs);
     web(&["docker.bind", "shop", "80:9000"]);
     assert_eq!(
         open(),

@@ -29,7 +29,8 @@ pub(super) enum Place {
 }
 
 impl Engine {
-    /// Follows links to the last one of a path. Returns where that leads, and what is there.
+    /// Follows links to the last one of a path. Returns the path without links, and
+    /// what is at it.
     pub(super) async fn resolve(
         &self,
         id: &str,

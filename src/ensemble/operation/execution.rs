@@ -42,7 +42,8 @@ pub struct Execution<'a> {
     /// All servers that existed when the plan was made, as they are now.
     nodes: Mutex<HashMap<ServerId, Node>>,
     locks: Mutex<HashMap<ServerId, Lock>>,
-    /// Held while a cloud's firewall is changed: whoever changes it last has seen everything.
+    /// Serializes the changes of clouds' firewalls. Of two at the same time, the one that has read the
+    /// ports first could be written last.
     opening: tokio::sync::Mutex<()>,
 }
 
