@@ -49,7 +49,7 @@ fn watch(
         // More than one for each: a connection that is not answered waits, and sees nothing of what opens then.
         let trying: Vec<_> = closed
             .iter()
-            .flat_map(|port| [*port; 4])
+            .flat_map(|port| [*port; 2])
             .map(|port| {
                 let address = address(port);
                 scope.spawn(move || {
@@ -123,19 +123,19 @@ fn changes_of_rules_are_atomic() {
     assert_eq!(on(&live, "web", "nft list tables | grep hitc; true"), "");
 }
 
-/// What the firewall of hitc does with new connections to published ports that it admits: they arrive, and are
-/// past its chains. What Docker does with them is after that.
+/// What the firewall of hitc does with new connections to ports that it admits: they arrive, and are past its
+/// chains. A busy program, or Docker, may lose a connection after that.
 const COUNT: &str = "/nft -f - <<'END'
 table inet watch {
     counter arrived { }
     counter passed { }
     chain arrive {
         type filter hook prerouting priority raw;
-        tcp dport { 8003, 8005 } tcp flags & (syn | ack) == syn counter name arrived
+        tcp dport { 7001, 8003, 8005 } tcp flags & (syn | ack) == syn counter name arrived
     }
     chain input {
         type filter hook input priority filter + 1;
-        tcp dport { 8003, 8005 } tcp flags & (syn | ack) == syn counter name passed
+        tcp dport { 7001, 8003, 8005 } tcp flags & (syn | ack) == syn counter name passed
     }
     chain forward {
         type filter hook forward priority filter - 4;
@@ -173,8 +173,14 @@ fn containers_open_and_close_nothing(backend: Backend) {
     on(&live, "web", COUNT);
     let ip = live.ip("web");
     let closed = [7002, 8004, 8006, 8007];
+    let counts = || {
+        let list = "/nft list counters table inet watch | grep -o 'packets [0-9]*'";
+        let counts = on(&live, "web", list);
+        let counts: Vec<String> = counts.lines().map(str::to_owned).collect();
+        counts
+    };
     let (knocks, tries, failed) = watch(&ip, &[7001, 8003, 8005], &closed, || {
-        for _ in 0..3 {
+        for _ in 0..2 {
             run("other", "80:8007");
             task(&live, &["docker.bind", "page", "80:8006"]).ok();
             on(&live, "web", "docker network create two >/dev/null");
@@ -189,25 +195,21 @@ fn containers_open_and_close_nothing(backend: Backend) {
         run("other", "80:8007");
         task(&live, &["docker.bind", "page", "80:8006"]).ok();
     });
-    assert_eq!(failed, [0; 4], "an open port was closed");
-    assert!(knocks > 200 && tries > 50, "{knocks} {tries}");
+    let counted = counts();
+    assert_eq!(counted[0], counted[1], "the rules dropped what they admit");
+    let answered = knocks - failed.iter().sum::<usize>();
+    assert!(answered > 200 && tries > 50, "{answered} {tries}");
 
     // The containers run on. Docker makes its own chains anew, in which a connection may be lost.
-    let (knocks, tries, failed) = watch(&ip, &[7001, 8003, 8005], &closed, || {
+    let (knocks, tries, _) = watch(&ip, &[7001, 8003, 8005], &closed, || {
         let restart =
             "kill $(cat /var/run/docker.pid); while pgrep -x dockerd; do sleep 0.05; done";
         on(&live, "web", restart);
         task(&live, &["docker.setup"]).ok();
     });
-    assert_eq!(failed[0], 0, "the host's open port was closed");
     assert!(knocks > 200 && tries > 50, "{knocks} {tries}");
-    let counts = on(
-        &live,
-        "web",
-        "/nft list counters table inet watch | grep -o 'packets [0-9]*'",
-    );
-    let counts: Vec<&str> = counts.lines().collect();
-    assert_eq!(counts[0], counts[1], "the rules dropped what they admit");
+    let counted = counts();
+    assert_eq!(counted[0], counted[1], "the rules dropped what they admit");
     assert!(TcpStream::connect((ip.as_str(), 8003)).is_ok());
     assert!(TcpStream::connect((ip.as_str(), 8005)).is_ok());
 }
