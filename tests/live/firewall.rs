@@ -130,6 +130,12 @@ impl Scene {
             client,
             inner: String::new(),
         };
+        // At the next boot before the engine, which publishes ports over IPv6 only if the server has it.
+        scene.on(
+            "web",
+            "printf '#!/bin/sh\nsysctl -qw net.ipv6.conf.all.disable_ipv6=0\n' >/etc/rcS.d/S00hitc-v6
+             chmod +x /etc/rcS.d/S00hitc-v6",
+        );
         scene.boot("web");
         scene.boot("client");
         // An image whose programs are those of the server.
