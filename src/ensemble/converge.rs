@@ -27,6 +27,7 @@ use crate::{
     machine::Lock,
     project::Project,
     provider::{Node, NodeState},
+    provision::Difference,
 };
 
 /// The parts of a run that bringing a manifest up or down needs.
@@ -317,6 +318,19 @@ impl<'a> Converging<'a> {
             look.add_digest();
         }
         look.made.plan.show(events, false);
+        // Where the plan changes something, the same is said afterwards, of what is then admitted.
+        let steps = &look.made.plan.steps;
+        let changed = steps.iter().filter_map(|step| step.resource.as_ref());
+        let changed: BTreeSet<&str> = changed.map(ResourceName::server).collect();
+        for (name, state) in &look.observed.servers {
+            if let Difference::Lacks(missing) = &state.cloud_firewall
+                && !changed.contains(name.as_str())
+            {
+                for sentence in missing {
+                    events.warn(sentence);
+                }
+            }
+        }
     }
 
     fn ask(&self, plan: &Plan) -> Result<(), Diagnostic> {

@@ -28,7 +28,7 @@ impl World for Inventory {
         Ok(engine.map(|engine| Arc::new(engine) as Arc<dyn Containers>))
     }
 
-    async fn keep_open(&self, node: &Node) -> Result<(), Diagnostic> {
+    async fn keep_open(&self, node: &Node) -> Result<bool, Diagnostic> {
         provision::keep_open(self, node).await
     }
 

@@ -5,6 +5,7 @@
 //! and executed as it is. Nothing is remembered between runs: the state is in the servers.
 
 mod apply;
+mod cloud_firewall;
 mod converge;
 mod graph;
 mod live;

@@ -8,8 +8,9 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Manifest, World,
+    Manifest, World, cloud_firewall,
     manifest::{Facts, Variable},
+    operation::ServerId,
 };
 use crate::{
     core::{
@@ -20,6 +21,7 @@ use crate::{
     docker::{Container, Snapshot},
     iptables::{Firewall, Installed},
     provider::{Error, Node, NodeState, ServerChange},
+    provision::Difference,
 };
 
 /// A snapshot of servers and their containers.
@@ -69,6 +71,8 @@ pub struct ServerState {
     pub engine: EngineState,
     /// Its firewall.
     pub firewall: FirewallState,
+    /// The cloud's firewall in front of it.
+    pub cloud_firewall: Difference,
 }
 
 /// The firewall of a server.
@@ -195,14 +199,28 @@ pub async fn observe(
         }
     }
     let states = found.values().map(async |node| {
-        let (engine, firewall) = tokio::join!(look(world, node), look_at_firewall(world, node));
-        ServerState {
+        let (engine, firewall, bindings) = tokio::join!(
+            look(world, node),
+            look_at_firewall(world, node),
+            cloud_firewall::bindings(world, node)
+        );
+        let state = ServerState {
             node: node.clone(),
             engine,
             firewall,
-        }
+            cloud_firewall: Difference::None,
+        };
+        (state, bindings)
     });
-    let states = join_all(states).await;
+    let (states, mut clouds) = tokio::join!(
+        join_all(states),
+        cloud_firewall::read(world, found.values())
+    );
+    let states = states.into_iter().map(|(mut state, bindings)| {
+        let cloud = clouds.remove(&ServerId::of(&state.node));
+        state.cloud_firewall = cloud_firewall::compare(&state, cloud, bindings);
+        state
+    });
     let servers: BTreeMap<String, ServerState> = found.into_keys().zip(states).collect();
     let facts = known_facts(manifest, &servers);
     let differences = differences(world, manifest, &servers, &facts);

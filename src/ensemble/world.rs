@@ -9,7 +9,7 @@ use async_trait::async_trait;
 
 use crate::{
     core::{cancel::Cancel, diagnostic::Diagnostic, owner::Owner},
-    docker::{self, Containers, SetupOptions},
+    docker::{self, Binding, Containers, SetupOptions},
     inventory::{Access, Providers},
     iptables::{self, Firewall, Installed},
     machine::Lock,
@@ -59,8 +59,14 @@ pub trait World: Access {
         }
     }
 
-    /// Keeps the cloud's firewall in front of a server in step with what the server admits.
-    async fn keep_open(&self, node: &Node) -> Result<(), Diagnostic>;
+    /// The ports of a server's containers that were published while they ran.
+    async fn bindings(&self, node: &Node) -> Result<Vec<Binding>, Diagnostic> {
+        Ok(docker::bindings(self.machine(node).await?.as_ref()).await?)
+    }
+
+    /// Keeps the cloud's firewall in front of a server in step with what the server admits. Returns
+    /// whether it was changed.
+    async fn keep_open(&self, node: &Node) -> Result<bool, Diagnostic>;
 
     /// Installs and starts Docker on a server. `mount` is the device for its data.
     async fn set_up_docker(&self, node: &Node, mount: Option<&str>) -> Result<(), Diagnostic> {

@@ -5,7 +5,7 @@ mod create;
 mod reboot;
 mod wait;
 
-pub use cloud_firewall::keep_open;
+pub use cloud_firewall::{Difference, Running, admitted, keep_open};
 pub use create::{Order, Quote, check_name};
 pub use reboot::{reboot, wait_for};
 pub use wait::bring_up;

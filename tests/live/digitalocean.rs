@@ -359,4 +359,10 @@ fn rules_that_a_firewall_lacks() {
     assert!(second.contains(&lacking("80/tcp")), "{second}");
     assert!(second.contains(&lacking("443/tcp")), "{second}");
     assert_eq!(second.matches("does not admit").count(), 2, "{second}");
+    // An `up` that changes nothing says so too.
+    live.write("shop.yml", "web:\n  provider: digitalocean\n");
+    let up = live.run(&["-y", "run", "ensemble.up", "shop", "adopt=web"]);
+    let again = live.run(&["-y", "run", "ensemble.up", "shop"]).ok();
+    assert!(again.stderr.contains(&lacking("443/tcp")), "{up}{again}");
+    assert!(again.stderr.contains("is up to date"), "{again}");
 }

@@ -584,6 +584,23 @@ fn the_security_group_is_kept_in_step() {
     manifest(&format!("  firewall:\n    8080: 192.0.2.1\n{containers}")).ok();
     assert_eq!(open(), "tcp 8080 8080 192.0.2.1/32");
 
+    // What somebody changed at EC2 is seen.
+    let change = "g = ec2.describe_security_groups(Filters=[{'Name': 'tag:hitc:kind', 'Values': ['server-firewall']}])\
+         ['SecurityGroups'][0]['GroupId']\n\
+         ec2.revoke_security_group_ingress(GroupId=g, IpProtocol='tcp', FromPort=8080, ToPort=8080, \
+         CidrIp='192.0.2.1/32')\n\
+         ec2.authorize_security_group_ingress(GroupId=g, IpProtocol='tcp', FromPort=5432, ToPort=5432, \
+         CidrIp='0.0.0.0/0')";
+    cloud.boto(change);
+    assert_eq!(open(), "tcp 5432 5432 0.0.0.0/0");
+    let again = manifest(&format!("  firewall:\n    8080: 192.0.2.1\n{containers}")).ok();
+    let plan = "~ firewall  change (1 rule)\n      5432/tcp at ec2: * → nothing\n      8080/tcp at ec2: \
+                nothing → 192.0.2.1\n";
+    assert!(again.stderr.contains(plan), "{again}");
+    assert_eq!(open(), "tcp 8080 8080 192.0.2.1/32");
+    let again = manifest(&format!("  firewall:\n    8080: 192.0.2.1\n{containers}")).ok();
+    assert!(again.stderr.contains("`shop` is up to date"), "{again}");
+
     // The group goes with its server.
     live.run(&["-y", "run", "ensemble.down", "shop"]).ok();
     let names = "print([g['GroupName'] for g in ec2.describe_security_groups()['SecurityGroups']])";

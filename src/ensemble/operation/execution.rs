@@ -121,8 +121,8 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
-    /// Keeps the cloud's firewall in front of a server in step.
-    pub(super) async fn keep_open(&self, node: &Node) -> Result<(), Diagnostic> {
+    /// Keeps the cloud's firewall in front of a server in step. Returns whether it was changed.
+    pub(super) async fn keep_open(&self, node: &Node) -> Result<bool, Diagnostic> {
         let _opening = self.opening.lock().await;
         self.world.keep_open(node).await
     }

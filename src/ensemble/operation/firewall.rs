@@ -42,6 +42,7 @@ impl Execution<'_> {
                     }
                     Ok(is_ours)
                 }
+                Operation::KeepCloudFirewall => return self.keep_open(&node).await,
                 _ => Err(misplaced(server)),
             }?;
             if changed {

@@ -78,6 +78,8 @@ pub enum Operation {
     },
     /// Removes the firewall of a server: all ports are open.
     ClearFirewall,
+    /// Makes the cloud's firewall that hitc made for a server admit what the server admits.
+    KeepCloudFirewall,
     /// Creates a container and waits until it is ready.
     CreateContainer {
         /// The container's options.
@@ -160,6 +162,8 @@ pub enum Kind {
     SetUpDocker,
     /// [`Operation::ApplyFirewall`].
     ApplyFirewall,
+    /// [`Operation::KeepCloudFirewall`].
+    KeepCloudFirewall,
     /// [`Operation::ClearFirewall`].
     ClearFirewall,
     /// [`Operation::FinishContainer`].
@@ -194,7 +198,7 @@ impl Kind {
             Kind::StartServer | Kind::StartContainer => "be started",
             Kind::SetUpDocker => "have Docker installed",
             Kind::FinishContainer => "be finished",
-            Kind::UpdateContainer | Kind::ApplyFirewall => "be changed",
+            Kind::UpdateContainer | Kind::ApplyFirewall | Kind::KeepCloudFirewall => "be changed",
             Kind::ResizeServer => "be resized",
             Kind::CreateContainer | Kind::CreateServer => "be created",
             Kind::AdoptServer => "be adopted",
@@ -218,6 +222,7 @@ impl Operation {
             Operation::TerminateServer { .. } => Kind::TerminateServer,
             Operation::ApplyFirewall { .. } => Kind::ApplyFirewall,
             Operation::ClearFirewall => Kind::ClearFirewall,
+            Operation::KeepCloudFirewall => Kind::KeepCloudFirewall,
             Operation::CreateContainer { .. } => Kind::CreateContainer,
             Operation::FinishContainer { .. } => Kind::FinishContainer,
             Operation::StartContainer { .. } => Kind::StartContainer,
@@ -248,6 +253,7 @@ impl Operation {
             | Operation::RemoveContainer { id } => Some(id),
             Operation::ApplyFirewall { .. }
             | Operation::ClearFirewall
+            | Operation::KeepCloudFirewall
             | Operation::CreateContainer { .. }
             | Operation::ProvideImage { .. }
             | Operation::Deferred { .. }
@@ -265,7 +271,9 @@ impl Operation {
             Operation::AdoptServer { .. } => "adopting",
             Operation::SetUpDocker { .. } => "setting up Docker",
             Operation::TerminateServer { .. } => "terminating",
-            Operation::UpdateContainer { .. } | Operation::ApplyFirewall { .. } => "changing",
+            Operation::UpdateContainer { .. }
+            | Operation::ApplyFirewall { .. }
+            | Operation::KeepCloudFirewall => "changing",
             Operation::ReplaceContainer { .. } => "replacing",
             Operation::ProvideImage { .. } => "getting its image",
             Operation::StopContainer { .. } => "stopping",
@@ -284,7 +292,8 @@ impl Operation {
             Operation::StartServer { .. } | Operation::StartContainer { .. } => "started",
             Operation::ResizeServer { .. }
             | Operation::UpdateContainer { .. }
-            | Operation::ApplyFirewall { .. } => "changed",
+            | Operation::ApplyFirewall { .. }
+            | Operation::KeepCloudFirewall => "changed",
             Operation::AdoptServer { .. } => "adopted",
             Operation::SetUpDocker { .. } => "Docker is set up",
             Operation::TerminateServer { .. } => "terminated",
@@ -336,11 +345,7 @@ impl Operation {
                 .flatten(),
             ResourceName::Firewall(server) => {
                 let changed = execution.firewall(server, self).await?;
-                changed.then_some(if *self == Operation::ClearFirewall {
-                    "removed"
-                } else {
-                    "changed"
-                })
+                changed.then(|| self.done().unwrap_or("changed"))
             }
             ResourceName::Container(server, name) => {
                 execution.container(server, name, self, &activity).await?

@@ -73,6 +73,7 @@ impl Action {
             None if has(Kind::ReplaceContainer) => Action::Replace,
             None if has(Kind::RemoveContainer) || has(Kind::TerminateServer) => Action::Remove,
             None if has(Kind::ResizeServer)
+                || has(Kind::KeepCloudFirewall)
                 || has(Kind::SetUpDocker)
                 || has(Kind::UpdateContainer) =>
             {

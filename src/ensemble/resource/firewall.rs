@@ -17,10 +17,35 @@ use crate::{
         operation::{self, Operation, Options},
     },
     iptables::{Firewall, Installed},
+    provision::Difference,
 };
 
-/// Decides about the firewall of a server of the manifest.
+/// Decides about the firewall of a server of the manifest, and the cloud's in front of it.
 pub fn decision(server: &str, view: &View<'_>) -> Result<Decision, Diagnostic> {
+    let mut decision = decision_on_server(server, view)?;
+    let state = view.observed.servers.get(server);
+    match state.map(|state| &state.cloud_firewall) {
+        Some(Difference::Behind(changes)) => {
+            if decision.what.is_empty() {
+                "the cloud's in front of it".clone_into(&mut decision.what);
+            }
+            decision.closing.push(Draft {
+                operation: Operation::KeepCloudFirewall,
+                cause: Cause::Changed,
+                changes: changes.clone(),
+            });
+        }
+        Some(Difference::Unknown(cause)) => {
+            let text = format!("the cloud's firewall in front of `{server}`: {cause}");
+            decision.unchecked.get_or_insert(text);
+        }
+        // The warnings come with the plan.
+        Some(Difference::Lacks(_) | Difference::None) | None => {}
+    }
+    Ok(decision)
+}
+
+fn decision_on_server(server: &str, view: &View<'_>) -> Result<Decision, Diagnostic> {
     let state = view.observed.servers.get(server);
     let state = state.map(|state| &state.firewall);
     let on_server = ResourceName::Server(server.to_owned());

@@ -396,8 +396,8 @@ impl World for Simulated {
         }))
     }
 
-    async fn keep_open(&self, _: &Node) -> Result<(), Diagnostic> {
-        Ok(())
+    async fn keep_open(&self, _: &Node) -> Result<bool, Diagnostic> {
+        Ok(false)
     }
 
     async fn published_digest(&self, image: &str) -> Result<Option<String>, Diagnostic> {
