@@ -23,6 +23,7 @@ mod firewall_holes;
 mod firewall_kernel;
 mod firewall_others;
 mod firewall_size;
+mod firewall_systemd;
 mod firewall_v6;
 mod hetzner;
 mod hostile_values;
