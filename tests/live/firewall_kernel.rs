@@ -46,7 +46,17 @@ connect() {
 }
 connect client c0 02:00:00:00:00:02 203.0.113.2 2001:db8:ffff::2 203.0.113.1 2001:db8:ffff::1
 connect server s0 02:00:00:00:00:01 203.0.113.1 2001:db8:ffff::1 203.0.113.2 2001:db8:ffff::2
-cat >record <<'END'
+# A container's side of the server. Nothing gets there: packets are recorded on the way, and dropped.
+ip -n server link add docker0 type bridge
+ip -n server link add p0 master docker0 type veth peer name p1
+for card in docker0 p0 p1; do ip -n server link set $card up; done
+ip -n server addr add 172.30.0.1/24 dev docker0
+ip -n server addr add fd30::1/64 dev docker0 nodad
+ip netns exec server sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+# record HOOK PORT: the table for packets to the server itself, or to a container of it. All public ports
+# lead to one port of the container.
+record() {
+    cat <<END
 add table inet record
 delete table inet record
 table inet record {
@@ -54,37 +64,51 @@ table inet record {
     set v4 { type ipv4_addr . inet_proto . inet_service; size 65535; flags dynamic; }
     set v6 { type ipv6_addr . inet_proto . inet_service; size 65535; flags dynamic; }
     chain arrive {
-        type filter hook input priority raw;
+        type filter hook $1 priority raw;
         meta l4proto { tcp, udp } counter name arrived
     }
     chain pass {
-        type filter hook input priority filter + 10;
-        meta l4proto { tcp, udp } add @v4 { ip saddr . meta l4proto . th dport }
-        meta l4proto { tcp, udp } add @v6 { ip6 saddr . meta l4proto . th dport }
+        type filter hook $1 priority filter + 10;
+        meta l4proto { tcp, udp } add @v4 { ip saddr . meta l4proto . $2 }
+        meta l4proto { tcp, udp } add @v6 { ip6 saddr . meta l4proto . $2 }
         meta l4proto { tcp, udp } drop
     }
-}
 END
+    if [ $1 = forward ]; then
+        cat <<END
+    chain publish {
+        type nat hook prerouting priority dstnat;
+        meta l4proto { tcp, udp } dnat ip to 172.30.0.2:80
+        meta l4proto { tcp, udp } dnat ip6 to [fd30::2]:80
+    }
+END
+    fi
+    echo '}'
+}
 in_server() { ip netns exec server "$@"; }
 for at in $(seq 0 $(($1 - 1))); do
     in_server /usr/local/lib/hitc/firewall load $at <$at.rules
-    in_server /nft -f record
-    ip netns exec client perl send.pl 203.0.113.1 2001:db8:ffff::1 <$at.packets
-    sent=$(wc -l <$at.packets)
-    for try in $(seq 100); do
-        in_server /nft list counter inet record arrived | grep -q "packets $sent " && break
-        sleep 0.02
-    done
-    in_server /nft list counter inet record arrived | grep "packets $sent " >/dev/null || {
-        echo "firewall $at: of $sent packets:"
-        in_server /nft list counter inet record arrived
-        exit 1
-    } >&2
     echo "firewall $at $(cat /run/hitc/firewall/new/backend)"
-    for set in v4 v6; do
-        in_server /nft -n list set inet record $set | tr -d '\n\t' | sed -n 's/.*elements = {\([^}]*\)}.*/\1/p' |
-            tr ',' '\n' | sed 's/ //g; s/[.]\([0-9]*\)[.]\([0-9]*\)$/ \1 \2/'
-        echo
+    for way in 'input th dport' 'forward ct original proto-dst'; do
+        record ${way%% *} "${way#* }" >record
+        in_server /nft -f record
+        ip netns exec client perl send.pl 203.0.113.1 2001:db8:ffff::1 <$at.packets
+        sent=$(wc -l <$at.packets)
+        for try in $(seq 100); do
+            in_server /nft list counter inet record arrived | grep -q "packets $sent " && break
+            sleep 0.02
+        done
+        in_server /nft list counter inet record arrived | grep "packets $sent " >/dev/null || {
+            echo "firewall $at, ${way%% *}: of $sent packets:"
+            in_server /nft list counter inet record arrived
+            exit 1
+        } >&2
+        echo "way ${way%% *}"
+        for set in v4 v6; do
+            in_server /nft -n list set inet record $set | tr -d '\n\t' | sed -n 's/.*elements = {\([^}]*\)}.*/\1/p' |
+                tr ',' '\n' | sed 's/ //g; s/[.]\([0-9]*\)[.]\([0-9]*\)$/ \1 \2/'
+            echo
+        done
     done
 done
 "#;
@@ -257,8 +281,9 @@ fn agrees_with_the_kernel(seed: u64, backend: &str, prepare: &str) {
     let run = format!("set -e; cp /usr/sbin/nft /nft; {prepare}; bash /kernel/driver {FIREWALLS}");
     let output = docker(&["exec", &container, "bash", "-c", &run]);
 
-    let mut passed = vec![BTreeSet::new(); FIREWALLS];
-    let mut at = 0;
+    // To the server itself, and to a container of it.
+    let mut passed = vec![[BTreeSet::new(), BTreeSet::new()]; FIREWALLS];
+    let (mut at, mut way) = (0, 0);
     for line in output.lines().filter(|line| !line.is_empty()) {
         let words: Vec<&str> = line.split(' ').collect();
         match words.as_slice() {
@@ -266,13 +291,14 @@ fn agrees_with_the_kernel(seed: u64, backend: &str, prepare: &str) {
                 assert_eq!(*loaded, backend);
                 at = number.parse().unwrap();
             }
+            ["way", name] => way = usize::from(*name == "forward"),
             [from, protocol, port] => {
                 let protocol = match *protocol {
                     "6" => Protocol::Tcp,
                     "17" => Protocol::Udp,
                     _ => panic!("{line}"),
                 };
-                passed[at].insert((from.parse().unwrap(), protocol, port.parse().unwrap()));
+                passed[at][way].insert((from.parse().unwrap(), protocol, port.parse().unwrap()));
             }
             _ => panic!("{line}"),
         }
@@ -284,12 +310,14 @@ fn agrees_with_the_kernel(seed: u64, backend: &str, prepare: &str) {
             .filter(|(from, protocol, port)| firewall.admits(*from, *protocol, *port))
             .copied()
             .collect();
-        let differ: Vec<&Packet> = admitted.symmetric_difference(&passed[at]).collect();
-        assert!(
-            differ.is_empty(),
-            "firewall {at}: the kernel decides otherwise about {differ:?}\n{}",
-            firewall.to_lines()
-        );
+        for (passed, way) in passed[at].iter().zip(["to the server", "to a container"]) {
+            let differ: Vec<&Packet> = admitted.symmetric_difference(passed).collect();
+            assert!(
+                differ.is_empty(),
+                "firewall {at}: the kernel decides otherwise {way} about {differ:?}\n{}",
+                firewall.to_lines()
+            );
+        }
         total[0] += admitted.len();
         total[1] += packets.len() - admitted.len();
     }
