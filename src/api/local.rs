@@ -66,6 +66,7 @@ fn shell(line: &str) -> Program {
 
 fn in_project(call: &Call, mut program: Program) -> Program {
     program.folder = Some(call.context.project.root.clone());
+    program.is_shielded = call.context.cancel.is_parallel();
     program
 }
 

@@ -21,6 +21,7 @@ use crate::{
         cancel::Cancel,
         diagnostic::{Diagnostic, Kind},
         event::{Event, Events, Interface},
+        terminal::TerminalMode,
     },
     inventory::Inventory,
     script::{Scripts, enable_run_by_name, scripted},
@@ -187,6 +188,7 @@ fn watch_for_interrupts(
         return;
     };
     drop(guard);
+    let mode = TerminalMode::current();
     runtime.spawn(async move {
         while interrupts.recv().await.is_some() {
             if cancel.interrupt() {
@@ -201,6 +203,8 @@ fn watch_for_interrupts(
                 tokio::time::sleep(GRACE).await;
                 terminations.wait(TERMINATION_TIMEOUT).await;
                 tokio::time::sleep(GRACE).await;
+                // A prompt for a password may have hidden what is typed.
+                mode.restore();
                 #[expect(clippy::exit, reason = "the script's thread cannot be ended otherwise")]
                 std::process::exit(Kind::Interrupted.exit_code().into());
             }

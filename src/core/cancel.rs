@@ -22,7 +22,7 @@ pub struct Cancel {
 impl Cancel {
     /// Handles a Ctrl-C. Returns true if running jobs are waited for, false if they are cancelled.
     pub fn interrupt(&self) -> bool {
-        let waits = self.scopes.load(Ordering::SeqCst) > 0 && !self.stop.is_cancelled();
+        let waits = self.is_parallel() && !self.stop.is_cancelled();
         self.stop.cancel();
         if !waits {
             self.kill.cancel();
@@ -39,6 +39,11 @@ impl Cancel {
     /// Whether no further job may start.
     pub fn is_stopping(&self) -> bool {
         self.stop.is_cancelled()
+    }
+
+    /// Whether jobs run in parallel, for which the first Ctrl-C waits.
+    pub fn is_parallel(&self) -> bool {
+        self.scopes.load(Ordering::SeqCst) > 0
     }
 
     /// Whether running jobs must stop immediately.

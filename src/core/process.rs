@@ -1,7 +1,7 @@
 //! Runs programs on the local machine; exit status and output of a program on any machine.
 
 use std::{
-    fmt, fs, io,
+    env, fmt, fs, io,
     os::unix::{fs::MetadataExt, process::ExitStatusExt},
     path::PathBuf,
     process::{ExitStatus, Stdio},
@@ -9,6 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 
 use crate::core::event::Stream;
@@ -137,6 +138,30 @@ pub struct Program {
     pub environment: Vec<(String, String)>,
     /// How much of its output is kept.
     pub keep: Keep,
+    /// Whether a Ctrl-C on the terminal reaches hitc only, because the program is waited for. It cannot
+    /// ask for anything on the terminal then.
+    pub is_shielded: bool,
+}
+
+/// Makes a shell line run in a process group of its own, which no Ctrl-C on the terminal reaches. To read from
+/// the terminal is an error there; otherwise it would stop the program (termios(3), TTIN).
+pub fn shielded(line: &str) -> tokio::process::Command {
+    let mut shell = tokio::process::Command::new("sh");
+    shell.args(["-c", &format!("trap '' TTIN TTOU; {line}")]);
+    shell.process_group(0);
+    shell
+}
+
+/// Terminates what is left of a process group when it is dropped.
+struct Group(Option<Pid>);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            // It may have ended.
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
 }
 
 impl Program {
@@ -170,9 +195,17 @@ impl Program {
             .argv
             .split_first()
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "empty command"))?;
-        let mut command = tokio::process::Command::new(name);
+        let mut command = if self.is_shielded {
+            find(name)?;
+            let mut command = shielded("exec \"$@\"");
+            command.arg("sh").args(&self.argv);
+            command
+        } else {
+            let mut command = tokio::process::Command::new(name);
+            command.args(arguments);
+            command
+        };
         command
-            .args(arguments)
             .envs(self.environment.iter().cloned())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -184,6 +217,8 @@ impl Program {
         let mut child = command
             .spawn()
             .map_err(|error| io::Error::new(error.kind(), format!("`{name}`: {error}")))?;
+        let id = child.id().and_then(|id| i32::try_from(id).ok());
+        let mut group = Group(id.filter(|_| self.is_shielded).and_then(Pid::from_raw));
         let stdin = child.stdin.take();
         let feed = async {
             if let Some(mut stdin) = stdin {
@@ -200,6 +235,8 @@ impl Program {
             drain(stderr, self.keep, |bytes| on_output(Stream::Stderr, bytes)),
             child.wait(),
         )?;
+        // What it left in the background goes on.
+        group.0 = None;
         Ok(Output {
             exit: Exit::from(status),
             stdout,
@@ -207,6 +244,18 @@ impl Program {
             elapsed: started.elapsed(),
         })
     }
+}
+
+/// Fails as a program does that is not installed.
+fn find(name: &str) -> io::Result<()> {
+    let folders = env::var_os("PATH").unwrap_or_default();
+    let is_found =
+        name.contains('/') || env::split_paths(&folders).any(|folder| folder.join(name).is_file());
+    if is_found {
+        return Ok(());
+    }
+    let error = io::Error::from(io::ErrorKind::NotFound);
+    Err(io::Error::new(error.kind(), format!("`{name}`: {error}")))
 }
 
 /// Reads a pipe until its end, passes everything to `on_bytes`, and returns what is kept. An error

@@ -42,6 +42,24 @@ pub fn size() -> Option<Size> {
     })
 }
 
+/// The mode of the terminal, to restore when hitc ends while something has changed it.
+pub struct TerminalMode(Option<Termios>);
+
+impl TerminalMode {
+    /// The mode now.
+    pub fn current() -> Self {
+        TerminalMode(tcgetattr(io::stdin()).ok())
+    }
+
+    /// Restores it.
+    pub fn restore(&self) {
+        if let Some(mode) = &self.0 {
+            // The terminal may be gone.
+            let _ = tcsetattr(io::stdin(), OptionalActions::Now, mode);
+        }
+    }
+}
+
 /// The terminal in raw mode: each key is passed on, also Ctrl-C. Dropping it restores the mode.
 pub struct RawTerminal {
     before: Termios,

@@ -11,11 +11,11 @@ use std::{
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader, ReadBuf},
     net::TcpStream,
-    process::{Child, Command},
+    process::Child,
 };
 
 use super::{Cause, Error, Route, Target, connection_state::ConnectionState, stream::Stream};
-use crate::core::diagnostic::plain;
+use crate::core::{diagnostic::plain, process::shielded};
 
 /// A byte stream in both directions.
 pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -44,8 +44,7 @@ pub(super) async fn dial(
     };
     match (&target.route, tunnel) {
         (Route::ProxyCommand(command), _) => {
-            let mut child = Command::new("sh")
-                .args(["-c", &format!("exec {command}")])
+            let mut child = shielded(&format!("exec {command}"))
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::piped())

@@ -401,12 +401,12 @@ impl Interface for Terminal {
             return Ok(true);
         }
         let question = self.one_line(question.to_owned());
-        self.progress.suspend(|| prompt::confirm(&question, typed))
+        self.progress.pause(|| prompt::confirm(&question, typed))
     }
 
     fn prompt(&self, question: &str, hidden: bool) -> Result<String, Diagnostic> {
         let question = self.one_line(question.to_owned());
-        self.progress.suspend(|| prompt::text(&question, hidden))
+        self.progress.pause(|| prompt::text(&question, hidden))
     }
 
     fn hide(&self, secret: &str) {

@@ -109,6 +109,20 @@ impl Progress {
         }
     }
 
+    /// Shows no spinners while `ask` reads from the terminal. Nothing waits for the answer: messages are
+    /// shown meanwhile.
+    pub fn pause<T>(&self, ask: impl FnOnce() -> T) -> T {
+        let Some(bars) = &self.bars else {
+            return ask();
+        };
+        // What cannot be removed from the screen is only in the way.
+        let _ = bars.clear();
+        bars.set_draw_target(ProgressDrawTarget::hidden());
+        let answer = ask();
+        bars.set_draw_target(ProgressDrawTarget::stderr());
+        answer
+    }
+
     fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Activity>> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -29,6 +29,7 @@ mod hetzner;
 mod hostile_values;
 mod inside;
 mod interruptions;
+mod interrupts;
 mod keys;
 mod machines;
 mod ownership;

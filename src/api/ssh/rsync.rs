@@ -87,6 +87,7 @@ fn rsync(call: &Call, host: &Host, from: &str, to: &str, up: bool, options: &Map
         }
         let program = Program {
             keep: Keep::End,
+            is_shielded: call.context.cancel.is_parallel(),
             ..Program::new(argv)
         };
         let lines = Mutex::new(Lines::new(&call.context.events, Some(name)));

@@ -38,6 +38,7 @@ pub(super) async fn query_openssh(
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
+        .process_group(0)
         .spawn();
     let mut child = match child {
         Ok(child) => child,

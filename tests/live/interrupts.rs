@@ -1,0 +1,141 @@
+//! Ctrl-C on a terminal, which sends it to every program in the foreground: hitc waits first, and ends
+//! everything the second time.
+
+use crate::support::{Project, foreign_server::ForeignServer, live::docker};
+
+const CTRL_C: &str = "\x03";
+
+/// Whether a process with these words runs on this machine.
+fn runs(words: &str) -> bool {
+    let pgrep = std::process::Command::new("pgrep")
+        .args(["-f", words])
+        .output();
+    pgrep.unwrap().status.success()
+}
+
+/// A task on two hosts that are not connected to.
+fn two_hosts(body: &str) -> Project {
+    let hitcfile = format!("/// It.\nfn it(host) {{ {body} }}\n");
+    Project::new().file("hitcfile.rhai", &hitcfile)
+}
+
+const IT: &str = "$HITC run -H 127.0.0.1 -H 127.0.0.2 it";
+
+#[test]
+fn a_proxy_command_is_waited_for() {
+    let it = ForeignServer::new();
+    let (ip, key) = (&it.ip, it.own_key());
+    it.config(&format!(
+        "Host one.it two.it\n HostName {ip}\n User root\n IdentityFile {}\n \
+         ProxyCommand bash -c 'exec 3<>/dev/tcp/%h/%p; cat <&3 & cat >&3'\n",
+        key.display()
+    ));
+    it.exec("one.it", "true").ok();
+    let exec = "$HITC exec -H one.it -H two.it -- 'echo begun; until [ -e /go ]; do sleep 0.1; done; echo \"all done\"'";
+    let mut terminal = it.live.terminal(exec);
+    terminal.wait_for("begun\n");
+    terminal.wait_for("begun\n");
+    terminal.type_keys(CTRL_C);
+    terminal.wait_for("stopping; waiting for one.it, two.it (Ctrl-C again to cancel)");
+    it.inside("touch /go");
+    terminal.wait_for("all done\n");
+    terminal.wait_for("all done\n");
+    terminal.end();
+
+    // The second one ends the commands on the server.
+    it.inside("rm /go");
+    let mut terminal = it.live.terminal(exec);
+    terminal.wait_for("begun\n");
+    terminal.wait_for("begun\n");
+    terminal.type_keys(CTRL_C);
+    terminal.wait_for("stopping; waiting for one.it, two.it");
+    terminal.type_keys(CTRL_C);
+    assert_eq!(terminal.end(), 130);
+    assert_eq!(it.inside("pgrep -cf '[u]ntil' || true"), "0");
+}
+
+#[test]
+fn a_local_command_is_waited_for() {
+    let body = "local::run(\"echo begun; until [ -e go ]; do sleep 0.1; done; echo 'all done'\")";
+    let project = two_hosts(body);
+    let mut terminal = project.terminal(IT);
+    terminal.wait_for("begun\n");
+    terminal.wait_for("begun\n");
+    terminal.type_keys(CTRL_C);
+    terminal.wait_for("stopping; waiting for 127.0.0.1, 127.0.0.2 (Ctrl-C again to cancel)");
+    project.write("go", "");
+    terminal.wait_for("all done\n");
+    terminal.wait_for("all done\n");
+    terminal.end();
+
+    // The second one ends it, and what it started.
+    let body = "local::run(\"echo begun; sleep 4377 & sleep 4377; true\")";
+    let project = two_hosts(body);
+    let mut terminal = project.terminal(IT);
+    terminal.wait_for("begun\n");
+    terminal.wait_for("begun\n");
+    terminal.type_keys(CTRL_C);
+    terminal.wait_for("stopping; waiting for");
+    assert!(runs("^sleep 4377"));
+    terminal.type_keys(CTRL_C);
+    assert_eq!(terminal.end(), 130);
+    assert!(!runs("^sleep 4377"));
+
+    // Nobody could answer it: an error, and no program that is stopped for ever.
+    let body = "local::run(\"read -r answer </dev/tty\")";
+    let project = two_hosts(body);
+    let mut terminal = project.terminal(IT);
+    terminal.wait_for("failed");
+    assert_eq!(terminal.end(), 1);
+}
+
+#[test]
+fn rsync_is_waited_for() {
+    let it = ForeignServer::new();
+    let key = it.own_key();
+    it.config(&format!(
+        "Host one.it two.it\n HostName {}\n User root\n IdentityFile {}\n",
+        it.ip,
+        key.display()
+    ));
+    it.live.write(
+        "hitcfile.rhai",
+        "/// It.\nfn it(host) { host.rsync_up(\"file\", \"/file\"); }\n",
+    );
+    it.live.write("file", "content");
+    // Slow in its middle.
+    it.live.write("bin/rsync", "#!/bin/sh\necho begun >&2\nuntil [ -e go ]; do sleep 0.1; done\nPATH=${PATH#*:} exec rsync \"$@\"\n");
+    let program = it.live.root().join("bin/rsync");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(program, mode).unwrap();
+    it.inside("apt-get install -qqy rsync >/dev/null 2>&1 || { apt-get update -qq; apt-get install -qqy rsync; } >/dev/null");
+    let mut terminal = it
+        .live
+        .terminal("PATH=$PWD/bin:$PATH $HITC run -H one.it -H two.it it");
+    terminal.wait_for("begun\n");
+    terminal.wait_for("begun\n");
+    terminal.type_keys(CTRL_C);
+    terminal.wait_for("stopping; waiting for");
+    it.live.write("go", "");
+    terminal.wait_for("2 hosts");
+    terminal.end();
+    let container = it.live.container("web");
+    assert_eq!(docker(&["exec", &container, "cat", "/file"]), "content");
+}
+
+#[test]
+fn prompts_of_several_hosts_end() {
+    for body in ["ui::prompt(\"Name?\")", "secret::prompt(\"Name?\")"] {
+        let project = two_hosts(body);
+        let line = format!(
+            "bash -c 'trap : INT; {IT}; stty -a | grep -q -e \" -echo \" && echo hidden || echo shown'"
+        );
+        let mut terminal = project.terminal(&line);
+        terminal.wait_for("Name? ");
+        terminal.type_keys(CTRL_C);
+        terminal.wait_for("stopping; waiting for 127.0.0.1, 127.0.0.2");
+        terminal.type_keys(CTRL_C);
+        terminal.wait_for("shown\n");
+        terminal.end();
+    }
+}
