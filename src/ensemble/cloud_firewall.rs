@@ -4,20 +4,15 @@ use std::collections::HashMap;
 
 use futures_util::future::join_all;
 
-use super::{
-    EngineState, World,
-    observe::{FirewallState, ServerState},
-    operation::ServerId,
-};
+use super::{World, operation::ServerId};
 use crate::{
     core::diagnostic::Diagnostic,
     docker::Binding,
     provider::{CloudFirewall, Node, NodeState},
-    provision::{Difference, Running, admitted},
 };
 
 /// The cloud's firewall in front of a server, or why it could not be read.
-type Read = Result<CloudFirewall, Diagnostic>;
+pub type Read = Result<CloudFirewall, Diagnostic>;
 
 /// Reads the clouds' firewalls in front of the servers that run, at the same time for each provider.
 /// Returns nothing for a server without one.
@@ -55,37 +50,6 @@ pub async fn bindings(world: &dyn World, node: &Node) -> Result<Vec<Binding>, Di
         world.bindings(node).await
     } else {
         Ok(Vec::new())
-    }
-}
-
-/// Compares the cloud's firewall in front of a server with what the server admits.
-pub fn compare(
-    state: &ServerState,
-    cloud: Option<Read>,
-    bindings: Result<Vec<Binding>, Diagnostic>,
-) -> Difference {
-    let Some(cloud) = cloud else {
-        return Difference::None;
-    };
-    let installed = match &state.firewall {
-        FirewallState::Installed(installed) => Some(installed),
-        FirewallState::Missing => None,
-        // The server is off, or does not answer: the plan says so.
-        FirewallState::Off | FirewallState::Unknown(_) => return Difference::None,
-    };
-    if installed.is_none() && matches!(state.engine, EngineState::Unknown(_)) {
-        return Difference::None;
-    }
-    let read = cloud.and_then(|cloud| Ok((cloud, bindings?)));
-    let (cloud, bindings) = match read {
-        Ok(read) => read,
-        Err(error) => return Difference::Unknown(error.message),
-    };
-    let running = state.engine.containers().iter().filter_map(Running::of);
-    match admitted(installed, running, &bindings) {
-        Some(admitted) => Difference::of(&state.node, &cloud, &admitted),
-        // Another program changed the server's firewall: it is loaded again first.
-        None => Difference::None,
     }
 }
 

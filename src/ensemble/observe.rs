@@ -18,10 +18,10 @@ use crate::{
         owner::Owner,
         value::Invalid,
     },
-    docker::{Container, Snapshot},
+    docker::{Binding, Container, Snapshot},
     iptables::{Firewall, Installed},
     provider::{Error, Node, NodeState, ServerChange},
-    provision::Difference,
+    provision::{Difference, Running, admitted},
 };
 
 /// A snapshot of servers and their containers.
@@ -218,7 +218,7 @@ pub async fn observe(
     );
     let states = states.into_iter().map(|(mut state, bindings)| {
         let cloud = clouds.remove(&ServerId::of(&state.node));
-        state.cloud_firewall = cloud_firewall::compare(&state, cloud, bindings);
+        state.cloud_firewall = compare(&state, cloud, bindings);
         state
     });
     let servers: BTreeMap<String, ServerState> = found.into_keys().zip(states).collect();
@@ -350,6 +350,37 @@ async fn look_at_firewall(world: &dyn World, node: &Node) -> FirewallState {
         Err(error) => FirewallState::Unknown(error),
         Ok(None) => FirewallState::Missing,
         Ok(Some(installed)) => FirewallState::Installed(installed),
+    }
+}
+
+/// Compares the cloud's firewall in front of a server with what the server admits.
+fn compare(
+    state: &ServerState,
+    cloud: Option<cloud_firewall::Read>,
+    bindings: Result<Vec<Binding>, Diagnostic>,
+) -> Difference {
+    let Some(cloud) = cloud else {
+        return Difference::None;
+    };
+    let installed = match &state.firewall {
+        FirewallState::Installed(installed) => Some(installed),
+        FirewallState::Missing => None,
+        // The server is off, or does not answer: the plan says so.
+        FirewallState::Off | FirewallState::Unknown(_) => return Difference::None,
+    };
+    if installed.is_none() && matches!(state.engine, EngineState::Unknown(_)) {
+        return Difference::None;
+    }
+    let read = cloud.and_then(|cloud| Ok((cloud, bindings?)));
+    let (cloud, bindings) = match read {
+        Ok(read) => read,
+        Err(error) => return Difference::Unknown(error.message),
+    };
+    let running = state.engine.containers().iter().filter_map(Running::of);
+    match admitted(installed, running, &bindings) {
+        Some(admitted) => Difference::of(&state.node, &cloud, &admitted),
+        // Another program changed the server's firewall: it is loaded again first.
+        None => Difference::None,
     }
 }
 
