@@ -12,6 +12,7 @@ pub mod docker;
 mod ensemble;
 mod files;
 mod fleet;
+pub mod fuzz;
 pub mod http;
 pub mod inventory;
 pub mod iptables;
@@ -22,8 +23,6 @@ mod provision;
 mod script;
 pub mod ssh;
 mod ui;
-
-pub use script::audit_text;
 
 /// Runs the program with these arguments, the program's name first.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {

@@ -13,6 +13,7 @@
 )]
 
 mod cli;
+mod fuzz;
 mod house;
 mod live;
 mod scripts;

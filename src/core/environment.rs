@@ -12,14 +12,20 @@ static FROM_FILE: OnceLock<HashMap<String, String>> = OnceLock::new();
 /// Loads the `.env` of a project's folder, if it exists. A process has one project.
 pub fn load(root: &Path) -> Result<(), Diagnostic> {
     let path = root.join(FILE);
-    if !path.is_file() {
-        return Ok(());
+    if path.is_file() {
+        // Fails only on a second call, which does not happen.
+        let _ = FROM_FILE.set(read(&path)?);
     }
+    Ok(())
+}
+
+/// Reads lines `NAME=VALUE`.
+pub fn read(path: &Path) -> Result<HashMap<String, String>, Diagnostic> {
     let wrong = |error: dotenvy::Error| {
         let message = match error {
             dotenvy::Error::LineParse(part, _) => {
                 // Name the line without its content, which may be a secret.
-                let text = fs::read_to_string(&path).unwrap_or_default();
+                let text = fs::read_to_string(path).unwrap_or_default();
                 let at = text.lines().position(|line| line.contains(&part));
                 let line = at.map_or(String::new(), |at| format!(", line {}", at + 1));
                 format!("`{FILE}`{line}: invalid syntax")
@@ -29,11 +35,8 @@ pub fn load(root: &Path) -> Result<(), Diagnostic> {
         Diagnostic::new(Kind::Usage, message)
             .help("write NAME=VALUE, with quotes around a value that contains spaces".to_owned())
     };
-    let lines = dotenvy::from_path_iter(&path).map_err(wrong)?;
-    let read: HashMap<String, String> = lines.collect::<Result<_, _>>().map_err(wrong)?;
-    // Fails only on a second call, which does not happen.
-    let _ = FROM_FILE.set(read);
-    Ok(())
+    let lines = dotenvy::from_path_iter(path).map_err(wrong)?;
+    lines.collect::<Result<_, _>>().map_err(wrong)
 }
 
 /// Returns the value of a variable, if it is set and UTF-8.

@@ -91,7 +91,7 @@ fn read_folder(folder: PathBuf) -> Result<Image, String> {
 
 /// Reads lines `NAME=VALUE`; empty lines and comments are skipped. As for `docker run --env-file`,
 /// quotes are part of the value, and `export` is not understood.
-fn read_env_file(path: &Path) -> Result<Pairs, String> {
+pub fn read_env_file(path: &Path) -> Result<Pairs, String> {
     let fail = |cause: String| format!("env_file `{}`: {cause}", path.display());
     // Anything else may have no end.
     let metadata = fs::metadata(path).map_err(|error| fail(error.to_string()))?;

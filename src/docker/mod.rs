@@ -31,21 +31,21 @@ mod transport;
 
 pub use action::Action;
 pub(crate) use api_error::cause;
-pub use bind::{Binding, bind, bindings, unbind};
+pub use bind::{Binding, bind, bindings, read_bindings, unbind};
 #[cfg(test)]
 pub(crate) use container::as_made;
 pub use container::{
     Comparison, Container, Image, Listed, Pull, Ready, Replacement, Restart, Spec, State,
-    StepNames, Volume, labels,
+    StepNames, Volume, labels, read_answers,
 };
 pub use containers::{Containers, Snapshot};
-pub use copy::{Copy, Tally};
+pub use copy::{Copy, Tally, read_archive};
 pub use details::Processes;
 pub use engine::{Engine, EngineStatus};
 pub use engine_events::{EventOptions, show_events};
 pub use error::Error;
 pub use image::{Build, Context, ListedImage, Platform, Progress, Secrets};
-pub use inputs::Inputs;
+pub use inputs::{Inputs, read_env_file};
 pub use inside::{Account, Inside};
 pub use logs::{LogOptions, LogSelection, show_logs};
 pub use port::{Port, Protocol};

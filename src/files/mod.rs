@@ -14,6 +14,7 @@ pub use download::Download;
 pub use error::Error;
 pub use progress::Progress;
 pub use raw::{digest, read_raw};
+pub use tree::read_digests;
 pub use upload::Upload;
 
 /// How many files a transfer changed.

@@ -7,7 +7,7 @@ mod retry;
 use std::time::Duration;
 
 pub use json_api::{ApiRequest, Error, JsonApi};
-pub use registry_api::{RegistryApi, RegistryError, RegistryLogin};
+pub use registry_api::{RegistryApi, RegistryError, RegistryLogin, read_challenge};
 pub use reqwest::Method;
 use rustls::crypto::ring;
 

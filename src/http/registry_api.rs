@@ -363,6 +363,11 @@ impl Challenge {
     }
 }
 
+/// Reads the challenge of a registry.
+pub fn read_challenge(header: &str) {
+    drop(Challenge::parse(header));
+}
+
 /// Reads a quoted string after its first quote. Returns it and what follows.
 fn quoted_string(text: &str) -> Option<(String, &str)> {
     let mut value = String::new();

@@ -22,12 +22,12 @@ mod source;
 mod tests;
 
 pub use apply::{apply, clear, connection};
-pub use chains::render as render_iptables;
+pub use chains::{parse as parse_chains, render as render_iptables};
 pub use change::{change, remove};
 pub use firewall::Firewall;
 pub use listener::{Listener, listeners};
-pub use nft::render as render_nft;
-pub use observe::{Backend, Installed, observe};
+pub use nft::{parse as parse_nft, render as render_nft};
+pub use observe::{Backend, Installed, observe, parse as parse_answer};
 pub use parse::parse;
 pub use ports::{Ports, Protocol};
 pub use probe::{Probe, probe};

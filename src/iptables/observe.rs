@@ -86,7 +86,8 @@ pub async fn observe(machine: &dyn Machine) -> Result<Option<Installed>, Diagnos
     })
 }
 
-fn parse(text: &str) -> Result<Installed, String> {
+/// Parses what the server answers.
+pub fn parse(text: &str) -> Result<Installed, String> {
     let sections = sections(text);
     let section = |name: &str| sections.get(name).map_or("", String::as_str);
     if !sections.contains_key("end") {

@@ -32,7 +32,7 @@ pub use node::{
 use price::number;
 pub use price::{Cost, Price, Prices};
 pub use quotes::Quotes;
-pub use unmanaged::Unmanaged;
+pub use unmanaged::{Unmanaged, read as read_servers};
 
 use crate::{
     core::{

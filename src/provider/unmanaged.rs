@@ -42,7 +42,8 @@ impl Unmanaged {
     }
 }
 
-fn read(path: &Path) -> Result<Vec<Node>, Error> {
+/// Reads a list of servers. A file that does not exist is an empty one.
+pub fn read(path: &Path) -> Result<Vec<Node>, Error> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    Scripts,
+    Bound, Scripts, bind,
     check::check,
     discover::{TaskFilter, discover_tasks},
     engine,
@@ -89,6 +89,15 @@ pub fn audit_text(text: &str) -> Vec<Diagnostic> {
             findings
         }
     }
+}
+
+/// Binds words of the command line to the parameters of the task in a script.
+pub fn bind_words(script: &str, words: &[String]) -> Result<Bound, Diagnostic> {
+    let source = Source::new(HITCFILE, script);
+    let wrong = || Diagnostic::new(Kind::Usage, "the script has no task");
+    let ast = rhai::Engine::new().compile(script).map_err(|_| wrong())?;
+    let (tasks, _) = discover_tasks(&ast, &source, None, TaskFilter::All);
+    bind(tasks.first().ok_or_else(wrong)?, words)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ mod tests;
 mod unit;
 
 pub use args::{Bound, bind};
-pub use audit::{audit, audit_text};
+pub use audit::{audit, audit_text, bind_words};
 pub use config::Config;
 pub use console::Console;
 pub use embedded::built_in;

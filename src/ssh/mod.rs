@@ -34,7 +34,7 @@ mod terminations;
 
 pub use address::Address;
 pub use command::{Command, Input};
-pub use config::Config;
+pub use config::{Config, read_config};
 pub use connection::Connection;
 pub use dial::Duplex;
 pub use endpoint::Endpoint;
@@ -42,7 +42,7 @@ pub use error::{Cause, Error};
 pub use forward::Forward;
 pub use host_key::NewHostKey;
 pub use key::KeyPair;
-pub use known_hosts::{HostKeyStatus, KnownHosts};
+pub use known_hosts::{HostKeyStatus, KnownHosts, read_known_hosts};
 pub use line::{EncodedCommand, RUN_ID_VARIABLE, command_line, quote};
 pub use openssh::OpenSsh;
 pub use pool::Pool;

@@ -185,6 +185,12 @@ async fn execute(engine: &Engine, line: String) -> Result<Result<(), String>, ma
     }))
 }
 
+/// Reads a list of bindings.
+pub fn read_bindings(text: &str) {
+    let bindings: Vec<Binding> = text.lines().filter_map(parse).collect();
+    drop(bindings);
+}
+
 /// Parses `PUBLIC-PROTOCOL:CONTAINER_ID PORT`.
 fn parse(line: &str) -> Option<Binding> {
     let (key, rest) = line.split_once(':')?;

@@ -29,7 +29,7 @@ mod wait;
 pub(crate) use as_made::as_made;
 pub use compare::Comparison;
 pub(super) use lookup::is_name;
-pub use observed::{Container, Listed, State};
+pub use observed::{Container, Listed, State, read_answers};
 pub use ready::Ready;
 pub use replace::{Names as StepNames, Replacement};
 pub use restart::Restart;

@@ -156,6 +156,15 @@ impl Listed {
     }
 }
 
+/// Reads the engine's answers about containers.
+pub fn read_answers(response: &[u8]) {
+    Listed::parse(response);
+    if let Ok(inspected) = serde_json::from_slice::<ContainerInspectResponse>(response) {
+        drop(Container::from(inspected));
+    }
+    podman::parse(response).map(Container::from);
+}
+
 /// The owner that the labels of the container `name` name.
 fn ownership(labels: &BTreeMap<String, String>, name: &str) -> Ownership {
     match labels.get(labels::NAME) {

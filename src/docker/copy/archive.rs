@@ -122,6 +122,14 @@ pub(super) fn read(
     Ok(())
 }
 
+/// Reads an archive in memory.
+pub fn read_archive(data: &[u8]) {
+    let _ = read(data, |_, content| {
+        io::copy(content, &mut io::sink())?;
+        Ok(())
+    });
+}
+
 /// Whether the error is one of the archive's form, which has no number of the system.
 fn is_of_archive(error: &io::Error) -> bool {
     error.raw_os_error().is_none()

@@ -14,7 +14,7 @@ mod upload;
 use std::path::PathBuf;
 
 use archive::Problem;
-pub use archive::Tally;
+pub use archive::{Tally, read_archive};
 pub(super) use raw::Written;
 
 use super::{Engine, Error};

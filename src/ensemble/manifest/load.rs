@@ -54,7 +54,7 @@ pub fn load(path: &Path, root: &Path, providers: &Providers) -> Result<Manifest,
 }
 
 /// Reads a manifest from its text.
-pub(in crate::ensemble) fn read(
+pub fn read(
     name: &str,
     source: Arc<Source>,
     folder: PathBuf,

@@ -13,11 +13,9 @@ mod yaml;
 
 pub use facts::Facts;
 pub use file::find;
-pub use load::load;
-#[cfg(test)]
-pub(super) use load::read;
+pub use load::{load, read};
 pub use tree::Tree;
-pub use variable::{Awaited, Variable};
+pub use variable::{Awaited, Variable, read_variables};
 pub use warning::warnings;
 pub use yaml::parse as parse_yaml;
 

@@ -126,6 +126,11 @@ impl fmt::Display for Variable {
     }
 }
 
+/// Finds the variables in a text.
+pub fn read_variables(text: &str) {
+    drop(parse(text));
+}
+
 /// Parses a text into literal text and variables. A `$` that begins no variable is literal.
 ///
 /// The span of an error is relative to the text.

@@ -55,6 +55,39 @@ pub struct Config {
     known_hosts: Mutex<HashMap<String, Arc<KnownHosts>>>,
 }
 
+/// Reads a configuration as if OpenSSH were not installed, and as what `ssh -G` prints.
+pub fn read_config(path: &Path) {
+    if let Ok(scan) = Scan::read(&[path.to_owned()], Path::new("/nowhere")) {
+        scan.matching_blocks("web");
+        if let Ok(settings) = scan.settings("web") {
+            expand(&settings, scan.has_hostname("web"));
+        }
+    }
+    if let Ok(text) = fs::read_to_string(path) {
+        expand(&Settings::parse(&text), true);
+    }
+}
+
+fn expand(settings: &Settings, has_hostname: bool) {
+    let login = Login {
+        address: "web".to_owned(),
+        ..Login::default()
+    };
+    let tokens = Tokens::new(Path::new("/nowhere"), &login, settings, has_hostname);
+    for keyword in [
+        "proxycommand",
+        "identityfile",
+        "userknownhostsfile",
+        "proxyjump",
+    ] {
+        for value in settings.all(keyword) {
+            tokens.expand(value);
+            tokens.path(value);
+            words(value);
+        }
+    }
+}
+
 impl Config {
     /// Creates the configuration of the user with this home folder. Files are read when needed.
     pub fn new(home: &Path) -> Self {
