@@ -1,7 +1,11 @@
 //! Ctrl-C on a terminal, which sends it to every program in the foreground: hitc waits first, and ends
 //! everything the second time.
 
-use crate::support::{Project, foreign_server::ForeignServer, live::docker};
+use crate::support::{
+    Project,
+    foreign_server::ForeignServer,
+    live::{Live, docker},
+};
 
 const CTRL_C: &str = "\x03";
 
@@ -137,5 +141,59 @@ fn prompts_of_several_hosts_end() {
         terminal.type_keys(CTRL_C);
         terminal.wait_for("shown\n");
         terminal.end();
+    }
+}
+
+#[test]
+fn an_upload_ends_at_the_second_one() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web", "count=2"]).ok();
+    let file = std::fs::File::create(live.root().join("big")).unwrap();
+    file.set_len(8_000_000_000).unwrap();
+    let mut terminal = live.terminal("$HITC -H web -H web-1 upload big /big");
+    terminal.wait_for("web");
+    // Until a part of it has arrived.
+    let name = live.container("web");
+    docker(&[
+        "exec",
+        &name,
+        "sh",
+        "-c",
+        "until find / -xdev -size +1M -newer /proc/1 -name '*big*' | grep -q .; do sleep 0.1; done",
+    ]);
+    terminal.type_keys(CTRL_C);
+    terminal.wait_for("stopping; waiting for web, web-1 (Ctrl-C again to cancel)");
+    terminal.type_keys(CTRL_C);
+    assert_eq!(terminal.end(), 130);
+    docker(&["exec", &name, "sh", "-c", "! test -e /big"]);
+}
+
+#[test]
+fn a_build_ends_at_the_second_one() {
+    let live = Live::new();
+    let dockerfile = |name: &str| format!("FROM hitc/debian:13\nRUN echo {name}; sleep 4355\n");
+    live.write("one/Dockerfile", &dockerfile("one"));
+    live.write("two/Dockerfile", &dockerfile("two"));
+    live.write(
+        "it.yml",
+        "web:\n  provider: local\n  containers:\n    one: {build: one}\n    two: {build: two}\n",
+    );
+    let mut terminal = live.terminal("$HITC run --yes ensemble.up it");
+    let started = std::time::Instant::now();
+    while !runs("^sleep 4355") {
+        assert!(started.elapsed() < std::time::Duration::from_mins(2));
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    terminal.type_keys(CTRL_C);
+    terminal.wait_for("stopping; waiting for web.one, web.two (Ctrl-C again to cancel)");
+    terminal.type_keys(CTRL_C);
+    assert_eq!(terminal.end(), 130);
+    let started = std::time::Instant::now();
+    while runs("^sleep 4355") {
+        assert!(
+            started.elapsed() < std::time::Duration::from_secs(20),
+            "the build goes on"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(50));
     }
 }
