@@ -44,8 +44,29 @@ pub async fn bring_up(
     access.flush();
     create.check_unfinished(provider).await?;
     let node = provider.create(create, activity).await?;
-    let ready = wait(access, provider, node.clone(), activity).await;
+    // A server that runs already was created earlier, or is a local one.
+    let is_new = node.state != NodeState::Running;
+    let ready = async {
+        let mut running = node.clone();
+        if is_new || node.ip.is_none() {
+            activity.update("waiting until it runs");
+            let found = running_with_others(access, provider, &node).await?;
+            if let Some(older) = found.older {
+                return Ok(Err(older));
+            }
+            running = found.node;
+        }
+        wait(access, provider, running, is_new, activity)
+            .await
+            .map(Ok)
+    };
+    let ready = ready.await;
     access.flush();
+    let ready = match ready {
+        Ok(Err(older)) => return Err(give_way(provider, &node, &older).await),
+        Ok(Ok(node)) => Ok(node),
+        Err(error) => Err(error),
+    };
     match ready {
         Ok(node) => Ok(node),
         Err(error) => match provider.settle(&node, false).await {
@@ -67,17 +88,10 @@ fn kept(error: Diagnostic, node: &Node) -> Diagnostic {
 async fn wait(
     access: &dyn Access,
     provider: &dyn Provider,
-    node: Node,
+    mut node: Node,
+    is_new: bool,
     activity: &Activity,
 ) -> Result<Node, Diagnostic> {
-    // A server that runs already was created earlier, or is a local one.
-    let is_new = node.state != NodeState::Running;
-    let mut node = if is_new || node.ip.is_none() {
-        activity.update("waiting until it runs");
-        running(access, provider, &node).await?
-    } else {
-        node
-    };
     activity.update("waiting for SSH");
     let machine = access.wait_until_reachable(&node).await?;
     if is_new {
@@ -88,12 +102,51 @@ async fn wait(
     Ok(node)
 }
 
+/// A server that runs.
+struct Running {
+    node: Node,
+    /// The server that another run ordered under the same name a moment earlier: names are not unique at
+    /// every cloud. Both runs agree which one is older.
+    older: Option<Node>,
+}
+
+impl Running {
+    fn find(nodes: &[Node], own: &Node) -> Self {
+        let age = |node: &Node| (node.created, node.id.clone());
+        let older = nodes.iter().find(|node| {
+            node.name == own.name && node.provider == own.provider && age(node) < age(own)
+        });
+        Running {
+            node: own.clone(),
+            older: older.cloned(),
+        }
+    }
+}
+
+/// Terminates a server that was just ordered, because there is an older one.
+async fn give_way(provider: &dyn Provider, ordered: &Node, older: &Node) -> Diagnostic {
+    let (name, id) = (&ordered.name, &ordered.id);
+    let message = format!(
+        "another run created server `{name}` ({}) at the same time",
+        older.id
+    );
+    let error = Diagnostic::new(Kind::Failed, message);
+    match provider.terminate(ordered).await {
+        Ok(()) => error.note(format!("the one of this run ({id}) was terminated")),
+        Err(cause) => error
+            .note(format!(
+                "the one of this run ({id}) could not be terminated: {cause}"
+            ))
+            .help(format!("terminate it with `hitc run -H {id} terminate`")),
+    }
+}
+
 /// Waits until the server runs and has an address.
-async fn running(
+async fn running_with_others(
     access: &dyn Access,
     provider: &dyn Provider,
     ordered: &Node,
-) -> Result<Node, Diagnostic> {
+) -> Result<Running, Diagnostic> {
     let name = &ordered.name;
     let (end, mut pause) = (Instant::now() + START_TIMEOUT, POLL);
     let (mut since, mut was_seen) = (Instant::now(), false);
@@ -101,7 +154,9 @@ async fn running(
         let nodes = access.poll().since(since, provider).await?;
         let found = nodes.iter().find(|node| node.id == ordered.id);
         let state = match found {
-            Some(node) if node.state.is_up() && node.ip.is_some() => return Ok(node.clone()),
+            Some(node) if node.state.is_up() && node.ip.is_some() => {
+                return Ok(Running::find(&nodes, node));
+            }
             Some(node) => {
                 was_seen = true;
                 node.state.to_string()

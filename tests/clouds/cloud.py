@@ -10,7 +10,7 @@ provider, made by the program in `HITC_TEST_PROGRAM`. Without it the addresses l
 `{"method", "path" (a regular expression), "skip", "times", "kind", "status", "headers", "body", "after"}`;
 `kind` is `answer`, `cut`, `hang` or `garbage`; with `after`, the request is done before it goes wrong.
 `shift` answers rightly, and then something that was listed is gone; `meet` answers when as many
-clouds as `count` have been asked, which know of each other by a `folder`.
+requests as `count` have come, to this cloud and others, which know of each other by a `folder`.
 `POST /_stop` with a name stops a server. `GET /_log` lists the requests so far.
 """
 
@@ -174,7 +174,8 @@ def later(what):
 
 def meet(folder, count):
     """Waits for others to be asked, too; whether they were."""
-    open(os.path.join(folder, str(os.getpid())), "w").close()
+    request = f"{os.getpid()}-{threading.get_ident()}"
+    open(os.path.join(folder, request), "w").close()
     for _ in range(200):
         if len(os.listdir(folder)) >= count:
             return True

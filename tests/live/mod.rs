@@ -3,6 +3,7 @@
 
 mod bare_machine;
 mod bindings;
+mod concurrent_creates;
 mod conformance;
 mod container_options;
 mod containers;

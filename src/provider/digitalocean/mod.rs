@@ -326,14 +326,7 @@ impl Provider for DigitalOcean {
             None => {
                 activity.update("ordering");
                 match self.make(create, &options).await {
-                    Ok(droplet) => {
-                        // Another run may have ordered one at the same time: names are not unique.
-                        let again = self.named(&create.name).await;
-                        if let Err(error @ Error::Duplicate { .. }) = again {
-                            return Err(error);
-                        }
-                        droplet
-                    }
+                    Ok(droplet) => droplet,
                     Err(Error::Api(error, help)) if error.is_unclear() => {
                         activity.update("checking whether the order was received");
                         let found = self.appears(&create.name).await?;

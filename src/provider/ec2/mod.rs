@@ -404,13 +404,7 @@ impl Provider for Ec2 {
             Some(found) => found,
             None => {
                 activity.update("ordering");
-                let made = Order::new(self, &options).await?.place(create).await?;
-                // Another machine may have ordered it at the same time, with another token.
-                let again = self.named(&create.name).await;
-                if let Err(error @ Error::Duplicate { .. }) = again {
-                    return Err(error);
-                }
-                made
+                Order::new(self, &options).await?.place(create).await?
             }
         };
         let node = self.node(&found).ok_or_else(|| Error::Failed {
