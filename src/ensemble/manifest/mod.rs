@@ -12,7 +12,7 @@ mod warning;
 mod yaml;
 
 pub use facts::Facts;
-pub use file::find;
+pub use file::{LARGEST, find};
 pub use load::load;
 #[cfg(test)]
 pub(super) use load::read;
