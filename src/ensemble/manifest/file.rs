@@ -7,9 +7,12 @@ use std::{
 };
 
 use super::template::list;
-use crate::core::{
-    diagnostic::{Diagnostic, Kind, did_you_mean, plain},
-    text_file::read_text as read_text_file,
+use crate::{
+    core::{
+        diagnostic::{Diagnostic, Kind, did_you_mean, plain},
+        text_file::read_text as read_text_file,
+    },
+    project::check_trusted,
 };
 
 /// The extensions of manifests, which may be left out.
@@ -80,6 +83,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, Diagnostic> {
         let message = format!("manifest `{}`: {cause}", path.display());
         Diagnostic::new(Kind::Usage, message)
     };
+    check_trusted(path)?;
     let text = read_text_file(path, LARGEST).map_err(|error| {
         fail(match error.kind() {
             io::ErrorKind::InvalidData => "not valid UTF-8".to_owned(),
