@@ -10,7 +10,7 @@ use std::{
 use tokio::runtime::Handle;
 
 use crate::{
-    core::{cancel::Cancel, event::Events},
+    core::{cancel::Cancel, diagnostic::Diagnostic, event::Events},
     fleet::{Rollout, Selection},
     http::{self, JsonApi},
     machine::Mock,
@@ -99,6 +99,7 @@ pub struct Context {
     pub mode: Mode,
     apis: Mutex<HashMap<[String; 3], Arc<JsonApi>>>,
     assumed: Mutex<Vec<String>>,
+    late: Mutex<Vec<Diagnostic>>,
 }
 
 impl Context {
@@ -120,6 +121,7 @@ impl Context {
             mode,
             apis: Mutex::default(),
             assumed: Mutex::default(),
+            late: Mutex::default(),
         }
     }
 
@@ -133,6 +135,19 @@ impl Context {
         let api = Arc::new(JsonApi::new(name, url, token)?);
         apis.insert(key, api.clone());
         Ok(api)
+    }
+
+    /// Notes an error that lets the run go on, and fails it at its end.
+    pub fn fail_at_end(&self, error: Diagnostic) {
+        let mut late = lock(&self.late);
+        if !late.contains(&error) {
+            late.push(error);
+        }
+    }
+
+    /// Everything noted by [`Context::fail_at_end`].
+    pub fn late(&self) -> Vec<Diagnostic> {
+        lock(&self.late).clone()
     }
 
     /// Notes something whose outcome a dry run does not know.

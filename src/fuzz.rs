@@ -39,10 +39,10 @@ pub const TARGETS: &[Target] = &[
     ("engine", docker::read_answers),
     ("archive", docker::read_archive),
     ("binding", |data| text(data, docker::read_bindings)),
-    ("dotenv", |data| in_file(data, dotenv)),
+    ("dotenv", |data| text(data, dotenv)),
     ("env-file", |data| in_file(data, env_file)),
     ("servers", |data| in_file(data, servers)),
-    ("digests", |data| text(data, digests)),
+    ("digests", files::read_digests),
     ("challenge", |data| text(data, http::read_challenge)),
     ("values", |data| text(data, values)),
 ];
@@ -151,8 +151,8 @@ fn firewall(text: &str) {
     let _ = iptables::parse_answer(text);
 }
 
-fn dotenv(path: &Path) {
-    if let Err(error) = environment::read(path) {
+fn dotenv(text: &str) {
+    if let Err(error) = environment::parse(text) {
         show([&error]);
     }
 }
@@ -162,13 +162,9 @@ fn env_file(path: &Path) {
 }
 
 fn servers(path: &Path) {
-    if let Err(error) = provider::read_servers(path) {
+    for error in provider::read_servers(path).1 {
         show([&error.into()]);
     }
-}
-
-fn digests(text: &str) {
-    files::read_digests(text);
 }
 
 /// Short values: one a line.

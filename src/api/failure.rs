@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rhai::{Dynamic, Engine, EvalAltResult, FuncRegistration, Map, Position};
 
-use crate::core::diagnostic::{Failure, Kind};
+use crate::core::diagnostic::{Diagnostic, Failure, Kind};
 
 /// An error as scripts catch it.
 #[derive(Clone)]
@@ -39,6 +39,7 @@ pub struct Thrown {
 
 /// Registers the type and its properties.
 pub(super) fn register(engine: &mut Engine) {
+    register_exit(engine);
     engine.register_type_with_name::<ScriptError>("Error");
     let optional = |value: Option<Dynamic>| value.unwrap_or(Dynamic::UNIT);
     FuncRegistration::new_getter("kind")
@@ -66,6 +67,47 @@ pub(super) fn register(engine: &mut Engine) {
     }
 }
 
+/// The status with which a script ended itself.
+#[derive(Clone, Copy)]
+struct ExitStatus(i64);
+
+/// Registers `exit`, whose own form in Rhai only returns from the script: a task that ends with a
+/// status other than 0 has failed.
+fn register_exit(engine: &mut Engine) {
+    FuncRegistration::new("exit")
+        .with_comments([
+            "/// Ends the task. It has failed if the status is not 0. No `catch` prevents it.",
+        ])
+        .with_params_info(["status: int"])
+        .register_into_engine(engine, |status: i64| -> Result<(), Box<EvalAltResult>> {
+            Err(Box::new(match status {
+                0 => EvalAltResult::Exit(Dynamic::UNIT, Position::NONE),
+                _ => EvalAltResult::ErrorTerminated(
+                    Dynamic::from(ExitStatus(status)),
+                    Position::NONE,
+                ),
+            }))
+        });
+    FuncRegistration::new("exit")
+        .with_comments(["/// Refuses what is no status."])
+        .with_params_info(["status: ?"])
+        .register_into_engine(
+            engine,
+            |status: Dynamic| -> Result<(), Box<EvalAltResult>> {
+                let text = format!("exit: expected a whole number, got {}", status.type_name());
+                Err(text.into())
+            },
+        );
+}
+
+/// The error of a script that ended itself; none if Ctrl-C ended it.
+pub fn exit_of(cause: &Dynamic) -> Option<Diagnostic> {
+    let status = cause.read_lock::<ExitStatus>()?.0;
+    let mut error = Diagnostic::new(Kind::Failed, format!("the task ended with status {status}"));
+    error.code = u32::try_from(status).ok();
+    Some(error)
+}
+
 /// Makes an error that scripts can catch, raised at `position`.
 ///
 /// The position must be given: the engine loses it for functions in namespaces.
@@ -84,11 +126,17 @@ pub fn throw(failure: impl Into<Failure>, position: Position) -> Box<EvalAltResu
 
 /// Combines the errors of several closures into one.
 pub fn throw_all(thrown: Vec<Thrown>, position: Position) -> Box<EvalAltResult> {
-    let is_end =
-        |thrown: &Thrown| matches!(innermost(&thrown.error), EvalAltResult::ErrorTerminated(..));
-    if thrown.iter().any(is_end) {
-        // A script cannot catch Ctrl-C.
-        return Box::new(EvalAltResult::ErrorTerminated(Dynamic::UNIT, position));
+    // A script cannot catch Ctrl-C, nor `exit`.
+    let mut ends = thrown
+        .iter()
+        .filter_map(|thrown| match innermost(&thrown.error) {
+            EvalAltResult::ErrorTerminated(cause, _) => Some(cause.clone()),
+            _ => None,
+        });
+    if let Some(first) = ends.next() {
+        let interrupt = ends.find(Dynamic::is_unit);
+        let cause = interrupt.unwrap_or(first);
+        return Box::new(EvalAltResult::ErrorTerminated(cause, position));
     }
     let messages = thrown.iter().map(|thrown| match innermost(&thrown.error) {
         EvalAltResult::ErrorRuntime(value, _) => message(value),

@@ -33,7 +33,7 @@ mod yaml;
 use std::sync::Arc;
 
 pub use current::{current_host, on_host};
-pub use failure::{Thrown, failure_of, message, throw, throw_all, thrown_by};
+pub use failure::{Thrown, exit_of, failure_of, message, throw, throw_all, thrown_by};
 pub use frame::Frame;
 pub use host::Host;
 use namespace::Namespace;

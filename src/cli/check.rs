@@ -1,15 +1,16 @@
 //! The subcommand `hitc check`: checks all scripts and manifests without contacting a server.
 
-use std::{fs, sync::Arc};
+use std::sync::Arc;
 
 use super::{flags::Flags, start::find_project};
 use crate::{
     context::{Context, Mode},
     core::{
         cancel::Cancel,
-        diagnostic::{Diagnostic, Failure, Kind, Source, plural},
+        diagnostic::{Diagnostic, Failure, Kind, Source, plain, plural},
         environment,
         event::Events,
+        text_file::read_text,
         value::{Data, Value},
     },
     ensemble,
@@ -70,7 +71,14 @@ fn check_manifests(
     let mut count = 0;
     for file in files {
         let path = project.root.join(&file);
-        let text = fs::read_to_string(&path).unwrap_or_default();
+        let text = match read_text(&path, ensemble::LARGEST) {
+            Ok(text) => text,
+            Err(error) => {
+                let message = format!("`{file}`: {}", plain(error));
+                findings.push(Diagnostic::new(Kind::Usage, message));
+                continue;
+            }
+        };
         if !is_manifest(&text) {
             continue;
         }

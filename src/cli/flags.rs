@@ -68,7 +68,7 @@ pub(super) struct Flags {
     #[arg(long, global = true, help_heading = SELECTION)]
     all: bool,
     /// Let --hosts name servers that other projects own. Globs, --roles and --all select only servers of this project
-    #[arg(long, global = true, env = "HITC_ANY_OWNER", value_parser = clap::builder::FalseyValueParser::new(), help_heading = SELECTION)]
+    #[arg(long, global = true, env = "HITC_ANY_OWNER", value_parser = switch, help_heading = SELECTION)]
     any_owner: bool,
     /// Keep only these of the selected servers: names, addresses, roles or globs
     #[arg(long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION, add = ArgValueCompleter::new(hosts))]
@@ -167,7 +167,7 @@ fn positive<T: FromStr + PartialOrd + From<u8>>(text: &str) -> Result<T, String>
 /// Parses the environment variable of a flag. Anything but a clear yes or no is an error: a typo in
 /// `HITC_YES` must not confirm a question.
 fn switch(text: &str) -> Result<bool, String> {
-    match text.trim().to_ascii_lowercase().as_str() {
+    match text.to_ascii_lowercase().as_str() {
         "1" | "true" | "yes" | "on" => Ok(true),
         "" | "0" | "false" | "no" | "off" => Ok(false),
         _ => Err("must be true or false".to_owned()),

@@ -17,7 +17,10 @@ mod test;
 
 use std::{ffi::OsString, process::ExitCode, sync::Arc};
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{
+    CommandFactory, Parser, Subcommand,
+    error::{ContextKind, ContextValue},
+};
 use flags::Flags;
 
 use crate::{
@@ -84,6 +87,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(cli) => cli,
         Err(error) => {
             // A closed standard output is not an error.
+            let error = name_variable(error);
             let _ = error.print();
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
@@ -121,6 +125,31 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         return ExitCode::from(Kind::Failed.exit_code());
     }
     status
+}
+
+/// The same error, with the name of the environment variable in place of the flag if the invalid value
+/// comes from there.
+fn name_variable(mut error: clap::Error) -> clap::Error {
+    if let Some(variable) = variable_of(&error) {
+        error.insert(ContextKind::InvalidArg, ContextValue::String(variable));
+    }
+    error
+}
+
+fn variable_of(error: &clap::Error) -> Option<String> {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text),
+        _ => None,
+    };
+    let value = text(ContextKind::InvalidValue)?;
+    let flag = text(ContextKind::InvalidArg)?.split_whitespace().next()?;
+    let command = Cli::command();
+    let variable = command
+        .get_arguments()
+        .find(|known| known.get_long() == flag.strip_prefix("--"))?
+        .get_env()?
+        .to_str()?;
+    (std::env::var(variable).as_ref() == Ok(value)).then(|| variable.to_owned())
 }
 
 fn text(words: Vec<OsString>) -> Result<Vec<String>, Failure> {

@@ -147,8 +147,13 @@ fn execute(
     };
     let run = start.begin(settings, flags.mode(), terminal, events)?;
     let done = script::run(&run.scripts, &run.inventory, calls);
+    let late = run.inventory.context.late();
     let is_pending = run.end();
-    done?;
+    match done {
+        Ok(()) if late.is_empty() => {}
+        Ok(()) => return Err(Failure(late)),
+        Err(failure) => return Err(Failure([failure.0, late].concat())),
+    }
     if flags.exit_code && is_pending {
         return Err(Diagnostic::new(Kind::Pending, "there are changes to make").into());
     }

@@ -22,11 +22,13 @@ pub(super) struct Start {
     pub cancel: Cancel,
 }
 
-/// Finds the project of the current folder.
+/// Finds the project of the current folder. Fails if another user could have written its files.
 pub(super) fn find_project() -> Result<Project, Diagnostic> {
     let folder = env::current_dir()
         .map_err(|error| Diagnostic::new(Kind::Usage, format!("the current folder: {error}")))?;
-    Project::find(&folder)
+    let project = Project::find(&folder)?;
+    project.check_trusted()?;
+    Ok(project)
 }
 
 impl Start {

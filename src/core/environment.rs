@@ -1,31 +1,49 @@
 //! Environment variables: those of the process, which take precedence, and the project's `.env`.
 
-use std::{collections::HashMap, env, fs, path::Path, sync::OnceLock};
+use std::{collections::HashMap, env, io, path::Path, sync::OnceLock};
 
-use crate::core::diagnostic::{Diagnostic, Kind};
+use crate::core::{
+    diagnostic::{Diagnostic, Kind, plain},
+    text_file::{USUAL_LIMIT, read_text},
+};
 
 /// The name of the file in the project's folder.
-const FILE: &str = ".env";
+pub const FILE: &str = ".env";
 
 static FROM_FILE: OnceLock<HashMap<String, String>> = OnceLock::new();
 
 /// Loads the `.env` of a project's folder, if it exists. A process has one project.
 pub fn load(root: &Path) -> Result<(), Diagnostic> {
     let path = root.join(FILE);
-    if path.is_file() {
-        // Fails only on a second call, which does not happen.
-        let _ = FROM_FILE.set(read(&path)?);
+    // Other programs have a folder of this name.
+    if path.is_dir() {
+        return Ok(());
     }
+    let text = match read_text(&path, USUAL_LIMIT) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            let message = format!("`{FILE}`: {}", plain(error));
+            return Err(Diagnostic::new(Kind::Usage, message));
+        }
+    };
+    let read = parse(&text)?;
+    // Fails only on a second call, which does not happen.
+    let _ = FROM_FILE.set(read);
     Ok(())
 }
 
-/// Reads lines `NAME=VALUE`.
-pub fn read(path: &Path) -> Result<HashMap<String, String>, Diagnostic> {
+/// Parses lines `NAME=VALUE`.
+pub fn parse(text: &str) -> Result<HashMap<String, String>, Diagnostic> {
+    if let Some(line) = substituted_command(text) {
+        let message = format!("`{FILE}`, line {line}: `$(` would be a command, and none is run");
+        return Err(Diagnostic::new(Kind::Usage, message)
+            .help("put a value that contains `$(` in single quotes".to_owned()));
+    }
     let wrong = |error: dotenvy::Error| {
         let message = match error {
             dotenvy::Error::LineParse(part, _) => {
                 // Name the line without its content, which may be a secret.
-                let text = fs::read_to_string(path).unwrap_or_default();
                 let at = text.lines().position(|line| line.contains(&part));
                 let line = at.map_or(String::new(), |at| format!(", line {}", at + 1));
                 format!("`{FILE}`{line}: invalid syntax")
@@ -35,8 +53,36 @@ pub fn read(path: &Path) -> Result<HashMap<String, String>, Diagnostic> {
         Diagnostic::new(Kind::Usage, message)
             .help("write NAME=VALUE, with quotes around a value that contains spaces".to_owned())
     };
-    let lines = dotenvy::from_path_iter(path).map_err(wrong)?;
+    let lines = dotenvy::from_read_iter(text.as_bytes());
     lines.collect::<Result<_, _>>().map_err(wrong)
+}
+
+/// The number of the first line with `$(` outside of single quotes and comments. The parser drops
+/// the dollar sign.
+fn substituted_command(text: &str) -> Option<usize> {
+    let (mut quote, mut line, mut before) = (None, 1, '\n');
+    let mut chars = text.chars().peekable();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (None | Some('"'), '\\') => {
+                if chars.next_if_eq(&'\n').is_some() {
+                    line += 1;
+                } else {
+                    chars.next();
+                }
+            }
+            (None, '\'' | '"') => quote = Some(c),
+            (Some(open), _) if open == c => quote = None,
+            (None | Some('"'), '$') if chars.peek() == Some(&'(') => return Some(line),
+            (None, '#') if before.is_whitespace() => {
+                while chars.next_if(|c| *c != '\n').is_some() {}
+            }
+            (_, '\n') => line += 1,
+            _ => {}
+        }
+        before = c;
+    }
+    None
 }
 
 /// Returns the value of a variable, if it is set and UTF-8.
@@ -48,4 +94,22 @@ pub fn get(name: &str) -> Option<String> {
 /// Whether a variable is set to bytes that are not UTF-8, which [`get`] does not return.
 pub fn is_not_utf8(name: &str) -> bool {
     matches!(env::var(name), Err(env::VarError::NotUnicode(_)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_command_is_run_or_half_removed() {
+        let line = |text| substituted_command(text);
+        assert_eq!(line("A=$(id)\n"), Some(1));
+        assert_eq!(
+            line("# don't $(id)\n\nA=x # $(id)\nB=\"a\nb $(id)\"\n"),
+            Some(5)
+        );
+        assert_eq!(line("A='$(id)'\nB=\\$(id)\nC=$A\nD=#$x\n"), None);
+        assert_eq!(parse("A='$(id)'\n").unwrap()["A"], "$(id)");
+        assert!(parse("A=$(id)\n").is_err());
+    }
 }

@@ -12,5 +12,6 @@ pub mod sync;
 pub mod table;
 pub mod terminal;
 pub mod text;
+pub mod text_file;
 pub mod units;
 pub mod value;

@@ -2,12 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
 };
 
 use crate::{
-    core::value::{Data, Invalid, Value},
+    core::{
+        text_file::{USUAL_LIMIT, read_text},
+        value::{Data, Invalid, Value},
+    },
     docker::{Context, Image},
 };
 
@@ -93,12 +95,7 @@ fn read_folder(folder: PathBuf) -> Result<Image, String> {
 /// quotes are part of the value, and `export` is not understood.
 pub fn read_env_file(path: &Path) -> Result<Pairs, String> {
     let fail = |cause: String| format!("env_file `{}`: {cause}", path.display());
-    // Anything else may have no end.
-    let metadata = fs::metadata(path).map_err(|error| fail(error.to_string()))?;
-    if !metadata.is_file() {
-        return Err(fail("not a regular file".to_owned()));
-    }
-    let text = fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+    let text = read_text(path, USUAL_LIMIT).map_err(|error| fail(error.to_string()))?;
     let mut pairs = Pairs::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();

@@ -1,13 +1,19 @@
 //! Downloads of files and folders from a server.
 
 use std::{
-    fs,
+    collections::BTreeSet,
+    fs::{self, File},
     io::{self, Seek, SeekFrom, Write},
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::atomic::Ordering,
 };
 
-use super::{Error, Progress, TransferCounts, tree};
+use super::{
+    Error, Progress, TransferCounts,
+    private_file::{PrivateFile, unpack},
+    tree::{self, Links},
+};
 use crate::{
     core::{
         event::{Events, Stream},
@@ -52,14 +58,22 @@ impl Download<'_> {
         let query = Command {
             sudo,
             ..Command::new(format!(
-                "if [ -d {path} ]; then echo folder; else wc -c <{path}; fi"
+                "if [ -d {path} ]; then echo folder
+                 elif [ -f {path} ] || [ ! -e {path} ]; then wc -c <{path} && stat -Lc %a -- {path}
+                 else echo {path}: neither a file nor a folder >&2; exit 1; fi"
             ))
         };
         let output = machine.run(&query).await?;
         Error::check(host, &what, &output)?;
-        match output.text().trim().parse::<u64>() {
-            Err(_) => self.folder().await,
-            Ok(size) => self.file(size, &self.place()).await,
+        let text = output.text();
+        let mut words = text.split_whitespace();
+        let size = words.next().and_then(|word| word.parse().ok());
+        let mode = words
+            .next()
+            .and_then(|word| u32::from_str_radix(word, 8).ok());
+        match size.zip(mode) {
+            None => self.folder().await,
+            Some((size, mode)) => self.file(size, mode, &self.place()).await,
         }
     }
 
@@ -74,7 +88,7 @@ impl Download<'_> {
         }
     }
 
-    async fn file(self, size: u64, to: &Path) -> Result<TransferCounts, Error> {
+    async fn file(self, size: u64, mode: u32, to: &Path) -> Result<TransferCounts, Error> {
         let Download {
             events,
             machine,
@@ -85,12 +99,9 @@ impl Download<'_> {
         let host = machine.name();
         let what = format!("download {from}");
         let fail = |error: io::Error| Error::local(to, error);
-        make_parent(to)?;
-        let mut name = to.as_os_str().to_owned();
-        name.push(".part");
-        let part = PathBuf::from(name);
         // Continues an interrupted download, if its part equals the beginning of the file.
-        let part_size = fs::metadata(&part).map_or(0, |metadata| metadata.len());
+        let part = PrivateFile::resume(to).map_err(fail)?;
+        let part_size = part.file().metadata().map_err(fail)?.len();
         let path = quote(from);
         let start = if part_size > 0 && part_size <= size {
             let query = Command {
@@ -98,7 +109,7 @@ impl Download<'_> {
                 ..Command::new(format!("head -c {part_size} {path} | sha256sum"))
             };
             let output = machine.run(&query).await?;
-            let digest = tree::digest(&part, None).map_err(fail)?;
+            let digest = tree::digest_of(part.file()).map_err(fail)?;
             if output.text().starts_with(&digest) {
                 part_size
             } else {
@@ -107,12 +118,7 @@ impl Download<'_> {
         } else {
             0
         };
-        let mut into = fs::OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&part)
-            .map_err(fail)?;
+        let mut into = part.file();
         into.set_len(start)
             .and_then(|()| into.seek(SeekFrom::Start(start)))
             .map_err(fail)?;
@@ -123,7 +129,7 @@ impl Download<'_> {
             keep: Keep::End,
             ..Command::new(format!("tail -c +{} {path}", start + 1))
         };
-        fetch(machine, &command, &what, &mut into, &progress, &part).await?;
+        fetch(machine, &command, &what, into, &progress, to).await?;
         if into.metadata().map_err(fail)?.len() < size {
             return Err(Error::Remote {
                 host: host.to_owned(),
@@ -131,7 +137,7 @@ impl Download<'_> {
                 cause: "the file shrank during the transfer".to_owned(),
             });
         }
-        fs::rename(&part, to).map_err(fail)?;
+        part.finish(mode).map_err(fail)?;
         Ok(TransferCounts {
             transferred: 1,
             ..TransferCounts::default()
@@ -149,14 +155,14 @@ impl Download<'_> {
         } = self;
         let host = machine.name();
         let what = format!("download {from}");
-        let remote = tree::read_remote(machine, from, sudo, true).await?;
+        let remote = tree::read_remote(machine, from, sudo, Links::Follow).await?;
         fs::create_dir_all(to).map_err(|error| Error::local(to, error))?;
         // Without following links, so that no file outside the folder is removed.
         let local = tree::read_local(to, false)?;
-        let changed: Vec<&String> = remote
+        let changed: BTreeSet<&Path> = remote
             .iter()
-            .filter(|(path, digest)| local.get(*path) != Some(digest))
-            .map(|(path, _)| path)
+            .filter(|(path, found)| local.get(*path) != Some(&found.digest))
+            .map(|(path, _)| path.as_path())
             .collect();
         let mut tally = TransferCounts {
             transferred: changed.len(),
@@ -168,19 +174,24 @@ impl Download<'_> {
             let progress = Progress::new(events, host, format!("downloading {from}"), None);
             let names: Vec<u8> = changed
                 .iter()
-                .flat_map(|path| format!("./{path}\0").into_bytes())
+                .flat_map(|path| [b"./", path.as_os_str().as_bytes(), b"\0"].concat())
                 .collect();
+            // GNU tar would take a backslash in a name for an escape.
             let command = Command {
                 sudo,
                 keep: Keep::End,
                 stdin: Input::Bytes(names.into()),
-                ..Command::new(format!("cd -- {} && xargs -0 tar -chf -", quote(from)))
+                ..Command::new(format!(
+                    "cd -- {} && if tar --no-unquote --version >/dev/null 2>&1
+                     then xargs -0 tar --no-unquote -chf -; else xargs -0 tar -chf -; fi",
+                    quote(from)
+                ))
             };
-            fetch(machine, &command, &what, &mut archive, &progress, to).await?;
+            fetch(machine, &command, &what, &archive, &progress, to).await?;
             archive
                 .seek(SeekFrom::Start(0))
                 .map_err(|error| Error::local(to, error))?;
-            unpack(archive, to, |_| true).map_err(|error| Error::local(to, error))?;
+            unpack(archive, to, &changed).map_err(|error| Error::local(to, error))?;
         }
         if remove {
             for path in local.keys().filter(|path| !remote.contains_key(*path)) {
@@ -193,31 +204,12 @@ impl Download<'_> {
     }
 }
 
-/// Unpacks the regular files of an archive. Skips links, and names that lead out of the folder: the
-/// server is not trusted.
-pub(super) fn unpack(
-    archive: fs::File,
-    to: &Path,
-    is_wanted: impl Fn(&Path) -> bool,
-) -> io::Result<()> {
-    let mut archive = tar::Archive::new(archive);
-    // `xargs` calls tar several times for many files.
-    archive.set_ignore_zeros(true);
-    for entry in archive.entries()? {
-        let mut entry = entry?;
-        if entry.header().entry_type().is_file() && is_wanted(&entry.path()?) {
-            entry.unpack_in(to)?;
-        }
-    }
-    Ok(())
-}
-
 /// Runs a command, and writes its standard output to a file.
 async fn fetch(
     machine: &dyn Machine,
     command: &Command,
     what: &str,
-    into: &mut fs::File,
+    mut into: &File,
     progress: &Progress,
     path: &Path,
 ) -> Result<(), Error> {
@@ -234,14 +226,4 @@ async fn fetch(
         .await?;
     written.map_err(|error| Error::local(path, error))?;
     Error::check(machine.name(), what, &output)
-}
-
-/// Creates the parent folder of a file.
-fn make_parent(path: &Path) -> Result<(), Error> {
-    match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => {
-            fs::create_dir_all(folder).map_err(|error| Error::local(folder, error))
-        }
-        _ => Ok(()),
-    }
 }

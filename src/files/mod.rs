@@ -4,8 +4,10 @@
 mod diff;
 mod download;
 mod error;
+mod private_file;
 mod progress;
 mod raw;
+mod staged;
 mod tree;
 mod upload;
 

@@ -3,12 +3,16 @@
 use std::{
     collections::BTreeSet,
     fs::{self, File},
-    io::{self, Read, Seek, SeekFrom},
+    io::{self, Seek, SeekFrom},
     os::unix::fs::PermissionsExt,
     path::Path,
 };
 
-use super::{Download, Error, TransferCounts, Upload, download::unpack, tree};
+use super::{
+    Download, Error, TransferCounts, Upload,
+    private_file::{PrivateFile, unpack},
+    tree,
+};
 use crate::machine::{LocalContent, LocalFile, Machine, RawContent, RawFiles};
 
 /// Reads a file or folder of a machine without a shell; none if the machine has one.
@@ -26,7 +30,7 @@ pub async fn read_raw(
 /// The SHA-256 digest of a file, in hexadecimal digits; none if it is no file.
 pub fn digest(content: RawContent) -> io::Result<Option<String>> {
     match content {
-        RawContent::File(file) => tree::digest_of(file).map(Some),
+        RawContent::File { content, .. } => tree::digest_of(content).map(Some),
         RawContent::Missing | RawContent::Folder { .. } => Ok(None),
     }
 }
@@ -51,16 +55,19 @@ impl Upload<'_> {
         let local = tree::read_local(from, true)?;
         let found = files.read(to, write_options.sudo).await?;
         let (is_new, remote) = match found {
-            RawContent::Missing => (true, tree::Tree::new()),
+            RawContent::Missing => (true, tree::Digests::new()),
             RawContent::Folder { archive, .. } => {
                 let tree = tree::read_archive(archive);
                 (false, tree.map_err(|error| Error::local(from, error))?)
             }
-            RawContent::File(_) => return Err(failed(self.machine.name(), to, "it is a file")),
+            RawContent::File { .. } => return Err(failed(self.machine.name(), to, "it is a file")),
         };
         let mut extra = remote.keys().filter(|path| !local.contains_key(*path));
         if let Some(path) = extra.next().filter(|_| remove) {
-            let cause = format!("`{path}` cannot be removed, as the image has no shell");
+            let cause = format!(
+                "`{}` cannot be removed, as the image has no shell",
+                path.display()
+            );
             return Err(failed(machine.name(), to, &cause));
         }
         let mut changed = Vec::new();
@@ -69,7 +76,7 @@ impl Upload<'_> {
                 let from = from.join(path);
                 let found = fs::metadata(&from).map_err(|error| Error::local(&from, error))?;
                 changed.push(LocalFile {
-                    path: path.into(),
+                    path: path.clone(),
                     mode: found.permissions().mode() & 0o777,
                     from,
                 });
@@ -93,9 +100,13 @@ impl Download<'_> {
         let host = self.machine.name();
         match files.read(self.from, self.sudo).await? {
             RawContent::Missing => Err(failed(host, self.from, "no such file or folder")),
-            RawContent::File(content) => {
+            RawContent::File { mut content, mode } => {
                 let to = self.place();
-                place(content, &to).map_err(|error| Error::local(&to, error))?;
+                let received = PrivateFile::create(&to).and_then(|file| {
+                    io::copy(&mut content, &mut file.file())?;
+                    file.finish(mode)
+                });
+                received.map_err(|error| Error::local(&to, error))?;
                 Ok(TransferCounts {
                     transferred: 1,
                     ..TransferCounts::default()
@@ -120,10 +131,10 @@ impl Download<'_> {
         let again = archive.try_clone().map_err(fail)?;
         let remote = tree::read_archive(again).map_err(fail)?;
         let local = tree::read_local(to, false)?;
-        let changed: BTreeSet<&str> = remote
+        let changed: BTreeSet<&Path> = remote
             .iter()
             .filter(|(path, digest)| local.get(*path) != Some(digest))
-            .map(|(path, _)| path.as_str())
+            .map(|(path, _)| path.as_path())
             .collect();
         let mut counts = TransferCounts {
             transferred: changed.len(),
@@ -131,8 +142,7 @@ impl Download<'_> {
             removed: 0,
         };
         archive.seek(SeekFrom::Start(0)).map_err(fail)?;
-        let is_wanted = |path: &Path| changed.contains(path.to_string_lossy().as_ref());
-        unpack(archive, to, is_wanted).map_err(fail)?;
+        unpack(archive, to, &changed).map_err(fail)?;
         if self.remove {
             for path in local.keys().filter(|path| !remote.contains_key(*path)) {
                 let path = to.join(path);
@@ -142,19 +152,6 @@ impl Download<'_> {
         }
         Ok(counts)
     }
-}
-
-/// Writes a file atomically.
-fn place(mut content: impl Read, to: &Path) -> io::Result<()> {
-    let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    fs::create_dir_all(folder)?;
-    let mut file = tempfile::Builder::new()
-        .permissions(fs::Permissions::from_mode(0o666))
-        .tempfile_in(folder)?;
-    io::copy(&mut content, &mut file)?;
-    file.persist(to)?;
-    Ok(())
 }
 
 fn failed(host: &str, path: &str, cause: &str) -> Error {

@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs, io,
-    os::unix::fs::PermissionsExt,
+    os::unix::ffi::OsStringExt,
     path::{Path, PathBuf},
 };
 
@@ -17,12 +18,38 @@ use crate::{
 };
 
 /// SHA-256 digests of the files of a folder, by their relative paths.
-pub(super) type Tree = BTreeMap<String, String>;
+pub(super) type Digests = BTreeMap<PathBuf, String>;
+
+/// The files of a folder on a server, by their relative paths.
+pub(super) type Tree = BTreeMap<PathBuf, Found>;
+
+/// A file on a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// The SHA-256 digest of its content.
+    pub digest: String,
+    /// Its permissions.
+    pub mode: u32,
+    /// The numbers of its owner and group, as `USER:GROUP`.
+    pub owner: String,
+}
+
+/// What a listing does with symbolic links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Links {
+    /// Follows them.
+    Follow,
+    /// Skips them, so that no file outside the folder is listed.
+    Skip,
+}
+
+/// The length of a SHA-256 digest in hexadecimal digits.
+const DIGITS: usize = 64;
 
 /// Reads a local folder. Skips everything that is neither a file nor a folder. Follows symbolic links
 /// if `follow_links` is set, and skips them otherwise.
-pub(super) fn read_local(folder: &Path, follow_links: bool) -> Result<Tree, Error> {
-    let mut tree = Tree::new();
+pub(super) fn read_local(folder: &Path, follow_links: bool) -> Result<Digests, Error> {
+    let mut tree = Digests::new();
     let mut folders = vec![PathBuf::new()];
     while let Some(within) = folders.pop() {
         let full = folder.join(&within);
@@ -42,7 +69,7 @@ pub(super) fn read_local(folder: &Path, follow_links: bool) -> Result<Tree, Erro
                 folders.push(path);
             } else if metadata.is_file() {
                 let digest = digest(&full, None).map_err(|error| Error::local(&full, error))?;
-                tree.insert(path.to_string_lossy().into_owned(), digest);
+                tree.insert(path, digest);
             }
         }
     }
@@ -58,11 +85,11 @@ pub(super) fn digest(path: &Path, length: Option<u64>) -> io::Result<String> {
 }
 
 /// The digests of the files in an archive.
-pub(super) fn read_archive(archive: fs::File) -> io::Result<Tree> {
-    let mut tree = Tree::new();
+pub(super) fn read_archive(archive: fs::File) -> io::Result<Digests> {
+    let mut tree = Digests::new();
     for entry in tar::Archive::new(archive).entries()? {
         let entry = entry?;
-        let path = entry.path()?.to_string_lossy().into_owned();
+        let path = entry.path()?.into_owned();
         tree.insert(path, digest_of(entry)?);
     }
     Ok(tree)
@@ -81,83 +108,166 @@ pub(super) fn digest_of(mut file: impl io::Read) -> io::Result<String> {
     Ok(HEXLOWER.encode(&hash.finalize()))
 }
 
-/// Reads a folder on a server; empty if the folder does not exist. Follows symbolic links if
-/// `follow_links` is set, and skips them otherwise, so that no file outside the folder is listed.
+/// Reads a folder on a server. It must exist if links are followed, which is for downloads; a folder
+/// that is missing is empty otherwise.
 pub(super) async fn read_remote(
     machine: &dyn Machine,
     folder: &str,
     sudo: bool,
-    follow_links: bool,
+    links: Links,
 ) -> Result<Tree, Error> {
-    let folder = quote(folder);
-    let follow = if follow_links { "-L " } else { "" };
+    let quoted = quote(folder);
+    let (missing, follow) = match links {
+        Links::Follow => (String::new(), "-L "),
+        Links::Skip => (format!("[ -d {quoted} ] || exit 0; "), ""),
+    };
+    let line = format!(
+        "{missing}cd -- {quoted} && find {follow}. -type f -exec sh -c {} sh {{}} +",
+        quote(LIST)
+    );
     let command = Command {
         sudo,
-        ..Command::new(format!(
-            "[ -d {folder} ] || exit 0; cd -- {folder} && find {follow}. -type f -exec sha256sum {{}} +"
-        ))
+        ..Command::new(line)
     };
     let output = machine.run(&command).await?;
     let host = machine.name();
-    Error::check(host, &format!("list {folder}"), &output)?;
-    Ok(parse(&String::from_utf8_lossy(&output.stdout)))
+    let what = format!("list {folder}");
+    Error::check(host, &what, &output)?;
+    parse(&output.stdout).ok_or_else(|| Error::Remote {
+        host: host.to_owned(),
+        what,
+        cause: "unexpected output of `sha256sum`".to_owned(),
+    })
 }
 
-/// Reads the output of sha256sum.
-pub fn read_digests(text: &str) {
-    drop(parse(text));
+/// Reads a list of files and their digests.
+pub fn read_digests(list: &[u8]) {
+    drop(parse(list));
 }
 
-/// Parses the output of sha256sum. A line that starts with a backslash has an escaped name: one with
-/// a newline or backslash (sha256sum(1)).
-fn parse(text: &str) -> Tree {
+/// Prints the names of its arguments, each with a NUL at its end, and another NUL; then a line with
+/// owner and mode for each, then a line of sha256sum for each.
+const LIST: &str =
+    "printf '%s\\0' \"$@\" '' && stat -Lc '%u:%g %a' -- \"$@\" && sha256sum -- \"$@\"";
+
+/// Parses the output of [`LIST`], run once or several times. None if it is wrong.
+fn parse(mut rest: &[u8]) -> Option<Tree> {
     let mut tree = Tree::new();
-    for line in text.lines() {
-        let (line, is_escaped) = match line.strip_prefix('\\') {
-            Some(line) => (line, true),
-            None => (line, false),
-        };
-        let Some((digest, path)) = line.split_once("  ") else {
-            continue;
-        };
-        let path = path.strip_prefix("./").unwrap_or(path);
-        let path = if is_escaped {
-            path.replace("\\n", "\n").replace("\\\\", "\\")
-        } else {
-            path.to_owned()
-        };
-        tree.insert(path, digest.to_owned());
+    while !rest.is_empty() {
+        let mut names = Vec::new();
+        loop {
+            match take(&mut rest, 0)? {
+                [] => break,
+                name => names.push(name),
+            }
+        }
+        let mut facts = Vec::new();
+        for _ in &names {
+            let line = std::str::from_utf8(take(&mut rest, b'\n')?).ok()?;
+            let (owner, mode) = line.split_once(' ')?;
+            facts.push((owner.to_owned(), u32::from_str_radix(mode, 8).ok()?));
+        }
+        for (name, (owner, mode)) in names.into_iter().zip(facts) {
+            let digest = checksum(&mut rest, name)?;
+            let name = name.strip_prefix(b"./").unwrap_or(name);
+            let path = PathBuf::from(OsString::from_vec(name.to_vec()));
+            tree.insert(
+                path,
+                Found {
+                    digest,
+                    mode,
+                    owner,
+                },
+            );
+        }
     }
-    tree
+    Some(tree)
 }
 
-/// Writes files of a folder to a tar archive; `mode` replaces their modes.
-pub(super) fn archive(
-    folder: &Path,
-    paths: &[&String],
-    mode: Option<u32>,
-    into: &fs::File,
-) -> io::Result<()> {
-    let mut archive = tar::Builder::new(io::BufWriter::new(into));
-    for path in paths {
-        let mut file = fs::File::open(folder.join(path))?;
-        let metadata = file.metadata()?;
-        let mut header = tar::Header::new_gnu();
-        header.set_metadata_in_mode(&metadata, tar::HeaderMode::Deterministic);
-        header.set_mode(mode.unwrap_or(metadata.permissions().mode() & 0o777));
-        archive.append_data(&mut header, path, &mut file)?;
+/// Takes the bytes up to a delimiter.
+fn take<'a>(rest: &mut &'a [u8], delimiter: u8) -> Option<&'a [u8]> {
+    let end = rest.iter().position(|byte| *byte == delimiter)?;
+    let (taken, after) = rest.split_at(end);
+    *rest = after.get(1..)?;
+    Some(taken)
+}
+
+/// Takes the line of sha256sum for a file. A line that starts with a backslash has a name in which
+/// line ends and backslashes are escaped (sha256sum(1)); BusyBox escapes nothing.
+fn checksum(rest: &mut &[u8], name: &[u8]) -> Option<String> {
+    let expected = match rest.strip_prefix(b"\\") {
+        Some(after) => {
+            *rest = after;
+            escape(name)
+        }
+        None => name.to_vec(),
+    };
+    let (digest, after) = rest.split_at_checked(DIGITS)?;
+    let after = after
+        .strip_prefix(b"  ")?
+        .strip_prefix(expected.as_slice())?;
+    *rest = after.strip_prefix(b"\n")?;
+    let digest = std::str::from_utf8(digest).ok()?;
+    Some(digest.to_owned())
+}
+
+fn escape(name: &[u8]) -> Vec<u8> {
+    let mut escaped = Vec::new();
+    for byte in name {
+        match byte {
+            b'\\' => escaped.extend_from_slice(b"\\\\"),
+            b'\n' => escaped.extend_from_slice(b"\\n"),
+            b'\r' => escaped.extend_from_slice(b"\\r"),
+            byte => escaped.push(*byte),
+        }
     }
-    io::Write::flush(&mut archive.into_inner()?)
+    escaped
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
 
+    const NAMES: [&[u8]; 6] = [b"x y", b"a\nb", b"a\\nb", b"\\", b"a\\\nb", b"\xff\xfe"];
+
+    /// The names come back byte by byte, from programs that escape them and from those that do not.
     #[test]
-    fn parses_escaped_names() {
-        let tree = parse("aa  ./x y\n\\bb  ./a\\nb\n");
-        let found: Vec<_> = tree.iter().map(|(p, d)| (p.as_str(), d.as_str())).collect();
-        assert_eq!(found, [("a\nb", "bb"), ("x y", "aa")]);
+    fn names_come_back_byte_by_byte() {
+        let digest = "a".repeat(DIGITS);
+        for is_escaped in [true, false] {
+            let mut output = Vec::new();
+            for name in NAMES {
+                output.extend([b"./", name, b"\0"].concat());
+            }
+            output.push(0);
+            output.extend(b"0:33 644\n".repeat(NAMES.len()));
+            for name in NAMES {
+                let name = [b"./", name].concat();
+                if is_escaped && escape(&name) != name {
+                    let name = escape(&name);
+                    output.extend([b"\\", digest.as_bytes(), b"  ", &name, b"\n"].concat());
+                } else {
+                    output.extend([digest.as_bytes(), b"  ", &name, b"\n"].concat());
+                }
+            }
+            let tree = parse(&output.repeat(2)).unwrap();
+            let mut found: Vec<&[u8]> = tree
+                .keys()
+                .map(|path| path.as_os_str().as_bytes())
+                .collect();
+            let mut expected = NAMES.to_vec();
+            found.sort_unstable();
+            expected.sort_unstable();
+            assert_eq!(found, expected);
+            assert!(tree.values().all(|found| found.digest == digest
+                && found.mode == 0o644
+                && found.owner == "0:33"));
+            for end in 1..output.len() {
+                assert_eq!(parse(&output[..end]), None, "{end}");
+            }
+        }
+        assert_eq!(parse(b""), Some(Tree::new()));
     }
 }

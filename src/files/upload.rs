@@ -1,12 +1,19 @@
 //! Uploads of files and folders to a server.
 
-use std::{fs, io, path::Path};
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
 
-use super::{Error, Progress, TransferCounts, tree};
+use super::{
+    Error, Progress, TransferCounts,
+    staged::Staged,
+    tree::{self, Links},
+};
 use crate::{
     core::event::Events,
-    machine::{Machine, WriteOptions, size_check},
-    ssh::{Command, Input, quote},
+    machine::{Machine, WriteOptions},
+    ssh::{Command, Input},
 };
 
 /// Smaller files are written at once, without a query whether a part exists.
@@ -92,14 +99,9 @@ impl Upload<'_> {
             ..
         } = self;
         let host = machine.name();
-        let part = quote(&format!("{to}.part"));
         let query = Command {
             sudo: write_options.sudo,
-            ..Command::new(format!(
-                "{}if [ -f {part} ] && [ ! -L {part} ] && [ -O {part} ]; then
-             wc -c <{part}; sha256sum <{part}; else rm -f {part}; fi",
-                write_options.parents_command(to)
-            ))
+            ..Command::new(write_options.part_command(to))
         };
         let output = machine.run(&query).await?;
         let what = format!("upload {to}");
@@ -118,26 +120,16 @@ impl Upload<'_> {
         progress
             .done
             .store(start, std::sync::atomic::Ordering::Relaxed);
-        // A new part must not exist (`set -C`): nothing is written through another user's link.
-        let (begin, into) = if start > 0 {
-            ("", ">>")
-        } else {
-            ("rm -f \"$t\"; set -C; ", ">")
-        };
         // Another process may still write to the part that is continued, so the digest is checked.
         let check = if start > 0 {
             let digest = tree::digest(from, None).map_err(|error| Error::local(from, error))?;
             format!(
-                "[ \"$(sha256sum <\"$t\" | cut -c1-64)\" = {digest} ] || {{ rm -f \"$t\"; echo the resumed upload does not match the local file >&2; exit 1; }}"
+                "[ \"$(sha256sum <file | cut -c1-64)\" = {digest} ] || {{ rm -f file; fail the resumed upload does not match the local file; }}"
             )
         } else {
             String::new()
         };
-        let line = format!(
-            "set -e; umask 077; t={part}; {begin}cat {into}\"$t\"\n{}\n{check}\n{}",
-            size_check(size),
-            write_options.rename_command(to)
-        );
+        let line = write_options.resume_command(to, size, start > 0, &check);
         let command = Command {
             sudo: write_options.sudo,
             stdin: Input::File {
@@ -161,85 +153,55 @@ impl Upload<'_> {
             remove,
         } = self;
         let host = machine.name();
-        let (local, remote) = (
-            tree::read_local(from, true)?,
-            tree::read_remote(machine, to, write_options.sudo, false).await?,
-        );
-        let changed: Vec<&String> = local
+        let local = tree::read_local(from, true)?;
+        let remote = tree::read_remote(machine, to, write_options.sudo, Links::Skip).await?;
+        let is_changed = |path: &PathBuf, digest: &String| {
+            let found = remote.get(path);
+            found.is_none_or(|found| found.digest != *digest)
+        };
+        let changed: Vec<&Path> = local
             .iter()
-            .filter(|(path, digest)| remote.get(*path) != Some(digest))
-            .map(|(path, _)| path)
+            .filter(|(path, digest)| is_changed(path, digest))
+            .map(|(path, _)| path.as_path())
             .collect();
-        let extra: Vec<&String> = remote
+        let extra: Vec<&Path> = remote
             .keys()
             .filter(|path| remove && !local.contains_key(*path))
+            .map(PathBuf::as_path)
             .collect();
-        let tally = TransferCounts {
+        let counts = TransferCounts {
             transferred: changed.len(),
             unchanged: local.len() - changed.len(),
             removed: extra.len(),
         };
-        let folder = quote(to);
-        let make = if write_options.folders {
-            format!("mkdir -p -- {folder}")
-        } else {
-            format!("[ -d {folder} ] || mkdir -- {folder}")
-        };
-        if !changed.is_empty() || remote.is_empty() {
-            let archive = tempfile::NamedTempFile::new()
-                .and_then(|file| {
-                    let mode = write_options.mode.as_deref();
-                    let mode = mode.and_then(|mode| u32::from_str_radix(mode, 8).ok());
-                    tree::archive(from, &changed, mode, file.as_file())?;
-                    Ok(file)
-                })
-                .map_err(|error| Error::local(from, error))?;
-            let size = archive
-                .as_file()
-                .metadata()
-                .map_or(0, |metadata| metadata.len());
-            let progress = Progress::new(events, host, format!("uploading {to}"), Some(size));
-            let command = Command {
-                sudo: write_options.sudo,
-                stdin: Input::File {
-                    path: archive.path().to_owned(),
-                    from: 0,
-                    sent: progress.done.clone(),
-                },
-                ..Command::new(format!("set -e; {make}; cd -- {folder}; tar -xof -"))
-            };
-            let output = machine.run(&command).await?;
-            Error::check(host, &format!("upload {to}"), &output)?;
-            if let Some(owner) = &write_options.owner {
-                self.run_on_files(&format!("chown {} --", quote(owner)), &changed)
-                    .await?;
-            }
+        if changed.is_empty() && extra.is_empty() && !remote.is_empty() {
+            return Ok(counts);
         }
-        if !extra.is_empty() {
-            self.run_on_files("rm -f --", &extra).await?;
-        }
-        Ok(tally)
-    }
-
-    /// Runs a command with the names of files of a folder as arguments, in several batches if there
-    /// are many (`xargs`).
-    async fn run_on_files(self, command: &str, paths: &[&String]) -> Result<(), Error> {
-        let Upload {
-            machine,
-            write_options,
-            to: folder,
-            ..
-        } = self;
-        let names: Vec<u8> = paths
-            .iter()
-            .flat_map(|path| format!("./{path}\0").into_bytes())
-            .collect();
-        let command_line = Command {
+        let mode = write_options.mode.as_deref();
+        let mode = mode.and_then(|mode| u32::from_str_radix(mode, 8).ok());
+        let archive = tempfile::NamedTempFile::new()
+            .and_then(|file| {
+                let staged = Staged::new(from, &changed, &extra);
+                staged.write(&remote, mode, file.as_file())?;
+                Ok(file)
+            })
+            .map_err(|error| Error::local(from, error))?;
+        let size = archive
+            .as_file()
+            .metadata()
+            .map_or(0, |metadata| metadata.len());
+        let progress = Progress::new(events, host, format!("uploading {to}"), Some(size));
+        let command = Command {
             sudo: write_options.sudo,
-            stdin: Input::Bytes(names.into()),
-            ..Command::new(format!("cd -- {} && xargs -0 {command}", quote(folder)))
+            stdin: Input::File {
+                path: archive.path().to_owned(),
+                from: 0,
+                sent: progress.done.clone(),
+            },
+            ..Command::new(write_options.folder_command(to))
         };
-        let output = machine.run(&command_line).await?;
-        Error::check(machine.name(), &format!("{command} in {folder}"), &output)
+        let output = machine.run(&command).await?;
+        Error::check(host, &format!("upload {to}"), &output)?;
+        Ok(counts)
     }
 }

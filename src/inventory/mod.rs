@@ -28,13 +28,10 @@ use crate::{
     docker::{self, Engine, EngineStatus, Inside, Listed, Registries},
     fleet::Selection,
     machine::{Machine, Server},
-    project::{Project, ProjectId},
+    project::{Project, ProjectId, UNMANAGED_FILE},
     provider::{self, DigitalOcean, Ec2, Local, Node, OnServer, Provider, Unmanaged},
     ssh::{Command, Connection, OpenSsh, Target, Terminations},
 };
-
-/// The file with the unmanaged servers, in the project's folder.
-const UNMANAGED: &str = "unmanaged_servers.txt";
 
 /// The servers of a run.
 pub struct Inventory {
@@ -91,8 +88,19 @@ impl Inventory {
     pub async fn nodes(&self) -> Vec<Node> {
         self.cache.flush();
         let (nodes, errors) = self.list().await;
-        self.warn(errors);
+        self.report(errors);
         nodes
+    }
+
+    /// Warns of providers that failed. A mistake in a file of the project is an error, with which the
+    /// run ends when everything else is done.
+    fn report(&self, errors: Vec<provider::Error>) {
+        let is_mistake = |error: &provider::Error| matches!(error, provider::Error::File { .. });
+        let (mistakes, others): (Vec<_>, Vec<_>) = errors.into_iter().partition(is_mistake);
+        self.warn(others);
+        for mistake in mistakes {
+            self.context.fail_at_end(mistake.into());
+        }
     }
 
     /// Warns of providers that failed while others succeeded.
@@ -127,7 +135,11 @@ impl Inventory {
         }
         let certain = readonly || selection.is_exact();
         if errors.is_empty() || certain && selected.is_ok() {
-            self.warn(errors);
+            if selection.is_exact() {
+                self.warn(errors);
+            } else {
+                self.report(errors);
+            }
             let mut selected = selected?;
             let containers = self.select_containers(selection, &nodes, project).await?;
             selected.extend(containers);
@@ -336,7 +348,7 @@ fn built_in(settings: &Settings, project: &Project) -> (Providers, Arc<Ec2>) {
         Arc::new(Local::new(prefix, data())),
         ec2.clone(),
         Arc::new(DigitalOcean::new(prefix, data(), home())),
-        Arc::new(Unmanaged::new(project.root.join(UNMANAGED))),
+        Arc::new(Unmanaged::new(project.root.join(UNMANAGED_FILE))),
     ]);
     (providers, ec2)
 }

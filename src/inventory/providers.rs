@@ -63,25 +63,23 @@ impl Providers {
                 .as_ref()
                 .and_then(|key| recent.get(provider.name(), key));
             if let Some(nodes) = cached {
-                return Ok(nodes);
+                return (nodes, Vec::new());
             }
-            let nodes = provider.list().await?;
-            if let Some(key) = key {
+            let (nodes, errors) = provider.list_partially().await;
+            if let Some(key) = key
+                && errors.is_empty()
+            {
                 recent.keep(provider.name(), &key, &nodes);
             }
-            Ok(nodes)
+            (nodes, errors)
         };
         let answers = join_all(self.0.iter().map(ask)).await;
         let (mut nodes, mut errors) = (Vec::new(), Vec::new());
-        for answer in answers {
-            match answer {
-                Ok(mut found) => {
-                    found.sort_by(|a, b| natural(&a.name).cmp(&natural(&b.name)));
-                    nodes.append(&mut found);
-                }
-                Err(Error::NotConfigured { .. }) => {}
-                Err(error) => errors.push(error),
-            }
+        for (mut found, failed) in answers {
+            found.sort_by(|a, b| natural(&a.name).cmp(&natural(&b.name)));
+            nodes.append(&mut found);
+            let is_error = |error: &Error| !matches!(error, Error::NotConfigured { .. });
+            errors.extend(failed.into_iter().filter(is_error));
         }
         (nodes, errors)
     }

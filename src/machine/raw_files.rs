@@ -37,8 +37,13 @@ pub trait RawFiles: Send + Sync {
 pub enum RawContent {
     /// The path does not exist.
     Missing,
-    /// The content of a file.
-    File(File),
+    /// A file.
+    File {
+        /// Its content.
+        content: File,
+        /// Its permissions.
+        mode: u32,
+    },
     /// An archive (tar) of the files of a folder, by their relative paths.
     Folder {
         /// The archive.

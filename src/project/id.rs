@@ -9,7 +9,10 @@ use std::{
 
 use data_encoding::HEXLOWER;
 
-use crate::core::diagnostic::{Diagnostic, Kind, plain};
+use crate::core::{
+    diagnostic::{Diagnostic, Kind, plain},
+    text_file::{USUAL_LIMIT, read_text},
+};
 
 /// The file in a project's root that holds its id.
 pub const ID_FILE: &str = "hitc.id";
@@ -40,7 +43,7 @@ impl ProjectId {
 
     /// Reads the id in the file at `path`. Returns none if the file does not exist.
     pub(super) fn read(path: &Path) -> Result<Option<Self>, Diagnostic> {
-        let text = match fs::read_to_string(path) {
+        let text = match read_text(path, USUAL_LIMIT) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(cannot("read", path, error)),

@@ -1,6 +1,7 @@
 //! The user's project: its folder, its files and its id.
 
 mod id;
+mod trust;
 
 use std::{
     env, fs, io,
@@ -11,15 +12,23 @@ use std::{
 use data_encoding::HEXLOWER;
 pub use id::{ID_FILE, ProjectId};
 use sha2::{Digest, Sha256};
+pub use trust::check_trusted;
 
 use crate::core::{
     diagnostic::{Diagnostic, Kind},
+    environment,
     event::Events,
     owner::Owner,
 };
 
 /// The name of the user's task script.
 pub const HITCFILE: &str = "hitcfile.rhai";
+
+/// The file with the unmanaged servers.
+pub const UNMANAGED_FILE: &str = "unmanaged_servers.txt";
+
+/// The folder with the project's own providers.
+pub const PROVIDERS_FOLDER: &str = "providers";
 
 /// The file in the data folder that holds the user's own id.
 const USER_ID_FILE: &str = "id";
@@ -82,6 +91,18 @@ impl Project {
             data,
             home,
         })
+    }
+
+    /// Fails if another user could have written one of the files that are used in every run. Scripts
+    /// and manifests are checked when they are read.
+    pub fn check_trusted(&self) -> Result<(), Diagnostic> {
+        let providers = self.root.join(PROVIDERS_FOLDER);
+        let scripts = fs::read_dir(&providers).into_iter().flatten().flatten();
+        let scripts = scripts.map(|entry| entry.path());
+        let own = [HITCFILE, ID_FILE, environment::FILE, UNMANAGED_FILE];
+        let own = own.iter().map(|name| self.root.join(name));
+        let mut paths = own.chain([providers.clone()]).chain(scripts);
+        paths.try_for_each(|path| check_trusted(&path))
     }
 
     /// The id that marks the resources that tasks of this project create: the project's id, or

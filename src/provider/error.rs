@@ -131,11 +131,11 @@ pub enum Error {
         cause: String,
     },
     /// A file that the provider reads is invalid.
-    #[error("`{path}`, line {line}: {cause}")]
+    #[error("`{path}`{}: {cause}", place(*line))]
     File {
         /// The file.
         path: String,
-        /// Counted from 1.
+        /// Counted from 1; 0 if it is about the whole file.
         line: usize,
         /// The mistake.
         cause: String,
@@ -200,6 +200,13 @@ impl Refusal {
             (None, Some(request)) => format!(" (request {request})"),
             (None, None) => String::new(),
         }
+    }
+}
+
+fn place(line: usize) -> String {
+    match line {
+        0 => String::new(),
+        line => format!(", line {line}"),
     }
 }
 

@@ -102,6 +102,14 @@ pub trait Provider: Send + Sync {
     /// configured on this machine fails with [`Error::NotConfigured`].
     async fn list(&self) -> Result<Vec<Node>, Error>;
 
+    /// Lists the servers that can be listed, and the errors of the others.
+    async fn list_partially(&self) -> (Vec<Node>, Vec<Error>) {
+        match self.list().await {
+            Ok(nodes) => (nodes, Vec::new()),
+            Err(error) => (Vec::new(), vec![error]),
+        }
+    }
+
     /// Looks at one server again, by its id. None only if it does not exist any more: a server that
     /// exists, and lost what marks it as ours, is [`Error::Unrecognized`].
     async fn find(&self, node: &Node) -> Result<Option<Node>, Error> {

@@ -3,7 +3,7 @@
 //! Each line of `unmanaged_servers.txt` is `[USER@]ADDRESS[:PORT] [NAME]`. A `#` starts a comment.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -17,6 +17,7 @@ use crate::{
         diagnostic::plain,
         event::Activity,
         owner::Ownership,
+        text_file::{USUAL_LIMIT, read_text},
         value::{Fields, Invalid, Value},
     },
     ssh::{Address, Login},
@@ -42,49 +43,57 @@ impl Unmanaged {
     }
 }
 
-/// Reads a list of servers. A file that does not exist is an empty one.
-pub fn read(path: &Path) -> Result<Vec<Node>, Error> {
-    let text = match fs::read_to_string(path) {
+/// Reads a list of servers; none if the file does not exist. A mistake in a line hides no other line.
+pub fn read(path: &Path) -> (Vec<Node>, Vec<Error>) {
+    let text = match read_text(path, USUAL_LIMIT) {
         Ok(text) => text,
         Err(error) if error.kind() == io::ErrorKind::NotFound => String::new(),
         Err(error) => {
-            return Err(Error::File {
+            let error = Error::File {
                 path: path.display().to_string(),
                 line: 0,
                 cause: plain(error),
-            });
+            };
+            return (Vec::new(), vec![error]);
         }
     };
-    let mut nodes: Vec<Node> = Vec::new();
+    let (mut nodes, mut causes) = (Vec::new(), Vec::new());
     for (index, line) in text.lines().enumerate() {
-        let fail = |cause: String| Error::File {
-            path: path.display().to_string(),
-            line: index + 1,
-            cause,
-        };
-        let mut words = line
-            .split('#')
-            .next()
-            .unwrap_or_default()
-            .split_whitespace();
-        let Some(id) = words.next() else {
-            continue;
-        };
-        let address: Address = id.parse().map_err(fail)?;
-        let name = words.next().unwrap_or(&address.host);
-        if name.contains('/') {
-            // `SERVER/CONTAINER` names a container.
-            return Err(fail(format!("invalid name `{name}`: it contains a slash")));
+        let content = line.split('#').next().unwrap_or_default();
+        match read_line(content, &nodes) {
+            Ok(node) => nodes.extend(node),
+            Err(cause) => causes.push(Error::File {
+                path: path.display().to_string(),
+                line: index + 1,
+                cause,
+            }),
         }
-        if let Some(extra) = words.next() {
-            return Err(fail(format!("unexpected `{extra}`")));
-        }
-        if nodes.iter().any(|node| node.name == name) {
-            return Err(fail(format!("duplicate name `{name}`")));
-        }
-        nodes.push(node(id, &address.host, name));
     }
-    Ok(nodes)
+    (nodes, causes)
+}
+
+/// Reads a line without its comment; `before` are the servers of the lines before it.
+fn read_line(line: &str, before: &[Node]) -> Result<Option<Node>, String> {
+    let mut words = line.split_whitespace();
+    let Some(id) = words.next() else {
+        return Ok(None);
+    };
+    let address: Address = id.parse()?;
+    let name = words.next().unwrap_or(&address.host);
+    if name.contains('/') {
+        // `SERVER/CONTAINER` names a container.
+        return Err(format!("invalid name `{name}`: it contains a slash"));
+    }
+    if [".", ".."].contains(&name) {
+        return Err(format!("invalid name `{name}`"));
+    }
+    if let Some(extra) = words.next() {
+        return Err(format!("unexpected `{extra}`"));
+    }
+    if before.iter().any(|node| node.name == name) {
+        return Err(format!("duplicate name `{name}`"));
+    }
+    Ok(Some(node(id, &address.host, name)))
 }
 
 /// A server. Its id is the line's `[USER@]ADDRESS[:PORT]`.
@@ -119,6 +128,11 @@ impl Provider for Unmanaged {
     }
 
     async fn list(&self) -> Result<Vec<Node>, Error> {
+        let (nodes, errors) = read(&self.file);
+        errors.into_iter().next().map_or(Ok(nodes), Err)
+    }
+
+    async fn list_partially(&self) -> (Vec<Node>, Vec<Error>) {
         read(&self.file)
     }
 
@@ -185,24 +199,29 @@ impl Provider for Unmanaged {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn list(text: &str) -> Result<Vec<(String, String)>, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("unmanaged_servers.txt");
         fs::write(&path, text).unwrap();
-        read(&path)
-            .map(|nodes| {
-                nodes
-                    .into_iter()
-                    .map(|n| (n.ip_text(), n))
-                    .map(|(ip, n)| (n.name, ip))
-                    .collect()
-            })
-            .map_err(|error| {
-                let text = error.to_string();
-                text.rsplit_once("txt`, ").unwrap().1.to_owned()
-            })
+        let (nodes, errors) = read(&path);
+        let nodes = nodes.into_iter().map(|node| {
+            let ip = node.ip_text();
+            (node.name, ip)
+        });
+        let texts = errors.iter().map(|error| {
+            let text = error.to_string();
+            text.rsplit_once("txt`, ").unwrap().1.to_owned()
+        });
+        let texts: Vec<String> = texts.collect();
+        if texts.is_empty() {
+            Ok(nodes.collect())
+        } else {
+            Err(texts.join("; "))
+        }
     }
 
     #[test]
@@ -223,6 +242,11 @@ mod tests {
     fn what_is_wrong_is_said() {
         let error = |text: &str| list(text).unwrap_err();
         assert_eq!(error("a\nb:x\n"), "line 2: invalid port `x`");
+        assert_eq!(
+            error("a ..\n\n.\nb x/y\n"),
+            "line 1: invalid name `..`; line 3: invalid name `.`; \
+             line 4: invalid name `x/y`: it contains a slash"
+        );
         assert_eq!(error("a web too\n"), "line 1: unexpected `too`");
         assert_eq!(error("a web\nb web\n"), "line 2: duplicate name `web`");
         assert_eq!(error("$(id)\n"), "line 1: invalid address `$(id)`");

@@ -5,7 +5,7 @@ use rhai::{EvalAltResult, Position};
 
 use super::{library::Library, unit::span};
 use crate::{
-    api::{failure_of, message, thrown_by},
+    api::{exit_of, failure_of, message, thrown_by},
     core::diagnostic::{Diagnostic, Excerpt, Failure, Kind, did_you_mean, plain},
 };
 
@@ -45,9 +45,10 @@ pub(super) fn explain(library: &Library, file: Option<&str>, error: &EvalAltResu
     let mut failure = match innermost {
         EvalAltResult::ErrorRuntime(value, _) => failure_of(value)
             .unwrap_or_else(|| Diagnostic::new(Kind::Failed, message(value)).into()),
-        EvalAltResult::ErrorTerminated(..) => {
-            return Diagnostic::new(Kind::Interrupted, "interrupted").into();
-        }
+        EvalAltResult::ErrorTerminated(cause, _) => match exit_of(cause) {
+            Some(error) => error.into(),
+            None => return Diagnostic::new(Kind::Interrupted, "interrupted").into(),
+        },
         other => describe(library, other).into(),
     };
     for diagnostic in &mut failure.0 {

@@ -14,7 +14,13 @@ use super::{
     embedded::{PROVIDERS, STDLIB, TASKS, file_name, provider_file},
     unit::{Unit, span},
 };
-use crate::core::diagnostic::{Diagnostic, Failure, Kind, Source, did_you_mean, plain};
+use crate::{
+    core::{
+        diagnostic::{Diagnostic, Failure, Kind, Source, did_you_mean, plain},
+        text_file::{USUAL_LIMIT, read_text},
+    },
+    project::check_trusted,
+};
 
 /// The scripts of a project and the embedded ones, by the file name that errors show.
 pub(super) struct Library {
@@ -156,7 +162,9 @@ impl Library {
         if let Some(text) = embedded(name) {
             return Ok(text.to_owned());
         }
-        let text = fs::read_to_string(self.root.join(name)).map_err(|error| {
+        let path = self.root.join(name);
+        check_trusted(&path)?;
+        let text = read_text(&path, USUAL_LIMIT).map_err(|error| {
             let cause = match error.kind() {
                 io::ErrorKind::InvalidData => "not UTF-8 text".to_owned(),
                 _ => plain(error),

@@ -24,15 +24,13 @@ use crate::{
     },
     fleet::alone,
     inventory::Inventory,
+    project::PROVIDERS_FOLDER,
     provider::{
         Address, CloudFirewall, Cost, Create, Error, Node, NodeState, Price, Prices, Provider,
         ServerChange, differences, look_again, refuse_other_server, refuse_protected, tag,
     },
     ssh::{KeyPair, Login},
 };
-
-/// The folder of a project's own providers.
-const FOLDER: &str = "providers";
 
 /// The name under which the engine knows the script.
 const MODULE: &str = "hitc_provider";
@@ -75,13 +73,15 @@ struct Inner {
 pub fn scripted(inventory: &Arc<Inventory>) -> Vec<Arc<dyn Provider>> {
     let root = &inventory.context.project.root;
     let mut found: Vec<(String, String)> = Vec::new();
-    let own = std::fs::read_dir(root.join(FOLDER)).into_iter().flatten();
+    let own = std::fs::read_dir(root.join(PROVIDERS_FOLDER))
+        .into_iter()
+        .flatten();
     for entry in own.filter_map(Result::ok) {
         let path = entry.path();
         if path.extension().is_some_and(|ending| ending == "rhai")
             && let Some(name) = path.file_stem().and_then(|name| name.to_str())
         {
-            found.push((name.to_owned(), format!("{FOLDER}/{name}.rhai")));
+            found.push((name.to_owned(), format!("{PROVIDERS_FOLDER}/{name}.rhai")));
         }
     }
     found.sort();

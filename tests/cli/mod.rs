@@ -2,6 +2,7 @@
 
 mod console;
 mod fleets;
+mod foreign_files;
 mod hosts;
 mod manifests;
 mod outside;

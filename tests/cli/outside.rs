@@ -102,6 +102,20 @@ fn variables_from_a_file() {
         .is(0, "process\nalso from file\n***\n", "");
 }
 
+/// No command is run, and the value does not lose its dollar sign either.
+#[test]
+fn a_command_in_a_variable_of_a_file() {
+    let project = script("print(env::get(\"A\"));");
+    project.write(".env", "# don't\nA=$(id)\n");
+    project.run(&["a"]).fails(
+        2,
+        "error: `.env`, line 2: `$(` would be a command, and none is run\n\
+         help: put a value that contains `$(` in single quotes\n",
+    );
+    project.write(".env", "A='$(id)'\n");
+    project.run(&["a"]).is(0, "$(id)\n", "");
+}
+
 #[test]
 fn progress_of_a_script() {
     script(

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::Project;
+use crate::support::{Project, Run};
 
 #[test]
 fn a_question_without_a_terminal_is_refused() {
@@ -235,6 +235,157 @@ fn an_invalid_list_of_servers() {
     );
 }
 
+/// A mistake in a line is an error, and hides no server.
+#[test]
+fn a_bad_line_hides_no_server() {
+    let list = "10.255.0.1 a\nweb:x\n10.255.0.2 b\n10.255.0.3 ..\n";
+    let project = Project::new().file("unmanaged_servers.txt", list).file(
+        "hitcfile.rhai",
+        "/// A.\nfn a(hosts) { print(hosts.len()) }\n",
+    );
+    let run = project.run(&["nodes"]);
+    assert_eq!(run.status, 2, "{run}");
+    let rows = run.rows();
+    let names: Vec<&str> = rows.iter().map(|row| row[1].as_str()).collect();
+    assert_eq!(names, ["a", "b"], "{run}");
+    let file = project.root().join("unmanaged_servers.txt");
+    let error =
+        |line: usize, cause: &str| format!("error: `{}`, line {line}: {cause}", file.display());
+    let errors = [error(2, "invalid port `x`"), error(4, "invalid name `..`")];
+    assert_eq!(run.errors(), errors, "{run}");
+    // Not all servers are known, unless those that are wanted are named.
+    let run = project.run(&["--all", "a"]);
+    assert_eq!((run.status, run.stdout.as_str()), (2, ""), "{run}");
+    let run = project.run(&["-H", "a,b", "a"]);
+    assert_eq!((run.status, run.stdout.as_str()), (0, "2\n"), "{run}");
+}
+
+/// A task that ends itself with a status has failed, wherever it does that.
+#[test]
+fn the_status_of_exit() {
+    let project = |body: &str| {
+        let text = format!(
+            "/// A.\nfn a() {{ {body}; print(\"not reached\") }}\n/// B.\nfn b() {{ exit(1) }}\n\
+             /// C.\nfn c(hosts) {{ try {{ hosts.each(|host| exit(1)) }} catch {{ print(\"caught\") }} }}\n"
+        );
+        Project::new()
+            .file("unmanaged_servers.txt", "10.255.0.1 x\n10.255.0.2 y\n")
+            .file("hitcfile.rhai", &text)
+    };
+    for body in [
+        "exit(1)",
+        "exit(-1)",
+        "exit(3)",
+        "try { exit(1) } catch { print(\"caught\") }",
+        "[1].for_each(|| exit(1))",
+        "task::run(\"b\")",
+    ] {
+        let run = project(body).run(&["a"]);
+        assert_eq!((run.status, run.stdout.as_str()), (1, ""), "{body}: {run}");
+        assert!(
+            run.stderr.starts_with("error: the task ended with status "),
+            "{body}: {run}"
+        );
+    }
+    let run = project("").run(&["--all", "c"]);
+    assert_eq!((run.status, run.stdout.as_str()), (1, ""), "{run}");
+    project("exit(0)").run(&["a"]).is(0, "", "");
+    project("exit()").run(&["a"]).is(0, "", "");
+    let run = project("exit(\"1\")").run(&["a"]);
+    assert_eq!(run.status, 1, "{run}");
+    assert!(
+        run.stderr
+            .contains("exit: expected a whole number, got string"),
+        "{run}"
+    );
+}
+
+/// A number is not the octal digits of a mode: `0o644` is 420, which would be `r---w----`.
+#[test]
+fn a_number_is_no_mode() {
+    for call in [
+        "host.put(\"x\", \"/x\", #{ mode: 0o644 })",
+        "host.put(\"x\", \"/x\", #{ mode: 644 })",
+        "host.template(\"t\", \"/x\", #{}, #{ mode: 0o644 })",
+        "host.upload(\"t\", \"/x\", #{ mode: 0o644 })",
+        "host.download(\"/x\", \"{host}\", #{ mode: 0o644 })",
+    ] {
+        let run = Project::new()
+            .file("unmanaged_servers.txt", "10.255.0.1 x\n")
+            .file("t", "x")
+            .file(
+                "hitcfile.rhai",
+                &format!("/// A.\nfn a(host) {{ {call} }}\n"),
+            )
+            .run(&["-H", "x", "a"]);
+        assert_eq!(run.status, 2, "{run}");
+        let expected = "is a number, not the octal digits of a mode";
+        assert!(run.stderr.contains(expected), "{call}: {run}");
+        let help = "help: write a text, such as \"644\" for rw-r--r--";
+        assert!(run.stderr.contains(help), "{call}: {run}");
+    }
+}
+
+/// Runs hitc, which must not wait for a pipe that has no writer, nor read without end.
+fn bounded(project: &Project, arguments: &[&str]) -> Run {
+    let child = project.spawn(arguments);
+    let id = child.id().to_string();
+    let (sender, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(child.wait_with_output()));
+    match ended.recv_timeout(Duration::from_secs(30)) {
+        Ok(output) => Run::from(output.unwrap()),
+        Err(_) => {
+            Command::new("kill").args(["-KILL", &id]).status().unwrap();
+            panic!("{arguments:?} does not end");
+        }
+    }
+}
+
+#[test]
+fn special_files_are_errors() {
+    let manifest =
+        "web:\n  provider: local\n  containers:\n    app:\n      image: b\n      env_file: env\n";
+    for (name, arguments) in [
+        ("unmanaged_servers.txt", &["nodes"][..]),
+        (".env", &["nodes"]),
+        ("hitc.id", &["nodes"]),
+        ("env", &["run", "ensemble.plan", "m"]),
+        ("m.yml", &["run", "ensemble.plan", "m"]),
+        ("m.yml", &["check"]),
+        ("x.rhai", &["check"]),
+        ("tests/x.rhai", &["test"]),
+    ] {
+        for kind in ["fifo", "device", "endless"] {
+            let project = Project::new()
+                .file("hitcfile.rhai", "")
+                .file("m.yml", manifest)
+                .file("tests/y.rhai", "fn y() {}\n");
+            let path = project.root().join(name);
+            let _ = std::fs::remove_file(&path);
+            match kind {
+                "fifo" => {
+                    let made = Command::new("mkfifo").arg(&path).status();
+                    assert!(made.unwrap().success());
+                }
+                "device" => std::os::unix::fs::symlink("/dev/zero", &path).unwrap(),
+                // A terabyte that takes no space.
+                _ => std::fs::File::create(&path)
+                    .unwrap()
+                    .set_len(1 << 40)
+                    .unwrap(),
+            }
+            let run = bounded(&project, arguments);
+            assert_ne!(run.status, 0, "{name} {kind}: {run}");
+            let cause = if kind == "endless" {
+                "larger than"
+            } else {
+                "not a regular file"
+            };
+            assert!(run.stderr.contains(cause), "{name} {kind}: {run}");
+        }
+    }
+}
+
 #[test]
 fn a_timeout() {
     let project = Project::new().file(
@@ -285,15 +436,23 @@ fn an_interrupt_ends_a_script() {
 /// A typo in the variable must not answer a question.
 #[test]
 fn an_unclear_yes_in_the_environment_is_an_error() {
-    for (variable, value) in [
-        ("HITC_YES", "nope"),
-        ("HITC_YES", "maybe"),
-        ("HITC_FAIL_FAST", "nope"),
-    ] {
-        let run = Project::new().env(variable, value).run(&["tasks"]);
-        assert_eq!(run.status, 2, "{run}");
-        assert!(run.stderr.contains("must be true or false"), "{run}");
+    for variable in ["HITC_YES", "HITC_FAIL_FAST", "HITC_ANY_OWNER"] {
+        for value in ["nope", "maybe", "2", " no", " yes"] {
+            let run = Project::new().env(variable, value).run(&["tasks"]);
+            assert_eq!(run.status, 2, "{run}");
+            let expected =
+                format!("error: invalid value '{value}' for '{variable}': must be true or false\n");
+            assert!(run.stderr.starts_with(&expected), "{run}");
+        }
     }
+    // So does every other variable, but not the value of a flag.
+    let project = Project::new().env("HITC_FORKS", "x");
+    let run = project.run(&["tasks"]);
+    let expected = "error: invalid value 'x' for 'HITC_FORKS': must be a whole number";
+    assert!(run.stderr.starts_with(expected), "{run}");
+    let run = Project::new().run(&["--forks", "y", "tasks"]);
+    let expected = "error: invalid value 'y' for '--forks <N>': must be a whole number";
+    assert!(run.stderr.starts_with(expected), "{run}");
     let question = "/// A.\n/// @confirm \"Deploy?\"\nfn a() { print(\"deployed\") }\n";
     let run = |value| {
         Project::new()
@@ -301,9 +460,10 @@ fn an_unclear_yes_in_the_environment_is_an_error() {
             .env("HITC_YES", value)
             .run(&["a"])
     };
-    run(" Yes").is(0, "deployed\n", "");
-    for no in ["", "0", " no", "off"] {
-        assert_eq!(run(no).status, 2, "{no}");
+    run("Yes").is(0, "deployed\n", "");
+    for no in ["", "0", "no", "off"] {
+        let run = run(no);
+        assert!(run.stderr.contains("no terminal"), "{run}");
     }
 }
 

@@ -25,7 +25,7 @@ use hitc::{
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::live::Live;
+use crate::support::live::{Live, docker as docker_output};
 
 /// The programs of BusyBox and no list of users.
 const DOCKERFILE: &str = r#"
@@ -325,6 +325,44 @@ pub(super) async fn server(live: &Live) -> Arc<dyn Machine> {
     // sshd may still be starting.
     let connection = pool.wait_for(&target, Duration::from_secs(20)).await;
     Arc::new(Server(connection.unwrap()))
+}
+
+/// A stopped server whose address another container has taken is not removed to be made anew: it has
+/// data.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_has_run_is_not_replaced() {
+    let live = Live::new();
+    server(&live).await;
+    let name = live.container("web");
+    let inspect = |form: &str| docker_output(&["inspect", "-f", form, &name]);
+    let ip = inspect("{{(index .NetworkSettings.Networks \"hitc\").IPAddress}}");
+    let (id, image) = (inspect("{{.Id}}"), inspect("{{.Image}}"));
+    docker_output(&["stop", "-t", "0", &name]);
+    let thief = docker_output(&[
+        "run",
+        "-d",
+        "--network",
+        "hitc",
+        "--ip",
+        &ip,
+        "--entrypoint",
+        "sleep",
+        &image,
+        "100",
+    ]);
+    let provider = LocalProvider::new(live.container(""), live.home());
+    let create = Create {
+        name: "web".to_owned(),
+        options: Value::empty_map(),
+        owner: owner(),
+        unfinished: None,
+    };
+    let activity = Events::silent().start("web", "");
+    let created = provider.create(&create, &activity).await;
+    docker_output(&["rm", "-f", &thief]);
+    let error = created.unwrap_err().to_string();
+    assert!(error.contains("ddress already in use"), "{error}");
+    assert_eq!(inspect("{{.Id}}"), id);
 }
 
 fn owner() -> Owner {

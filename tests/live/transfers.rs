@@ -2,7 +2,19 @@
 
 use std::{fs, path::Path, process::Command};
 
+use sha2::{Digest, Sha256};
+
 use crate::support::live::{Live, docker};
+
+/// The private folder on the server for the part of an upload to a file.
+fn part_folder(name: &str) -> String {
+    let digest = Sha256::digest(name);
+    let digits: String = digest[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!(".hitc-part-{digits}")
+}
 
 /// Pseudorandom bytes.
 fn bytes(count: usize) -> Vec<u8> {
@@ -43,11 +55,19 @@ fn uploads_and_downloads_a_file() {
     assert_eq!(exec("cat /srv/it*"), "small");
 
     // A part of an interrupted upload is continued, unless its content differs.
-    exec("head -c 3000000 /srv/deep/big >/srv/again.part; rm /srv/deep/big");
+    let part = |name: &str, line: &str| {
+        let folder = part_folder(name);
+        exec(&format!(
+            "mkdir -m 700 /srv/{folder} && {line} >/srv/{folder}/file"
+        ));
+    };
+    part("again", "head -c 3000000 /srv/deep/big");
+    exec("rm /srv/deep/big");
     run(&["upload", "big", "/srv/again"]).ok();
-    exec("head -c 100 /dev/zero >/srv/other.part");
+    part("other", "head -c 100 /dev/zero");
     run(&["upload", "big", "/srv/other"]).ok();
     exec("cmp /srv/again /srv/other && rm /srv/other");
+    assert_eq!(exec("ls -A /srv"), "again\ndeep\nit's a \"file\"\n");
 
     run(&["download", "/srv/again", "back/{host}/"]).ok();
     assert!(fs::read(live.root().join("back/web/again")).unwrap() == big);
@@ -75,8 +95,9 @@ fn a_killed_upload_is_continued() {
     let upload = ["run", "-H", "web", "upload", "big", "/srv/big"];
     let web = live.container("web");
     let size = || {
-        let line = "stat -c %s /srv/big.part 2>/dev/null || echo 0";
-        let size = docker(&["exec", &web, "sh", "-c", line]);
+        let folder = part_folder("big");
+        let line = format!("stat -c %s /srv/{folder}/file 2>/dev/null || echo 0");
+        let size = docker(&["exec", &web, "sh", "-c", &line]);
         size.parse::<u64>().unwrap()
     };
     let mut hitc = live.spawn(&upload);
@@ -87,12 +108,12 @@ fn a_killed_upload_is_continued() {
     hitc.wait().unwrap();
     assert_eq!(exec("test -e /srv/big || echo none"), "none\n");
     // Until the server notices, it writes what it has received, and a continued upload would fail.
-    let ended = "while pgrep -f '[b]ig.part' >/dev/null; do sleep 0.05; done";
+    let ended = "while pgrep -f '[s]tage_part' >/dev/null; do sleep 0.05; done";
     docker(&["exec", &web, "sh", "-c", ended]);
     let part = size();
     assert!(part < 200_000_000, "{part}");
     live.run(&upload).ok();
-    assert_eq!(exec("ls /srv"), "big\n");
+    assert_eq!(exec("ls -A /srv"), "big\n");
     let sum = Command::new("md5sum")
         .arg(live.root().join("big"))
         .output()
@@ -214,6 +235,16 @@ fn rsync_in_both_directions() {
     write(&live.root().join("site/b.tmp"), b"b");
     let run = |words: &[&str]| live.run(&[&["run", "-H", "web"], words].concat());
     run(&["rsync_up", "site/", "/srv/site", "exclude=*.tmp"]).ok();
+    // No shell of the server expands the path.
+    run(&["rsync_up", "site/", "/srv/a $(touch executed) *"]).ok();
+    let listed = live.run(&[
+        "exec",
+        "-H",
+        "web",
+        "--",
+        "ls -A /srv; find /root /srv -name executed",
+    ]);
+    assert_eq!(listed.stdout, "a $(touch executed) *\nsite\n", "{listed}");
     fs::create_dir_all(live.root().join("back/web")).unwrap();
     run(&["rsync_down", "/srv/site/", "back/{host}/"]).ok();
     let got: Vec<_> = fs::read_dir(live.root().join("back/web"))

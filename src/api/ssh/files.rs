@@ -35,7 +35,7 @@ pub(super) fn add(ssh: &mut Namespace) {
             let line = format!(
                 "set -e; t=$(mktemp); trap 'rm -f \"$t\"' EXIT; cat >\"$t\"\n{}
                  chmod 700 \"$t\"; \"$t\"",
-                size_check(text.len() as u64)
+                size_check("\"$t\"", text.len() as u64)
             );
             let command = Command {
                 stdin: Input::Bytes(text.to_string().into()),
@@ -140,12 +140,12 @@ async fn read(
     sudo: bool,
 ) -> Result<Option<String>, Diagnostic> {
     if let Some(found) = raw(inventory, host, path, sudo).await? {
-        let RawContent::File(mut file) = found else {
+        let RawContent::File { mut content, .. } = found else {
             return Ok(None);
         };
-        let mut content = Vec::new();
-        file.read_to_end(&mut content).map_err(unread(path))?;
-        return Ok(String::from_utf8(content).ok());
+        let mut bytes = Vec::new();
+        content.read_to_end(&mut bytes).map_err(unread(path))?;
+        return Ok(String::from_utf8(bytes).ok());
     }
     let command = Command {
         sudo,

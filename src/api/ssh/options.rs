@@ -7,7 +7,7 @@ use crate::{
     core::{
         diagnostic::Diagnostic,
         units::duration,
-        value::{Fields, Invalid, Value},
+        value::{Data, Fields, Invalid, Value},
     },
     machine::WriteOptions,
     ssh::{Command, Input},
@@ -83,6 +83,12 @@ impl FileOptions {
 }
 
 fn mode(value: &Value, what: &str) -> Result<String, Invalid> {
+    if let Data::Number(number) = &value.data {
+        // `0o644` is the number 420, and `644` may be meant as the digits.
+        let text = format!("{what}: {number} is a number, not the octal digits of a mode");
+        return Err(Invalid::new(value, text)
+            .help("write a text, such as \"644\" for rw-r--r--".to_owned()));
+    }
     let text = value.to_text(what)?;
     let is_mode = (3..=4).contains(&text.len()) && text.chars().all(|c| ('0'..='7').contains(&c));
     if is_mode {

@@ -66,7 +66,8 @@ fn rsync(call: &Call, host: &Host, from: &str, to: &str, up: bool, options: &Map
     let running = async {
         let openssh = call.inventory.openssh(&host.0).await?;
         let words: Vec<String> = openssh.argv().iter().map(|word| quote(word)).collect();
-        let mut argv = vec!["rsync".to_owned(), "-az".to_owned()];
+        // `-s`: the remote shell does not expand the paths, also with old versions of rsync.
+        let mut argv = vec!["rsync".to_owned(), "-azs".to_owned()];
         argv.extend(["-e".to_owned(), words.join(" ")]);
         argv.extend(flags);
         let local = |path: &str| {
@@ -78,7 +79,7 @@ fn rsync(call: &Call, host: &Host, from: &str, to: &str, up: bool, options: &Map
                 format!("{}/{path}", call.context.project.root.display())
             }
         };
-        let remote = |path: &str| format!("{}:{path}", openssh.host());
+        let remote = |path: &str| remote(openssh.host(), path);
         argv.push("--".to_owned());
         if up {
             argv.extend([local(from), remote(to)]);
@@ -107,6 +108,21 @@ fn rsync(call: &Call, host: &Host, from: &str, to: &str, up: bool, options: &Map
     call.change(what, running).map(drop)
 }
 
+/// A path on a server, as rsync(1) reads it.
+fn remote(host: &str, path: &str) -> String {
+    // Two colons would name a module of a daemon.
+    let path = if path.starts_with(':') {
+        format!("./{path}")
+    } else {
+        path.to_owned()
+    };
+    if host.contains(':') {
+        format!("[{host}]:{path}")
+    } else {
+        format!("{host}:{path}")
+    }
+}
+
 fn flags(options: &Map) -> Result<Vec<String>, Diagnostic> {
     let options = to_options(options);
     let mut fields = Fields::new(&options, "rsync")?;
@@ -129,4 +145,16 @@ fn flags(options: &Map) -> Result<Vec<String>, Diagnostic> {
     }
     fields.finish()?;
     Ok(flags)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remote_paths() {
+        assert_eq!(remote("web", "/srv/a b"), "web:/srv/a b");
+        assert_eq!(remote("fe80::1%eth0", "x"), "[fe80::1%eth0]:x");
+        assert_eq!(remote("web", ":module/x"), "web:./:module/x");
+    }
 }

@@ -294,15 +294,21 @@ fn add_parents(archive: &mut Archive, missing: &Path) -> io::Result<()> {
 }
 
 fn read_file(entries: &mut dyn Read) -> Result<RawContent, Problem> {
-    let mut file = tempfile::tempfile()?;
+    let (mut file, mut mode) = (tempfile::tempfile()?, 0);
     archive::read(entries, |entry, content| match entry.kind {
-        Kind::File(_) => Ok(io::copy(content, &mut file).map(drop)?),
+        Kind::File(_) => {
+            mode = entry.mode;
+            Ok(io::copy(content, &mut file).map(drop)?)
+        }
         _ => Err(Problem::Refused(
             "it is neither a file nor a folder".to_owned(),
         )),
     })?;
     file.seek(SeekFrom::Start(0))?;
-    Ok(RawContent::File(file))
+    Ok(RawContent::File {
+        content: file,
+        mode,
+    })
 }
 
 /// Writes the files of an archive to another one, by their paths below the folder.

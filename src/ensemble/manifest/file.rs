@@ -2,21 +2,23 @@
 
 use std::{
     ffi::OsStr,
-    fs::{self, File},
-    io::{self, Read},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use super::template::list;
-use crate::core::{
-    diagnostic::{Diagnostic, Kind, did_you_mean, plain},
-    units::human_bytes,
+use crate::{
+    core::{
+        diagnostic::{Diagnostic, Kind, did_you_mean, plain},
+        text_file::read_text as read_text_file,
+    },
+    project::check_trusted,
 };
 
 /// The extensions of manifests, which may be left out.
 const EXTENSIONS: [&str; 2] = ["yml", "yaml"];
-/// The largest file that is read. Larger ones are not manifests.
-const LARGEST: u64 = 256 << 20;
+/// The largest file that is read, in bytes. Larger ones are not manifests.
+pub const LARGEST: u64 = 256 << 20;
 
 /// Finds the file of a manifest, whose extension may be left out.
 pub fn find(path: &Path) -> Result<PathBuf, Diagnostic> {
@@ -81,19 +83,13 @@ pub(super) fn read_text(path: &Path) -> Result<String, Diagnostic> {
         let message = format!("manifest `{}`: {cause}", path.display());
         Diagnostic::new(Kind::Usage, message)
     };
-    let mut text = String::new();
-    let file = File::open(path).map_err(|error| fail(plain(error)))?;
-    let read = file.take(LARGEST + 1).read_to_string(&mut text);
-    match read {
-        Ok(_) if text.len() as u64 > LARGEST => {
-            return Err(fail(format!("larger than {}", human_bytes(LARGEST))));
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-            return Err(fail("not valid UTF-8".to_owned()));
-        }
-        Err(error) => return Err(fail(plain(error))),
-    }
+    check_trusted(path)?;
+    let text = read_text_file(path, LARGEST).map_err(|error| {
+        fail(match error.kind() {
+            io::ErrorKind::InvalidData => "not valid UTF-8".to_owned(),
+            _ => plain(error),
+        })
+    })?;
     match text.strip_prefix('\u{feff}') {
         Some(rest) => Ok(rest.to_owned()),
         None => Ok(text),

@@ -23,7 +23,7 @@ use adoption::{Adopted, adopt, adopted, forget_adoption};
 use async_trait::async_trait;
 use bollard::{
     errors::Error as BollardError,
-    models::{ContainerInspectResponse, ContainerUpdateBody},
+    models::{ContainerInspectResponse, ContainerStateStatusEnum, ContainerUpdateBody},
     query_parameters::{
         CreateContainerOptionsBuilder, InspectContainerOptions, ListContainersOptionsBuilder,
         RemoveContainerOptionsBuilder, RenameContainerOptionsBuilder,
@@ -334,8 +334,13 @@ impl Provider for Local {
         let adopted = adopted(&engine).await?;
         loop {
             let lock = self.lock().await?;
+            // A server that has run has data, and is not ours to remove.
+            let mut is_new = true;
             let id = match self.inspect(&engine, &name).await? {
-                Some(found) => Some(self.existing(&found, &adopted, create)?),
+                Some(found) => {
+                    is_new = has_never_run(&found);
+                    Some(self.existing(&found, &adopted, create)?)
+                }
                 None => {
                     let progress = |text| activity.update(text);
                     let image = options.image.ensure(&engine, &progress).await?;
@@ -360,7 +365,9 @@ impl Provider for Local {
                     return node.ok_or_else(|| failed(&what, "another process renamed it"));
                 }
                 // A run of another user took the address meanwhile: the engine decides.
-                Err(error) if is_address_taken(&error) && refused.len() < ADDRESS_TRIES => {
+                Err(error)
+                    if is_new && is_address_taken(&error) && refused.len() < ADDRESS_TRIES =>
+                {
                     refused.extend(address(&found));
                     self.remove(&engine, &id).await?;
                 }
@@ -517,6 +524,12 @@ impl Provider for Local {
         self.key()?;
         Ok(())
     }
+}
+
+/// Whether a container was never started.
+fn has_never_run(found: &ContainerInspectResponse) -> bool {
+    let state = found.state.as_ref().and_then(|state| state.status);
+    state == Some(ContainerStateStatusEnum::CREATED)
 }
 
 /// What the engine said.
