@@ -3,6 +3,7 @@
 mod console;
 mod fleets;
 mod hosts;
+mod limits;
 mod manifests;
 mod outside;
 mod projects;
