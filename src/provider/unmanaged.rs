@@ -42,6 +42,15 @@ impl Unmanaged {
     }
 }
 
+/// Whether a server can have this name: without one, it is named by its address. The name is a part of
+/// paths, and `SERVER/CONTAINER` names a container.
+fn is_unmanaged_name(name: &str) -> bool {
+    let is_inner = |c: char| c.is_alphanumeric() || "-_.@:%".contains(c);
+    name.starts_with(|c: char| c.is_alphanumeric() || c == ':' || c == '_')
+        && name.len() <= 255
+        && name.chars().all(is_inner)
+}
+
 fn read(path: &Path) -> Result<Vec<Node>, Error> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
@@ -71,9 +80,10 @@ fn read(path: &Path) -> Result<Vec<Node>, Error> {
         };
         let address: Address = id.parse().map_err(fail)?;
         let name = words.next().unwrap_or(&address.host);
-        if name.contains('/') {
-            // `SERVER/CONTAINER` names a container.
-            return Err(fail(format!("invalid name `{name}`: it contains a slash")));
+        if !is_unmanaged_name(name) {
+            let rule = "use letters, digits, dots, dashes, underscores, `@` and colons, and begin \
+                        with a letter or a digit";
+            return Err(fail(format!("invalid name `{name}`: {rule}")));
         }
         if let Some(extra) = words.next() {
             return Err(fail(format!("unexpected `{extra}`")));
@@ -224,6 +234,22 @@ mod tests {
         assert_eq!(error("a\nb:x\n"), "line 2: invalid port `x`");
         assert_eq!(error("a web too\n"), "line 1: unexpected `too`");
         assert_eq!(error("a web\nb web\n"), "line 2: duplicate name `web`");
+        for name in [
+            "../../evil",
+            "..",
+            ".ssh",
+            "-x",
+            "a/b",
+            "a\u{1b}[2J",
+            "a\u{202e}b",
+        ] {
+            let said = error(&format!("10.0.0.1 {name}\n"));
+            assert!(
+                said.starts_with(&format!("line 1: invalid name `{name}`: use ")),
+                "{said}"
+            );
+        }
+        assert_eq!(error("../x\n"), "line 1: invalid address `../x`");
         assert_eq!(error("$(id)\n"), "line 1: invalid address `$(id)`");
         assert_eq!(
             error("-oProxyCommand=x\n"),
