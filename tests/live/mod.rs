@@ -25,6 +25,7 @@ mod firewall_others;
 mod firewall_size;
 mod firewall_v6;
 mod hetzner;
+mod hostile_server;
 mod hostile_values;
 mod inside;
 mod interruptions;
