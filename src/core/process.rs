@@ -52,7 +52,7 @@ pub enum Keep {
 
 /// The largest output that is kept, in bytes: of one stream of a local program, of both streams of a
 /// command on a server.
-const MAX_OUTPUT: usize = 32 * 1024 * 1024;
+const MAX_OUTPUT: usize = 16 * 1024 * 1024;
 /// The size of the last part that is kept, in bytes.
 const TAIL: usize = 64 * 1024;
 
@@ -78,14 +78,15 @@ impl Keep {
 
     /// Appends to the kept output of a stream.
     pub fn push(self, kept: &mut Vec<u8>, bytes: &[u8]) -> Result<(), TooMuch> {
+        // Before it grows: growing copies it.
+        self.check(kept.len() + bytes.len())?;
         kept.extend_from_slice(bytes);
         match self {
-            Keep::All => self.check(kept.len()),
             Keep::End if kept.len() > 2 * TAIL => {
                 kept.drain(..kept.len() - TAIL);
                 Ok(())
             }
-            Keep::End => Ok(()),
+            Keep::All | Keep::End => Ok(()),
         }
     }
 }

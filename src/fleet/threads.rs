@@ -12,7 +12,7 @@ use std::{
 /// The sizes of the stack of a thread that runs scripts, of which the first is taken that the system
 /// allows. Running out of stack would end the process, and a script can make values that nest as deep as
 /// its memory allows (`script/limits.rs`). Pages that are not used take no memory.
-const STACKS: [usize; 3] = [1 << 32, 1 << 30, 1 << 28];
+const STACKS: [usize; 2] = [1 << 30, 1 << 28];
 const LEAST_STACK: usize = 1 << 24;
 
 /// How many threads may run scripts at the same time: a function that runs closures on hosts may call

@@ -302,7 +302,8 @@ fn is_id(text: &str) -> bool {
 /// Whether a text can be the name of a user (useradd(8)). It becomes an argument of ssh.
 fn is_user(text: &str) -> bool {
     let is_inner = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-    !text.is_empty() && text.len() <= 64 && !text.starts_with('-') && text.chars().all(is_inner)
+    let is_short = !text.is_empty() && text.len() <= 64;
+    is_short && !text.starts_with(['-', '.']) && text.chars().all(is_inner)
 }
 
 /// The rule of [`is_name`], for messages.

@@ -38,8 +38,8 @@ const OPERATIONS: u64 = 1_000_000_000;
 const LOADING: u64 = 1_000_000;
 /// The most memory of hitc while scripts run, in bytes. It also keeps values from nesting deeper than the
 /// stack of a script's thread (`fleet/threads.rs`) has room for: freeing a closure frees the closures
-/// that it captured first. Each takes some 400 bytes of memory, and of the stack (without optimization).
-const MEMORY: u64 = 1024 * 1024 * 1024;
+/// that it captured first. Each takes some 400 bytes of memory, and up to 600 of the stack.
+const MEMORY: u64 = 512 * 1024 * 1024;
 /// After how many operations the memory is measured; and if it is more than half of the limit.
 const MEASURED_AFTER: u64 = 256;
 const MEASURED_OFTEN: u64 = 32;

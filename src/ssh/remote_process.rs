@@ -151,14 +151,15 @@ impl Connection {
             tokio::spawn(async move { write_input(input, &write).await })
         });
         let keep = |kept: &mut Vec<u8>, others: usize, bytes: &[u8]| {
-            let kept = command.keep.push(kept, bytes).map(|()| kept.len());
-            let kept = kept.and_then(|length| command.keep.check(length + others));
-            kept.map_err(|cause| {
-                self.target().error(Cause::TooMuch {
-                    command: command.line.clone(),
-                    cause,
+            let checked = command.keep.check(kept.len() + others + bytes.len());
+            checked
+                .and_then(|()| command.keep.push(kept, bytes))
+                .map_err(|cause| {
+                    self.target().error(Cause::TooMuch {
+                        command: command.line.clone(),
+                        cause,
+                    })
                 })
-            })
         };
         let (mut stdout, mut stderr, mut exit) = (Vec::new(), Vec::new(), None);
         // Yields after each message: to show the thousands of lines in it takes time, and the commands on

@@ -28,7 +28,7 @@ fn values_cannot_grow_without_end() {
     refused("let x = \"x\"; x.pad(1000000000000, \"x\")", text);
     refused("let x = [\"12345678\"]; loop { x[0] += x[0]; }", text);
     // Twenty of its texts share their memory; its copies do not.
-    let memory = "hitc uses more than 1024 MiB of memory while the script runs";
+    let memory = "hitc uses more than 512 MiB of memory while the script runs";
     refused(
         "let x = [1]; for n in 0..19 { x += x; } let all = || 0; \
          loop { let y = x; let before = all; all = || { y; before } }",
@@ -45,7 +45,7 @@ fn closures_cannot_nest_until_the_stack_overflows() {
         .is(0, "made\n", "");
     refused(
         "let f = |x| x; loop { let g = f; f = |x| g.call(x); }",
-        "hitc uses more than 1024 MiB of memory while the script runs",
+        "hitc uses more than 512 MiB of memory while the script runs",
     );
     let run = run("|x| x.curry(1)");
     assert_eq!(run.status, 2, "{run}");

@@ -175,7 +175,7 @@ fn endless_output() {
         );
         assert_eq!(ended.status, 1, "{attack}: {}", ended.stderr);
         assert!(
-            ended.stderr.contains("output larger than 32 MiB"),
+            ended.stderr.contains("output larger than 16 MiB"),
             "{attack}: {}",
             ended.stderr
         );

@@ -592,7 +592,7 @@ fn too_much_output_for_a_script_is_an_error() {
     live.run(&["run", "create", "name=web"]).ok();
     live.run(&["run", "-H", "web", "long"]).fails(
         1,
-        "error: host `web`: `yes`: output larger than 32 MiB
+        "error: host `web`: `yes`: output larger than 16 MiB
  --> hitcfile.rhai:3:22
   |
 3 | fn long(host) { host.try_run(\"yes\"); }

@@ -74,9 +74,9 @@ impl Ready {
             (None, Some(port), None) => Probe::Tcp(port),
             // Without a shell: a variable in it, such as one of the environment, must not become code.
             (None, None, Some(command)) => {
-                let words = words(command, "exec")?;
+                let words = words(&command, "exec")?;
                 if words.is_empty() {
-                    return Err(Invalid::new(command, format!("{what}: `exec` is empty")));
+                    return Err(Invalid::new(&command, format!("{what}: `exec` is empty")));
                 }
                 Probe::Exec(words)
             }
