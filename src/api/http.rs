@@ -17,7 +17,7 @@ use crate::{
         units,
         value::{Data, Fields, Value},
     },
-    http::{self, ApiRequest, JsonApi},
+    http::{self, ApiRequest, BodyError, JsonApi},
 };
 
 /// The default timeout of a request, including its response.
@@ -257,13 +257,24 @@ impl Request {
             String::from_utf8_lossy(value.as_bytes()).into_owned()
         };
         let headers = response.headers().iter();
+        let headers = headers.map(|(name, value)| (name.to_string(), text(value)));
+        let (status, headers) = (response.status().as_u16(), headers.collect());
+        let body = http::read_text(response).await;
         Ok(Response {
-            status: response.status().as_u16(),
-            headers: headers
-                .map(|(name, value)| (name.to_string(), text(value)))
-                .collect(),
-            body: response.text().await.map_err(|error| fail(&error))?,
+            status,
+            headers,
+            body: body.map_err(|error| match error {
+                BodyError::TooLarge => self.too_large(),
+                BodyError::Broken(error) => fail(&error),
+            })?,
         })
+    }
+
+    fn too_large(&self) -> Diagnostic {
+        let Request { method, url, .. } = self;
+        let text = format!("{method} {url}: {}", BodyError::TooLarge);
+        Diagnostic::new(Kind::Failed, text)
+            .help("download it into a file with a command, for example `curl`".to_owned())
     }
 
     fn explain(&self, error: &reqwest::Error) -> Diagnostic {

@@ -43,6 +43,11 @@ impl Api {
         let _ = self.runner.set(runner);
     }
 
+    /// Whether the run has started: all scripts are loaded.
+    pub fn has_started(&self) -> bool {
+        self.inventory.get().is_some()
+    }
+
     /// The inventory of the run, once it has started.
     pub(super) fn inventory(&self) -> Option<&Arc<Inventory>> {
         self.inventory.get()

@@ -28,6 +28,7 @@ use crate::{
         diagnostic::{Diagnostic, Failure, Kind},
         event::{Event, Events},
     },
+    fleet::alone,
     ui::Terminal,
 };
 
@@ -80,6 +81,12 @@ enum Command {
 /// Runs the program: parses the command line, runs the subcommand, reports errors.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // The top level of a hitcfile is evaluated here, and values that tasks return are freed here: both
+    // need the stack of a script's thread. It fails only if the system allows no thread.
+    alone(|| run(arguments)).unwrap_or_else(|_| ExitCode::from(Kind::Failed.exit_code()))
+}
+
+fn run(arguments: Vec<OsString>) -> ExitCode {
     if completions::answer(Cli::command, &arguments) {
         return ExitCode::SUCCESS;
     }

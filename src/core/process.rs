@@ -51,8 +51,9 @@ pub enum Keep {
     End,
 }
 
-/// The largest output of one stream that is kept, in bytes.
-const MAX_OUTPUT: usize = 64 * 1024 * 1024;
+/// The largest output that is kept, in bytes: of one stream of a local program, of both streams of a
+/// command on a server.
+const MAX_OUTPUT: usize = 16 * 1024 * 1024;
 /// The size of the last part that is kept, in bytes.
 const TAIL: usize = 64 * 1024;
 
@@ -68,11 +69,20 @@ impl TooMuch {
 }
 
 impl Keep {
+    /// Fails if this is too much output of both streams together.
+    pub fn check(self, length: usize) -> Result<(), TooMuch> {
+        match self {
+            Keep::All if length > MAX_OUTPUT => Err(TooMuch),
+            Keep::All | Keep::End => Ok(()),
+        }
+    }
+
     /// Appends to the kept output of a stream.
     pub fn push(self, kept: &mut Vec<u8>, bytes: &[u8]) -> Result<(), TooMuch> {
+        // Before it grows: growing copies it.
+        self.check(kept.len() + bytes.len())?;
         kept.extend_from_slice(bytes);
         match self {
-            Keep::All if kept.len() > MAX_OUTPUT => Err(TooMuch),
             Keep::End if kept.len() > 2 * TAIL => {
                 kept.drain(..kept.len() - TAIL);
                 Ok(())
@@ -120,9 +130,9 @@ impl Output {
 }
 
 fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes)
-        .trim_end_matches(['\n', '\r'])
-        .to_owned()
+    let mut text = String::from_utf8_lossy(bytes).into_owned();
+    text.truncate(text.trim_end_matches(['\n', '\r']).len());
+    text
 }
 
 /// A program to run on the local machine.

@@ -18,6 +18,11 @@ pub fn escape_controls_in_lines(text: &str) -> Cow<'_, str> {
     escape(text, |c| matches!(c, '\n' | '\t') || !is_control(c))
 }
 
+/// Replaces control characters with visible escapes, except for tabs: for one line of output.
+pub fn escape_controls_in_line(text: &str) -> Cow<'_, str> {
+    escape(text, |c| c == '\t' || !is_control(c))
+}
+
 fn escape(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> {
     if text.chars().all(&is_kept) {
         return Cow::Borrowed(text);

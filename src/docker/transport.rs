@@ -9,7 +9,7 @@ use std::{
     io,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -27,6 +27,8 @@ use hyper_util::{
     },
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
+
+use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::{
     machine::{self, Machine, Stream},
@@ -147,13 +149,61 @@ impl tower_service::Service<Uri> for Connector {
                 Some(stream) => stream,
                 None => route.open(machine.as_ref()).await?,
             };
-            Ok(Channel(TokioIo::new(stream)))
+            Ok(Channel {
+                stream: TokioIo::new(stream),
+                left: Some(MAX_ANSWER),
+            })
         })
     }
 }
 
+/// The largest answer of an engine that is kept as a whole, in bytes: it must not fill the memory.
+const MAX_ANSWER: usize = 64 * 1024 * 1024;
+
+/// Parts of the paths of requests whose answers are read bit by bit, and may be endless.
+const STREAMS: [&str; 13] = [
+    "/logs",
+    "/attach",
+    "/events",
+    "/stats",
+    "/archive",
+    "/export",
+    "/get",
+    "/build",
+    "/images/create",
+    "/push",
+    "/images/load",
+    "/session",
+    "/grpc",
+];
+
 /// Adapts a stream to the HTTP client's traits.
-struct Channel(TokioIo<Stream>);
+struct Channel {
+    stream: TokioIo<Stream>,
+    /// How much of the answer may still be read, unless it is a stream.
+    left: Option<usize>,
+}
+
+/// How much of the answer may be read after these bytes were written, and before it was `left`.
+fn left_after(written: &[u8], left: Option<usize>) -> Option<usize> {
+    match is_stream(written) {
+        None => left,
+        Some(true) => None,
+        Some(false) => Some(MAX_ANSWER),
+    }
+}
+
+/// Whether the answer to the request with these first bytes is a stream; none if they begin no request.
+fn is_stream(written: &[u8]) -> Option<bool> {
+    let methods: [&[u8]; 5] = [b"GET ", b"POST ", b"PUT ", b"DELETE ", b"HEAD "];
+    let method = methods
+        .into_iter()
+        .find(|method| written.starts_with(method))?;
+    let rest = &written[method.len()..];
+    let end = rest.iter().position(|byte| b" ?".contains(byte))?;
+    let path = std::str::from_utf8(&rest[..end]).ok()?;
+    Some(STREAMS.iter().any(|end| path.ends_with(end)) || path.contains("/exec/"))
+}
 
 impl Connection for Channel {
     fn connected(&self) -> Connected {
@@ -165,9 +215,22 @@ impl hyper::rt::Read for Channel {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        into: ReadBufCursor<'_>,
+        mut into: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, into)
+        let Some(left) = self.left else {
+            return Pin::new(&mut self.stream).poll_read(context, into);
+        };
+        let mut part = [0; 16 * 1024];
+        let size = into.remaining().min(part.len());
+        let mut buffer = ReadBuf::new(&mut part[..size]);
+        ready!(Pin::new(self.stream.inner_mut()).poll_read(context, &mut buffer))?;
+        let Some(left) = left.checked_sub(buffer.filled().len()) else {
+            let text = format!("the answer is larger than {} MiB", MAX_ANSWER / 1024 / 1024);
+            return Poll::Ready(Err(io::Error::other(text)));
+        };
+        self.left = Some(left);
+        into.put_slice(buffer.filled());
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -177,14 +240,58 @@ impl hyper::rt::Write for Channel {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        self.left = left_after(bytes, self.left);
+        Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::rt::{Read, ReadBuf as HyperBuf, Write};
+    use tokio::io::{AsyncWriteExt, duplex};
+
+    use super::*;
+
+    /// How many bytes of an endless answer to a request are read, up to three times the limit.
+    async fn read_after(request: &str) -> Result<usize, String> {
+        let (near, mut far) = duplex(64 * 1024);
+        let mut channel = Channel {
+            stream: TokioIo::new(Box::new(near) as Stream),
+            left: Some(MAX_ANSWER),
+        };
+        let write = std::future::poll_fn(|context| {
+            Pin::new(&mut channel).poll_write(context, request.as_bytes())
+        });
+        write.await.unwrap();
+        let part = vec![b'x'; 32 * 1024];
+        tokio::spawn(async move { while far.write_all(&part).await.is_ok() {} });
+        let mut read = 0;
+        let mut space = vec![0; 64 * 1024];
+        while read < 3 * MAX_ANSWER {
+            let mut buffer = HyperBuf::new(&mut space);
+            let part = std::future::poll_fn(|context| {
+                Pin::new(&mut channel).poll_read(context, buffer.unfilled())
+            });
+            part.await.map_err(|error| error.to_string())?;
+            read += buffer.filled().len();
+        }
+        Ok(read)
+    }
+
+    #[tokio::test]
+    async fn an_endless_answer_is_an_error() {
+        let error = "the answer is larger than 64 MiB";
+        let list = "GET /v1.41/containers/json?all=1 HTTP/1.1\r\n\r\n";
+        assert_eq!(read_after(list).await.unwrap_err(), error);
+        let logs = "GET /v1.41/containers/abc/logs?follow=1 HTTP/1.1\r\n\r\n";
+        assert!(read_after(logs).await.is_ok());
     }
 }

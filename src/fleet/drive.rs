@@ -14,7 +14,7 @@ use futures_util::{StreamExt, stream};
 
 use super::{
     rollout::{Gate, Rollout},
-    threads::{join, spawn},
+    threads::{MAX_THREADS, join, spawn},
 };
 use crate::core::cancel::Cancel;
 
@@ -103,8 +103,17 @@ impl Drive<'_> {
         };
         thread::scope(|scope| {
             let count = self.forks.clamp(1, batch.len().max(1));
-            let threads: io::Result<Vec<_>> = (0..count).map(|_| spawn(scope, take)).collect();
-            threads?.into_iter().try_for_each(join)
+            let count = count.min(MAX_THREADS / 2);
+            let mut threads = Vec::new();
+            for _ in 0..count {
+                match spawn(scope, take) {
+                    Ok(thread) => threads.push(thread),
+                    Err(error) if threads.is_empty() => return Err(error),
+                    // Those that are running do all the work.
+                    Err(_) => break,
+                }
+            }
+            threads.into_iter().try_for_each(join)
         })?;
         let results = results.into_iter().map(Mutex::into_inner);
         Ok(results

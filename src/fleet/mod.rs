@@ -10,4 +10,4 @@ pub use drive::Drive;
 pub use recap::{HostResult, finish};
 pub use rollout::{Portion, Rollout};
 pub use selection::Selection;
-pub use threads::alone;
+pub use threads::{MAX_THREADS, alone, threads_are_exhausted};

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    client,
+    BodyError, client, read_text,
     retry::{MAX_ATTEMPTS, MAX_RETRY_AFTER, backoff, is_rate_limited, is_transient, retry_after},
     root_cause,
 };
@@ -256,9 +256,13 @@ impl JsonApi {
             )
         })?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let text = response.text().await.map_err(|error| {
-            let error = no_answer(root_cause(&error), !request.is_repeatable);
-            (error, if_repeatable)
+        let text = read_text(response).await.map_err(|error| {
+            // A second response would be as large.
+            let retry = match error {
+                BodyError::TooLarge => None,
+                BodyError::Broken(_) => if_repeatable,
+            };
+            (no_answer(error.to_string(), !request.is_repeatable), retry)
         })?;
         if status.is_success() {
             if text.trim().is_empty() {

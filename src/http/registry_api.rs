@@ -12,7 +12,7 @@ use reqwest::{
 };
 use serde::Deserialize;
 
-use super::{builder, retry::retry_after, root_cause};
+use super::{builder, read_text, retry::retry_after, root_cause};
 
 /// The time limit of one request.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -246,7 +246,8 @@ impl RegistryApi {
         let fail = |cause: String| self.fail(format!("its token service `{host}`: {cause}"));
         let response = request.send().await.map_err(|e| fail(root_cause(&e)))?;
         let response = self.accept(response).await?;
-        let text = response.text().await.map_err(|e| fail(root_cause(&e)))?;
+        let text = read_text(response).await;
+        let text = text.map_err(|error| fail(error.to_string()))?;
         let token: Token = serde_json::from_str(&text)
             .map_err(|_| fail("the response is no JSON with a token".to_owned()))?;
         let token = token.token.or(token.access_token);
@@ -263,7 +264,7 @@ impl RegistryApi {
         }
         let wait = retry_after(response.headers());
         // The answer to a HEAD request has no text.
-        let text = response.text().await.unwrap_or_default();
+        let text = read_text(response).await.unwrap_or_default();
         let message = message(&text);
         let cause = match status {
             StatusCode::UNAUTHORIZED if self.login.is_some() => "the login was rejected".to_owned(),

@@ -40,7 +40,8 @@ impl NodeCache {
             return None;
         }
         // Another version may have written the file in another form.
-        serde_json::from_str(&fs::read_to_string(&path).ok()?).ok()
+        let nodes: Vec<Node> = serde_json::from_str(&fs::read_to_string(&path).ok()?).ok()?;
+        Some(nodes.into_iter().map(Node::of_cloud).collect())
     }
 
     /// Stores the listing of a provider with these settings.

@@ -3,11 +3,7 @@
 use std::{io, path::PathBuf, process::Stdio, sync::Mutex, time::Instant};
 
 use async_trait::async_trait;
-use tokio::{
-    io::AsyncWriteExt,
-    net::{TcpStream, UnixStream},
-    process::Child,
-};
+use tokio::{io::AsyncWriteExt, net::UnixStream, process::Child};
 
 use super::{
     Cause, Error, Machine, OnOutput, Stream,
@@ -21,7 +17,7 @@ use crate::{
         process::{Exit, Keep, Output, TooMuch, drain, is_root},
         sync::lock,
     },
-    ssh::{Command, EncodedCommand, Endpoint, Terminations},
+    ssh::{Command, EncodedCommand, Endpoint, Terminations, connect_host},
 };
 
 /// The machine on which hitc runs.
@@ -166,7 +162,7 @@ impl Machine for Local {
 
     async fn dial(&self, to: &Endpoint) -> Result<Stream, Error> {
         let connected = match to {
-            Endpoint::Tcp(host, port) => TcpStream::connect((host.as_str(), *port))
+            Endpoint::Tcp(host, port) => connect_host(host, *port)
                 .await
                 .map(|stream| Box::new(stream) as Stream),
             Endpoint::Unix(path) => UnixStream::connect(path)

@@ -5,8 +5,11 @@ use std::{collections::HashMap, fmt};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Error};
-use crate::core::owner::{Owner, Ownership};
+use super::{Address, Error, tag};
+use crate::core::{
+    owner::{Owner, Ownership},
+    text::escape_controls,
+};
 
 /// The name of the provider of unmanaged servers.
 pub const UNMANAGED: &str = "unmanaged";
@@ -72,6 +75,34 @@ pub enum NodeState {
 }
 
 impl Node {
+    /// Takes a server as a cloud describes it. Every provider passes its servers through this: whoever
+    /// may tag a server there, or answers in the cloud's place, decides these texts.
+    ///
+    /// Names and ids are parts of paths, of command lines and of known_hosts files. A server whose name
+    /// cannot be that goes by its id, so that it can be seen and selected.
+    #[must_use]
+    pub fn of_cloud(self) -> Node {
+        let line = |text: String| escape_controls(&text).into_owned();
+        let id = if is_id(&self.id) {
+            self.id
+        } else {
+            tag::encode(&self.id)
+        };
+        Node {
+            name: if is_listed_name(&self.name) {
+                self.name
+            } else {
+                id.clone()
+            },
+            size: line(self.size),
+            image: line(self.image),
+            region: line(self.region),
+            user: self.user.filter(|user| is_user(user)),
+            id,
+            ..self
+        }
+    }
+
     /// A container on a server, as a host: named `SERVER/CONTAINER`, with the container's id and
     /// address. It belongs to whom its server belongs.
     #[must_use]
@@ -255,6 +286,26 @@ pub fn is_name(name: &str) -> bool {
     !name.is_empty() && name.len() <= 50 && letters && !ends
 }
 
+/// Whether an existing server can have this name: as for [`is_name`], and with dots and underscores,
+/// because it may have been renamed at the cloud.
+pub fn is_listed_name(name: &str) -> bool {
+    let is_inner = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let ends = name.starts_with(['-', '.']) || name.ends_with(['-', '.']);
+    !name.is_empty() && name.len() <= 253 && name.chars().all(is_inner) && !ends
+}
+
+/// Whether a text can be the identifier of a server.
+fn is_id(text: &str) -> bool {
+    is_listed_name(text)
+}
+
+/// Whether a text can be the name of a user (useradd(8)). It becomes an argument of ssh.
+fn is_user(text: &str) -> bool {
+    let is_inner = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    let is_short = !text.is_empty() && text.len() <= 64;
+    is_short && !text.starts_with(['-', '.']) && text.chars().all(is_inner)
+}
+
 /// The rule of [`is_name`], for messages.
 pub const NAME_RULE: &str = "use letters, digits and dashes, 50 at most";
 
@@ -276,6 +327,69 @@ mod tests {
     fn numbers() {
         assert_eq!(numbered("web", 3), ["web", "web-1", "web-2"]);
         assert!(numbered("web", 3).iter().all(|name| role(name) == "web"));
+    }
+
+    #[test]
+    fn what_a_cloud_says_is_checked() {
+        let node = |name: &str, id: &str, user: &str| {
+            let node = Node {
+                provider: "ec2".to_owned(),
+                name: name.to_owned(),
+                id: id.to_owned(),
+                size: "s\n- web\u{1b}[2J".to_owned(),
+                image: "i\u{202e}".to_owned(),
+                region: "r\r".to_owned(),
+                ip: None,
+                internal_ip: None,
+                state: NodeState::Running,
+                created: None,
+                owner: Ownership::Foreign,
+                user: Some(user.to_owned()),
+                is_protected: false,
+                container: None,
+            }
+            .of_cloud();
+            assert_eq!(node.size, "s\\n- web\\x1b[2J");
+            assert_eq!((&*node.image, &*node.region), ("i\\u{202e}", "r\\r"));
+            (node.name, node.id, node.user.unwrap_or_default())
+        };
+        let expected =
+            |name: &str, id: &str, user: &str| (name.to_owned(), id.to_owned(), user.to_owned());
+        let good = format!("{}-999", "x".repeat(50));
+        assert_eq!(
+            node(&good, "i-0a", "admin"),
+            expected(&good, "i-0a", "admin")
+        );
+        assert_eq!(
+            node("shop.example_1.com", "7", "a.b"),
+            expected("shop.example_1.com", "7", "a.b")
+        );
+        for bad in [
+            "",
+            "../../evil",
+            "..",
+            ".ssh",
+            "-x",
+            "a/b",
+            "a\nb",
+            "a b",
+            "a\u{9b}m",
+            "web\u{202e}",
+            "ä",
+        ] {
+            assert_eq!(
+                node(bad, "i-0a", "root"),
+                expected("i-0a", "i-0a", "root"),
+                "{bad:?}"
+            );
+            let (name, id, user) = node("web", bad, bad);
+            assert_eq!((&*name, &*user), ("web", ""), "{bad:?}");
+            assert!(
+                id.chars()
+                    .all(|c| c.is_ascii_alphanumeric() || "_-".contains(c)),
+                "{id}"
+            );
+        }
     }
 
     #[test]

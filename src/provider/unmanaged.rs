@@ -43,6 +43,15 @@ impl Unmanaged {
     }
 }
 
+/// Whether a server can have this name: without one, it is named by its address. The name is a part of
+/// paths, and `SERVER/CONTAINER` names a container.
+fn is_unmanaged_name(name: &str) -> bool {
+    let is_inner = |c: char| c.is_alphanumeric() || "-_.@:%".contains(c);
+    name.starts_with(|c: char| c.is_alphanumeric() || c == ':' || c == '_')
+        && name.len() <= 255
+        && name.chars().all(is_inner)
+}
+
 /// Reads a list of servers; none if the file does not exist. A mistake in a line hides no other line.
 pub fn read(path: &Path) -> (Vec<Node>, Vec<Error>) {
     let text = match read_text(path, USUAL_LIMIT) {
@@ -80,12 +89,10 @@ fn read_line(line: &str, before: &[Node]) -> Result<Option<Node>, String> {
     };
     let address: Address = id.parse()?;
     let name = words.next().unwrap_or(&address.host);
-    if name.contains('/') {
-        // `SERVER/CONTAINER` names a container.
-        return Err(format!("invalid name `{name}`: it contains a slash"));
-    }
-    if [".", ".."].contains(&name) {
-        return Err(format!("invalid name `{name}`"));
+    if !is_unmanaged_name(name) {
+        let rule = "use letters, digits, dots, dashes, underscores, `@` and colons, and begin \
+                    with a letter or a digit";
+        return Err(format!("invalid name `{name}`: {rule}"));
     }
     if let Some(extra) = words.next() {
         return Err(format!("unexpected `{extra}`"));
@@ -243,12 +250,27 @@ mod tests {
         let error = |text: &str| list(text).unwrap_err();
         assert_eq!(error("a\nb:x\n"), "line 2: invalid port `x`");
         assert_eq!(
-            error("a ..\n\n.\nb x/y\n"),
-            "line 1: invalid name `..`; line 3: invalid name `.`; \
-             line 4: invalid name `x/y`: it contains a slash"
+            error("a b c\n\na:x\n"),
+            "line 1: unexpected `c`; line 3: invalid port `x`"
         );
         assert_eq!(error("a web too\n"), "line 1: unexpected `too`");
         assert_eq!(error("a web\nb web\n"), "line 2: duplicate name `web`");
+        for name in [
+            "../../evil",
+            "..",
+            ".ssh",
+            "-x",
+            "a/b",
+            "a\u{1b}[2J",
+            "a\u{202e}b",
+        ] {
+            let said = error(&format!("10.0.0.1 {name}\n"));
+            assert!(
+                said.starts_with(&format!("line 1: invalid name `{name}`: use ")),
+                "{said}"
+            );
+        }
+        assert_eq!(error("../x\n"), "line 1: invalid address `../x`");
         assert_eq!(error("$(id)\n"), "line 1: invalid address `$(id)`");
         assert_eq!(
             error("-oProxyCommand=x\n"),

@@ -2,20 +2,16 @@
 
 use std::sync::Arc;
 
-use rhai::{Dynamic, Engine, OptimizationLevel};
+use rhai::{Engine, OptimizationLevel};
 
-use super::{library::Library, module::Resolver};
+use super::{library::Library, limits, module::Resolver};
 use crate::{
     api::{self, Api, current_host},
     core::{
         cancel::Cancel,
-        event::{Event, Events, Stream},
+        event::{Event, Events, Lines, Stream},
     },
 };
-
-/// How deep calls and expressions may nest; the stack of a script's thread has room for
-/// that. The engine's own defaults differ between debug and release builds.
-const DEPTH: usize = 64;
 
 /// An engine that knows all namespaces, and finds imports in the library.
 pub(super) fn new(
@@ -31,30 +27,27 @@ pub(super) fn new(
         // The optimizer drops statements that are wrong without saying so.
         .set_optimization_level(OptimizationLevel::None)
         .set_fail_on_invalid_map_property(true)
-        .set_max_call_levels(DEPTH)
-        .set_max_expr_depths(DEPTH, DEPTH)
         .disable_symbol("eval")
         .set_module_resolver(Resolver(library.clone()));
+    limits::set(&mut engine, api, cancel);
     let printer = events.clone();
-    engine.on_print(move |text| printer.emit(printed(text)));
+    engine.on_print(move |text| print(&printer, text));
     let debugger = events.clone();
     engine.on_debug(move |text, source, position| {
         let source = source.unwrap_or_default();
         debugger.note(format!("{source}:{position:?}: {text}"));
     });
-    let cancel = cancel.clone();
-    engine.on_progress(move |_| cancel.is_killed().then_some(Dynamic::UNIT));
     api::register(&mut engine, api);
     engine
 }
 
-fn printed(text: &str) -> Event {
-    match current_host() {
-        None => Event::Data(format!("{text}\n")),
-        host => Event::Output {
-            host,
-            stream: Stream::Stdout,
-            line: format!("{text}\n").into_bytes(),
-        },
-    }
+/// Shows what a script prints: as it is, or for one of several hosts line by line, so that each line
+/// carries the host.
+fn print(events: &Events, text: &str) {
+    let Some(host) = current_host() else {
+        return events.emit(Event::Data(format!("{text}\n")));
+    };
+    let mut lines = Lines::new(events, Some(&host));
+    lines.push(Stream::Stdout, text.as_bytes());
+    lines.push(Stream::Stdout, b"\n");
 }

@@ -3,7 +3,7 @@
 
 use rhai::{EvalAltResult, Position};
 
-use super::{library::Library, unit::span};
+use super::{library::Library, limits, unit::span};
 use crate::{
     api::{exit_of, failure_of, message, thrown_by},
     core::diagnostic::{Diagnostic, Excerpt, Failure, Kind, did_you_mean, plain},
@@ -45,10 +45,12 @@ pub(super) fn explain(library: &Library, file: Option<&str>, error: &EvalAltResu
     let mut failure = match innermost {
         EvalAltResult::ErrorRuntime(value, _) => failure_of(value)
             .unwrap_or_else(|| Diagnostic::new(Kind::Failed, message(value)).into()),
-        EvalAltResult::ErrorTerminated(cause, _) => match exit_of(cause) {
-            Some(error) => error.into(),
-            None => return Diagnostic::new(Kind::Interrupted, "interrupted").into(),
-        },
+        EvalAltResult::ErrorTerminated(cause, _) if limits::explain(innermost).is_none() => {
+            match exit_of(cause) {
+                Some(error) => error.into(),
+                None => return Diagnostic::new(Kind::Interrupted, "interrupted").into(),
+            }
+        }
         other => describe(library, other).into(),
     };
     for diagnostic in &mut failure.0 {
@@ -121,6 +123,9 @@ fn locate(library: &Library, diagnostic: &mut Diagnostic, frames: &[Frame]) {
 /// Describes an error without its place.
 fn describe(library: &Library, error: &EvalAltResult) -> Diagnostic {
     let diagnostic = |message: String| Diagnostic::new(Kind::Failed, message);
+    if let Some(diagnostic) = limits::explain(error) {
+        return diagnostic;
+    }
     match error {
         EvalAltResult::ErrorFunctionNotFound(signature, _) => {
             let (name, types) = signature.split_once(" (").unwrap_or((signature, ""));
@@ -141,10 +146,6 @@ fn describe(library: &Library, error: &EvalAltResult) -> Diagnostic {
         }
         EvalAltResult::ErrorMismatchDataType(expected, actual, _) => {
             diagnostic(format!("expected {expected}, got {actual}"))
-        }
-        EvalAltResult::ErrorStackOverflow(_) => {
-            diagnostic("calls are nested too deeply".to_owned())
-                .help("check for a function that calls itself without end".to_owned())
         }
         EvalAltResult::ErrorParsing(kind, _) => diagnostic(plain(kind)),
         other => {

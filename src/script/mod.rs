@@ -13,6 +13,7 @@ mod error;
 mod function;
 mod invoke;
 mod library;
+mod limits;
 mod module;
 mod param;
 mod provider;

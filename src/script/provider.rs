@@ -258,7 +258,7 @@ impl Scripted {
             ("stopped", _) => NodeState::Stopped,
             _ => NodeState::Creating,
         };
-        Ok(Some(Node {
+        let node = Node {
             provider: self.0.name.clone(),
             name: name.to_owned(),
             id: text(&map, "id"),
@@ -273,7 +273,8 @@ impl Scripted {
             user: None,
             is_protected: map.get("protect").is_some_and(|p| p.as_bool() == Ok(true)),
             container: None,
-        }))
+        };
+        Ok(Some(node.of_cloud()))
     }
 
     fn describe(&self, node: &Node) -> Dynamic {

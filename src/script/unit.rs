@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use rhai::{AST, ASTNode, Engine, Expr, ParseError, ParseErrorType, Position, Stmt};
 
+use super::limits;
 use crate::core::diagnostic::{Diagnostic, Kind, Source, did_you_mean, plain};
 
 /// A compiled script.
@@ -89,7 +90,13 @@ pub(super) fn explain_parse_error(
             help = Some("use `//` for other comments".to_owned());
             "misplaced `///` comment: no function follows".to_owned()
         }
-        other => plain(other),
+        other => match limits::explain_parse(other) {
+            Some((message, advice)) => {
+                help = Some(advice);
+                message
+            }
+            None => plain(other),
+        },
     };
     // Errors at the end of the text have no position.
     let span = match error.position() {

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use super::target::is_safe;
+
 /// `[USER@]HOST[:PORT]`; an IPv6 address with a port is in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
@@ -42,12 +44,8 @@ impl FromStr for Address {
             Some(port) => Some(port.parse().map_err(|_| format!("invalid port `{port}`"))?),
             None => None,
         };
-        // The address becomes an argument of `ssh` and part of configuration lines, so characters
-        // with a meaning to shells, and a leading dash, are rejected.
-        let is_special =
-            |c: char| c.is_whitespace() || c.is_control() || "'\"$`;&|<>*?{}\\".contains(c);
-        let has_dash = text.starts_with('-') || host.starts_with('-');
-        if user == Some("") || host.is_empty() || has_dash || text.contains(is_special) {
+        // The address becomes an argument of `ssh` and part of configuration lines.
+        if !is_safe(text) || !is_safe(host) || user == Some("") || text.contains('/') {
             return Err(invalid());
         }
         Ok(Address {
@@ -87,6 +85,8 @@ mod tests {
             ("$(id)", "invalid address `$(id)`"),
             ("-oProxyCommand=x", "invalid address `-oProxyCommand=x`"),
             ("me@-x", "invalid address `me@-x`"),
+            ("../../evil", "invalid address `../../evil`"),
+            ("a\u{1b}[2J", "invalid address `a\u{1b}[2J`"),
             ("@web", "invalid address `@web`"),
             ("", "invalid address ``"),
         ] {

@@ -45,7 +45,22 @@ impl SpooledChannel {
     /// Takes over a channel. Releases the permit when the channel is closed.
     pub(super) fn new(channel: Channel<Msg>, permit: Option<OwnedSemaphorePermit>) -> Self {
         let (read, write) = channel.split();
-        SpooledChannel::spawn(Source::Channel(read), Some(Arc::new(write)), permit)
+        let source = Source::Channel(read);
+        SpooledChannel::spawn(Spool::default(), source, Some(Arc::new(write)), permit)
+    }
+
+    /// Takes over a channel that is not used yet. Data that the server sends before
+    /// [`SpooledChannel::begin`] is discarded.
+    pub(super) fn unused(channel: Channel<Msg>, permit: OwnedSemaphorePermit) -> Self {
+        let (read, write) = channel.split();
+        let (source, write) = (Source::Channel(read), Some(Arc::new(write)));
+        SpooledChannel::spawn(Spool::unused(), source, write, Some(permit))
+    }
+
+    /// Begins to use the channel.
+    pub(super) fn begin(self) -> Self {
+        self.spool.begin();
+        self
     }
 
     /// Takes over the messages of a channel to which nothing is written.
@@ -53,15 +68,16 @@ impl SpooledChannel {
         messages: mpsc::Receiver<ChannelMsg>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        SpooledChannel::spawn(Source::Handler(messages), None, permit)
+        SpooledChannel::spawn(Spool::default(), Source::Handler(messages), None, permit)
     }
 
     fn spawn(
+        spool: Spool,
         mut source: Source,
         write: Option<Arc<ChannelWriteHalf<Msg>>>,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Self {
-        let spool = Arc::new(Spool::default());
+        let spool = Arc::new(spool);
         let (into, closer) = (spool.clone(), write.clone());
         tokio::spawn(async move {
             loop {

@@ -8,7 +8,10 @@ use russh::{
     client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session},
     keys::{PublicKey, PublicKeyOrCertificate},
 };
-use tokio::{net::UnixStream, sync::mpsc};
+use tokio::{
+    net::UnixStream,
+    sync::{Semaphore, mpsc},
+};
 use tokio_util::sync::DropGuard;
 
 use super::{
@@ -25,6 +28,10 @@ use crate::core::diagnostic::plain;
 /// before the server confirms it.
 const OPENSSH: &[u8] = b"SSH-2.0-OpenSSH_";
 
+/// How many channels the server may have open at the same time. Each holds a task, and a connection to
+/// the agent or to the target of a forward.
+const SERVER_CHANNELS: usize = 128;
+
 pub(super) struct ClientHandler {
     target: Target,
     state: Arc<ConnectionState>,
@@ -34,6 +41,8 @@ pub(super) struct ClientHandler {
     pending: Option<EarlyCommand>,
     /// The channel of the early command, and where its messages go.
     early: Option<(ChannelId, mpsc::Sender<ChannelMsg>)>,
+    /// A permit for each channel that the server has opened.
+    server_channels: Arc<Semaphore>,
     /// Marks the connection as closed when russh drops the handler.
     _close_guard: DropGuard,
 }
@@ -72,6 +81,7 @@ impl ClientHandler {
             agent: target.agent.clone().filter(|_| target.forward_agent),
             pending: early_command,
             early: None,
+            server_channels: Arc::new(Semaphore::new(SERVER_CHANNELS)),
         }
     }
 
@@ -92,10 +102,11 @@ impl ClientHandler {
         channel: Channel<Msg>,
         reply: ChannelOpenHandle,
     ) {
-        match self.state.forward(address) {
-            Some(receiver) if !receiver.is_closed() => {
+        let permit = self.server_channels.clone().try_acquire_owned();
+        match (self.state.forward(address), permit) {
+            (Some(receiver), Ok(permit)) if !receiver.is_closed() => {
                 reply.accept().await;
-                let _ = receiver.send(channel);
+                let _ = receiver.send((channel, permit));
             }
             _ => reject(reply).await,
         }
@@ -290,7 +301,8 @@ impl Handler for ClientHandler {
         reply: ChannelOpenHandle,
         _: &mut Session,
     ) -> Result<(), ClientError> {
-        let Some(socket) = self.agent.clone() else {
+        let permit = self.server_channels.clone().try_acquire_owned();
+        let (Some(socket), Ok(permit)) = (self.agent.clone(), permit) else {
             reject(reply).await;
             return Ok(());
         };
@@ -298,7 +310,7 @@ impl Handler for ClientHandler {
             Ok(mut agent) => {
                 reply.accept().await;
                 tokio::spawn(async move {
-                    let mut stream = Stream::of_socket(SpooledChannel::new(channel, None));
+                    let mut stream = Stream::of_socket(SpooledChannel::new(channel, Some(permit)));
                     // Either side may close at any time.
                     let _ = tokio::io::copy_bidirectional(&mut stream, &mut agent).await;
                 });

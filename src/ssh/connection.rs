@@ -183,7 +183,7 @@ impl Connection {
         if let Some(spare) = spare
             && let Ok(Some(channel)) = spare.await
         {
-            return Ok(channel);
+            return Ok(channel.begin());
         }
         let end = Instant::now() + SESSION_TIMEOUT;
         loop {
@@ -222,7 +222,7 @@ impl Connection {
         let (handle, refused) = (self.handle.clone(), self.spare_refused.clone());
         *spare = Some(tokio::spawn(async move {
             match handle.channel_open_session().await {
-                Ok(channel) => Some(SpooledChannel::new(channel, Some(permit))),
+                Ok(channel) => Some(SpooledChannel::unused(channel, permit)),
                 Err(_) => {
                     refused.store(true, Ordering::Relaxed);
                     None

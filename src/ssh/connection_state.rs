@@ -4,7 +4,10 @@
 use std::{collections::HashMap, sync::Mutex, time::Duration};
 
 use russh::{Channel, client::Msg, keys::PublicKey};
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{OwnedSemaphorePermit, mpsc},
+    time::Instant,
+};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::host_key::NewHostKey;
@@ -12,6 +15,9 @@ use crate::core::sync::lock;
 
 /// How long to wait for the standard error of a ProxyCommand after its output has ended.
 const PROXY_ERROR_WAIT: Duration = Duration::from_secs(1);
+
+/// A channel that the server opened, and its permit, which is kept until the channel is closed.
+pub(super) type ForwardedChannel = (Channel<Msg>, OwnedSemaphorePermit);
 
 /// The state of a connection.
 #[derive(Default)]
@@ -29,7 +35,7 @@ pub(super) struct ConnectionState {
     /// The last line that a ProxyCommand wrote to its standard error.
     proxy_error: Mutex<Option<String>>,
     /// The receivers of the connections to each forwarded address.
-    forwards: Mutex<HashMap<String, mpsc::UnboundedSender<Channel<Msg>>>>,
+    forwards: Mutex<HashMap<String, mpsc::UnboundedSender<ForwardedChannel>>>,
 }
 
 impl ConnectionState {
@@ -99,14 +105,14 @@ impl ConnectionState {
     }
 
     /// Registers a forwarded address of the server. The connections to it arrive at the receiver.
-    pub fn register_forward(&self, address: &str) -> mpsc::UnboundedReceiver<Channel<Msg>> {
+    pub fn register_forward(&self, address: &str) -> mpsc::UnboundedReceiver<ForwardedChannel> {
         let (sender, receiver) = mpsc::unbounded_channel();
         lock(&self.forwards).insert(address.to_owned(), sender);
         receiver
     }
 
     /// The receiver of the connections to a forwarded address.
-    pub fn forward(&self, address: &str) -> Option<mpsc::UnboundedSender<Channel<Msg>>> {
+    pub fn forward(&self, address: &str) -> Option<mpsc::UnboundedSender<ForwardedChannel>> {
         lock(&self.forwards).get(address).cloned()
     }
 }

@@ -10,11 +10,10 @@ use std::{
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncRead, AsyncWrite, BufReader, ReadBuf},
-    net::TcpStream,
     process::Child,
 };
 
-use super::{Cause, Error, Route, Target, connection_state::ConnectionState, stream::Stream};
+use super::{Cause, Error, Route, Target, connection_state::ConnectionState, stream::Stream, tcp};
 use crate::core::{diagnostic::plain, process::shielded};
 
 /// A byte stream in both directions.
@@ -88,7 +87,7 @@ pub(super) async fn dial(
                     })
                 })?
                 .collect();
-            let socket = TcpStream::connect(addresses.as_slice())
+            let socket = tcp::connect(&addresses)
                 .await
                 .map_err(|error| fail(plain(&error)))?;
             socket

@@ -88,6 +88,17 @@ pub enum Cause {
         /// The place of the mark: `file:line`.
         record: String,
     },
+    /// The host presented a key that is not recorded, though a certificate authority is recorded
+    /// for the host.
+    #[error(
+        "the host key of {address} is not recorded, and no certificate vouches for it ({fingerprint})"
+    )]
+    HostKeyUncertified {
+        /// The name of the host in known_hosts files.
+        address: String,
+        /// The SHA-256 fingerprint of the presented key.
+        fingerprint: String,
+    },
     /// The host presented an invalid certificate.
     #[error("invalid host certificate of {address}: {cause}")]
     HostCertificate {
@@ -145,6 +156,12 @@ pub enum Cause {
     SudoPassword {
         /// The login user.
         user: String,
+    },
+    /// There was too much output before the command started.
+    #[error("more than {kibibytes} KiB of output before sudo started the command")]
+    SudoOutput {
+        /// The limit.
+        kibibytes: usize,
     },
     /// The connection broke.
     #[error("connection lost while {doing}")]
@@ -234,6 +251,11 @@ impl Cause {
             Cause::SudoPassword { .. } => {
                 "enter the right password with `--ask-sudo-pass`, and check that the user may use sudo"
             }
+            Cause::SudoOutput { .. } => "check what the login scripts and sudo of the server print",
+            Cause::HostKeyUncertified { .. } => {
+                "a certificate authority is recorded for this host (@cert-authority): have it sign \
+                 the server's key, or record the key if you know it"
+            }
             Cause::NoAnswer { .. } => {
                 "check that the server is running, and that its firewall allows SSH"
             }
@@ -267,6 +289,7 @@ impl Error {
             | Cause::NoAnswer { .. }
             | Cause::HostKeyChanged { .. }
             | Cause::HostKeyUnknown { .. }
+            | Cause::HostKeyUncertified { .. }
             | Cause::HostKeyRevoked { .. }
             | Cause::HostCertificate { .. }
             | Cause::Auth { .. }
@@ -276,6 +299,7 @@ impl Error {
             Cause::Refused { .. }
             | Cause::TooMuch { .. }
             | Cause::SudoPassword { .. }
+            | Cause::SudoOutput { .. }
             | Cause::Listen { .. } => Kind::Failed,
             Cause::Timeout { .. } => Kind::Timeout,
         }

@@ -4,12 +4,12 @@ use std::{future::Future, io, path::PathBuf, sync::Arc};
 
 use tokio::{
     io::copy_bidirectional,
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    net::{TcpListener, UnixListener, UnixStream},
     task::JoinHandle,
 };
 
 use super::{
-    Cause, Connection, Endpoint, Error, channel::SpooledChannel, dial::Duplex, stream::Stream,
+    Cause, Connection, Endpoint, Error, channel::SpooledChannel, dial::Duplex, stream::Stream, tcp,
 };
 use crate::core::diagnostic::plain;
 
@@ -127,20 +127,16 @@ impl Forward {
         let mut channels = connection.state.register_forward(&key);
         let to = to.clone();
         let task = tokio::spawn(async move {
-            while let Some(channel) = channels.recv().await {
+            while let Some((channel, permit)) = channels.recv().await {
                 let to = to.clone();
                 tokio::spawn(async move {
-                    let mut stream = Stream::of_socket(SpooledChannel::new(channel, None));
+                    let mut stream = Stream::of_socket(SpooledChannel::new(channel, Some(permit)));
                     // If the target is unreachable, the connection is closed, as for a local client.
                     let _ = match &to {
-                        Endpoint::Tcp(host, port) => {
-                            match TcpStream::connect((host.as_str(), *port)).await {
-                                Ok(mut socket) => {
-                                    copy_bidirectional(&mut stream, &mut socket).await
-                                }
-                                Err(error) => Err(error),
-                            }
-                        }
+                        Endpoint::Tcp(host, port) => match tcp::connect_host(host, *port).await {
+                            Ok(mut socket) => copy_bidirectional(&mut stream, &mut socket).await,
+                            Err(error) => Err(error),
+                        },
                         Endpoint::Unix(path) => match UnixStream::connect(path).await {
                             Ok(mut socket) => copy_bidirectional(&mut stream, &mut socket).await,
                             Err(error) => Err(error),

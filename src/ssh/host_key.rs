@@ -31,6 +31,14 @@ pub(super) async fn verify(target: &Target, key: &PublicKey) -> Result<Option<Ne
             let mut new = None;
             let mut status = hosts.check(name, port, key)?;
             if status == HostKeyStatus::New {
+                // To accept it would let anyone who can intercept the connection go around the
+                // authority, by presenting a plain key.
+                if !hosts.authorities(name, port)?.is_empty() {
+                    return Err(target.error(Cause::HostKeyUncertified {
+                        address: target.known_hosts_field(),
+                        fingerprint: fingerprint(),
+                    }));
+                }
                 if hosts.strict {
                     return Err(target.error(Cause::HostKeyUnknown {
                         address: target.known_hosts_field(),
@@ -96,4 +104,77 @@ pub(super) fn verify_certificate(target: &Target, certificate: &Certificate) -> 
     certificate
         .validate(&fingerprints)
         .map_err(|error| fail(&error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+
+    use super::*;
+    use crate::ssh::{KnownHosts, Route, known_hosts::KnownHostsOptions};
+
+    const A: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIIDVZ1zhcXgPXvWVZvKQPj8GgEH7NKkfLPbIEJzVBM2E";
+    const B: &str =
+        "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGS3ZmKGR4LRIQSj6qvpA4CWuTnBjzhxPdVxDyEr1W5V";
+
+    /// The server web.corp, with this known_hosts file.
+    fn target(file: PathBuf) -> Target {
+        let hosts = KnownHosts::new(KnownHostsOptions {
+            files: vec![file.clone()],
+            record_in: Some(file),
+            ..KnownHostsOptions::default()
+        });
+        Target {
+            name: "web".to_owned(),
+            alias: "web".to_owned(),
+            address: "web.corp".to_owned(),
+            port: 22,
+            user: "root".to_owned(),
+            identities: Vec::new(),
+            certificates: Vec::new(),
+            agent: None,
+            identities_only: false,
+            host_key: HostKey::KnownHosts {
+                hosts: Arc::new(hosts),
+                alias: None,
+            },
+            route: Route::Direct,
+            connect_timeout: Duration::from_secs(1),
+            keepalive: Duration::from_secs(1),
+            forward_agent: false,
+            unconfigured: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_authority_cannot_be_bypassed_with_a_plain_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("known_hosts");
+        let key = PublicKey::from_openssh(A).unwrap();
+        let try_with = async |lines: &str| {
+            fs::write(&file, lines).unwrap();
+            let tried = verify(&target(file.clone()), &key).await;
+            let is_recorded = fs::read_to_string(&file).unwrap() != lines;
+            tried
+                .map(|new| (new.is_some(), is_recorded))
+                .map_err(|error| matches!(error.cause, Cause::HostKeyUncertified { .. }))
+        };
+        assert_eq!(
+            try_with(&format!("@cert-authority *.corp {B}\n")).await,
+            Err(true)
+        );
+        // The authority's own key vouches for certificates only.
+        assert_eq!(
+            try_with(&format!("@cert-authority *.corp {A}\n")).await,
+            Err(true)
+        );
+        // A recorded key, and a host of which the authority is none.
+        let recorded = format!("@cert-authority * {B}\nweb.corp {A}\n");
+        assert_eq!(try_with(&recorded).await, Ok((false, false)));
+        assert_eq!(
+            try_with(&format!("@cert-authority *.example {B}\n")).await,
+            Ok((true, true))
+        );
+    }
 }

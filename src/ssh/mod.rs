@@ -29,6 +29,7 @@ mod remote_process;
 mod spool;
 mod stream;
 mod target;
+mod tcp;
 mod terminate;
 mod terminations;
 
@@ -49,5 +50,6 @@ pub use pool::Pool;
 pub use russh::keys::PublicKey;
 pub use stream::Stream;
 pub use target::{HostKey, Identity, Login, Route, Target};
+pub use tcp::connect_host;
 pub use terminate::termination_script;
 pub use terminations::{Terminations, UnterminatedCommand};

@@ -10,7 +10,10 @@ use std::{
 
 use bytes::Bytes;
 use russh::{ChannelMsg, ChannelWriteHalf, client::Msg};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncSeekExt},
+    task::yield_now,
+};
 
 use super::{
     Cause, Command, Connection, Error, Input, channel::SpooledChannel, line::SudoMarkers,
@@ -20,6 +23,11 @@ use crate::core::{
     event,
     process::{Exit, Output},
 };
+
+/// The most output before the command starts: what the server's profile and sudo write. Each message
+/// counts for a few bytes more.
+const MAX_SUDO_OUTPUT: usize = 256 * 1024;
+const OVERHEAD: usize = 64;
 
 impl Connection {
     /// Runs a command that is not terminated if it is abandoned.
@@ -75,12 +83,21 @@ impl Connection {
         markers: &SudoMarkers,
     ) -> Result<(), Error> {
         let (mut stderr, mut answered) = (String::new(), false);
-        let mut others = Vec::new();
+        let (mut others, mut size) = (Vec::new(), 0);
         // What remains of standard error is put back for the reader of the output.
         let rest = loop {
             let Some(message) = channel.next().await else {
                 break stderr.replace(&markers.prompt, "");
             };
+            size += OVERHEAD;
+            if let ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. } = &message {
+                size += data.len();
+            }
+            if size > MAX_SUDO_OUTPUT {
+                return Err(self.target().error(Cause::SudoOutput {
+                    kibibytes: MAX_SUDO_OUTPUT / 1024,
+                }));
+            }
             let ChannelMsg::ExtendedData { data, ext: 1 } = &message else {
                 let is_last = matches!(message, ChannelMsg::ExitStatus { .. });
                 others.push(message);
@@ -133,24 +150,31 @@ impl Connection {
             let input = command.stdin.clone();
             tokio::spawn(async move { write_input(input, &write).await })
         });
-        let keep = |kept: &mut Vec<u8>, bytes: &[u8]| {
-            command.keep.push(kept, bytes).map_err(|cause| {
-                self.target().error(Cause::TooMuch {
-                    command: command.line.clone(),
-                    cause,
+        let keep = |kept: &mut Vec<u8>, others: usize, bytes: &[u8]| {
+            let checked = command.keep.check(kept.len() + others + bytes.len());
+            checked
+                .and_then(|()| command.keep.push(kept, bytes))
+                .map_err(|cause| {
+                    self.target().error(Cause::TooMuch {
+                        command: command.line.clone(),
+                        cause,
+                    })
                 })
-            })
         };
         let (mut stdout, mut stderr, mut exit) = (Vec::new(), Vec::new(), None);
+        // Yields after each message: to show the thousands of lines in it takes time, and the commands on
+        // other hosts may be futures of the same task.
         while let Some(message) = channel.next().await {
             match message {
                 ChannelMsg::Data { data } => {
                     on_output(event::Stream::Stdout, &data);
-                    keep(&mut stdout, &data)?;
+                    yield_now().await;
+                    keep(&mut stdout, stderr.len(), &data)?;
                 }
                 ChannelMsg::ExtendedData { data, ext: 1 } => {
                     on_output(event::Stream::Stderr, &data);
-                    keep(&mut stderr, &data)?;
+                    yield_now().await;
+                    keep(&mut stderr, stdout.len(), &data)?;
                 }
                 ChannelMsg::ExitStatus { exit_status } => exit = Some(Exit::Code(exit_status)),
                 ChannelMsg::ExitSignal { signal_name, .. } => {

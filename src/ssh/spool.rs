@@ -1,7 +1,8 @@
 //! The unread messages of a channel: up to 4 MiB in memory, of 6 MiB for all channels; more in a
 //! temporary file.
 //!
-//! A slow reader must not stop the connection, which other channels share.
+//! A slow reader must not stop the connection, which other channels share. What a server can make hitc
+//! keep is limited: the bytes, and the number of messages, which may be empty.
 
 use std::{
     collections::VecDeque,
@@ -17,7 +18,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use russh::ChannelMsg;
+use russh::{ChannelMsg, Sig};
 
 use crate::core::sync::lock;
 
@@ -30,6 +31,14 @@ static IN_MEMORY: AtomicUsize = AtomicUsize::new(0);
 /// The size limit of the file, which shrinks only when all of it was read. Beyond it the whole
 /// connection waits: SSH has no other way to stop the sender of a channel than not to receive.
 const DISK: u64 = 1024 * 1024 * 1024;
+/// How many bytes a message in memory counts for, beside its data.
+const OVERHEAD: usize = 256;
+/// How many messages are kept, wherever their data is. Beyond it the connection waits, too.
+const MESSAGES: usize = 64 * 1024;
+/// The most data that messages in the file are joined to.
+const JOINED: usize = 32 * 1024;
+/// The longest text in a message without data, such as the name of a signal.
+const NAME: usize = 64;
 
 /// A queue of messages with one writer and one reader.
 #[derive(Default)]
@@ -48,10 +57,20 @@ struct Inner {
     is_writing: bool,
     /// The writer is done.
     ended: bool,
-    /// The reader is gone.
-    abandoned: bool,
+    reading: Reading,
     reader: Option<Waker>,
     writer: Option<Waker>,
+}
+
+/// Whether the messages are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Reading {
+    /// The channel is not used yet: data that the server sends already is discarded.
+    NotYet,
+    #[default]
+    Yes,
+    /// The reader is gone.
+    Over,
 }
 
 enum Item {
@@ -85,6 +104,18 @@ impl Spill {
 }
 
 impl Spool {
+    /// The spool of a channel that is not used yet.
+    pub fn unused() -> Self {
+        let spool = Spool::default();
+        spool.lock().reading = Reading::NotYet;
+        spool
+    }
+
+    /// Keeps data from now on.
+    pub fn begin(&self) {
+        self.lock().reading = Reading::Yes;
+    }
+
     /// Adds a message. Waits only if the file is full too; discards it if the reader is gone.
     ///
     /// Must not be called twice at the same time, nor be cancelled.
@@ -129,7 +160,7 @@ impl Spool {
         file_failed: bool,
     ) -> Poll<Option<Spill>> {
         let mut inner = self.lock();
-        let Some(taken) = message.take().filter(|_| !inner.abandoned) else {
+        let Some(taken) = message.take().filter(|_| inner.reading != Reading::Over) else {
             return Poll::Ready(None);
         };
         match inner.place(taken, file_failed) {
@@ -152,7 +183,7 @@ impl Spool {
     /// Marks the reader as gone, and discards all messages.
     pub fn abandon(&self) {
         let mut inner = self.lock();
-        inner.abandoned = true;
+        inner.reading = Reading::Over;
         inner.queue.clear();
         let memory = inner.memory;
         inner.release(memory);
@@ -165,7 +196,7 @@ impl Spool {
     /// Resolves when the reader is gone.
     pub fn poll_abandoned(&self, context: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.lock();
-        if inner.abandoned {
+        if inner.reading == Reading::Over {
             return Poll::Ready(());
         }
         inner.writer = Some(context.waker().clone());
@@ -204,16 +235,24 @@ impl Inner {
         let (bytes, ext) = match &message {
             ChannelMsg::Data { data } => (data, None),
             ChannelMsg::ExtendedData { data, ext } => (data, Some(*ext)),
+            _ if self.queue.len() >= MESSAGES => return Err(message),
             _ => {
-                self.add(Item::Message(message));
+                self.add(Item::Message(shorten(message)));
                 return Ok(None);
             }
         };
+        if self.reading == Reading::NotYet || bytes.is_empty() {
+            return Ok(None);
+        }
+        if self.queue.len() >= MESSAGES {
+            return Err(message);
+        }
         let length = bytes.len();
         // The queue keeps the order, wherever the bytes are.
-        if self.has_room(length) {
-            self.memory += length;
-            IN_MEMORY.fetch_add(length, Ordering::Relaxed);
+        let cost = length + OVERHEAD;
+        if self.has_room(cost) {
+            self.memory += cost;
+            IN_MEMORY.fetch_add(cost, Ordering::Relaxed);
             self.add(Item::Message(message));
             return Ok(None);
         }
@@ -245,11 +284,21 @@ impl Inner {
     /// Adds a message that was written to the file.
     fn spilled(&mut self, file: Arc<File>, length: usize, ext: Option<u32>) {
         self.is_writing = false;
-        if self.abandoned {
+        if self.reading == Reading::Over {
             return;
         }
         self.file = Some(file);
         self.written += length as u64;
+        if let Some(Item::Spilled {
+            length: last,
+            ext: of,
+        }) = self.queue.back_mut()
+            && *of == ext
+            && *last + length <= JOINED
+        {
+            *last += length;
+            return;
+        }
         self.add(Item::Spilled { length, ext });
     }
 
@@ -269,7 +318,7 @@ impl Inner {
             Item::Message(message) => {
                 if let ChannelMsg::Data { data } | ChannelMsg::ExtendedData { data, .. } = &message
                 {
-                    self.release(data.len());
+                    self.release(data.len() + OVERHEAD);
                 }
                 Some(message)
             }
@@ -292,6 +341,28 @@ impl Inner {
                 })
             }
         }
+    }
+}
+
+/// Removes from a message without data what the server can make long, and what hitc does not use.
+fn shorten(message: ChannelMsg) -> ChannelMsg {
+    match message {
+        ChannelMsg::ExitSignal {
+            mut signal_name,
+            core_dumped,
+            ..
+        } => {
+            if let Sig::Custom(name) = &mut signal_name {
+                *name = name.chars().take(NAME).collect();
+            }
+            ChannelMsg::ExitSignal {
+                signal_name,
+                core_dumped,
+                error_message: String::new(),
+                lang_tag: String::new(),
+            }
+        }
+        other => other,
     }
 }
 
@@ -358,6 +429,59 @@ mod tests {
         }
         writing.await.unwrap();
         assert!(poll_fn(|context| spool.poll_pop(context)).await.is_none());
+    }
+
+    /// A server decides how small its messages are, and whether any data is in them.
+    #[tokio::test]
+    async fn many_small_messages_take_little_memory() {
+        let spool = Spool::default();
+        for n in 0..200_000_u32 {
+            let data = Bytes::from(vec![n.to_le_bytes()[0]; 1]);
+            spool.push(ChannelMsg::Data { data }).await;
+            let data = Bytes::new();
+            spool.push(ChannelMsg::ExtendedData { data, ext: 1 }).await;
+        }
+        assert!(spool.lock().queue.len() < 20_000);
+        let mut read = 0_u32;
+        while read < 200_000 {
+            match poll_fn(|context| spool.poll_pop(context)).await {
+                Some(ChannelMsg::Data { data }) => {
+                    for byte in data {
+                        assert_eq!(byte, read.to_le_bytes()[0]);
+                        read += 1;
+                    }
+                }
+                other => panic!("{read}: {other:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn messages_are_counted() {
+        let spool = Spool::default();
+        let message = || ChannelMsg::XonXoff {
+            client_can_do: true,
+        };
+        for _ in 0..MESSAGES {
+            spool.push(message()).await;
+        }
+        let mut waiting = Box::pin(spool.push(message()));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        assert!(poll_fn(|context| spool.poll_pop(context)).await.is_some());
+        waiting.await;
+    }
+
+    #[tokio::test]
+    async fn an_unused_channel_keeps_no_data() {
+        let spool = Spool::unused();
+        spool.push(ChannelMsg::Data { data: piece(1) }).await;
+        spool.begin();
+        spool.push(ChannelMsg::Data { data: piece(2) }).await;
+        spool.end();
+        match poll_fn(|context| spool.poll_pop(context)).await {
+            Some(ChannelMsg::Data { data }) => assert_eq!(data, piece(2)),
+            other => panic!("{other:?}"),
+        }
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use russh::ChannelMsg;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::channel::SpooledChannel;
+use crate::core::process::Keep;
 
 /// A byte stream on a channel. The standard error of a command is kept for the error message.
 pub struct Stream {
@@ -74,7 +75,8 @@ impl AsyncRead for Stream {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(ChannelMsg::Data { data })) => self.buffer = data,
                 Poll::Ready(Some(ChannelMsg::ExtendedData { data, .. })) => {
-                    self.stderr.extend_from_slice(&data);
+                    // Its last part: `Keep::End` has no limit.
+                    let _ = Keep::End.push(&mut self.stderr, &data);
                 }
                 // Output may still follow.
                 Poll::Ready(Some(ChannelMsg::ExitStatus { exit_status })) => {

@@ -33,6 +33,33 @@ pub struct Login {
     pub forward_agent: bool,
 }
 
+impl Login {
+    /// Checks what becomes an argument of `ssh` and a line of its configuration. A provider takes it
+    /// from a cloud.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        let texts = [
+            ("address", Some(&self.address)),
+            ("user", self.user.as_ref()),
+            ("name in known_hosts files", self.host_key_alias.as_ref()),
+        ];
+        for (what, text) in texts {
+            if let Some(text) = text.filter(|text| !is_safe(text)) {
+                let cause = format!("invalid {what} `{text}`");
+                return Err(Error::on_host(&self.name, Cause::Config { cause }));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a text can be a word of a command line, a line of `ssh -G` and of ssh_config(5): it contains
+/// no space, no control character and nothing with a meaning to shells, and does not begin with a dash.
+pub(super) fn is_safe(text: &str) -> bool {
+    let is_special =
+        |c: char| c.is_whitespace() || c.is_control() || "'\"$`;&|<>*?{}\\".contains(c);
+    !text.is_empty() && !text.starts_with('-') && !text.contains(is_special)
+}
+
 /// Everything needed to connect to a server.
 #[derive(Clone, Debug)]
 pub struct Target {
@@ -165,6 +192,47 @@ impl Target {
         match &self.route {
             Route::Jump(jump) => jump.first_hop(),
             Route::Direct | Route::ProxyCommand(_) => &self.address,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_from_a_cloud_is_checked() {
+        let good = Login {
+            address: "2001:db8::1".to_owned(),
+            user: Some("ec2-user".to_owned()),
+            host_key_alias: Some("ec2-i-0abc".to_owned()),
+            ..Login::default()
+        };
+        assert!(good.check().is_ok());
+        for bad in [
+            "",
+            "-oProxyCommand=x",
+            "root\nProxyCommand x",
+            "a b",
+            "$(id)",
+            "a\u{9b}2J",
+        ] {
+            for login in [
+                Login {
+                    address: bad.to_owned(),
+                    ..good.clone()
+                },
+                Login {
+                    user: Some(bad.to_owned()),
+                    ..good.clone()
+                },
+                Login {
+                    host_key_alias: Some(bad.to_owned()),
+                    ..good.clone()
+                },
+            ] {
+                assert!(login.check().is_err(), "{bad:?}");
+            }
         }
     }
 }

@@ -39,7 +39,7 @@ use crate::core::{
     diagnostic::{Diagnostic, plain, plural},
     event::{Event, Interface, Mark, Outcome, PlanLine, RecapLine, Stream},
     table::Table,
-    text::{escape_controls, escape_controls_in_lines},
+    text::{escape_controls, escape_controls_in_line, escape_controls_in_lines},
 };
 
 /// How the terminal shows events.
@@ -204,7 +204,7 @@ impl Terminal {
     fn safe_line(&self, line: &[u8]) -> String {
         let line = self.secrets.mask(line);
         let line = String::from_utf8_lossy(&line);
-        escape_controls_in_lines(line.trim_end_matches(['\n', '\r'])).into_owned()
+        escape_controls_in_line(line.trim_end_matches(['\n', '\r'])).into_owned()
     }
 
     /// Shows output that was held back.
@@ -220,8 +220,9 @@ impl Terminal {
             let title = escape_controls(&heading(&block.hosts)).into_owned();
             let title = self.paint(Style::new().bold(), &title);
             self.out(format!("{title}\n"));
-            for (stream, mut line) in block.lines {
-                line.push(b'\n');
+            for (stream, line) in block.lines {
+                // Indented: a line of the host cannot pass for the heading of another one.
+                let line = [b"  ", &line[..], b"\n"].concat();
                 match stream {
                     Stream::Stdout => self.out(line),
                     Stream::Stderr => self.err(line),

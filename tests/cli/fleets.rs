@@ -52,11 +52,14 @@ fn forms_of_output() {
         sorted(exec("prefix")),
         ["[a] played", "[b] played", "[c] played"]
     );
-    assert_eq!(exec("fold"), "3 hosts: a, b, c\nplayed\n");
+    assert_eq!(exec("fold"), "3 hosts: a, b, c\n  played\n");
     assert_eq!(exec("raw"), "played\nplayed\nplayed\n");
     let grouped = exec("group");
     for host in ["a", "b", "c"] {
-        assert!(grouped.contains(&format!("{host}:\nplayed\n")), "{grouped}");
+        assert!(
+            grouped.contains(&format!("{host}:\n  played\n")),
+            "{grouped}"
+        );
     }
     let json: Vec<serde_json::Value> = exec("json")
         .lines()

@@ -39,6 +39,17 @@ fn what_is_printed_carries_its_host() {
     );
 }
 
+/// A server's output has lines of its own.
+#[test]
+fn each_printed_line_carries_its_host() {
+    run("    hosts.serial(|host| print(\"one\\n[b] two\\n\\n\"));").is(
+        0,
+        "[a] one\n[a] [b] two\n[a] \n[a] \n[b] one\n[b] [b] two\n[b] \n[b] \n\
+         [c] one\n[c] [b] two\n[c] \n[c] \n",
+        "",
+    );
+}
+
 /// One that fails does not stop the others, and every failure is shown.
 #[test]
 fn each_goes_on() {

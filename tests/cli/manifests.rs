@@ -368,9 +368,19 @@ fn invalid_names() {
 
 #[test]
 fn labels_of_hitc() {
-    let run =
-        check("web: {provider: local, containers: {app: {image: x, labels: {hitc.project: a}}}}\n");
-    assert_eq!(run.errors(), ["error: labels: `hitc.project` is reserved"]);
+    for label in [
+        "hitc.project",
+        "hitc.manifest",
+        "hitc.spec",
+        "hitc.keys",
+        "hitc.name",
+    ] {
+        let run = check(&format!(
+            "web: {{provider: local, containers: {{app: {{image: x, labels: {{{label}: a}}}}}}}}\n"
+        ));
+        let expected = format!("error: labels: `{label}` is reserved");
+        assert_eq!(run.errors(), [expected]);
+    }
 }
 
 #[test]

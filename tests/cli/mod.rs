@@ -4,6 +4,7 @@ mod console;
 mod fleets;
 mod foreign_files;
 mod hosts;
+mod limits;
 mod manifests;
 mod outside;
 mod projects;

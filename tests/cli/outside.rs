@@ -149,3 +149,85 @@ error: no terminal to answer: Name?
 ",
     );
 }
+
+/// A server that answers with a body without end. Returns its address.
+fn endless() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            while !lines.next().unwrap().unwrap().is_empty() {}
+            let part = format!("8000\r\n{}\r\n", "x".repeat(0x8000));
+            let mut sent =
+                stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+            while sent.is_ok() {
+                sent = stream.write_all(part.as_bytes());
+            }
+        }
+    });
+    url
+}
+
+#[test]
+fn a_response_without_end() {
+    let url = endless();
+    let run = script(&format!("http::get(\"{url}/x\")")).run(&["a"]);
+    assert_eq!(
+        run.errors(),
+        [format!(
+            "error: GET {url}/x: the response is larger than 64 MiB"
+        )]
+    );
+    let api = format!("http::api(#{{ name: \"It\", url: \"{url}\", token: \"t\" }}).get(\"/x\")");
+    let run = script(&api).run(&["a"]);
+    let error = "error: It: GET /x: the response is larger than 64 MiB";
+    assert_eq!(run.errors(), [error]);
+}
+
+/// A cloud says of its servers what whoever may tag them there wrote, or who answers in its place.
+#[test]
+fn a_cloud_that_lies() {
+    let id = "a".repeat(32);
+    let server = |name: &str, id: &str, more: &str| {
+        format!(
+            "#{{ id: \"{id}\", name: \"NONE-{name}\", state: \"running\", ip: \"192.0.2.1\", \
+             project: project }} + #{{ {more} }}"
+        )
+    };
+    let servers = [
+        server("web", "1", ""),
+        server("../../evil", "2", ""),
+        server("a\\n[web] ok\\x1b[2J", "3", "size: \"s\\r\\x1b[31m\""),
+        server("-oProxyCommand=x", "4", "ip: \"-oProxyCommand=x\""),
+        server("db", "../5\\n", "region: \"\\u202e\""),
+    ];
+    let provider = format!(
+        "fn options() {{ #{{}} }}\nfn missing() {{}}\n\
+         fn list() {{ let project = \"{id}\"; [{}] }}\n\
+         fn user(server) {{ \"root\\nProxyCommand touch /tmp/x\" }}\n",
+        servers.join(",\n")
+    );
+    let project = Project::new()
+        .file("hitc.id", &format!("{id}\n"))
+        .file("providers/lying.rhai", &provider)
+        .file(
+            "hitcfile.rhai",
+            "/// N.\nfn n(hosts) { for host in hosts { print(host.name); } }\n",
+        );
+    project.run(&["--all", "n"]).is(0, "2\n3\n4\ndb\nweb\n", "");
+    let nodes = project.run(&["nodes"]).ok();
+    let controls = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
+    assert!(!nodes.stdout.contains(controls), "{nodes}");
+    assert_eq!(nodes.rows().len(), 5, "{nodes}");
+    let run = project.run(&["exec", "-H", "web", "--", "true"]);
+    assert_eq!(
+        run.errors(),
+        ["error: host `web`: SSH configuration: invalid user `root"],
+        "{run}"
+    );
+    // Where its name becomes a path.
+    let run = project.run(&["-n", "run", "--all", "download", "/etc/motd", "logs/{host}"]);
+    assert!(!run.stderr.contains(".."), "{run}");
+}

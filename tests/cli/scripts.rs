@@ -361,7 +361,7 @@ error: no
 fn endless_recursion_is_an_error() {
     run("/// A.\nfn a() { a() }\n", &["run", "a"]).fails(
         1,
-        "error: calls are nested too deeply\nhelp: check for a function that calls itself without end\n",
+        "error: calls are nested more than 64 deep\nhelp: check for a function that calls itself without end\n",
     );
 }
 

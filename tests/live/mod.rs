@@ -27,6 +27,7 @@ mod firewall_size;
 mod firewall_systemd;
 mod firewall_v6;
 mod hetzner;
+mod hostile_server;
 mod hostile_users;
 mod hostile_values;
 mod inside;

@@ -427,7 +427,7 @@ fn a_thousand_hosts() {
     std::io::Read::read_to_string(&mut hitc.stdout.take().unwrap(), &mut said).unwrap();
     assert!(status.success(), "{said}");
     assert!(
-        said.starts_with("1000 hosts: ") && said.ends_with("\nplayed\n"),
+        said.starts_with("1000 hosts: ") && said.ends_with("\n  played\n"),
         "{said}"
     );
     assert!(most < 180_000, "{most} kB");
@@ -592,7 +592,7 @@ fn too_much_output_for_a_script_is_an_error() {
     live.run(&["run", "create", "name=web"]).ok();
     live.run(&["run", "-H", "web", "long"]).fails(
         1,
-        "error: host `web`: `yes`: output larger than 64 MiB
+        "error: host `web`: `yes`: output larger than 16 MiB
  --> hitcfile.rhai:3:22
   |
 3 | fn long(host) { host.try_run(\"yes\"); }

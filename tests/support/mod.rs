@@ -3,6 +3,7 @@
 pub mod cloud;
 mod delay;
 pub mod foreign_server;
+mod hostile_sshd;
 pub mod live;
 mod mock_sshd;
 mod queue;
@@ -17,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use hostile_sshd::{babbler as sshd_that_babbles, cut_after};
 use tokio::net::TcpListener;
 
 /// A project folder and a home folder, both initially empty.
@@ -31,6 +33,11 @@ pub struct Project {
 /// address of 127.0.0.0/8 is a host. Returns the port.
 pub fn mock_hosts() -> u16 {
     serve(mock_sshd::serve)
+}
+
+/// Starts a server that attacks the client after the login, in the way that the login user chooses.
+pub fn hostile_hosts() -> u16 {
+    serve(hostile_sshd::serve)
 }
 
 /// Starts a proxy to port `to` that delays everything by a round trip. Returns its port.

@@ -146,6 +146,11 @@ fn fan_out(
     if thrown.is_empty() && !interrupted {
         return Ok(values);
     }
+    // A limit of scripts ends all of them: one error says so.
+    let is_limit = |thrown: &Thrown| matches!(thrown.error.unwrap_inner(), EvalAltResult::ErrorTerminated(token, _) if !token.is_unit());
+    if let Some(at) = thrown.iter().position(is_limit) {
+        return Err(thrown.swap_remove(at).error);
+    }
     if thrown.is_empty() {
         return Err(call.fail(Diagnostic::new(Kind::Interrupted, "interrupted")));
     }

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::values::words;
 use crate::core::{
     units::duration,
-    value::{Data, Fields, Invalid, Value},
+    value::{Fields, Invalid, Value},
 };
 
 /// The timeout of a check, unless the user sets one.
@@ -71,15 +72,14 @@ impl Ready {
                 port: http_port.unwrap_or(80),
             },
             (None, Some(port), None) => Probe::Tcp(port),
-            (None, None, Some(command)) => Probe::Exec(match &command.data {
-                Data::List(items) => items
-                    .iter()
-                    .map(|item| item.to_text("exec"))
-                    .collect::<Result<_, _>>()?,
-                _ => ["sh", "-c", &command.to_text("exec")?]
-                    .map(str::to_owned)
-                    .to_vec(),
-            }),
+            // Without a shell: a variable in it, such as one of the environment, must not become code.
+            (None, None, Some(command)) => {
+                let words = words(&command, "exec")?;
+                if words.is_empty() {
+                    return Err(Invalid::new(&command, format!("{what}: `exec` is empty")));
+                }
+                Probe::Exec(words)
+            }
             (None, None, None) => Probe::Running,
             _ => {
                 return Err(Invalid::new(
@@ -89,5 +89,29 @@ impl Ready {
             }
         };
         Ok(Ready { probe, timeout })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_run_without_a_shell() {
+        let probe = |command: &str| {
+            let value = Value::map([("exec", Value::text(command))]);
+            Ready::decode(&value, "ready").map(|ready| ready.probe)
+        };
+        let words = |words: &[&str]| Probe::Exec(words.iter().map(|w| (*w).to_owned()).collect());
+        assert_eq!(
+            probe("test -e '/a b'").unwrap(),
+            words(&["test", "-e", "/a b"])
+        );
+        // As a variable of the environment may be.
+        assert_eq!(
+            probe("curl $(touch /x);touch /y").unwrap(),
+            words(&["curl", "$(touch", "/x);touch", "/y"])
+        );
+        assert!(probe("").is_err() && probe("'x").is_err());
     }
 }

@@ -17,6 +17,9 @@ const URL: &str = "https://api.digitalocean.com";
 /// The most items on a page (`per_page`).
 const PAGE: usize = 200;
 
+/// The most pages of a list.
+const PAGES: usize = 1000;
+
 /// How often a list is read that changes meanwhile.
 const LISTINGS: usize = 5;
 
@@ -53,7 +56,7 @@ impl DigitalOcean {
     ) -> Result<Vec<T>, Error> {
         for _ in 0..LISTINGS {
             let (mut all, mut is_steady, mut total) = (Vec::new(), true, None);
-            for page in 1.. {
+            for page in 1..=PAGES {
                 let path = format!("{path}&per_page={PAGE}&page={page}");
                 let answer = self.ask(ApiRequest::get(&path)).await?;
                 let now = answer["meta"]["total"].as_u64();
@@ -63,6 +66,13 @@ impl DigitalOcean {
                 all.append(&mut found);
                 if is_last {
                     break;
+                }
+                if page == PAGES {
+                    return Err(Error::Failed {
+                        provider: NAME.to_owned(),
+                        what: format!("listing {key}"),
+                        cause: format!("the list has more than {PAGES} pages"),
+                    });
                 }
             }
             // An item that was added or removed meanwhile moves others from page to page.

@@ -125,7 +125,7 @@ impl DigitalOcean {
             _ => NodeState::Creating,
         };
         let image = &droplet.image;
-        Some(Node {
+        let node = Node {
             provider: NAME.to_owned(),
             name: name.to_owned(),
             id: droplet.id.to_string(),
@@ -143,7 +143,8 @@ impl DigitalOcean {
             user: None,
             is_protected: has(droplet, TAG_PROTECT),
             container: None,
-        })
+        };
+        Some(node.of_cloud())
     }
 
     /// Starts an action on a droplet and waits until it completes.

@@ -39,8 +39,7 @@ pub use volume::Volume;
 
 use super::{
     Address, CloudFirewall, Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange,
-    differences, is_name, look_again, refuse_duplicates, refuse_other_server, refuse_protected,
-    tag as tags,
+    differences, look_again, refuse_duplicates, refuse_other_server, refuse_protected, tag as tags,
 };
 use crate::{
     core::{
@@ -190,14 +189,9 @@ impl Ec2 {
         let state = instance.state().and_then(|state| state.name());
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
         let launched = instance.launch_time();
-        Some(Node {
+        let node = Node {
             provider: NAME.to_owned(),
-            // The user may have changed the tag to anything.
-            name: if is_name(name) {
-                name.to_owned()
-            } else {
-                text(instance.instance_id())
-            },
+            name: name.to_owned(),
             id: text(instance.instance_id()),
             size: text(instance.instance_type().map(InstanceType::as_str)),
             image: text(tag(instance, TAG_IMAGE).or(instance.image_id())),
@@ -217,12 +211,11 @@ impl Ec2 {
             },
             created: launched.and_then(|at| Timestamp::from_second(at.secs()).ok()),
             owner: tags::ownership(noted(TAG_PROJECT), noted(TAG_MANIFEST)),
-            user: tag(instance, TAG_USER)
-                .filter(|user| is_user(user))
-                .map(str::to_owned),
+            user: noted(TAG_USER),
             is_protected: tag(instance, TAG_PROTECT).is_some(),
             container: None,
-        })
+        };
+        Some(node.of_cloud())
     }
 
     async fn set_tag(&self, id: &str, key: &str, value: &str) -> Result<(), Error> {
@@ -613,12 +606,6 @@ impl Ec2 {
     fn key(&self) -> Result<KeyPair, Error> {
         Ok(KeyPair::ensure(&self.data.join("id_ed25519"))?)
     }
-}
-
-/// Whether a tag's value can be the name of a user (useradd(8)). It becomes an argument of ssh.
-fn is_user(text: &str) -> bool {
-    let is_good = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
-    !text.is_empty() && !text.starts_with('-') && text.chars().all(is_good)
 }
 
 /// Whether an instance is terminated, or on its way there.

@@ -207,7 +207,7 @@ impl Local {
         let ip = address(found).map(|ip| Address::Ip(ip.into()));
         let label = |key: &str| labels.get(key).cloned();
         let status = found.state.as_ref()?.status?.to_string();
-        Some(Node {
+        let node = Node {
             provider: NAME.to_owned(),
             name: name.strip_prefix(&self.prefix)?.to_owned(),
             id: found.id.as_ref()?.chars().take(12).collect(),
@@ -232,7 +232,8 @@ impl Local {
                 None => tag::ownership(label(LABEL_PROJECT), label(LABEL_MANIFEST)),
             },
             user: None,
-        })
+        };
+        Some(node.of_cloud())
     }
 
     /// The id of an existing container that has the name of a server to be created, if the container

@@ -101,6 +101,7 @@ impl Config {
 
     /// Completes a login by the configuration.
     pub async fn target(&self, login: &Login) -> Result<Target, Error> {
+        login.check()?;
         self.hop(login, 0).await
     }
 
