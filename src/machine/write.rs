@@ -12,6 +12,8 @@ pub struct WriteOptions {
     pub mode: Option<String>,
     /// The mode of a file that does not exist yet, in octal digits; 644 by default.
     pub new_mode: Option<String>,
+    /// Takes the permissions of other users from a file that exists, unless `mode` is set.
+    pub is_private: bool,
     /// The owner, as `user` or `user:group`. By default an existing file keeps its owner.
     pub owner: Option<String>,
     /// Writes as root.
@@ -31,11 +33,16 @@ impl WriteOptions {
         let mode = self.mode.as_ref().map_or(String::new(), |mode| {
             format!("; chmod {} \"$t\"", quote(mode))
         });
+        let private = if self.is_private {
+            "; chmod o= \"$t\""
+        } else {
+            ""
+        };
         let new_mode = quote(self.new_mode.as_deref().unwrap_or(NEW_MODE));
         format!(
             "if [ -d {target} ]; then echo {target}: is a folder >&2; exit 1; fi
              if [ -e {target} ]; then
-             chown \"$(stat -Lc %u:%g -- {target})\" \"$t\"; chmod \"$(stat -Lc %a -- {target})\" \"$t\"
+             chown \"$(stat -Lc %u:%g -- {target})\" \"$t\"; chmod \"$(stat -Lc %a -- {target})\" \"$t\"{private}
              else chmod {new_mode} \"$t\"; fi{owner}{mode}; mv -f -- \"$t\" {target}"
         )
     }
