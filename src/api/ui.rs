@@ -132,5 +132,8 @@ fn make_table(call: &Call, columns: &[Dynamic], rows: &[Dynamic]) -> Answer<Scri
         let text = "ui::table: a row is not a map";
         call.fail(Diagnostic::new(Kind::Usage, text))
     })?;
-    Ok(ScriptTable(table(texts(call, columns)?, &maps)))
+    // Masked before it is laid out, which a script may do.
+    let secrets = call.context.events.secrets();
+    let table = table(texts(call, columns)?, &maps);
+    Ok(ScriptTable(table.map(|cell| secrets.masked(cell))))
 }

@@ -143,7 +143,9 @@ fn add_facts(ssh: &mut Namespace) {
                     call.wait(execute(&call.inventory, &host, &Command::root(line), false))?
                 }
             };
-            Ok(output.text())
+            let text = output.text();
+            let is_mode = text.chars().all(|c| ('0'..='7').contains(&c));
+            Ok(if is_mode { text } else { String::new() })
         },
     );
 }
