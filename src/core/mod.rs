@@ -6,6 +6,7 @@ pub mod diagnostic;
 mod encoding;
 pub mod environment;
 pub mod event;
+mod finder;
 pub mod lines;
 pub mod log;
 pub mod owner;
