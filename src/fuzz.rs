@@ -14,7 +14,9 @@ use std::{
 use crate::{
     core::{
         diagnostic::{Diagnostic, Source},
-        environment, units,
+        environment,
+        event::Events,
+        units,
     },
     docker, ensemble, files, http,
     inventory::Providers,
@@ -103,6 +105,7 @@ fn manifest(text: &str) {
         Source::new("it.yml", text),
         PathBuf::new(),
         &providers,
+        &Events::silent(),
     ) {
         Ok(manifest) => drop(ensemble::warnings(&manifest)),
         Err(failure) => show(&failure.0),

@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -45,9 +46,13 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     fs.change(
         "write(path: string, text: string)",
-        "Writes a file atomically. Creates missing parent folders.",
-        |call: &Call, path: ImmutableString, text: ImmutableString| {
-            change(call, &path, "write", |file| write(file, &text))
+        "Writes a file atomically. Creates missing parent folders. The text may be a secret: then
+         only the owner can read the file.",
+        |call: &Call, path: ImmutableString, text: Dynamic| {
+            let secret = text_of(&text);
+            let is_secret = secret.is_some();
+            let text = secret.unwrap_or_else(|| text.to_string());
+            change(call, &path, "write", |file| write(file, &text, is_secret))
         },
     );
     fs.function(
@@ -82,19 +87,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             Ok(found.into_iter().map(Into::into).collect::<Array>())
         },
     );
-    fs.function(
-        "sha256(path: string) -> string",
-        "Returns the SHA-256 digest of a file, in hexadecimal digits.",
-        |call: &Call, path: ImmutableString| {
-            let bytes = fs::read(absolute(call, &path)).map_err(|error| file_error(&path, &error));
-            Ok(HEXLOWER.encode(&Sha256::digest(call.check(bytes)?)))
-        },
-    );
-    fs.function(
-        "sha256_of(text: string) -> string",
-        "Returns the SHA-256 digest of a text, in hexadecimal digits.",
-        |_: &Call, text: ImmutableString| Ok(HEXLOWER.encode(&Sha256::digest(text.as_bytes()))),
-    );
+    add_facts(&mut fs);
     fs.change(
         "make_folder(path: string)",
         "Creates a folder and its missing parents. Does nothing if it exists.",
@@ -108,6 +101,35 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         |call: &Call, path: ImmutableString| change(call, &path, "remove", remove),
     );
     fs
+}
+
+/// Adds the functions that return digests and permissions.
+fn add_facts(fs: &mut Namespace) {
+    fs.function(
+        "sha256(path: string) -> string",
+        "Returns the SHA-256 digest of a file, in hexadecimal digits.",
+        |call: &Call, path: ImmutableString| {
+            let bytes = fs::read(absolute(call, &path)).map_err(|error| file_error(&path, &error));
+            Ok(HEXLOWER.encode(&Sha256::digest(call.check(bytes)?)))
+        },
+    );
+    fs.function(
+        "sha256_of(text: string) -> string",
+        "Returns the SHA-256 digest of a text or a secret, in hexadecimal digits.",
+        |_: &Call, text: Dynamic| {
+            let text = text_of(&text).unwrap_or_else(|| text.to_string());
+            Ok(HEXLOWER.encode(&Sha256::digest(text)))
+        },
+    );
+    fs.function(
+        "mode(path: string) -> string",
+        "Returns the permissions of a file, in octal digits: `640`.",
+        |call: &Call, path: ImmutableString| {
+            let found = fs::metadata(absolute(call, &path));
+            let found = call.check(found.map_err(|error| file_error(&path, &error)))?;
+            Ok(format!("{:03o}", found.permissions().mode() & 0o777))
+        },
+    );
 }
 
 /// Fills in a template file of the project.
@@ -174,17 +196,19 @@ fn change(
     call.check(done.map_err(|error| file_error(path, &error)))
 }
 
-fn write(file: &Path, text: &str) -> io::Result<()> {
+fn write(file: &Path, text: &str, is_secret: bool) -> io::Result<()> {
     let folder = file.parent().unwrap_or(Path::new("/"));
     fs::create_dir_all(folder)?;
     let temporary = tempfile::NamedTempFile::new_in(folder)?;
     fs::write(temporary.path(), text)?;
     // Only the owner can read a temporary file. An existing file keeps its mode.
-    let mode = match fs::metadata(file) {
-        Ok(existing) => existing.permissions(),
-        Err(_) => std::os::unix::fs::PermissionsExt::from_mode(0o644),
-    };
-    fs::set_permissions(temporary.path(), mode)?;
+    if !is_secret {
+        let mode = match fs::metadata(file) {
+            Ok(existing) => existing.permissions(),
+            Err(_) => fs::Permissions::from_mode(0o644),
+        };
+        fs::set_permissions(temporary.path(), mode)?;
+    }
     temporary.persist(file)?;
     Ok(())
 }

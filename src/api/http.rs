@@ -9,7 +9,7 @@ use super::{
     Api,
     call::{Answer, Call},
     namespace::Namespace,
-    value::{from_json, to_json, to_options},
+    value::{from_json, to_options},
 };
 use crate::{
     core::{
@@ -101,7 +101,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             signature,
             "See `http::api`.",
             move |call: &Call, api: HttpApi, path: ImmutableString, body: Map| {
-                let body = Some(to_json(&body.into()));
+                let body = Some(to_options(&body).to_revealed_json());
                 send(
                     call,
                     &api,
@@ -129,7 +129,7 @@ fn api_of(call: &Call, options: &Map) -> Answer<HttpApi> {
         let mut fields = Fields::new(&options, "http::api")?;
         let name = fields.require("name")?.to_text("name")?;
         let url = fields.require("url")?.to_text("url")?;
-        let token = fields.require("token")?.to_text("token")?;
+        let token = fields.require("token")?.to_text_or_secret("token")?;
         fields.finish()?;
         call.context.events.hide(&token);
         Ok::<_, Diagnostic>(call.context.api(&name, &url, &token)?)
@@ -214,7 +214,7 @@ impl Request {
         let timeout = fields.decode("timeout", units::duration)?;
         fields.finish()?;
         for header in headers {
-            let value = header.value.to_text("headers")?;
+            let value = header.value.to_text_or_secret("headers")?;
             let name: reqwest::header::HeaderName = header
                 .key
                 .parse()
@@ -227,9 +227,9 @@ impl Request {
         if let Some(body) = body {
             let is_json = matches!(body.data, Data::Map(_) | Data::List(_));
             request.body = Some(if is_json {
-                body.to_json().to_string()
+                body.to_revealed_json().to_string()
             } else {
-                body.to_text("body")?
+                body.to_text_or_secret("body")?
             });
             if is_json {
                 let json = reqwest::header::HeaderValue::from_static("application/json");

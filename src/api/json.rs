@@ -8,7 +8,7 @@ use super::{
     Api,
     call::Call,
     namespace::Namespace,
-    value::{from_json, to_json},
+    value::{from_json, write},
 };
 use crate::core::diagnostic::{Diagnostic, Kind};
 
@@ -25,13 +25,13 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     json.function(
         "write(value) -> string",
-        "Returns a value as JSON, on one line.",
-        |_: &Call, value: Dynamic| Ok(to_json(&value).to_string()),
+        "Returns a value as JSON, on one line. If it contains a secret, so is the result.",
+        |call: &Call, value: Dynamic| write(call, &value, |json| Ok(json.to_string())),
     );
     json.function(
         "pretty(value) -> string",
-        "Returns a value as JSON, indented.",
-        |_: &Call, value: Dynamic| Ok(format!("{:#}", to_json(&value))),
+        "Returns a value as JSON, indented. If it contains a secret, so is the result.",
+        |call: &Call, value: Dynamic| write(call, &value, |json| Ok(format!("{json:#}"))),
     );
     json
 }

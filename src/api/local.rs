@@ -9,10 +9,11 @@ use super::{
     call::{Answer, Call, HERE, Simulated},
     namespace::Namespace,
     ssh::command::{assumed, assumed_map, check, output_map},
+    value::texts,
 };
 use crate::core::{
     diagnostic::{Diagnostic, Kind, plain},
-    event::Lines,
+    lines::Lines,
     process::Program,
 };
 
@@ -29,7 +30,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Runs a program with its arguments, without a shell. Otherwise like `run` with a shell
          command.",
         |call: &Call, command: Array| {
-            let program = Program::new(command.iter().map(ToString::to_string));
+            let program = Program::new(texts(call, &command)?);
             let line = program.argv.join(" ");
             run(call, program, &line)
         },

@@ -17,14 +17,18 @@ use crate::core::{
     diagnostic::{Diagnostic, Kind, plain},
     environment,
     process::Program,
+    secrets::{MASK, SecretText},
 };
 
 /// A text that is masked in all output.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct Secret(pub Arc<str>);
+pub(super) struct Secret(pub SecretText);
 
-/// The text that a secret prints as.
-const HIDDEN: &str = "***";
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Secret(SecretText(text.into()))
+    }
+}
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut secret = Namespace::new(api, "secret", "Values that are masked in all output.");
@@ -83,18 +87,18 @@ pub(super) fn register(engine: &mut Engine) {
     for name in ["to_string", "to_debug"] {
         FuncRegistration::new(name)
             .with_comments(["/// Returns `***`."])
-            .register_into_engine(engine, |_: &mut Secret| HIDDEN);
+            .register_into_engine(engine, |_: &mut Secret| MASK);
     }
     FuncRegistration::new("reveal")
         .with_comments(["/// Returns the text itself. It is still masked in all output."])
-        .register_into_engine(engine, |secret: &mut Secret| secret.0.to_string());
-    let joined = |a: &str, b: &str| Secret(format!("{a}{b}").into());
+        .register_into_engine(engine, |secret: &mut Secret| secret.0.0.to_string());
+    let joined = |a: &str, b: &str| Secret::from(format!("{a}{b}").as_str());
     FuncRegistration::new("+")
-        .register_into_engine(engine, move |a: &str, b: Secret| joined(a, &b.0));
+        .register_into_engine(engine, move |a: &str, b: Secret| joined(a, &b.0.0));
     FuncRegistration::new("+")
-        .register_into_engine(engine, move |a: Secret, b: &str| joined(&a.0, b));
+        .register_into_engine(engine, move |a: Secret, b: &str| joined(&a.0.0, b));
     FuncRegistration::new("+")
-        .register_into_engine(engine, move |a: Secret, b: Secret| joined(&a.0, &b.0));
+        .register_into_engine(engine, move |a: Secret, b: Secret| joined(&a.0.0, &b.0.0));
     FuncRegistration::new("==").register_into_engine(engine, |a: Secret, b: Secret| a == b);
     FuncRegistration::new("!=").register_into_engine(engine, |a: Secret, b: Secret| a != b);
 }
@@ -102,13 +106,13 @@ pub(super) fn register(engine: &mut Engine) {
 /// The text of a secret, if a value is one.
 pub(super) fn text_of(value: &Dynamic) -> Option<String> {
     let secret = value.read_lock::<Secret>()?;
-    Some(secret.0.to_string())
+    Some(secret.0.0.to_string())
 }
 
 /// Creates a secret, and masks its text in all output from now on.
 pub(super) fn create(call: &Call, text: &str) -> Secret {
     call.context.events.hide(text);
-    Secret(text.into())
+    Secret::from(text)
 }
 
 fn command(call: &Call, line: &str) -> Answer<Secret> {

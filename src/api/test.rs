@@ -9,7 +9,7 @@ use super::{
     call::{Answer, Call},
     message,
     namespace::Namespace,
-    value::{to_options, to_value},
+    value::{texts, to_options, to_value},
 };
 use crate::{
     core::{
@@ -41,10 +41,10 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Creates a mock host for each name.",
         |call: &Call, names: Array| {
             mock_of(call)?;
-            let hosts = names
-                .iter()
-                .map(|name| Dynamic::from(host(&name.to_string())));
-            Ok(hosts.collect::<Array>())
+            let hosts = texts(call, &names)?.into_iter();
+            Ok(hosts
+                .map(|name| Dynamic::from(host(&name)))
+                .collect::<Array>())
         },
     );
     test.function(
@@ -144,10 +144,11 @@ fn decode(answer: &Map) -> Result<mock::Answer, Diagnostic> {
 }
 
 fn equal(call: &Call, actual: &Dynamic, expected: &Dynamic) -> Answer<()> {
-    let (a, b) = (to_value(actual).to_json(), to_value(expected).to_json());
-    if a == b {
+    let (a, b) = (to_value(actual), to_value(expected));
+    if a.to_revealed_json() == b.to_revealed_json() {
         return Ok(());
     }
+    let (a, b) = (a.to_json(), b.to_json());
     let text = "values differ";
     let shown = format!("actual:   {a:#}\nexpected: {b:#}");
     Err(call.fail(Diagnostic::new(Kind::Failed, text).note(shown)))

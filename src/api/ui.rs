@@ -8,7 +8,7 @@ use super::{
     Api,
     call::{Answer, Call},
     namespace::Namespace,
-    value::{ScriptTable, table},
+    value::{ScriptTable, table, texts},
 };
 use crate::core::{
     diagnostic::{Diagnostic, Kind},
@@ -132,6 +132,8 @@ fn make_table(call: &Call, columns: &[Dynamic], rows: &[Dynamic]) -> Answer<Scri
         let text = "ui::table: a row is not a map";
         call.fail(Diagnostic::new(Kind::Usage, text))
     })?;
-    let columns = columns.iter().map(ToString::to_string).collect();
-    Ok(ScriptTable(table(columns, &maps)))
+    // Masked before it is laid out, which a script may do.
+    let secrets = call.context.events.secrets();
+    let table = table(texts(call, columns)?, &maps);
+    Ok(ScriptTable(table.map(|cell| secrets.masked(cell))))
 }

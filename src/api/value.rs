@@ -2,10 +2,15 @@
 
 use rhai::{Array, Dynamic, Engine, FuncRegistration, Map};
 
-use super::secret;
+use super::{
+    call::{Answer, Call},
+    secret,
+};
 use crate::core::{
+    diagnostic::{Diagnostic, Kind},
+    secrets::MASK,
     table::Table,
-    value::{Data, Value},
+    value::{Data, SECRETS_HELP, Value},
 };
 
 /// A table, as scripts see it.
@@ -34,8 +39,10 @@ pub(super) fn to_value(value: &Dynamic) -> Value {
         Data::List(items.iter().map(to_value).collect())
     } else if let Some(map) = value.read_lock::<Map>() {
         to_options(&map).data
+    } else if let Some(secret) = value.read_lock::<secret::Secret>() {
+        Data::Secret(secret.0.clone())
     } else {
-        Data::Argument(secret::text_of(value).unwrap_or_else(|| value.to_string()))
+        Data::Argument(value.to_string())
     };
     Value { data, span: None }
 }
@@ -62,7 +69,7 @@ pub(super) fn from_json(value: &serde_json::Value) -> Dynamic {
     }
 }
 
-/// Converts a script value to JSON.
+/// Converts a script value to JSON. Secrets in it are masked.
 pub fn to_json(value: &Dynamic) -> serde_json::Value {
     to_value(value).to_json()
 }
@@ -73,6 +80,35 @@ pub(super) fn to_options(map: &Map) -> Value {
         map.iter()
             .map(|(key, value)| (key.as_str(), to_value(value))),
     )
+}
+
+/// Writes a script value with `write`. If it contains a secret, the result is one, too.
+pub(super) fn write(
+    call: &Call,
+    value: &Dynamic,
+    write: impl FnOnce(&serde_json::Value) -> Result<String, Diagnostic>,
+) -> Answer<Dynamic> {
+    let value = to_value(value);
+    let text = call.check(write(&value.to_revealed_json()))?;
+    Ok(if value.has_secret() {
+        Dynamic::from(secret::create(call, &text))
+    } else {
+        text.into()
+    })
+}
+
+/// The items of a list as texts. A secret is an error.
+pub(super) fn texts(call: &Call, list: &[Dynamic]) -> Answer<Vec<String>> {
+    let function = call.script.fn_name();
+    let text = |item: &Dynamic| {
+        if secret::text_of(item).is_some() {
+            let message = format!("{function}: a secret cannot be used here");
+            let error = Diagnostic::new(Kind::Usage, message);
+            return Err(call.fail(error.help(SECRETS_HELP.to_owned())));
+        }
+        Ok(item.to_string())
+    };
+    list.iter().map(text).collect()
 }
 
 /// Creates a map of texts for scripts.
@@ -92,15 +128,19 @@ pub fn to_table(value: &Dynamic) -> Option<Table> {
 
 /// Creates a table from these keys of the maps. A missing value is an empty cell.
 pub(super) fn table(columns: Vec<String>, maps: &[Map]) -> Table {
+    let text = |value: &Dynamic| match secret::text_of(value) {
+        Some(_) => MASK.to_owned(),
+        None => value.to_string(),
+    };
     let cell = |map: &Map, column: &String| match map.get(column.as_str()) {
         None => String::new(),
         Some(value) if value.is_unit() => String::new(),
         Some(value) => match value.read_lock::<Array>() {
             Some(items) => {
-                let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+                let items: Vec<String> = items.iter().map(text).collect();
                 items.join(", ")
             }
-            None => value.to_string(),
+            None => text(value),
         },
     };
     let row = |map| columns.iter().map(|column| cell(map, column)).collect();

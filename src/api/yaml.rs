@@ -8,7 +8,7 @@ use super::{
     Api,
     call::Call,
     namespace::Namespace,
-    value::{from_json, to_value},
+    value::{from_json, write},
 };
 use crate::{
     core::diagnostic::{Diagnostic, Kind, Source},
@@ -29,11 +29,12 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     );
     yaml.function(
         "write(value) -> string",
-        "Returns a value as YAML.",
+        "Returns a value as YAML. If it contains a secret, so is the result.",
         |call: &Call, value: Dynamic| {
-            let text = serde_saphyr::to_string(&to_value(&value).to_json());
-            let text = text.map_err(|error| Diagnostic::new(Kind::Failed, error.to_string()));
-            call.check(text)
+            write(call, &value, |json| {
+                let text = serde_saphyr::to_string(json);
+                text.map_err(|error| Diagnostic::new(Kind::Failed, error.to_string()))
+            })
         },
     );
     yaml

@@ -83,7 +83,7 @@ fn check_manifests(
             continue;
         }
         count += 1;
-        match ensemble::load(&path, &project.root, providers) {
+        match ensemble::load(&path, &project.root, providers, events) {
             Ok(manifest) => {
                 for warning in ensemble::warnings(&manifest) {
                     events.warn(format!("{file}: {warning}"));

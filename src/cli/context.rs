@@ -69,7 +69,7 @@ impl Start {
         let events = if mode.is_real() {
             events.clone()
         } else {
-            Events::new(pending.clone())
+            events.with(pending.clone())
         };
         let context = Arc::new(Context::new(
             runtime.handle().clone(),
@@ -154,10 +154,6 @@ impl Interface for Pending {
 
     fn prompt(&self, question: &str, hidden: bool) -> Result<String, Diagnostic> {
         self.terminal.prompt(question, hidden)
-    }
-
-    fn hide(&self, secret: &str) {
-        self.terminal.hide(secret);
     }
 }
 

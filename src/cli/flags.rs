@@ -296,9 +296,7 @@ impl Flags {
         if !self.ask_sudo_pass {
             return Ok(None);
         }
-        let password = events.prompt("sudo password:", true)?;
-        events.hide(&password);
-        Ok(Some(password))
+        events.prompt("sudo password:", true).map(Some)
     }
 }
 

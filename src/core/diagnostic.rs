@@ -5,6 +5,8 @@
 
 use std::{fmt, ops::Range, sync::Arc};
 
+use crate::core::secrets::Secrets;
+
 /// The kind of an error. It decides the exit status (design §3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -189,6 +191,32 @@ impl Diagnostic {
 }
 
 impl Diagnostic {
+    /// The error with its secrets masked, also in excerpts of files.
+    #[must_use]
+    pub fn masked(self, secrets: &Secrets) -> Self {
+        let excerpt = |excerpt: Excerpt| {
+            let (text, span) = secrets.masked_with_span(&excerpt.source.text, &excerpt.span);
+            Excerpt {
+                source: Source::new(secrets.masked(excerpt.source.name.clone()), text),
+                span,
+                label: secrets.masked(excerpt.label),
+            }
+        };
+        Diagnostic {
+            kind: self.kind,
+            code: self.code,
+            message: secrets.masked(self.message),
+            host: self.host.map(|host| secrets.masked(host)),
+            excerpts: self.excerpts.into_iter().map(excerpt).collect(),
+            notes: self
+                .notes
+                .into_iter()
+                .map(|note| secrets.masked(note))
+                .collect(),
+            help: self.help.map(|help| secrets.masked(help)),
+        }
+    }
+
     /// Names the host in the message, for runs on several hosts, unless the error has a host.
     #[must_use]
     pub fn of_host(mut self, host: &str) -> Self {

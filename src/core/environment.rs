@@ -91,6 +91,32 @@ pub fn get(name: &str) -> Option<String> {
     env::var(name).ok().or_else(from_file)
 }
 
+/// The parts of names of variables whose values are secrets.
+const SECRET_NAMES: [&str; 8] = [
+    "PASS",
+    "SECRET",
+    "TOKEN",
+    "KEY",
+    "CREDENTIAL",
+    "PWD",
+    "AUTH",
+    "DSN",
+];
+/// The shortest value that is a secret under another name, in bytes.
+const MIN_SECRET: usize = 8;
+
+/// Whether the value of a variable, as programs get it, may be a secret. A number, an address or a
+/// word is none unless the name says so: such a value occurs in other output.
+pub fn may_be_secret(name: &str, value: &str) -> bool {
+    let name = name.to_uppercase();
+    if SECRET_NAMES.iter().any(|part| name.contains(part)) {
+        return true;
+    }
+    let has_letter = value.contains(char::is_alphabetic);
+    let has_other = value.contains(|c: char| !c.is_alphabetic() && !"-_./".contains(c));
+    value.len() >= MIN_SECRET && has_letter && has_other
+}
+
 /// Whether a variable is set to bytes that are not UTF-8, which [`get`] does not return.
 pub fn is_not_utf8(name: &str) -> bool {
     matches!(env::var(name), Err(env::VarError::NotUnicode(_)))
@@ -111,5 +137,28 @@ mod tests {
         assert_eq!(line("A='$(id)'\nB=\\$(id)\nC=$A\nD=#$x\n"), None);
         assert_eq!(parse("A='$(id)'\n").unwrap()["A"], "$(id)");
         assert!(parse("A=$(id)\n").is_err());
+    }
+
+    #[test]
+    fn secrets_by_name_or_by_value() {
+        for (name, value) in [
+            ("DB_PASSWORD", "word"),
+            ("API_KEY", "1234567890"),
+            ("DATABASE_URL", "postgres://shop:pw@db/shop"),
+            ("X", "correct horse"),
+            ("X", "aB3dE5fG"),
+        ] {
+            assert!(may_be_secret(name, value), "{name}={value}");
+        }
+        for (name, value) in [
+            ("MODE", "production"),
+            ("PORT", "8080"),
+            ("LISTEN", "0.0.0.0:8080"),
+            ("HOST", "db.example.com"),
+            ("USER", "postgres"),
+            ("DEBUG", "true"),
+        ] {
+            assert!(!may_be_secret(name, value), "{name}={value}");
+        }
     }
 }

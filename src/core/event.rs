@@ -15,6 +15,7 @@ pub use crate::core::log::Stream;
 use crate::core::{
     diagnostic::{Diagnostic, Failure, Kind},
     log::LogLines,
+    secrets::Secrets,
     table::Table,
 };
 
@@ -199,6 +200,81 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The event with its secrets masked.
+    fn masked(self, secrets: &Secrets) -> Self {
+        if secrets.is_empty() {
+            return self;
+        }
+        let text = |text: String| secrets.masked(text);
+        match self {
+            Event::Data(data) => Event::Data(text(data)),
+            Event::Table(table) => Event::Table(table.map(text)),
+            Event::Refresh(table) => Event::Refresh(table.map(text)),
+            Event::Output { host, stream, line } => Event::Output {
+                host,
+                stream,
+                line: secrets.masked_bytes(line),
+            },
+            Event::Logs(mut logs) => {
+                for line in &mut logs.lines {
+                    line.line = secrets.masked_bytes(std::mem::take(&mut line.line));
+                }
+                Event::Logs(logs)
+            }
+            Event::Hosts(_) => self,
+            Event::Begun(host) => Event::Begun(text(host)),
+            Event::Ended(host) => Event::Ended(text(host)),
+            Event::WouldDo(what) => Event::WouldDo(text(what)),
+            Event::Heading(heading) => Event::Heading(text(heading)),
+            Event::Note(note) => Event::Note(text(note)),
+            Event::Detail(detail) => Event::Detail(text(detail)),
+            Event::Warning(warning) => Event::Warning(text(warning)),
+            Event::Diff(lines) => Event::Diff(text(lines)),
+            Event::Plan {
+                mut lines,
+                data,
+                requested,
+            } => {
+                for line in &mut lines {
+                    line.text = text(std::mem::take(&mut line.text));
+                }
+                Event::Plan {
+                    lines,
+                    data: data.map(|data| secrets.masked_json(data)),
+                    requested,
+                }
+            }
+            Event::Started { id, thing, what } => Event::Started {
+                id,
+                thing: text(thing),
+                what: text(what),
+            },
+            Event::Progress { id, what } => Event::Progress {
+                id,
+                what: text(what),
+            },
+            Event::Tick { id, what } => Event::Tick {
+                id,
+                what: text(what),
+            },
+            Event::Finished { id, what } => Event::Finished {
+                id,
+                what: what.map(text),
+            },
+            Event::Failure(diagnostic) => Event::Failure(diagnostic.masked(secrets)),
+            Event::Recap { noun, mut lines } => {
+                for line in &mut lines {
+                    line.name = text(std::mem::take(&mut line.name));
+                    let failure = line.failure.take();
+                    line.failure = failure.map(|failure| failure.masked(secrets));
+                }
+                Event::Recap { noun, lines }
+            }
+        }
+    }
+}
+
 /// Shows events and asks questions. `ui/` implements it for the terminal, tests for themselves.
 pub trait Interface: Send + Sync {
     /// Shows an event.
@@ -218,9 +294,6 @@ pub trait Interface: Send + Sync {
     ///
     /// Fails immediately if there is no terminal.
     fn prompt(&self, question: &str, hidden: bool) -> Result<String, Diagnostic>;
-
-    /// Replaces a secret by `***` in everything that is shown from now on.
-    fn hide(&self, secret: &str);
 }
 
 /// Discards events and refuses questions.
@@ -237,15 +310,16 @@ impl Interface for Silent {
         let message = format!("no terminal to answer: {question}");
         Err(Diagnostic::new(Kind::Usage, message))
     }
-
-    fn hide(&self, _: &str) {}
 }
 
 /// A handle for showing events and asking questions. Clones are cheap and share the interface.
+///
+/// Secrets are masked here, before the interface wraps, cuts or encodes anything.
 #[derive(Clone)]
 pub struct Events {
     interface: Arc<dyn Interface>,
     next: Arc<AtomicU64>,
+    secrets: Arc<Secrets>,
 }
 
 impl fmt::Debug for Events {
@@ -260,6 +334,16 @@ impl Events {
         Events {
             interface,
             next: Arc::default(),
+            secrets: Arc::default(),
+        }
+    }
+
+    /// The same handle for another interface.
+    #[must_use]
+    pub fn with(&self, interface: Arc<dyn Interface>) -> Self {
+        Events {
+            interface,
+            ..self.clone()
         }
     }
 
@@ -270,7 +354,7 @@ impl Events {
 
     /// Shows an event.
     pub fn emit(&self, event: Event) {
-        self.interface.show(event);
+        self.interface.show(event.masked(&self.secrets));
     }
 
     /// Whether plans are shown as data.
@@ -315,77 +399,35 @@ impl Events {
         }
     }
 
-    /// Asks for a text. A `hidden` one is not shown while it is typed.
+    /// Asks for a text. A `hidden` one is a secret: it is not shown, neither while it is typed nor
+    /// later.
     pub fn prompt(&self, question: &str, hidden: bool) -> Result<String, Diagnostic> {
-        self.interface.prompt(question, hidden)
+        let question = self.secrets.masked(question.to_owned());
+        let answer = self.interface.prompt(&question, hidden)?;
+        if hidden {
+            self.hide(&answer);
+        }
+        Ok(answer)
     }
 
     /// Replaces a secret by `***` in everything that is shown from now on.
     pub fn hide(&self, secret: &str) {
-        self.interface.hide(secret);
+        self.secrets.add(secret);
+    }
+
+    /// The secrets that are replaced.
+    pub fn secrets(&self) -> &Secrets {
+        &self.secrets
     }
 
     /// Asks a yes/no question. Any answer other than yes is an error, which stops the caller.
     pub fn confirm(&self, question: &str, typed: Option<&str>) -> Result<(), Diagnostic> {
-        if self.interface.confirm(question, typed)? {
+        let question = self.secrets.masked(question.to_owned());
+        if self.interface.confirm(&question, typed)? {
             Ok(())
         } else {
             Err(Diagnostic::new(Kind::Failed, "not confirmed"))
         }
-    }
-}
-
-/// The longest line, in bytes. A longer one is split, so that memory stays bounded.
-const MAX_LINE: usize = 64 * 1024;
-
-/// Splits a command's output into lines and emits each as [`Event::Output`].
-///
-/// Dropping it emits the rest of the output that has no line end.
-pub struct Lines<'a> {
-    events: &'a Events,
-    host: Option<&'a str>,
-    rest: [Vec<u8>; 2],
-}
-
-impl<'a> Lines<'a> {
-    /// Creates a splitter for a command on this host, or on the local machine.
-    pub fn new(events: &'a Events, host: Option<&'a str>) -> Self {
-        Lines {
-            events,
-            host,
-            rest: [Vec::new(), Vec::new()],
-        }
-    }
-
-    /// Adds output of the command.
-    pub fn push(&mut self, stream: Stream, bytes: &[u8]) {
-        let rest = &mut self.rest[stream as usize];
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            rest.extend_from_slice(part);
-            if part.ends_with(b"\n") || rest.len() >= MAX_LINE {
-                let line = std::mem::take(rest);
-                self.events.emit(output(self.host, stream, line));
-            }
-        }
-    }
-}
-
-impl Drop for Lines<'_> {
-    fn drop(&mut self) {
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            let rest = std::mem::take(&mut self.rest[stream as usize]);
-            if !rest.is_empty() {
-                self.events.emit(output(self.host, stream, rest));
-            }
-        }
-    }
-}
-
-fn output(host: Option<&str>, stream: Stream, line: Vec<u8>) -> Event {
-    Event::Output {
-        host: host.map(str::to_owned),
-        stream,
-        line,
     }
 }
 

@@ -3,11 +3,15 @@
 pub mod cancel;
 pub mod change;
 pub mod diagnostic;
+mod encoding;
 pub mod environment;
 pub mod event;
+mod finder;
+pub mod lines;
 pub mod log;
 pub mod owner;
 pub mod process;
+pub mod secrets;
 pub mod sync;
 pub mod table;
 pub mod terminal;

@@ -25,6 +25,19 @@ impl Table {
         }
         self
     }
+
+    /// Replaces each title and cell.
+    #[must_use]
+    pub fn map(mut self, replace: impl Fn(String) -> String) -> Self {
+        let cells = self
+            .columns
+            .iter_mut()
+            .chain(self.rows.iter_mut().flatten());
+        for cell in cells {
+            *cell = replace(std::mem::take(cell));
+        }
+        self
+    }
 }
 
 impl fmt::Display for Table {

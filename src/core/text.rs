@@ -23,6 +23,23 @@ pub fn escape_controls_in_line(text: &str) -> Cow<'_, str> {
     escape(text, |c| c == '\t' || !is_control(c))
 }
 
+/// Replaces control characters, except for line ends and tabs, by others of the same length in bytes, so
+/// that places in the text stay where they are.
+pub fn replace_controls(text: &str) -> Cow<'_, str> {
+    let is_kept = |c: char| matches!(c, '\n' | '\t') || !is_control(c);
+    if text.chars().all(is_kept) {
+        return Cow::Borrowed(text);
+    }
+    let replaced = text.chars().map(|c| match c.len_utf8() {
+        _ if is_kept(c) => c,
+        1 => '?',
+        2 => '¿',
+        // U+FFFD has three bytes, and no control character has four.
+        _ => char::REPLACEMENT_CHARACTER,
+    });
+    Cow::Owned(replaced.collect())
+}
+
 fn escape(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> {
     if text.chars().all(&is_kept) {
         return Cow::Borrowed(text);
@@ -65,6 +82,14 @@ mod tests {
             "web\\n- w9\\x1b[31m\\r\\u{9b}2J\\u{202e}"
         );
         assert_eq!(escape_controls("a\tb\u{0}"), "a\\tb\\x00");
+    }
+
+    #[test]
+    fn replaced_characters_keep_their_length() {
+        let text = "a\u{1b}[2J\u{9b}\t\u{202e}b\r\n";
+        let replaced = replace_controls(text);
+        assert_eq!(replaced, "a?[2J¿\t\u{fffd}b?\n");
+        assert_eq!(replaced.len(), text.len());
     }
 
     #[test]

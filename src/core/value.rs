@@ -6,7 +6,10 @@
 
 use std::{fmt, ops::Range};
 
-use crate::core::diagnostic::{Diagnostic, Kind, did_you_mean, nearest};
+use crate::core::{
+    diagnostic::{Diagnostic, Kind, did_you_mean, nearest},
+    secrets::{MASK, SecretText},
+};
 
 /// A byte range in the text that the value was read from.
 pub type Span = Range<usize>;
@@ -35,6 +38,9 @@ pub enum Data {
     /// text: where a list is expected, `80,81` is two items; where a map is expected, `A=1,B=2` is
     /// two entries.
     Argument(String),
+    /// A secret. Only [`Value::to_text_or_secret`] accepts it, for options whose values are sent to
+    /// their destination and neither stored nor shown.
+    Secret(SecretText),
     /// A sequence.
     List(Vec<Value>),
     /// A mapping, in the order in which it was written.
@@ -159,13 +165,41 @@ impl Value {
             | Data::Argument(s)
             | Data::Unknown(s)
             | Data::Expanded { text: s, .. } => Some(s.clone()),
-            Data::Null | Data::List(_) | Data::Map(_) => None,
+            Data::Null | Data::Secret(_) | Data::List(_) | Data::Map(_) => None,
+        }
+    }
+
+    /// Whether the value is a secret, or contains one.
+    pub fn has_secret(&self) -> bool {
+        match &self.data {
+            Data::Secret(_) => true,
+            Data::List(items) => items.iter().any(Value::has_secret),
+            Data::Map(entries) => entries.iter().any(|entry| entry.value.has_secret()),
+            _ => false,
         }
     }
 
     /// Decodes a text. `what` names the value in errors.
     pub fn to_text(&self, what: &str) -> Result<String, Invalid> {
         self.scalar().ok_or_else(|| self.wrong(what, "text"))
+    }
+
+    /// Fails if the value is a secret, or contains one.
+    pub fn refuse_secrets(&self, what: &str) -> Result<(), Invalid> {
+        if self.has_secret() {
+            let message = format!("{what}: a secret cannot be used here");
+            return Err(Invalid::at(self.span.clone(), message).help(SECRETS_HELP.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Decodes a text that may be a secret, for an option whose value is neither stored in the clear
+    /// nor shown.
+    pub fn to_text_or_secret(&self, what: &str) -> Result<String, Invalid> {
+        match &self.data {
+            Data::Secret(secret) => Ok(secret.0.to_string()),
+            _ => self.to_text(what),
+        }
     }
 
     /// Decodes a whole number within `range`. An unknown value is the lowest one.
@@ -215,7 +249,7 @@ impl Value {
                 Ok(vec![self.clone()])
             }
             Data::Expanded { data, .. } => self.with(data).to_list(what),
-            Data::Map(_) => Err(self.wrong(what, "a list")),
+            Data::Map(_) | Data::Secret(_) => Err(self.wrong(what, "a list")),
         }
     }
 
@@ -244,28 +278,41 @@ impl Value {
                 })
                 .collect(),
             Data::Expanded { data, .. } => self.with(data).to_map(what),
-            Data::Text(_) | Data::Number(_) | Data::Bool(_) | Data::List(_) | Data::Unknown(_) => {
-                Err(self.wrong(what, "a map"))
-            }
+            Data::Text(_)
+            | Data::Number(_)
+            | Data::Bool(_)
+            | Data::List(_)
+            | Data::Unknown(_)
+            | Data::Secret(_) => Err(self.wrong(what, "a map")),
         }
     }
 
-    /// Converts the value to JSON.
+    /// Converts the value to JSON. Secrets in it are masked.
     pub fn to_json(&self) -> serde_json::Value {
+        self.json(&|_| MASK.to_owned())
+    }
+
+    /// Converts the value to JSON that contains its secrets.
+    pub fn to_revealed_json(&self) -> serde_json::Value {
+        self.json(&|secret| secret.0.to_string())
+    }
+
+    fn json(&self, show: &dyn Fn(&SecretText) -> String) -> serde_json::Value {
         match &self.data {
+            Data::Secret(secret) => show(secret).into(),
             Data::Null => serde_json::Value::Null,
             Data::Bool(b) => (*b).into(),
             Data::Number(text) => {
                 serde_json::from_str(text).unwrap_or_else(|_| text.clone().into())
             }
             Data::Text(text) | Data::Argument(text) | Data::Unknown(text) => text.clone().into(),
-            Data::List(items) => items.iter().map(Value::to_json).collect(),
+            Data::List(items) => items.iter().map(|item| item.json(show)).collect(),
             Data::Map(entries) => entries
                 .iter()
-                .map(|entry| (entry.key.clone(), entry.value.to_json()))
+                .map(|entry| (entry.key.clone(), entry.value.json(show)))
                 .collect::<serde_json::Map<_, _>>()
                 .into(),
-            Data::Expanded { data, .. } => self.with(data).to_json(),
+            Data::Expanded { data, .. } => self.with(data).json(show),
         }
     }
 
@@ -279,6 +326,9 @@ impl Value {
 
     /// An error about the kind of the value.
     fn wrong(&self, what: &str, wanted: &str) -> Invalid {
+        if let Err(refused) = self.refuse_secrets(what) {
+            return refused;
+        }
         let got = match self.scalar() {
             Some(text) => format!("`{}`", shorten(&text)),
             None => self.kind().to_owned(),
@@ -298,12 +348,17 @@ impl Data {
             Data::Bool(_) => "true or false",
             Data::Number(_) => "a number",
             Data::Text(_) | Data::Argument(_) | Data::Unknown(_) => "text",
+            Data::Secret(_) => "a secret",
             Data::List(_) => "a list",
             Data::Map(_) => "a map",
             Data::Expanded { data, .. } => data.kind(),
         }
     }
 }
+
+/// The advice for a secret in a place where others could read it.
+pub const SECRETS_HELP: &str = "it would be stored or shown in the clear; pass it in `environment` of a container, in `env` or \
+     `stdin` of a command, in a file (`put`, `template`), or in a header or the body of a request";
 
 /// The maximum number of characters of a value that a message shows.
 const SHOWN: usize = 80;
@@ -482,6 +537,29 @@ mod tests {
         assert_eq!(value.to_integer("x", 1..9), Ok(1));
         assert!(!value.to_map("x").unwrap_err().is_about_unknown);
         assert!(Invalid::new(&value, "invalid size").is_about_unknown);
+    }
+
+    #[test]
+    fn a_secret_is_only_accepted_where_it_is_asked_for() {
+        let secret = Value::new(Data::Secret(SecretText("hunter2".into())));
+        assert_eq!(secret.to_text_or_secret("x").as_deref(), Ok("hunter2"));
+        let errors = [
+            secret.to_text("x").map(drop),
+            secret.to_list("x").map(drop),
+            secret.to_map("x").map(drop),
+            secret.to_bool("x").map(drop),
+            secret.to_integer("x", 1..9).map(drop),
+        ];
+        for error in errors {
+            let error = error.unwrap_err();
+            assert_eq!(error.message, "x: a secret cannot be used here");
+            assert_eq!(error.help.as_deref(), Some(SECRETS_HELP));
+        }
+        let map = Value::map([("a", secret.clone())]);
+        assert!(map.has_secret());
+        assert_eq!(map.to_json().to_string(), "{\"a\":\"***\"}");
+        assert_eq!(map.to_revealed_json().to_string(), "{\"a\":\"hunter2\"}");
+        assert!(!format!("{map:?}").contains("hunter2"));
     }
 
     #[test]

@@ -66,6 +66,12 @@ impl Inputs {
         }
     }
 
+    /// The variables of all env files.
+    pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        let files = self.env_files.values().flatten().flatten();
+        files.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// The image that is built from a folder.
     pub(super) fn image(&self, build: &Value) -> Result<Image, Invalid> {
         let path = build.to_text("build")?;
@@ -107,7 +113,10 @@ pub fn read_env_file(path: &Path) -> Result<Pairs, String> {
         };
         let name = name.trim();
         if !is_variable(name) {
-            return Err(fail(format!("line {}: invalid name `{name}`", index + 1)));
+            // The line is not shown: it may be a part of a secret.
+            let export = name.starts_with("export ").then_some("; remove `export`");
+            let cause = format!("line {}: invalid name", index + 1);
+            return Err(fail(cause + export.unwrap_or_default()));
         }
         pairs.push((name.to_owned(), value.to_owned()));
     }

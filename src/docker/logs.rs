@@ -190,7 +190,9 @@ pub async fn show_logs(
         events.note("no containers of this project run there; name those to show");
     }
     let has_prefix = sources.len() > 1;
-    let streams = sources.into_iter().map(|source| lines(source, options));
+    let streams = sources
+        .into_iter()
+        .map(|source| lines(source, options, events));
     let merged = merge(streams.collect(), options.follow, has_prefix, events).await;
     errors.extend(merged);
     errors
@@ -253,7 +255,7 @@ pub(super) async fn merge(
 }
 
 /// The lines of a container's log that are shown. Ends with the first error.
-fn lines(source: Source, options: &LogOptions) -> Lines {
+fn lines(source: Source, options: &LogOptions, events: &Events) -> Lines {
     let seconds = |time: Option<Timestamp>| {
         time.map_or(0, |time| {
             i32::try_from(time.as_second()).unwrap_or(i32::MAX)
@@ -273,10 +275,13 @@ fn lines(source: Source, options: &LogOptions) -> Lines {
     let mut joiner = Joiner::default();
     // None is the end, at which the rest of a line is passed on.
     let frames = frames.map(Some).chain(stream::once(ready(None)));
-    let log = source.log.clone();
+    let (log, events) = (source.log.clone(), events.clone());
     let lines = frames.flat_map(move |frame| {
         let joined = match frame {
-            Some(Ok(frame)) => joiner.push(frame).map(Ok).into_iter().collect(),
+            Some(Ok(frame)) => {
+                let line = joiner.push(frame, |line| events.secrets().safe_cut(line));
+                line.map(Ok).into_iter().collect()
+            }
             Some(Err(error)) => vec![Err(source.failed(&error))],
             None => joiner.finish().map(Ok).collect(),
         };
@@ -321,8 +326,8 @@ struct Line {
 }
 
 impl Joiner {
-    /// Adds a part. Returns the line if it is complete.
-    fn push(&mut self, frame: LogOutput) -> Option<Line> {
+    /// Adds a part. Returns the line if it is complete, or too long: then up to where `cut` allows.
+    fn push(&mut self, frame: LogOutput, cut: impl Fn(&[u8]) -> usize) -> Option<Line> {
         let stream = match frame {
             LogOutput::StdErr { .. } => Stream::Stderr,
             _ => Stream::Stdout,
@@ -340,11 +345,23 @@ impl Joiner {
             bytes: Vec::with_capacity(text.len()),
         });
         line.bytes.extend_from_slice(text);
-        if line.bytes.ends_with(b"\n") || line.bytes.len() >= MAX_LINE {
-            return Some(line);
+        let end = if line.bytes.ends_with(b"\n") {
+            line.bytes.len()
+        } else if line.bytes.len() >= MAX_LINE {
+            cut(&line.bytes)
+        } else {
+            0
+        };
+        let rest = line.bytes.split_off(end);
+        if !rest.is_empty() {
+            let Line { stream, time, .. } = line;
+            *open = Some(Line {
+                stream,
+                time,
+                bytes: rest,
+            });
         }
-        *open = Some(line);
-        None
+        (end > 0).then_some(line)
     }
 
     /// The rest, at the end of the log.
@@ -370,11 +387,12 @@ mod tests {
         let mut joiner = Joiner::default();
         let mut push = |text: &str, is_error: bool| {
             let message = text.to_owned().into();
-            let line = joiner.push(if is_error {
+            let frame = if is_error {
                 LogOutput::StdErr { message }
             } else {
                 LogOutput::StdOut { message }
-            });
+            };
+            let line = joiner.push(frame, |line| line.len() - 2);
             line.map(|line| {
                 (
                     line.time.to_string(),
@@ -390,7 +408,10 @@ mod tests {
         assert_eq!(push(&format!("{two} er\n"), false), line(one, "longer\n"));
         assert_eq!(push("no time\n", false), line(two, "no time\n"));
         assert_eq!(push(&format!("{two} rest"), false), None);
+        let long = "x".repeat(MAX_LINE);
+        let cut = line("2026-01-01T00:00:00.5Z", &format!("rest{}", &long[2..]));
+        assert_eq!(push(&format!("{two} {long}"), false), cut);
         let rest: Vec<Line> = joiner.finish().collect();
-        assert_eq!(rest[0].bytes, b"rest");
+        assert_eq!(rest[0].bytes, b"xx");
     }
 }

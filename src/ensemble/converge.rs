@@ -126,7 +126,12 @@ pub async fn down(
 impl Invocation<'_> {
     /// Loads a manifest. With `creates`, the project gets an id if it has none.
     fn load(&self, path: &Path, creates: bool) -> Result<(Manifest, Owner), Failure> {
-        let manifest = load(path, &self.project.root, self.world.providers())?;
+        let manifest = load(
+            path,
+            &self.project.root,
+            self.world.providers(),
+            self.world.events(),
+        )?;
         for warning in warnings(&manifest) {
             self.world.events().warn(warning);
         }

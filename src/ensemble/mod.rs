@@ -23,7 +23,9 @@ mod world;
 pub use apply::apply;
 pub use converge::{Invocation, down, plan, up};
 pub use graph::Graph;
-pub use manifest::{Container, LARGEST, Manifest, find, load, parse_yaml, read, read_variables, warnings};
+pub use manifest::{
+    Container, LARGEST, Manifest, find, load, parse_yaml, read, read_variables, warnings,
+};
 pub use observe::{EngineState, Observed, observe};
 pub use operation::Execution;
 pub use plan::Plan;

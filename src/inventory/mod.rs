@@ -51,7 +51,7 @@ pub struct Inventory {
 impl Inventory {
     /// The servers of the built-in providers.
     pub fn new(context: Arc<Context>, endings: Terminations) -> Self {
-        let (providers, ec2) = built_in(&context.settings, &context.project);
+        let (providers, ec2) = built_in(&context.settings, &context.project, &context.events);
         Inventory {
             providers,
             ec2,
@@ -340,14 +340,14 @@ impl Access for Inventory {
 }
 
 /// The built-in providers, and EC2 again with its own type.
-fn built_in(settings: &Settings, project: &Project) -> (Providers, Arc<Ec2>) {
+fn built_in(settings: &Settings, project: &Project, events: &Events) -> (Providers, Arc<Ec2>) {
     let (prefix, data) = (&settings.name_prefix, || project.data.clone());
     let home = || project.home.clone();
-    let ec2 = Arc::new(Ec2::new(prefix, data(), home()));
+    let ec2 = Arc::new(Ec2::new(prefix, data(), home(), events.clone()));
     let providers = Providers::new(vec![
         Arc::new(Local::new(prefix, data())),
         ec2.clone(),
-        Arc::new(DigitalOcean::new(prefix, data(), home())),
+        Arc::new(DigitalOcean::new(prefix, data(), home(), events.clone())),
         Arc::new(Unmanaged::new(project.root.join(UNMANAGED_FILE))),
     ]);
     (providers, ec2)

@@ -104,7 +104,7 @@ clear_stage() {
 # Gives the complete file `file` its owner and mode, and renames it to `name` in the folder above.
 # An existing file keeps its owner and mode.
 finish() {
-    new_mode=$1 owner=$2 mode=$3
+    new_mode=$1 owner=$2 mode=$3 private=$4
     # Only a link that no other user can change is followed.
     if [ "$safe" = yes ] && [ -e "../$name" ]; then
         set -- $(stat -Lc '%u:%g %a %f' "../$name")
@@ -127,6 +127,8 @@ finish() {
     esac
     [ -z "$owner" ] || chown -h "$owner" file
     chmod "${mode:-$new_mode}" file
+    # The permissions of a file that exists may be for another content.
+    [ -n "$mode" ] || [ "$private" != private ] || chmod o= file
     # Without -T, which old versions of BusyBox lack, mv would move into a folder.
     if [ "$safe" = yes ]; then mv -f file "../$name"; else mv -fT file "../$name"; fi
 }

@@ -19,6 +19,8 @@ pub struct WriteOptions {
     pub mode: Option<String>,
     /// The mode of a file that does not exist yet, in octal digits; 644 by default.
     pub new_mode: Option<String>,
+    /// Takes the permissions of other users from a file that exists, unless `mode` is set.
+    pub is_private: bool,
     /// The owner, as `user` or `user:group`. By default an existing file keeps its owner.
     pub owner: Option<String>,
     /// Writes as root.
@@ -100,10 +102,11 @@ impl WriteOptions {
 
     fn finish(&self) -> String {
         format!(
-            "finish {} {} {}",
+            "finish {} {} {} {}",
             quote(self.new_mode.as_deref().unwrap_or(NEW_MODE)),
             quote(self.owner.as_deref().unwrap_or_default()),
-            quote(self.mode.as_deref().unwrap_or_default())
+            quote(self.mode.as_deref().unwrap_or_default()),
+            if self.is_private { "private" } else { "''" }
         )
     }
 }

@@ -50,6 +50,8 @@ fn write_options(data: &Data, text: &mut String) {
     // Writing to a text does not fail.
     let _ = match data {
         Data::Null => write!(text, "null"),
+        // Refused before.
+        Data::Secret(_) => write!(text, "{}", crate::core::secrets::MASK),
         Data::Bool(value) => write!(text, "{value}"),
         // `1` and `"1"` mean the same to all providers.
         Data::Number(value)

@@ -9,7 +9,8 @@ use crate::{
     api::{self, Api, current_host},
     core::{
         cancel::Cancel,
-        event::{Event, Events, Lines, Stream},
+        event::{Event, Events, Stream},
+        lines::Lines,
     },
 };
 

@@ -6,7 +6,10 @@ use rhai::{EvalAltResult, Position};
 use super::{library::Library, limits, unit::span};
 use crate::{
     api::{exit_of, failure_of, message, thrown_by},
-    core::diagnostic::{Diagnostic, Excerpt, Failure, Kind, did_you_mean, plain},
+    core::{
+        diagnostic::{Diagnostic, Excerpt, Failure, Kind, did_you_mean, plain},
+        value::SECRETS_HELP,
+    },
 };
 
 /// A frame of the call stack: a place in a script, and the function that was called there, if there
@@ -139,10 +142,16 @@ fn describe(library: &Library, error: &EvalAltResult) -> Diagnostic {
                 return diagnostic(format!("function `{name}` not found"))
                     .help(did_you_mean(name, names.unwrap_or_default()));
             }
+            let is_secret = types.split(", ").any(|name| name == "Secret");
+            let help = if is_secret {
+                format!("a secret cannot be used here: {SECRETS_HELP}")
+            } else {
+                format!("the signature is `{}`", forms.join("` or `"))
+            };
             diagnostic(format!(
                 "`{name}` does not take arguments of type ({types})"
             ))
-            .help(format!("the signature is `{}`", forms.join("` or `")))
+            .help(help)
         }
         EvalAltResult::ErrorMismatchDataType(expected, actual, _) => {
             diagnostic(format!("expected {expected}, got {actual}"))

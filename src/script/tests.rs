@@ -435,8 +435,6 @@ impl Interface for Recorder {
     fn prompt(&self, _: &str, _: bool) -> Result<String, Diagnostic> {
         Ok(String::new())
     }
-
-    fn hide(&self, _: &str) {}
 }
 
 /// The paths below a folder, with the content of files.

@@ -1,6 +1,6 @@
 //! Shows the lines of containers' logs: many at once, each with its source.
 
-use super::{Terminal, color, output::OutputStyle};
+use super::{Terminal, color, output::OutputStyle, safe_line};
 use crate::core::{
     event::Stream,
     log::{LogLine, LogLines},
@@ -18,7 +18,7 @@ impl Terminal {
                 if has_prefix {
                     buffer.extend_from_slice(self.prefix(line).as_bytes());
                     buffer.push(b' ');
-                    buffer.extend_from_slice(self.safe_line(&line.line).as_bytes());
+                    buffer.extend_from_slice(safe_line(&line.line).as_bytes());
                     buffer.push(b'\n');
                 } else {
                     buffer.extend_from_slice(&line.line);

@@ -12,7 +12,6 @@ mod output;
 mod progress;
 mod prompt;
 mod report;
-mod secrets;
 
 use std::{
     borrow::Cow,
@@ -32,7 +31,6 @@ pub use output::OutputStyle;
 use output::{Block, HeldOutput, heading};
 pub use progress::Progress;
 pub use report::render;
-use secrets::Secrets;
 
 use crate::core::{
     cancel::Cancel,
@@ -69,7 +67,6 @@ pub struct Terminal {
     is_on_one_host: AtomicBool,
     run: OnceLock<Cancel>,
     has_lost_data: AtomicBool,
-    secrets: Secrets,
 }
 
 impl Terminal {
@@ -86,7 +83,6 @@ impl Terminal {
             is_on_one_host: AtomicBool::new(false),
             run: OnceLock::new(),
             has_lost_data: AtomicBool::new(false),
-            secrets: Secrets::default(),
         }
     }
 
@@ -120,7 +116,7 @@ impl Terminal {
     fn out(&self, text: impl AsRef<[u8]>) {
         let written = self.progress.suspend(|| {
             let mut stdout = io::stdout().lock();
-            stdout.write_all(&self.secrets.mask(text.as_ref()))?;
+            stdout.write_all(text.as_ref())?;
             stdout.flush()
         });
         let Err(error) = written else { return };
@@ -143,8 +139,7 @@ impl Terminal {
     /// Writes to standard error.
     fn err(&self, text: impl AsRef<[u8]>) {
         self.progress.suspend(|| {
-            let text = self.secrets.mask(text.as_ref());
-            drop(io::stderr().lock().write_all(&text));
+            drop(io::stderr().lock().write_all(text.as_ref()));
         });
     }
 
@@ -152,13 +147,6 @@ impl Terminal {
         if !self.options.quiet {
             self.err(format!("{text}\n"));
         }
-    }
-
-    /// Masks secrets and escapes control characters: one line.
-    ///
-    /// Masking comes first, because a secret may contain control characters.
-    fn one_line(&self, text: String) -> String {
-        escape_controls(&self.secrets.masked(text)).into_owned()
     }
 
     fn paint(&self, style: Style, text: &str) -> String {
@@ -177,7 +165,7 @@ impl Terminal {
                 Some(host),
                 style @ (OutputStyle::Group | OutputStyle::Fold | OutputStyle::Prefix),
             ) if !self.is_on_one_host() => {
-                let line = self.safe_line(line);
+                let line = safe_line(line);
                 if style == OutputStyle::Prefix {
                     let host = self.paint(
                         color::of_host(host),
@@ -198,13 +186,6 @@ impl Terminal {
             Stream::Stdout => self.out(line),
             Stream::Stderr => self.err(line),
         }
-    }
-
-    /// Returns a line of a command as text that cannot pass for another host's line.
-    fn safe_line(&self, line: &[u8]) -> String {
-        let line = self.secrets.mask(line);
-        let line = String::from_utf8_lossy(&line);
-        escape_controls_in_line(line.trim_end_matches(['\n', '\r'])).into_owned()
     }
 
     /// Shows output that was held back.
@@ -319,6 +300,12 @@ impl Terminal {
     }
 }
 
+/// Returns a line of a command as text that cannot pass for another host's line.
+fn safe_line(line: &[u8]) -> String {
+    let line = String::from_utf8_lossy(line);
+    escape_controls_in_line(line.trim_end_matches(['\n', '\r'])).into_owned()
+}
+
 impl Interface for Terminal {
     fn show(&self, event: Event) {
         match &event {
@@ -348,23 +335,23 @@ impl Interface for Terminal {
             Event::Hosts(_) | Event::Begun(_) => {}
             Event::Ended(host) => self.host_ended(&host),
             Event::WouldDo(what) => {
-                let what = self.one_line(what);
+                let what = escape_controls(&what);
                 let would = self.paint(Style::new().bold(), "would");
                 self.err(format!("{would} {what}\n"));
             }
             Event::Heading(text) => {
-                let heading = self.paint(Style::new().bold(), &self.one_line(text));
+                let heading = self.paint(Style::new().bold(), &escape_controls(&text));
                 self.note(&format!("\n{heading}"));
             }
-            Event::Note(text) => self.note(&self.one_line(text)),
+            Event::Note(text) => self.note(&escape_controls(&text)),
             Event::Detail(text) => {
                 if self.options.verbose {
-                    self.note(&self.one_line(text));
+                    self.note(&escape_controls(&text));
                 }
             }
             Event::Warning(text) => {
                 let warning = self.paint(AnsiColor::Yellow.on_default().bold(), "warning:");
-                self.err(format!("{warning} {}\n", self.one_line(text)));
+                self.err(format!("{warning} {}\n", escape_controls(&text)));
             }
             Event::Diff(text) => self.diff(&text),
             Event::Plan {
@@ -373,13 +360,13 @@ impl Interface for Terminal {
             Event::Started { id, thing, what } => {
                 if !self.options.quiet {
                     self.progress
-                        .start(id, &self.one_line(thing), &self.one_line(what));
+                        .start(id, &escape_controls(&thing), &escape_controls(&what));
                 }
             }
-            Event::Progress { id, what } => self.progress.update(id, &self.one_line(what)),
-            Event::Tick { id, what } => self.progress.tick(id, &self.one_line(what)),
+            Event::Progress { id, what } => self.progress.update(id, &escape_controls(&what)),
+            Event::Tick { id, what } => self.progress.tick(id, &escape_controls(&what)),
             Event::Finished { id, what } => {
-                let what = what.map(|what| self.one_line(what));
+                let what = what.as_deref().map(escape_controls);
                 self.progress.finish(id, what.as_deref());
             }
             Event::Failure(diagnostic) => {
@@ -401,16 +388,12 @@ impl Interface for Terminal {
         if self.options.yes {
             return Ok(true);
         }
-        let question = self.one_line(question.to_owned());
+        let question = escape_controls(question);
         self.progress.pause(|| prompt::confirm(&question, typed))
     }
 
     fn prompt(&self, question: &str, hidden: bool) -> Result<String, Diagnostic> {
-        let question = self.one_line(question.to_owned());
+        let question = escape_controls(question);
         self.progress.pause(|| prompt::text(&question, hidden))
-    }
-
-    fn hide(&self, secret: &str) {
-        self.secrets.add(secret);
     }
 }

@@ -2,7 +2,10 @@
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
-use crate::core::{diagnostic::Diagnostic, text::escape_controls_in_lines};
+use crate::core::{
+    diagnostic::Diagnostic,
+    text::{escape_controls_in_lines, replace_controls},
+};
 
 /// Renders an error: the message, excerpts of the user's files with a caret, notes and help.
 ///
@@ -18,14 +21,19 @@ pub fn render(diagnostic: &Diagnostic, color: bool) -> String {
     let help = diagnostic.help.as_deref().map(escape_controls_in_lines);
     let title = Level::ERROR.primary_title(&*message);
     let mut group = Group::with_title(title);
-    for excerpt in &diagnostic.excerpts {
+    let texts: Vec<_> = diagnostic
+        .excerpts
+        .iter()
+        .map(|excerpt| replace_controls(&excerpt.source.text))
+        .collect();
+    for (excerpt, text) in diagnostic.excerpts.iter().zip(&texts) {
         let end = excerpt.source.text.len();
         let span = excerpt.span.start.min(end)..excerpt.span.end.min(end);
         let mut annotation = AnnotationKind::Primary.span(span);
         if !excerpt.label.is_empty() {
             annotation = annotation.label(&excerpt.label);
         }
-        let snippet = Snippet::source(&excerpt.source.text)
+        let snippet = Snippet::source(&**text)
             .path(&excerpt.source.name)
             .annotation(annotation);
         group = group.element(snippet);
@@ -62,6 +70,22 @@ pub fn render(diagnostic: &Diagnostic, color: bool) -> String {
 mod tests {
     use super::*;
     use crate::core::diagnostic::{Kind, Source};
+
+    /// Found by fuzzing: the renderer replaces C0 only.
+    #[test]
+    fn an_excerpt_has_no_control_characters() {
+        let source = Source::new("it.yml", "a: \u{9b}2Jx\u{202e}\r\n");
+        let error = Diagnostic::new(Kind::Usage, "wrong").at(&source, 3..8);
+        let shown = render(&error, false);
+        assert!(
+            shown.contains("a: ¿2Jx\u{fffd}") && shown.contains("^^^^"),
+            "{shown}"
+        );
+        assert!(
+            !shown.contains(|c: char| c.is_control() && c != '\n'),
+            "{shown:?}"
+        );
+    }
 
     #[test]
     fn everything_is_shown() {

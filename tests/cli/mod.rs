@@ -11,6 +11,7 @@ mod projects;
 mod readme;
 mod running;
 mod scripts;
+mod secrets;
 mod stdlib;
 mod task_calls;
 mod usage;

@@ -68,8 +68,26 @@ fn everything_at_first() {
 fn nothing_again() {
     test::answer("*motd*", fs::sha256_of("Welcome to shop\n") + "  /etc/motd");
     test::answer("*plain*", fs::sha256_of("as it is\n"));
+    test::answer("*10-first*", fs::sha256_of(fs::sha256_of("echo first\n")));
+    test::equal(it::run(test::host("web"), "base", #{ name: "shop" }), []);
+}
+fn a_script_that_an_older_version_stored() {
+    test::answer("*motd*", fs::sha256_of("Welcome to shop\n"));
+    test::answer("*plain*", fs::sha256_of("as it is\n"));
     test::answer("*10-first*", fs::sha256_of("echo first\n"));
     test::equal(it::run(test::host("web"), "base", #{ name: "shop" }), []);
+    test::equal(test::log().pop(), "write /var/lib/hitc/bootstrap/10-first.sh on web");
+    test::equal(test::log().filter(|line| line.contains("script: ")), []);
+}
+fn the_mode_is_that_of_the_local_file() {
+    test::equal(fs::mode("base/files/etc/plain"), "644");
+    test::answer("sha256sum*plain*", fs::sha256_of("as it is\n"));
+    test::answer("stat*plain*", "644\n");
+    let changed = it::run(test::host("web"), "base", #{ name: "shop" });
+    test::check(!changed.contains("/etc/plain"), changed.to_string());
+    test::answer("stat*plain*", "600\n");
+    let changed = it::run(test::host("web"), "base", #{ name: "shop" });
+    test::check(changed.contains("/etc/plain"), changed.to_string());
 }
 "#;
     Project::new()

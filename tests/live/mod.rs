@@ -39,6 +39,7 @@ mod ownership;
 mod podman;
 mod reaching;
 mod registries;
+mod secrets;
 mod servers;
 mod shells;
 mod ssh;

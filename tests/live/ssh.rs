@@ -44,8 +44,6 @@ impl Interface for Silent {
     fn prompt(&self, _: &str, _: bool) -> Result<String, Diagnostic> {
         Ok(String::new())
     }
-
-    fn hide(&self, _: &str) {}
 }
 
 /// Creates a server, and returns its target.

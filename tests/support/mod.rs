@@ -1,5 +1,6 @@
 //! Runs hitc in a project folder of its own, as a user would.
 
+pub mod canary;
 pub mod cloud;
 mod delay;
 pub mod foreign_server;

@@ -12,7 +12,8 @@ use crate::{
     },
     core::{
         diagnostic::Diagnostic,
-        event::Lines,
+        environment,
+        lines::Lines,
         units::duration,
         value::{Fields, Invalid, Value},
     },
@@ -123,6 +124,11 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
     let folder = &call.context.project.root;
     let internal_ip = host.0.internal_ip.as_ref().and_then(Address::ip);
     let run = call.check(Run::decode(to_options(options), folder, internal_ip))?;
+    for (name, value) in run.spec.masked_environment() {
+        if environment::may_be_secret(name, value) {
+            call.context.events.hide(value);
+        }
+    }
     let (name, image) = (&run.spec.name, run.spec.image.name());
     let container = call.change(
         || format!("run container {name} of {image} on {}", host.0.name),

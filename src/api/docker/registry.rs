@@ -17,7 +17,7 @@ pub(super) fn register(docker: &mut Namespace) {
             call.change(|| format!("log in to {registry} as {user}"), async {
                 let activity = call.context.events.start(registry.as_str(), "logging in");
                 let registries = call.inventory.registries();
-                registries.log_in(&registry, &user, &password.0).await?;
+                registries.log_in(&registry, &user, &password.0.0).await?;
                 activity.done(format!("logged in as {user}"));
                 Ok::<_, Diagnostic>(())
             })

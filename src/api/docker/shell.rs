@@ -7,7 +7,6 @@ use crate::{
         Host,
         call::{Answer, Call},
         namespace::Namespace,
-        secret::text_of,
         ssh::command::check,
         value::to_options,
     },
@@ -32,7 +31,7 @@ pub(super) fn register(docker: &mut Namespace) {
          none listens, the engine runs the shell of the image as the option `user`. Throws if the
          shell ends with a status other than 0.",
         |call: &Call, host: Host, name: ImmutableString, options: Map| {
-            let (account, user) = call.check(account(&options))?;
+            let (account, user) = call.check(account(call, &options))?;
             let what = || format!("open a shell in container {name} on {}", host.0.name);
             let shell = async {
                 let node = call.inventory.container(&host.0, &name).await?;
@@ -79,7 +78,7 @@ pub(super) fn register(docker: &mut Namespace) {
 }
 
 fn mount(call: &Call, host: &Host, name: &str, [from, to]: [&str; 2], options: &Map) -> Answer<()> {
-    let (account, _) = call.check(account(options))?;
+    let (account, _) = call.check(account(call, options))?;
     let folder = call.context.project.root.join(to);
     let what = || {
         format!(
@@ -99,18 +98,20 @@ fn mount(call: &Call, host: &Host, name: &str, [from, to]: [&str; 2], options: &
 }
 
 /// The account for an SSH server, and the user if one is given.
-fn account(options: &Map) -> Result<(Account, Option<String>), Diagnostic> {
-    let password = options.get("password").and_then(text_of);
+fn account(call: &Call, options: &Map) -> Result<(Account, Option<String>), Diagnostic> {
     let options = to_options(options);
     let mut fields = Fields::new(&options, "docker.ssh")?;
     let user = fields.decode("user", Value::to_text)?;
-    let plain = fields.decode("password", Value::to_text)?;
+    let password = fields.decode("password", Value::to_text_or_secret)?;
     fields.finish()?;
     let user = user.filter(|user| !user.is_empty());
     let account = Account {
         user: user.clone().unwrap_or_else(|| DEFAULT.to_owned()),
-        password: password.or(plain).unwrap_or_else(|| DEFAULT.to_owned()),
+        password: password.unwrap_or_else(|| DEFAULT.to_owned()),
     };
+    if account.password != DEFAULT {
+        call.context.events.hide(&account.password);
+    }
     Ok((account, user))
 }
 

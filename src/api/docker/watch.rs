@@ -9,7 +9,7 @@ use crate::{
     api::{
         call::{Answer, Call},
         namespace::Namespace,
-        value::to_options,
+        value::{texts, to_options},
     },
     core::{
         diagnostic::{Diagnostic, Failure, Kind},
@@ -28,7 +28,7 @@ pub(super) fn register(docker: &mut Namespace) {
          container), `grep` (a regular expression).",
         |call: &Call, hosts: Array, names: Array, options: Map| {
             let options = call.check(LogOptions::decode(&to_options(&options)))?;
-            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            let names = texts(call, &names)?;
             let owner = call.check(project_owner(call))?;
             let selection = call.check(LogSelection::new(&names, owner))?;
             let events = &call.context.events;

@@ -12,7 +12,7 @@ use super::{
     Api, Host,
     call::{Answer, Call},
     namespace::Namespace,
-    value::{from_json, to_options},
+    value::{from_json, texts, to_options},
 };
 use crate::{
     core::{
@@ -66,7 +66,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Throws the usage error that `what` of this name was not found, with a suggestion from the
          known names. For scripts that are providers.",
         |call: &Call, what: ImmutableString, name: ImmutableString, known: Array| -> Answer<()> {
-            let known: Vec<String> = known.iter().map(ToString::to_string).collect();
+            let known = texts(call, &known)?;
             let known = known.iter().map(String::as_str);
             let error = provider::Error::missing(&what, &name, known, None);
             Err(call.fail(Diagnostic::from(error)))

@@ -12,7 +12,7 @@ use crate::{
     },
     core::{
         diagnostic::{Diagnostic, Kind},
-        event::Lines,
+        lines::Lines,
         process::{Exit, Output},
     },
     inventory::Inventory,

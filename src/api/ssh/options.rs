@@ -35,12 +35,12 @@ pub(in crate::api) fn command(line: &str, options: &Map) -> Result<Command, Diag
                 let text = format!("{what}: invalid variable name `{name}`");
                 return Err(Invalid::new(&entry.value, text));
             }
-            environment.push((name.clone(), entry.value.to_text(name)?));
+            environment.push((name.clone(), entry.value.to_text_or_secret(name)?));
         }
         Ok(environment)
     })?;
     command.environment = environment.unwrap_or_default();
-    let stdin = fields.decode("stdin", Value::to_text)?;
+    let stdin = fields.decode("stdin", Value::to_text_or_secret)?;
     fields.finish()?;
     if let Some(stdin) = stdin {
         command.stdin = Input::Bytes(stdin.into());
@@ -73,6 +73,7 @@ impl FileOptions {
             write_options: WriteOptions {
                 mode,
                 new_mode: None,
+                is_private: false,
                 owner,
                 sudo,
                 folders,
@@ -127,10 +128,13 @@ fn user(value: &Value, what: &str) -> Result<String, Invalid> {
     })
 }
 
+/// The mode of a file with a secret.
+pub(super) const SECRET_MODE: &str = "600";
+
 /// The content of a file, and its mode if it is created: only the owner can read a secret.
 pub(super) fn content(content: &Dynamic) -> (String, &'static str) {
     match text_of(content) {
-        Some(secret) => (secret, "600"),
+        Some(secret) => (secret, SECRET_MODE),
         None => (content.to_string(), "644"),
     }
 }

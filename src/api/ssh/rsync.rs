@@ -14,7 +14,7 @@ use crate::{
     },
     core::{
         diagnostic::{Diagnostic, Kind},
-        event::Lines,
+        lines::Lines,
         process::{Keep, Program},
         value::{Fields, Value},
     },

@@ -49,10 +49,15 @@ impl Spec {
             from_files.extend(inputs.environment(&file)?.iter().cloned());
         }
         for row in &ROWS {
-            if let Some(setting) =
-                fields.decode(row.key, |value, what| row.kind.decode(value, what))?
-            {
+            if let Some(value) = fields.take(row.key) {
+                let setting = row.kind.decode(&value, row.key)?;
                 spec.options.set(row, setting);
+                if row.kind == Kind::Environment && value.has_secret() {
+                    let secrets = value.to_map(row.key)?.into_iter();
+                    let secrets = secrets.filter(|entry| entry.value.has_secret());
+                    spec.masked
+                        .extend(secrets.map(|entry| format!("{}.{}", row.key, entry.key)));
+                }
             }
             if row.kind == Kind::Environment {
                 // What is written out wins.
@@ -234,9 +239,9 @@ mod tests {
         let path = folder.path().join("app.env");
         let value = map(&[("image", "a"), ("env_file", "app.env")]);
         for (text, error) in [
-            ("A=1\nexport B=2", "line 2: invalid name `export B`"),
-            ("A B=1", "line 1: invalid name `A B`"),
-            ("=1", "line 1: invalid name ``"),
+            ("A=1\nexport B=2", "line 2: invalid name; remove `export`"),
+            ("A hunter2B=1", "line 1: invalid name"),
+            ("=1", "line 1: invalid name"),
             ("A", "line 1: missing `=`"),
         ] {
             fs::write(&path, text).unwrap();

@@ -8,7 +8,8 @@ use serde_json::Value as Json;
 use super::{
     setting::Setting,
     values::{
-        capabilities, log, networks, one_of, own_labels, ports, string_map, ulimits, volumes, words,
+        capabilities, environment, log, networks, one_of, own_labels, ports, string_map, ulimits,
+        volumes, words,
     },
 };
 use crate::{
@@ -80,7 +81,7 @@ impl Kind {
                 })?)
             }
             Kind::Seconds => Setting::Seconds(duration(value, what)?.as_secs()),
-            Kind::Environment => Setting::Map(string_map(value, what)?),
+            Kind::Environment => Setting::Map(environment(value, what)?),
             Kind::Labels => {
                 own_labels(value, what)?;
                 Setting::Map(string_map(value, what)?)

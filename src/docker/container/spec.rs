@@ -146,6 +146,12 @@ impl Spec {
         keys
     }
 
+    /// The environment variables whose values are not shown.
+    pub fn masked_environment(&self) -> impl Iterator<Item = (&String, &String)> {
+        let variables = self.options.environment().iter();
+        variables.filter(|(name, _)| self.masks(&format!("environment.{name}")))
+    }
+
     /// Whether the value of a field is not shown. `field` is `KEY` or `KEY.NAME`.
     pub(super) fn masks(&self, field: &str) -> bool {
         let key = field.split('.').next().unwrap_or(field);

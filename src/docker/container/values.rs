@@ -32,6 +32,28 @@ pub(super) fn words(value: &Value, what: &str) -> Result<Vec<String>, Invalid> {
 
 /// Decodes a map of texts. Maps and lists in it become JSON.
 pub(super) fn string_map(value: &Value, what: &str) -> Result<BTreeMap<String, String>, Invalid> {
+    map_of(value, what, |value| match &value.data {
+        Data::List(_) | Data::Map(_) => {
+            value.refuse_secrets(what)?;
+            Ok(value.to_json().to_string())
+        }
+        _ => value.to_text(what),
+    })
+}
+
+/// Decodes environment variables, which may be secrets.
+pub(super) fn environment(value: &Value, what: &str) -> Result<BTreeMap<String, String>, Invalid> {
+    map_of(value, what, |value| match &value.data {
+        Data::List(_) | Data::Map(_) => Ok(value.to_revealed_json().to_string()),
+        _ => value.to_text_or_secret(what),
+    })
+}
+
+fn map_of(
+    value: &Value,
+    what: &str,
+    text: impl Fn(&Value) -> Result<String, Invalid>,
+) -> Result<BTreeMap<String, String>, Invalid> {
     value
         .to_map(what)?
         .into_iter()
@@ -42,8 +64,7 @@ pub(super) fn string_map(value: &Value, what: &str) -> Result<BTreeMap<String, S
             }
             let text = match &entry.value.data {
                 Data::Null => String::new(),
-                Data::List(_) | Data::Map(_) => entry.value.to_json().to_string(),
-                _ => entry.value.to_text(what)?,
+                _ => text(&entry.value)?,
             };
             Ok((entry.key, text))
         })

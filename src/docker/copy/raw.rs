@@ -33,6 +33,8 @@ pub(in crate::docker) struct Written {
     pub mode: Option<u32>,
     /// The mode of a file that does not exist yet.
     pub new_mode: u32,
+    /// Whether other users lose their permissions for a file that exists.
+    pub is_private: bool,
     /// The user, and the group.
     pub owner: Option<(u64, Option<u64>)>,
     /// Creates missing parent folders.
@@ -167,6 +169,11 @@ impl Engine {
             let mut archive = Archive::new(top.clone())?;
             add_parents(&mut archive, &missing)?;
             let mode = before.as_ref().map_or(written.new_mode, |entry| entry.mode);
+            let mode = if written.is_private {
+                mode & !0o007
+            } else {
+                mode
+            };
             let mode = written.mode.unwrap_or(mode);
             let unknown = || Problem::Incomplete("it does not tell the owner".to_owned());
             let owner = before.map(|entry| entry.owner.ok_or_else(unknown));

@@ -49,6 +49,7 @@ impl Inside {
         Ok(Written {
             mode: mode(&options.mode),
             new_mode: mode(&options.new_mode).unwrap_or(NEW_MODE),
+            is_private: options.is_private,
             owner: owner.transpose()?,
             folders: options.folders,
         })

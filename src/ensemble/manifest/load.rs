@@ -12,6 +12,8 @@ use std::{
 use crate::{
     core::{
         diagnostic::{Diagnostic, Failure, Kind, Source},
+        environment::may_be_secret,
+        event::Events,
         value::{Data, Entry, Fields, Invalid, Span, Value, shorten},
     },
     docker::{self, Port},
@@ -37,7 +39,13 @@ const TEMPLATES: &str = "templates";
 const UNMANAGED: &str = "unmanaged";
 
 /// Loads the manifest at `path`, whose extension may be omitted, of the project in `root`.
-pub fn load(path: &Path, root: &Path, providers: &Providers) -> Result<Manifest, Failure> {
+/// Values of env files and environment variables that may be secrets are masked in `events`.
+pub fn load(
+    path: &Path,
+    root: &Path,
+    providers: &Providers,
+    events: &Events,
+) -> Result<Manifest, Failure> {
     let path = find(path)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let id = identity(&path, root).unwrap_or_else(|| name.clone().into_owned());
@@ -48,7 +56,7 @@ pub fn load(path: &Path, root: &Path, providers: &Providers) -> Result<Manifest,
     let text = read_text(&path)?;
     let source = Source::new(Project::display(&path), text);
     let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-    let mut manifest = read(&name, source, folder, providers)?;
+    let mut manifest = read(&name, source, folder, providers, events)?;
     manifest.id = id;
     Ok(manifest)
 }
@@ -59,6 +67,7 @@ pub fn read(
     source: Arc<Source>,
     folder: PathBuf,
     providers: &Providers,
+    events: &Events,
 ) -> Result<Manifest, Failure> {
     let document = yaml::parse(&source)?;
     let mut loader = Loader {
@@ -76,6 +85,13 @@ pub fn read(
         loader.note_all(check::references(&loader.manifest));
     }
     loader.manifest.inputs = Arc::new(check::inputs(&loader.manifest));
+    let environment = loader.manifest.environment.iter();
+    let environment = environment.map(|(name, value)| (name.as_str(), value.as_str()));
+    for (name, value) in environment.chain(loader.manifest.inputs.variables()) {
+        if may_be_secret(name, value) {
+            events.hide(value);
+        }
+    }
     loader.note_all(check::values(&loader.manifest, providers));
     if loader.errors.is_empty()
         && let Err(cycle) = Graph::of(&loader.manifest)

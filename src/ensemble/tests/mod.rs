@@ -20,6 +20,7 @@ use super::{
 };
 use crate::core::{
     diagnostic::{Failure, Source},
+    event::Events,
     owner::Owner,
 };
 
@@ -38,6 +39,7 @@ fn load(text: &str) -> Result<Manifest, Failure> {
         Source::new("it.yml", text),
         PathBuf::from("."),
         world.providers(),
+        &Events::silent(),
     )
 }
 

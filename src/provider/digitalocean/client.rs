@@ -26,12 +26,18 @@ const LISTINGS: usize = 5;
 impl DigitalOcean {
     fn api(&self) -> Result<Arc<JsonApi>, Error> {
         let make = || {
-            let token = token::find(&self.home)?;
+            let token = self.token()?;
             JsonApi::new("DigitalOcean", &url(), &token)
                 .map(Arc::new)
                 .map_err(explain)
         };
         self.api.get_or_init(make).clone()
+    }
+
+    pub(super) fn token(&self) -> Result<String, Error> {
+        let token = token::find(&self.home)?;
+        self.events.hide(&token);
+        Ok(token)
     }
 
     pub(super) async fn ask(&self, ask: ApiRequest) -> Result<Json, Error> {

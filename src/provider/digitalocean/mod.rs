@@ -36,7 +36,7 @@ use super::{
 };
 use crate::{
     core::{
-        event::Activity,
+        event::{Activity, Events},
         owner::Owner,
         value::{Invalid, Value},
     },
@@ -73,18 +73,20 @@ pub struct DigitalOcean {
     prefix: String,
     data: PathBuf,
     home: PathBuf,
+    events: Events,
     api: OnceLock<Result<Arc<JsonApi>, Error>>,
     sizes: OnceCell<Vec<Size>>,
 }
 
 impl DigitalOcean {
     /// The droplets with this name prefix. hitc's key is in the folder `data`, doctl's configuration
-    /// below `home`.
-    pub fn new(prefix: impl Into<String>, data: PathBuf, home: PathBuf) -> Self {
+    /// below `home`. The token is masked in `events`.
+    pub fn new(prefix: impl Into<String>, data: PathBuf, home: PathBuf, events: Events) -> Self {
         DigitalOcean {
             prefix: prefix.into(),
             data,
             home,
+            events,
             api: OnceLock::new(),
             sizes: OnceCell::new(),
         }
@@ -293,7 +295,7 @@ impl Provider for DigitalOcean {
     }
 
     async fn cache_key(&self) -> Option<String> {
-        let token = token::find(&self.home).ok()?;
+        let token = self.token().ok()?;
         Some(format!("{}\n{}\n{token}", self.prefix, url()))
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, env, fs, path::Path};
 use serde::Deserialize;
 
 use super::options::NAME;
-use crate::{core::diagnostic::plain, provider::Error};
+use crate::provider::Error;
 
 /// The environment variables of the token: hitc's and doctl's.
 const VARIABLES: [&str; 2] = ["DIGITALOCEAN_TOKEN", "DIGITALOCEAN_ACCESS_TOKEN"];
@@ -30,10 +30,22 @@ pub(super) fn find(home: &Path) -> Result<String, Error> {
     let Ok(text) = fs::read_to_string(&path) else {
         return Err(not_configured("no token".to_owned()));
     };
-    let doctl: Doctl = serde_saphyr::from_str(&text)
-        .map_err(|error| not_configured(format!("{}: {}", path.display(), plain(error))))?;
+    let doctl =
+        parse(&text).map_err(|cause| not_configured(format!("{}: {cause}", path.display())))?;
     of_doctl(doctl, env::var("DIGITALOCEAN_CONTEXT").ok())
         .map_err(|cause| not_configured(format!("{}: {cause}", path.display())))
+}
+
+/// Parses doctl's configuration. The message of the parser is not shown: it may quote the token.
+fn parse(text: &str) -> Result<Doctl, String> {
+    serde_saphyr::from_str(text).map_err(|error| match error.location() {
+        Some(place) => format!(
+            "invalid YAML at line {}, column {}",
+            place.line(),
+            place.column()
+        ),
+        None => "invalid YAML".to_owned(),
+    })
 }
 
 /// The token of the context that the user chose; that of the default context is separate. An unknown
@@ -64,6 +76,23 @@ fn not_configured(cause: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_do_not_quote_the_file() {
+        for text in [
+            "access-token: \"hunter2\nx",
+            "access-token: [hunter2]\n",
+            "access-token: hunter2: x\n",
+            "auth-contexts: hunter2\n",
+            "access-token: &a hunter2\ncontext: *b\n",
+        ] {
+            let Err(error) = parse(text) else {
+                panic!("{text}");
+            };
+            assert!(error.starts_with("invalid YAML at line "), "{error}");
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+    }
 
     #[test]
     fn contexts_of_doctl() {

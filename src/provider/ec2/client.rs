@@ -19,7 +19,10 @@ use aws_smithy_http_client::{
 
 use super::NAME;
 use crate::{
-    core::diagnostic::{Kind, plain},
+    core::{
+        diagnostic::{Kind, plain},
+        event::Events,
+    },
     provider::{Error, error::Refusal},
 };
 
@@ -41,7 +44,7 @@ const VARIABLES: [&str; 7] = [
 ];
 
 /// Loads the settings from the environment, the profile, and the instance if this machine is one.
-pub(super) async fn settings(home: &Path) -> Result<SdkConfig, Error> {
+pub(super) async fn settings(home: &Path, events: &Events) -> Result<SdkConfig, Error> {
     // Without this check, the SDK asks the instance metadata service, which takes seconds to time out
     // on other machines.
     if !has_credentials(home) {
@@ -69,11 +72,12 @@ pub(super) async fn settings(home: &Path) -> Result<SdkConfig, Error> {
     let Some(credentials) = settings.credentials_provider() else {
         return Err(not_configured("no credentials".to_owned()));
     };
-    if let Err(error) = credentials.provide_credentials().await {
-        return Err(not_configured(format!(
-            "no credentials: {}",
-            bottom(&error)
-        )));
+    let credentials = credentials.provide_credentials().await;
+    let credentials = credentials
+        .map_err(|error| not_configured(format!("no credentials: {}", bottom(&error))))?;
+    events.hide(credentials.secret_access_key());
+    if let Some(token) = credentials.session_token() {
+        events.hide(token);
     }
     if settings
         .region()

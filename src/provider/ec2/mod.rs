@@ -43,7 +43,7 @@ use super::{
 };
 use crate::{
     core::{
-        event::Activity,
+        event::{Activity, Events},
         owner::Owner,
         value::{Invalid, Value},
     },
@@ -84,6 +84,7 @@ pub struct Ec2 {
     prefix: String,
     data: PathBuf,
     home: PathBuf,
+    events: Events,
     reached: OnceCell<Result<Arc<Reached>, Error>>,
 }
 
@@ -95,19 +96,20 @@ struct Reached {
 
 impl Ec2 {
     /// The instances with this name prefix. hitc's key is in the folder `data`, AWS's configuration
-    /// below `home`.
-    pub fn new(prefix: impl Into<String>, data: PathBuf, home: PathBuf) -> Self {
+    /// below `home`. Its credentials are masked in `events`.
+    pub fn new(prefix: impl Into<String>, data: PathBuf, home: PathBuf, events: Events) -> Self {
         Ec2 {
             prefix: prefix.into(),
             data,
             home,
+            events,
             reached: OnceCell::new(),
         }
     }
 
     async fn reached(&self) -> Result<Arc<Reached>, Error> {
         let reach = || async {
-            let settings = settings(&self.home).await?;
+            let settings = settings(&self.home, &self.events).await?;
             let client = client(&settings);
             Ok(Arc::new(Reached { settings, client }))
         };

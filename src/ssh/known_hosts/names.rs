@@ -77,18 +77,63 @@ impl HostPatterns {
 
 /// Whether a text matches a pattern: `*` matches any text, `?` any character.
 pub fn wildcard(pattern: &str, text: &str) -> bool {
-    match pattern.chars().next() {
-        None => text.is_empty(),
-        Some('*') => {
-            let rest = &pattern[1..];
-            text.char_indices()
-                .map(|(at, _)| at)
-                .chain([text.len()])
-                .any(|at| wildcard(rest, &text[at..]))
+    let (mut pattern, mut text) = (pattern, text);
+    // What follows the last `*`, and what that has not taken yet. Earlier ones need not be tried again.
+    let mut star: Option<(&str, &str)> = None;
+    loop {
+        let mut rest = pattern.chars();
+        match (rest.next(), text.chars().next()) {
+            (None, None) => return true,
+            (Some('*'), _) => {
+                star = Some((rest.as_str(), text));
+                pattern = rest.as_str();
+                continue;
+            }
+            (Some(expected), Some(found)) if expected == '?' || expected == found => {
+                pattern = rest.as_str();
+                text = &text[found.len_utf8()..];
+                continue;
+            }
+            _ => {}
         }
-        Some(expected) => text.chars().next().is_some_and(|found| {
-            (expected == '?' || expected == found)
-                && wildcard(&pattern[expected.len_utf8()..], &text[found.len_utf8()..])
-        }),
+        // It takes one character more.
+        let Some((after, untaken)) = star else {
+            return false;
+        };
+        let mut chars = untaken.chars();
+        if chars.next().is_none() {
+            return false;
+        }
+        star = Some((after, chars.as_str()));
+        (pattern, text) = (after, chars.as_str());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wildcards() {
+        for (pattern, text) in [
+            ("*", ""),
+            ("a*b?", "axxbc"),
+            ("*.corp", "a.b.corp"),
+            ("*ä?", "xäö"),
+            ("a**", "a"),
+        ] {
+            assert!(wildcard(pattern, text), "{pattern} {text}");
+        }
+        for (pattern, text) in [
+            ("", "a"),
+            ("?", ""),
+            ("*.corp", "corp"),
+            ("a*b", "abc"),
+            ("a", "A"),
+        ] {
+            assert!(!wildcard(pattern, text), "{pattern} {text}");
+        }
+        // Found by fuzzing: trying each star anew takes longer than anyone lives.
+        assert!(!wildcard(&"*a".repeat(60), &("a".repeat(200) + "b")));
     }
 }

@@ -317,8 +317,6 @@ impl Interface for Consenting {
     fn prompt(&self, question: &str, _: bool) -> Result<String, Diagnostic> {
         panic!("{question}")
     }
-
-    fn hide(&self, _: &str) {}
 }
 
 #[async_trait]
