@@ -19,7 +19,7 @@ done <owners
 trap 'cd -P /proc/self/fd/3 && clear_stage' EXIT
 make=all
 while read -r number below; do
-    below=$(printf %b "$below")
+    case $below in *\\*) below=$(printf %b "$below") ;; esac
     cd -P /proc/self/fd/4
     walk "${below%.}"
     if [ -f "/proc/self/fd/3/removed/$number" ]; then

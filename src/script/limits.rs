@@ -6,12 +6,13 @@
 use std::{
     fs,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
 use rhai::{Dynamic, Engine, EvalAltResult, ParseErrorType};
+use rustix::param::page_size;
 
 use crate::{
     api::Api,
@@ -107,30 +108,11 @@ fn set_with(engine: &mut Engine, api: &Arc<Api>, cancel: &Cancel, limit: u64) {
 
 /// The memory of this process that is not backed by a file, in bytes. None on systems without `/proc`.
 fn memory() -> Option<u64> {
-    static PAGE: OnceLock<Option<u64>> = OnceLock::new();
-    let page = (*PAGE.get_or_init(page_size))?;
+    let page = u64::try_from(page_size()).ok()?;
     let text = fs::read_to_string("/proc/self/statm").ok()?;
     let mut numbers = text.split(' ').map(str::parse::<u64>);
     let (resident, shared) = (numbers.nth(1)?.ok()?, numbers.next()?.ok()?);
     Some(resident.saturating_sub(shared) * page)
-}
-
-/// The size of a memory page: the entry `AT_PAGESZ` of the auxiliary vector (getauxval(3)).
-fn page_size() -> Option<u64> {
-    const AT_PAGESZ: u64 = 6;
-    const WORD: usize = size_of::<usize>();
-    let vector = fs::read("/proc/self/auxv").ok()?;
-    let words: Vec<u64> = vector
-        .chunks_exact(WORD)
-        .map(|bytes| match bytes.try_into() {
-            Ok(bytes) => u64::from_ne_bytes(bytes),
-            Err(_) => u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]).into(),
-        })
-        .collect();
-    let mut entries = words.chunks_exact(2);
-    entries
-        .find(|entry| entry[0] == AT_PAGESZ)
-        .map(|entry| entry[1])
 }
 
 /// Describes an error of the engine that tells of a limit.

@@ -12,8 +12,7 @@ fn twice(live: Live, provider: &str) -> ([Run; 2], Live) {
     let create = ["-y", "run", "create", "name=web", &provider];
     let home = live.home();
     let other = live.root().join("other");
-    // With the same key, which is registered under one name, and the same way to the servers.
-    live.run(&["nodes"]).ok();
+    // With the same way to the servers.
     let copy = std::process::Command::new("cp")
         .arg("-a")
         .args([&home, &other])
@@ -56,7 +55,6 @@ fn one_gives_way(cloud: &Cloud, live: Live, provider: &str, order: &str) {
     );
     let rows = servers(&live);
     assert!(rows.len() == 1 && rows[0][1] == "web", "{rows:?}");
-    live.run(&["exec", "-H", "web", "--", "true"]).ok();
 }
 
 #[test]

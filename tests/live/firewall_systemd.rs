@@ -11,8 +11,36 @@ use crate::support::{
 const DOCKERFILE: &str = "ARG SERVER\nFROM $SERVER\n\
     RUN apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends \
     systemd systemd-sysv dbus libpam-systemd && ssh-keygen -A && systemctl enable docker ssh\n\
-    CMD awk '$5 ~ \"^/sys/fs/cgroup\" { print $5 }' /proc/self/mountinfo | xargs -rn1 mount -o remount,bind,rw; \
-    exec /sbin/init\n";
+    COPY init /init\nCMD [\"sh\", \"/init\"]\n";
+
+/// The first process before it becomes systemd. With cgroups of version 1, systemd would mount those
+/// controllers that this machine does not use, and with that begin to use them on the whole machine, whose
+/// engine finds no statistics then: each gets a place where something is mounted already.
+const INIT: &str = "awk '$5 ~ \"^/sys/fs/cgroup\" { print $5 }' /proc/self/mountinfo | \
+    xargs -rn1 mount -o remount,bind,rw
+if [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then
+    mount -o remount,rw /sys/fs/cgroup
+    for name in $(awk 'NR > 1 { print $1 }' /proc/cgroups) net_cls,net_prio cpu,cpuacct; do
+        [ -d /sys/fs/cgroup/$name ] && continue
+        mkdir /sys/fs/cgroup/$name
+        mount -t tmpfs none /sys/fs/cgroup/$name
+    done
+fi
+exec /sbin/init
+";
+
+/// The controllers of cgroups that this machine uses.
+fn controllers() -> Vec<String> {
+    let all = std::fs::read_to_string("/proc/cgroups").unwrap();
+    let lines = all
+        .lines()
+        .skip(1)
+        .map(|line| line.split_whitespace().collect::<Vec<_>>());
+    lines
+        .filter(|words| words[1] != "0")
+        .map(|words| words[0].to_owned())
+        .collect()
+}
 
 struct Scene {
     live: Live,
@@ -23,7 +51,9 @@ impl Scene {
     /// Replaces the container of a local server by one with the same name, address and labels, in which
     /// systemd is the first process.
     fn new() -> Self {
-        let live = Live::new().file("systemd/Dockerfile", DOCKERFILE);
+        let live = Live::new()
+            .file("systemd/Dockerfile", DOCKERFILE)
+            .file("systemd/init", INIT);
         live.run(&["run", "create", "name=web"]).ok();
         let name = live.container("web");
         let inspect = |form: &str| docker(&["inspect", "-f", form, &name]);
@@ -97,7 +127,9 @@ impl Scene {
 
 #[test]
 fn a_server_with_systemd() {
+    let before = controllers();
     let scene = Scene::new();
+    assert_eq!(controllers(), before);
     let image = super::docker_commands::image(&scene.live);
     scene.task(&["docker.push", image]).ok();
     let command = "command=nc -ll -p 80 -e cat";
