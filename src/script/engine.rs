@@ -49,6 +49,8 @@ fn print(events: &Events, text: &str) {
         return events.emit(Event::Data(format!("{text}\n")));
     };
     let mut lines = Lines::new(events, Some(&host));
+    // A text that ends with a line end, such as a page, has no empty line after it.
+    let text = text.strip_suffix('\n').unwrap_or(text);
     lines.push(Stream::Stdout, text.as_bytes());
     lines.push(Stream::Stdout, b"\n");
 }

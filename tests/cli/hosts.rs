@@ -44,8 +44,8 @@ fn what_is_printed_carries_its_host() {
 fn each_printed_line_carries_its_host() {
     run("    hosts.serial(|host| print(\"one\\n[b] two\\n\\n\"));").is(
         0,
-        "[a] one\n[a] [b] two\n[a] \n[a] \n[b] one\n[b] [b] two\n[b] \n[b] \n\
-         [c] one\n[c] [b] two\n[c] \n[c] \n",
+        "[a] one\n[a] [b] two\n[a] \n[b] one\n[b] [b] two\n[b] \n\
+         [c] one\n[c] [b] two\n[c] \n",
         "",
     );
 }

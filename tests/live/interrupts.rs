@@ -159,7 +159,7 @@ fn an_upload_ends_at_the_second_one() {
         &name,
         "sh",
         "-c",
-        "until find / -xdev -size +1M -newer /proc/1 -name '*big*' | grep -q .; do sleep 0.1; done",
+        "until find / -xdev -size +1M -path '*/.hitc-part-*/file' | grep -q .; do sleep 0.1; done",
     ]);
     terminal.type_keys(CTRL_C);
     terminal.wait_for("stopping; waiting for web, web-1 (Ctrl-C again to cancel)");
