@@ -162,12 +162,17 @@ pub fn shielded(line: &str) -> tokio::process::Command {
     shell
 }
 
-/// Terminates what is left of a process group when it is dropped.
-struct Group(Option<Pid>);
+/// A running program. Dropping it kills the program, and its process group if it has one of its own.
+struct Running {
+    child: tokio::process::Child,
+    has_group: bool,
+}
 
-impl Drop for Group {
+impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(group) = self.0 {
+        // Once the program was waited for, its number may belong to another process group.
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(group) = id.filter(|_| self.has_group).and_then(Pid::from_raw) {
             // It may have ended.
             let _ = kill_process_group(group, Signal::KILL);
         }
@@ -224,11 +229,14 @@ impl Program {
         if let Some(folder) = &self.folder {
             command.current_dir(folder);
         }
-        let mut child = command
+        let child = command
             .spawn()
             .map_err(|error| io::Error::new(error.kind(), format!("`{name}`: {error}")))?;
-        let id = child.id().and_then(|id| i32::try_from(id).ok());
-        let mut group = Group(id.filter(|_| self.is_shielded).and_then(Pid::from_raw));
+        let mut running = Running {
+            child,
+            has_group: self.is_shielded,
+        };
+        let child = &mut running.child;
         let stdin = child.stdin.take();
         let feed = async {
             if let Some(mut stdin) = stdin {
@@ -238,15 +246,13 @@ impl Program {
             Ok(())
         };
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-        // If the program writes too much, try_join drops `child`, which kills it.
+        // If the program writes too much, `running` is dropped, which kills it.
         let ((), stdout, stderr, status) = tokio::try_join!(
             feed,
             drain(stdout, self.keep, |bytes| on_output(Stream::Stdout, bytes)),
             drain(stderr, self.keep, |bytes| on_output(Stream::Stderr, bytes)),
             child.wait(),
         )?;
-        // What it left in the background goes on.
-        group.0 = None;
         Ok(Output {
             exit: Exit::from(status),
             stdout,

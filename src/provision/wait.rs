@@ -46,27 +46,17 @@ pub async fn bring_up(
     let node = provider.create(create, activity).await?;
     // A server that runs already was created earlier, or is a local one.
     let is_new = node.state != NodeState::Running;
-    let ready = async {
-        let mut running = node.clone();
-        if is_new || node.ip.is_none() {
-            activity.update("waiting until it runs");
-            let found = running_with_others(access, provider, &node).await?;
-            if let Some(older) = found.older {
-                return Ok(Err(older));
-            }
-            running = found.node;
+    let ready = match running(access, provider, &node, activity).await {
+        Ok(Running {
+            older: Some(older), ..
+        }) if create.unfinished.is_none() && exists(provider, &older).await => {
+            access.flush();
+            return Err(give_way(provider, &node, &older).await);
         }
-        wait(access, provider, running, is_new, activity)
-            .await
-            .map(Ok)
-    };
-    let ready = ready.await;
-    access.flush();
-    let ready = match ready {
-        Ok(Err(older)) => return Err(give_way(provider, &node, &older).await),
-        Ok(Ok(node)) => Ok(node),
+        Ok(running) => wait(access, provider, running.node, is_new, activity).await,
         Err(error) => Err(error),
     };
+    access.flush();
     match ready {
         Ok(node) => Ok(node),
         Err(error) => match provider.settle(&node, false).await {
@@ -105,7 +95,7 @@ async fn wait(
 /// A server that runs.
 struct Running {
     node: Node,
-    /// The server that another run ordered under the same name a moment earlier: names are not unique at
+    /// An older server of the same name, which another run ordered at the same time: names are not unique at
     /// every cloud. Both runs agree which one is older.
     older: Option<Node>,
 }
@@ -121,6 +111,12 @@ impl Running {
             older: older.cloned(),
         }
     }
+}
+
+/// Whether a listed server is certain to exist: a list can lag behind. What is unknown is no reason to
+/// terminate another server.
+async fn exists(provider: &dyn Provider, node: &Node) -> bool {
+    matches!(provider.find(node).await, Ok(Some(_)))
 }
 
 /// Terminates a server that was just ordered, because there is an older one.
@@ -142,11 +138,19 @@ async fn give_way(provider: &dyn Provider, ordered: &Node, older: &Node) -> Diag
 }
 
 /// Waits until the server runs and has an address.
-async fn running_with_others(
+async fn running(
     access: &dyn Access,
     provider: &dyn Provider,
     ordered: &Node,
+    activity: &Activity,
 ) -> Result<Running, Diagnostic> {
+    if ordered.state == NodeState::Running && ordered.ip.is_some() {
+        return Ok(Running {
+            node: ordered.clone(),
+            older: None,
+        });
+    }
+    activity.update("waiting until it runs");
     let name = &ordered.name;
     let (end, mut pause) = (Instant::now() + START_TIMEOUT, POLL);
     let (mut since, mut was_seen) = (Instant::now(), false);
