@@ -75,8 +75,8 @@ pub enum NodeState {
 }
 
 impl Node {
-    /// Takes a server as a cloud describes it. Every provider passes its servers through this: whoever
-    /// may tag a server there, or answers in the cloud's place, decides these texts.
+    /// Takes a server as a cloud describes it. Every provider passes its servers through this: other users
+    /// of the account, or a server that answers in the cloud's place, choose these texts.
     ///
     /// Names and ids are parts of paths, of command lines and of known_hosts files. A server whose name
     /// cannot be that goes by its id, so that it can be seen and selected.

@@ -122,7 +122,7 @@ pub async fn keep_open(inventory: &Inventory, node: &Node) -> Result<bool, Diagn
 /// A running container and its ports.
 pub struct Running<'a> {
     id: &'a str,
-    /// A container that somebody else runs was not reachable before, and stays so.
+    /// A container of another program was not reachable before, and stays so.
     is_made_by_hitc: bool,
     ports: &'a BTreeSet<Port>,
 }

@@ -7,6 +7,9 @@ use crate::core::{
     process::TooMuch,
 };
 
+/// The record of a [`Cause::HostKeyChanged`] whose key is known from the server's provider.
+pub(super) const FROM_PROVIDER: &str = "from the provider";
+
 /// Why a server could not be reached, or a command could not be run there.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{}{cause}", prefix(host.as_deref()))]
@@ -215,6 +218,10 @@ impl Cause {
 
     fn help(&self) -> Option<String> {
         let help = match self {
+            Cause::HostKeyChanged { record, .. } if record == FROM_PROVIDER => {
+                "this may be a man-in-the-middle attack. If the server was reinstalled, terminate it with \
+                 hitc and create it again, which records its new key"
+            }
             Cause::HostKeyChanged {
                 address, record, ..
             } => {

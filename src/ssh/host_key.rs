@@ -2,7 +2,7 @@
 
 use russh::keys::{Certificate, HashAlg, PublicKey, ssh_key::certificate::CertType};
 
-use super::{Cause, Error, HostKey, HostKeyStatus, Target};
+use super::{Cause, Error, HostKey, HostKeyStatus, Target, error::FROM_PROVIDER};
 
 /// A host key that is seen for the first time.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub(super) async fn verify(target: &Target, key: &PublicKey) -> Result<Option<Ne
     };
     match &target.host_key {
         HostKey::Pinned(known) if known.key_data() == key.key_data() => Ok(None),
-        HostKey::Pinned(_) => Err(changed("from the provider".to_owned())),
+        HostKey::Pinned(_) => Err(changed(FROM_PROVIDER.to_owned())),
         HostKey::KnownHosts { hosts, .. } => {
             let (name, port) = target.known_hosts_name();
             let mut new = None;
