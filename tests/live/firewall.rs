@@ -794,6 +794,38 @@ fn the_originals_wordpress() {
     down(&live);
 }
 
+/// The network of the server is cut between loading and confirming: the server takes the rules back.
+#[test]
+fn a_network_that_is_cut_takes_the_rules_back() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web"]).ok();
+    let (container, ip) = (live.container("web"), live.ip("web"));
+    let inside = |line: &str| docker(&["exec", &container, "sh", "-c", line]);
+    // The new connection that would confirm them gets no answer meanwhile.
+    for rule in [
+        "-j DROP",
+        "-m limit --limit 1/hour --limit-burst 1 -j ACCEPT",
+    ] {
+        inside(&format!("iptables -I INPUT -p tcp --dport 22 --syn {rule}"));
+    }
+    let apply = live.spawn(&["run", "--yes", "-H", "web", "iptables.apply", "80=*"]);
+    inside("until [ -e /run/hitc/firewall/armed ]; do sleep 0.05; done");
+    let started = Instant::now();
+    docker(&["network", "disconnect", "hitc", &container]);
+    inside("until [ ! -e /run/hitc/firewall/armed ]; do sleep 0.2; done");
+    let took = started.elapsed();
+    assert!(took < Duration::from_mins(1), "{took:?}");
+    assert_eq!(
+        inside("nft list tables | grep hitc; ls /etc/hitc 2>/dev/null; true"),
+        ""
+    );
+    let run = Run::from(apply.wait_with_output().unwrap());
+    assert!(run.status != 0, "{run}");
+    docker(&["network", "connect", "--ip", &ip, "hitc", &container]);
+    inside("iptables -F INPUT");
+    live.run(&["exec", "-H", "web", "--", "true"]).ok();
+}
+
 #[test]
 fn nobody_is_locked_out() {
     let live = Live::new();

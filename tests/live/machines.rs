@@ -20,7 +20,7 @@ use hitc::{
     },
     docker::{self, Action, Build, Engine, Run, SetupOptions},
     machine::{Cause, Error, Local, Lock, Machine, OnOutput, Server, Stream, WriteOptions},
-    provider::{Create, Local as LocalProvider, Provider},
+    provider::{self, Create, Local as LocalProvider, Node, Provider},
     ssh::{Command, Config, Endpoint, Input, Pool, Terminations, quote},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -308,8 +308,8 @@ async fn the_local_machine() {
     assert_eq!(echo(&machine, &Endpoint::Unix(path)).await, "hello\n");
 }
 
-/// A server, over a real sshd.
-pub(super) async fn server(live: &Live) -> Arc<dyn Machine> {
+/// Creates the local server `web`.
+async fn create(live: &Live) -> (LocalProvider, Result<Node, provider::Error>) {
     let provider = LocalProvider::new(live.container(""), live.home());
     let create = Create {
         name: "web".to_owned(),
@@ -318,7 +318,14 @@ pub(super) async fn server(live: &Live) -> Arc<dyn Machine> {
         unfinished: None,
     };
     let activity = Events::silent().start("web", "");
-    let node = provider.create(&create, &activity).await.unwrap();
+    let created = provider.create(&create, &activity).await;
+    (provider, created)
+}
+
+/// A server, over a real sshd.
+pub(super) async fn server(live: &Live) -> Arc<dyn Machine> {
+    let (provider, created) = create(live).await;
+    let node = created.unwrap();
     let login = provider.login(&node).await.unwrap();
     let target = Config::new(&live.home()).target(&login).await.unwrap();
     let pool = Pool::new(Events::silent(), None, Terminations::default());
@@ -350,15 +357,7 @@ async fn a_server_that_has_run_is_not_replaced() {
         &image,
         "100",
     ]);
-    let provider = LocalProvider::new(live.container(""), live.home());
-    let create = Create {
-        name: "web".to_owned(),
-        options: Value::empty_map(),
-        owner: owner(),
-        unfinished: None,
-    };
-    let activity = Events::silent().start("web", "");
-    let created = provider.create(&create, &activity).await;
+    let (_, created) = create(&live).await;
     docker_output(&["rm", "-f", &thief]);
     let error = created.unwrap_err().to_string();
     assert!(error.contains("ddress already in use"), "{error}");

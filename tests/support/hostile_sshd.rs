@@ -241,45 +241,42 @@ pub async fn serve(listener: TcpListener) -> std::io::Result<()> {
         .await
 }
 
-/// Starts a proxy to port `to` of this machine that passes on so many bytes of what the server sends, and
-/// then closes the connection, or stalls. Returns its port.
-pub fn cut_after(to: u16, bytes: usize, stalls: bool) -> u16 {
+/// Starts a server that treats each client in a thread of its own. Returns its port.
+fn each_client(treat: impl Fn(StdStream) + Clone + Send + 'static) -> u16 {
     let listener = StdListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     thread::spawn(move || {
         for client in listener.incoming() {
-            let Ok(mut client) = client else { return };
-            thread::spawn(move || {
-                let mut server = StdStream::connect(("127.0.0.1", to)).unwrap();
-                let (mut from, mut into) =
-                    (client.try_clone().unwrap(), server.try_clone().unwrap());
-                thread::spawn(move || std::io::copy(&mut from, &mut into));
-                let passed = std::io::copy(&mut (&mut server).take(bytes as u64), &mut client);
-                if stalls && passed.is_ok() {
-                    thread::sleep(Duration::from_mins(1));
-                }
-                let _ = client.shutdown(std::net::Shutdown::Both);
-                let _ = server.shutdown(std::net::Shutdown::Both);
-            });
+            let Ok(client) = client else { return };
+            let treat = treat.clone();
+            thread::spawn(move || treat(client));
         }
     });
     port
 }
 
+/// Starts a proxy to port `to` of this machine that passes on so many bytes of what the server sends, and
+/// then closes the connection, or stalls. Returns its port.
+pub fn cut_after(to: u16, bytes: usize, stalls: bool) -> u16 {
+    each_client(move |mut client| {
+        let mut server = StdStream::connect(("127.0.0.1", to)).unwrap();
+        let (mut from, mut into) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+        thread::spawn(move || std::io::copy(&mut from, &mut into));
+        let passed = std::io::copy(&mut (&mut server).take(bytes as u64), &mut client);
+        if stalls && passed.is_ok() {
+            thread::sleep(Duration::from_mins(1));
+        }
+        let _ = client.shutdown(std::net::Shutdown::Both);
+        let _ = server.shutdown(std::net::Shutdown::Both);
+    })
+}
+
 /// Starts a server that sends the same bytes again and again instead of speaking SSH. Returns its port.
 pub fn babbler(first: &'static [u8], bytes: &'static [u8]) -> u16 {
-    let listener = StdListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || {
-        for client in listener.incoming() {
-            let Ok(mut client) = client else { return };
-            thread::spawn(move || {
-                let mut sent = client.write_all(first);
-                while sent.is_ok() {
-                    sent = client.write_all(bytes);
-                }
-            });
+    each_client(move |mut client| {
+        let mut sent = client.write_all(first);
+        while sent.is_ok() {
+            sent = client.write_all(bytes);
         }
-    });
-    port
+    })
 }
