@@ -22,6 +22,8 @@ use std::{
         Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
+    time::{Duration, Instant},
 };
 
 use anstyle::{AnsiColor, Style};
@@ -34,11 +36,14 @@ pub use report::render;
 
 use crate::core::{
     cancel::Cancel,
-    diagnostic::{Diagnostic, plain, plural},
+    diagnostic::{Diagnostic, Kind, plain, plural},
     event::{Event, Interface, Mark, Outcome, PlanLine, RecapLine, Stream},
     table::Table,
     text::{escape_controls, escape_controls_in_line, escape_controls_in_lines},
 };
+
+/// How long the handling of a signal that this process sent to itself may take.
+const SIGNAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How the terminal shows events.
 #[derive(Clone, Copy, Debug, Default)]
@@ -67,6 +72,8 @@ pub struct Terminal {
     is_on_one_host: AtomicBool,
     run: OnceLock<Cancel>,
     has_lost_data: AtomicBool,
+    /// Held while a question waits for its answer: the tasks of several hosts ask one after the other.
+    question: Mutex<()>,
 }
 
 impl Terminal {
@@ -83,6 +90,7 @@ impl Terminal {
             is_on_one_host: AtomicBool::new(false),
             run: OnceLock::new(),
             has_lost_data: AtomicBool::new(false),
+            question: Mutex::default(),
         }
     }
 
@@ -129,6 +137,28 @@ impl Terminal {
         if let Some(run) = self.run.get() {
             run.kill();
         }
+    }
+
+    /// Asks a question after the ones that wait for their answers, and none after Ctrl-C.
+    fn ask<T>(&self, ask: impl FnOnce() -> Result<T, Diagnostic>) -> Result<T, Diagnostic> {
+        let _question = self.question.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_stopping = || self.run.get().is_some_and(Cancel::is_stopping);
+        if is_stopping() {
+            return Err(prompt::interrupted());
+        }
+        let answer = self.progress.pause(ask);
+        if answer
+            .as_ref()
+            .is_err_and(|error| error.kind == Kind::Interrupted)
+        {
+            // A hidden prompt reads the Ctrl-C, and sends its signal to this process: no other host asks
+            // before it is handled.
+            let end = Instant::now() + SIGNAL_TIMEOUT;
+            while !is_stopping() && Instant::now() < end {
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        answer
     }
 
     /// Whether data could not be written, for another reason than a closed pipe.
@@ -388,12 +418,10 @@ impl Interface for Terminal {
         if self.options.yes {
             return Ok(true);
         }
-        let question = escape_controls(question);
-        self.progress.pause(|| prompt::confirm(&question, typed))
+        self.ask(|| prompt::confirm(&escape_controls(question), typed))
     }
 
     fn prompt(&self, question: &str, hidden: bool) -> Result<String, Diagnostic> {
-        let question = escape_controls(question);
-        self.progress.pause(|| prompt::text(&question, hidden))
+        self.ask(|| prompt::text(&escape_controls(question), hidden))
     }
 }

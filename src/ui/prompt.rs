@@ -8,8 +8,8 @@ use crate::core::diagnostic::{Diagnostic, Kind};
 /// terminal.
 pub(super) fn confirm(question: &str, typed: Option<&str>) -> Result<bool, Diagnostic> {
     let hint = if typed.is_some() { "" } else { " [y/N]" };
-    let answer = ask(question, &format!("{question}{hint} "), false)
-        .map_err(|error| error.help("use --yes to answer every question with yes".to_owned()))?;
+    let help = "use --yes to answer every question with yes";
+    let answer = ask(question, &format!("{question}{hint} "), false, help)?;
     Ok(match typed {
         Some(word) => answer == word,
         None => ["y", "yes"].contains(&answer.to_lowercase().as_str()),
@@ -18,13 +18,15 @@ pub(super) fn confirm(question: &str, typed: Option<&str>) -> Result<bool, Diagn
 
 /// Asks for a text. With `hidden`, typed characters are not shown. Fails without a terminal.
 pub(super) fn text(question: &str, hidden: bool) -> Result<String, Diagnostic> {
-    ask(question, &format!("{question} "), hidden).map_err(|error| {
-        error.help("pass the value as a parameter or in the environment".to_owned())
-    })
+    let help = "pass the value as a parameter or in the environment";
+    ask(question, &format!("{question} "), hidden, help)
 }
 
-fn ask(question: &str, shown: &str, hidden: bool) -> Result<String, Diagnostic> {
-    let refused = |why: &str| Diagnostic::new(Kind::Usage, format!("{why} to answer: {question}"));
+/// Shows `shown` and reads an answer. `help` says how to answer `question` without a terminal.
+fn ask(question: &str, shown: &str, hidden: bool, help: &str) -> Result<String, Diagnostic> {
+    let refused = |why: &str| {
+        Diagnostic::new(Kind::Usage, format!("{why} to answer: {question}")).help(help.to_owned())
+    };
     let stdin = io::stdin();
     if !stdin.is_terminal() {
         return Err(refused("no terminal"));
@@ -40,6 +42,14 @@ fn ask(question: &str, shown: &str, hidden: bool) -> Result<String, Diagnostic> 
             }
             stdin.lock().read_line(&mut answer)
         })
-        .map_err(|_| refused("the terminal was closed: unable"))?;
+        .map_err(|error| match error.kind() {
+            io::ErrorKind::Interrupted => interrupted(),
+            _ => refused("the terminal was closed: unable"),
+        })?;
     Ok(answer.trim().to_owned())
+}
+
+/// The error of a question that is not answered because of Ctrl-C.
+pub(super) fn interrupted() -> Diagnostic {
+    Diagnostic::new(Kind::Interrupted, "interrupted")
 }

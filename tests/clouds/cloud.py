@@ -9,8 +9,9 @@ provider, made by the program in `HITC_TEST_PROGRAM`. Without it the addresses l
 `POST /_faults` with a list says what goes wrong from now on, one entry a time:
 `{"method", "path" (a regular expression), "skip", "times", "kind", "status", "headers", "body", "after"}`;
 `kind` is `answer`, `cut`, `hang` or `garbage`; with `after`, the request is done before it goes wrong.
-`shift` answers rightly, and then something that was listed is gone; `meet` answers when as many
-requests as `count` have come, to this cloud and others, which know of each other by a `folder`.
+`shift` answers rightly, and then something that was listed is gone. `meet` does no request before as many
+as `count` have come, to this cloud and others, which know of each other by a `folder`; and it answers none
+before all are done.
 `POST /_stop` with a name stops a server. `GET /_log` lists the requests so far.
 """
 
@@ -172,15 +173,17 @@ def later(what):
     threading.Thread(target=what, daemon=True).start()
 
 
-def meet(folder, count):
-    """Waits for others to be asked, too; whether they were."""
+def meet(folder, count, point):
+    """Waits until as many requests have come to a point."""
+    folder = os.path.join(folder, point)
+    os.makedirs(folder, exist_ok=True)
     request = f"{os.getpid()}-{threading.get_ident()}"
     open(os.path.join(folder, request), "w").close()
-    for _ in range(200):
+    for _ in range(600):
         if len(os.listdir(folder)) >= count:
-            return True
+            return
         time.sleep(0.05)
-    return False
+    raise RuntimeError(f"not all {count} requests were {point}")
 
 
 def page(items, query, most):
@@ -214,6 +217,11 @@ def serve(cloud):
                 cloud.log.append({"method": method, "path": self.path if name == parts.path else name})
             fault = cloud.fault(method, name)
             done = None
+            if fault and fault.get("kind") == "meet":
+                meet(fault["folder"], fault["count"], "asked")
+                done = self.done(method, parts.path, query, text)
+                meet(fault["folder"], fault["count"], "done")
+                return self.send(*done)
             if fault is None or fault.get("after") or fault.get("kind") == "shift":
                 done = self.done(method, parts.path, query, text)
             if fault is None:
@@ -225,8 +233,6 @@ def serve(cloud):
             elif kind == "shift":
                 self.send(*done)
                 cloud.shift()
-            elif kind == "meet":
-                self.send(*done) if meet(fault["folder"], fault["count"]) else self.send(500, {})
             elif kind == "hang":
                 time.sleep(600)
             elif kind == "garbage":

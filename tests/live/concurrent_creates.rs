@@ -52,7 +52,7 @@ fn one_gives_way(cloud: &Cloud, live: Live, provider: &str, order: &str) {
     std::fs::create_dir(&folder).unwrap();
     // Neither run is answered before both have ordered.
     cloud.faults(&json!([{
-        "method": "POST", "path": order, "times": 2, "kind": "meet", "after": true, "folder": folder, "count": 2
+        "method": "POST", "path": order, "times": 2, "kind": "meet", "folder": folder, "count": 2
     }]));
     let (runs, live) = twice(live, provider);
     let mut failed = runs.iter().filter(|run| run.status != 0);
