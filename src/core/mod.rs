@@ -9,6 +9,7 @@ pub mod event;
 mod finder;
 pub mod lines;
 pub mod log;
+pub mod memo;
 pub mod owner;
 pub mod process;
 pub mod secrets;

@@ -1,22 +1,16 @@
 //! Quotes of one run: servers with equal options are quoted once.
 
-use std::{
-    collections::HashMap,
-    fmt::Write,
-    sync::{Arc, Mutex, PoisonError},
-};
-
-use tokio::sync::OnceCell;
+use std::fmt::Write;
 
 use super::{Cost, Error, Provider};
-use crate::core::value::{Data, Value};
+use crate::core::{
+    memo::Memo,
+    value::{Data, Value},
+};
 
 /// The quotes of providers. A manifest with a thousand servers of three sizes asks three times.
 #[derive(Default)]
-pub struct Quotes(Mutex<HashMap<Key, Arc<OnceCell<Cost>>>>);
-
-/// A provider's name, and the options.
-type Key = (String, String);
+pub struct Quotes(Memo<Cost>);
 
 impl Quotes {
     /// Checks with the provider whether it could create a server, and returns the cost of one. See
@@ -27,21 +21,9 @@ impl Quotes {
         name: &str,
         options: &Value,
     ) -> Result<Cost, Error> {
-        let mut text = String::new();
-        write_options(&options.data, &mut text);
-        let key = (provider.name().to_owned(), text);
-        let quote = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(key)
-            .or_default()
-            .clone();
-        // An error is not kept: it may pass.
-        let cost = quote
-            .get_or_try_init(|| provider.quote(name, options))
-            .await?;
-        Ok(cost.clone())
+        let mut key = format!("{} ", provider.name());
+        write_options(&options.data, &mut key);
+        self.0.get(&key, || provider.quote(name, options)).await
     }
 }
 
