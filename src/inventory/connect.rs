@@ -136,7 +136,7 @@ impl Connections {
         target: &Target,
     ) -> Result<Arc<Connection>, Diagnostic> {
         let started = Instant::now();
-        let end = started + KEY_TIMEOUT;
+        let mut end = None;
         loop {
             match self.pool.wait_for(target, READY_TIMEOUT).await {
                 Ok(connection) => {
@@ -146,7 +146,10 @@ impl Connections {
                 Err(ssh::Error {
                     cause: ssh::Cause::Auth { .. },
                     ..
-                }) if !node.state.is_made() && Instant::now() < end => {
+                }) if !node.state.is_made()
+                    && Instant::now()
+                        < *end.get_or_insert_with(|| Instant::now() + KEY_TIMEOUT) =>
+                {
                     sleep(KEY_RETRY).await;
                 }
                 Err(error) => {
@@ -275,8 +278,10 @@ impl Connections {
 
     /// Forgets how a server is reached, after it was terminated, stopped or rebooted.
     pub fn forget(&self, node: &Node) {
-        self.pool.forget(&node.ip_text());
-        lock(&self.targets).remove(&key(node));
+        let target = lock(&self.targets).remove(&key(node));
+        // `~/.ssh/config` may have another address for it.
+        let address = target.map_or_else(|| node.ip_text(), |target| target.address);
+        self.pool.forget(&address);
         lock(&self.engines).remove(&key(node));
         lock(&self.containers).retain(|(server, _), _| *server != key(node));
     }

@@ -16,10 +16,14 @@ use crate::{
     ssh::Command,
 };
 
-/// The timeout until a server runs and has an address.
-const START_TIMEOUT: Duration = Duration::from_mins(10);
-/// The timeout of cloud-init.
-const INIT_TIMEOUT: Duration = Duration::from_mins(15);
+/// The timeout until a server runs and has an address. Servers without a hypervisor take over 20 minutes.
+const START_TIMEOUT: Duration = Duration::from_mins(40);
+/// The timeout of cloud-init, and of a login that only says that the server is not ready.
+const INIT_TIMEOUT: Duration = Duration::from_mins(30);
+/// How long the provider may fail to list its servers.
+const LIST_TIMEOUT: Duration = Duration::from_mins(5);
+/// The pause before another login to a server that did not run a command.
+const LOGIN_PAUSE: Duration = Duration::from_secs(3);
 
 /// The pause between two listings of a provider: at first, and at most.
 const POLL: Duration = Duration::from_millis(500);
@@ -27,11 +31,18 @@ const LONGEST_POLL: Duration = Duration::from_secs(5);
 
 /// Waits for cloud-init if it is installed. Status 0 is success, 2 success with warnings, and 1 an
 /// error (cloud-init 23.4 and later; before, every status but 0 was an error).
-const CLOUD_INIT: &str = "if command -v cloud-init >/dev/null 2>&1; then
+///
+/// Some images answer every command with a message and status 0 until they are ready, by `ForceCommand`: the
+/// first line shows that the command ran.
+const CLOUD_INIT: &str = "echo hitc-ran
+if command -v cloud-init >/dev/null 2>&1; then
     cloud-init status --wait >/dev/null; status=$?
     [ $status = 0 ] || cloud-init status --long
     exit $status
 fi";
+
+/// The line that [`CLOUD_INIT`] prints first.
+const RAN: &str = "hitc-ran";
 
 /// Creates a server and waits until it is ready. A server that does not become ready is kept, and
 /// marked as failed at its provider.
@@ -119,6 +130,11 @@ async fn exists(provider: &dyn Provider, node: &Node) -> bool {
     matches!(provider.find(node).await, Ok(Some(_)))
 }
 
+/// Whether a server is certain not to exist any more.
+async fn is_gone(provider: &dyn Provider, node: &Node) -> bool {
+    matches!(provider.find(node).await, Ok(None))
+}
+
 /// Terminates a server that was just ordered, because there is an older one.
 async fn give_way(provider: &dyn Provider, ordered: &Node, older: &Node) -> Diagnostic {
     let (name, id) = (&ordered.name, &ordered.id);
@@ -154,8 +170,26 @@ async fn running(
     let name = &ordered.name;
     let (end, mut pause) = (Instant::now() + START_TIMEOUT, POLL);
     let (mut since, mut was_seen) = (Instant::now(), false);
+    let mut failing: Option<Instant> = None;
     loop {
-        let nodes = access.poll().since(since, provider).await?;
+        let listed = access.poll().since(since, provider).await;
+        let nodes = match listed.map_err(Diagnostic::from) {
+            Ok(nodes) => {
+                failing = None;
+                nodes
+            }
+            // The server is ordered, and starts meanwhile.
+            Err(error) if error.kind != Kind::Usage => {
+                let failing = *failing.get_or_insert_with(Instant::now);
+                if failing.elapsed() > LIST_TIMEOUT {
+                    return Err(error);
+                }
+                since = Instant::now();
+                sleep(LONGEST_POLL).await;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let found = nodes.iter().find(|node| node.id == ordered.id);
         let state = match found {
             Some(node) if node.state.is_up() && node.ip.is_some() => {
@@ -166,9 +200,9 @@ async fn running(
                 node.state.to_string()
             }
             None => {
-                // A new server may not be listed at once.
+                // A new server may not be listed at once, and one list may lag behind another.
                 let why = provider.why_gone(ordered).await;
-                if was_seen || why.is_some() {
+                if why.is_some() || was_seen && is_gone(provider, ordered).await {
                     let text = format!(
                         "server `{name}` was terminated by {} while it was starting",
                         provider.name()
@@ -204,11 +238,30 @@ async fn wait_for_cloud_init(
         timeout: Some(INIT_TIMEOUT),
         ..Command::new(CLOUD_INIT)
     };
-    let output = machine.run(&command).await?;
-    match output.exit {
+    let end = Instant::now() + INIT_TIMEOUT;
+    let mut reached = None;
+    let (exit, text) = loop {
+        let output = reached.as_deref().unwrap_or(machine).run(&command).await?;
+        let shown = output.text();
+        let mut lines = shown.lines();
+        if lines.any(|line| line == RAN) {
+            break (output.exit, lines.collect::<Vec<_>>().join("\n"));
+        }
+        if output.exit != Exit::Code(0) || Instant::now() > end {
+            let message = format!("server `{}` does not run commands", node.name);
+            return Err(Diagnostic::new(Kind::Failed, message)
+                .note(format!("it answers: {shown}{}", output.error_text()))
+                .help("if it expects another user, name that with `user=NAME`".to_owned()));
+        }
+        activity.update("waiting until it runs commands");
+        sleep(LOGIN_PAUSE).await;
+        // What a login does is decided when its connection is opened.
+        access.forget(node);
+        reached = Some(access.wait_until_reachable(node).await?);
+    };
+    match exit {
         Exit::Code(0) => Ok(()),
         Exit::Code(2) => {
-            let text = output.text();
             access.events().warn(format!(
                 "{}: cloud-init finished with warnings: {text}",
                 node.name
@@ -216,8 +269,8 @@ async fn wait_for_cloud_init(
             Ok(())
         }
         _ => {
-            let text = format!("server `{}`: cloud-init failed", node.name);
-            Err(Diagnostic::new(Kind::Failed, text).note(output.text()))
+            let message = format!("server `{}`: cloud-init failed", node.name);
+            Err(Diagnostic::new(Kind::Failed, message).note(text))
         }
     }
 }
