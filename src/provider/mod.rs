@@ -26,8 +26,8 @@ pub use ec2::{Ec2, Volume};
 pub use error::Error;
 pub use local::Local;
 pub use node::{
-    MOST, NAME_RULE, Node, NodeState, OnServer, UNMANAGED, is_name, numbered, refuse_duplicates,
-    refuse_protected, role,
+    MOST, NAME_RULE, Node, NodeState, OnServer, UNMANAGED, is_name, is_user, numbered,
+    refuse_duplicates, refuse_protected, role,
 };
 use price::number;
 pub use price::{Cost, Price, Prices};

@@ -1,13 +1,31 @@
 """EC2 by moto, an independent implementation of AWS's API, and AWS's price list.
 
-Prints two addresses: EC2's and the price list's.
+Prints two addresses: EC2's and the price list's. In front of moto is what moto lacks, as AWS documents it:
+
+- limits of requests, as buckets that are filled again
+  (https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html);
+- ids, groups and tags that are not known everywhere at first
+  (https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html);
+- idempotency tokens (https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html);
+- instances that take a while to end
+  (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html);
+- sizes that a zone does not offer, and user data that is too long.
+
+`HITC_TEST_LAG=SECONDS` says how long it takes until something is known everywhere, and until an instance
+has ended (half a second, if it is not set). `HITC_TEST_PACE=FACTOR` fills the buckets faster.
 """
 
+import base64
 import http.client
 import json
 import logging
+import os
+import re
 import sys
 import threading
+import time
+import xml.etree.ElementTree as xml
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs
 
@@ -68,6 +86,44 @@ class PriceList(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
+LAG = float(os.environ.get("HITC_TEST_LAG", "0.5"))
+PACE = float(os.environ.get("HITC_TEST_PACE", "1"))
+
+
+class Bucket:
+    """A limit of requests: so many at once, and so many more each second."""
+
+    def __init__(self, size, rate):
+        self.size, self.rate = size, rate * PACE
+        self.left, self.at = size, time.monotonic()
+        self.lock = threading.Lock()
+
+    def take(self):
+        with self.lock:
+            now = time.monotonic()
+            self.left = min(self.size, self.left + (now - self.at) * self.rate)
+            self.at = now
+            if self.left < 1:
+                return False
+            self.left -= 1
+            return True
+
+
+def fault(status, code, message):
+    error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    return status, f"<Response><Errors>{error}</Errors><RequestID>r-2</RequestID></Response>"
+
+
+def client(moto):
+    return boto3.client(
+        "ec2",
+        region_name="us-east-1",
+        endpoint_url="http://%s:%s" % moto,
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
+
+
 class Ec2(Cloud):
     """In front of moto, so that things can go wrong: the path of a fault is the action, `RunInstances`."""
 
@@ -75,15 +131,20 @@ class Ec2(Cloud):
         super().__init__()
         self.moto = moto
         self.prices = prices
+        self.born = {}
+        self.ended = {}
+        self.tokens = {}
+        self.ordering = threading.Lock()
+        self.buckets = {
+            "RunInstances": Bucket(5, 2),
+            "TerminateInstances": Bucket(100, 5),
+            "DescribeInstances": Bucket(100, 20),
+            "CreateSecurityGroup": Bucket(50, 5),
+            "DescribeSecurityGroups": Bucket(100, 20),
+        }
 
     def shift(self):
-        ec2 = boto3.client(
-            "ec2",
-            region_name="us-east-1",
-            endpoint_url="http://%s:%s" % self.moto,
-            aws_access_key_id="test",
-            aws_secret_access_key="test",
-        )
+        ec2 = client(self.moto)
         pages = ec2.get_paginator("describe_instances").paginate()
         all = [i["InstanceId"] for page in pages for r in page["Reservations"] for i in r["Instances"]]
         ec2.terminate_instances(InstanceIds=all)
@@ -92,10 +153,82 @@ class Ec2(Cloud):
         return parse_qs(text.decode()).get("Action", [path])[0]
 
     def pass_on(self, method, path, text, headers):
-        connection = http.client.HTTPConnection(*self.moto)
-        connection.request(method, path, text, dict(headers))
-        answer = connection.getresponse()
-        return answer.status, answer.read()
+        ask = {name: values[0] for name, values in parse_qs(text.decode()).items()}
+        # Those of the tests themselves do not count.
+        is_test = headers.get("User-Agent", "").startswith("Boto3")
+        refused = None if is_test else self.refused(ask)
+        if refused:
+            return refused
+        token = ask.get("ClientToken")
+        with self.ordering if token else nullcontext():
+            if token in self.tokens:
+                return self.tokens[token]
+            connection = http.client.HTTPConnection(*self.moto)
+            connection.request(method, path, text, dict(headers))
+            answer = connection.getresponse()
+            done = answer.status, answer.read()
+            if token and answer.status == 200:
+                self.tokens[token] = done
+        if is_test:
+            return done
+        self.note(ask, done)
+        return self.as_known(ask, done)
+
+    def refused(self, ask):
+        """The error of a request that AWS refuses, and moto does not."""
+        action = ask.get("Action", "")
+        bucket = self.buckets.get(action)
+        if bucket and not bucket.take():
+            return fault(503, "RequestLimitExceeded", "Request limit exceeded.")
+        now = time.monotonic()
+        for name, value in ask.items():
+            is_new = now - self.born.get(value, -1000) < LAG
+            if is_new and re.match(r"(Security)?GroupId(\.|$)", name):
+                return fault(400, "InvalidGroup.NotFound", f"The security group '{value}' does not exist")
+            if is_new and re.match(r"InstanceId\.", name):
+                return fault(400, "InvalidInstanceID.NotFound", f"The instance ID '{value}' does not exist")
+        if action == "RunInstances":
+            zone, size = ask.get("Placement.AvailabilityZone"), ask["InstanceType"]
+            if zone and zone not in self.zones(size):
+                return fault(400, "Unsupported", f"Your requested instance type ({size}) is not supported in {zone}.")
+            if len(base64.b64decode(ask.get("UserData", ""))) > 16384:
+                return fault(400, "InvalidParameterValue", "User data is limited to 16384 bytes")
+        return None
+
+    def zones(self, size):
+        offered = client(self.moto).describe_instance_type_offerings(
+            LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": [size]}]
+        )
+        return [offer["Location"] for offer in offered["InstanceTypeOfferings"]]
+
+    def note(self, ask, done):
+        """Remembers when something was made or ended."""
+        now, body = time.monotonic(), done[1].decode(errors="replace")
+        action = ask.get("Action")
+        kinds = {"RunInstances": "instanceId", "CreateSecurityGroup": "groupId", "TerminateInstances": "instanceId"}
+        if action in kinds and done[0] == 200:
+            times = self.ended if action == "TerminateInstances" else self.born
+            times.update((id, now) for id in re.findall(f"<{kinds[action]}>([^<]+)", body))
+
+    def as_known(self, ask, done):
+        """What a list shows of instances that were just made or ended."""
+        now = time.monotonic()
+        new = {id for id, at in list(self.born.items()) if now - at < LAG}
+        ending = {id for id, at in list(self.ended.items()) if now - at < LAG}
+        if ask.get("Action") != "DescribeInstances" or done[0] != 200 or not new | ending:
+            return done
+        root = xml.fromstring(done[1])
+        space = re.match(r"{.*}", root.tag)[0]
+        xml.register_namespace("", space[1:-1])
+        for instances in root.iter(f"{space}instancesSet"):
+            for item in list(instances):
+                id = item.findtext(f"{space}instanceId")
+                if id in new:
+                    instances.remove(item)
+                if id in ending:
+                    state = item.find(f"{space}instanceState")
+                    state[0].text, state[1].text = "32", "shutting-down"
+        return done[0], xml.tostring(root, "utf-8", xml_declaration=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ mod docker_copy;
 mod docker_logs;
 mod docker_setup;
 mod ec2;
+mod ec2_limits;
 mod engine_faults;
 mod ensembles;
 mod examples;

@@ -3,9 +3,10 @@
 use std::{env, fs, path::Path, time::Duration};
 
 use aws_config::{
-    BehaviorVersion, SdkConfig, profile::ProfileFileRegionProvider, retry::RetryConfig,
-    timeout::TimeoutConfig,
+    BehaviorVersion, SdkConfig, imds::client::error::ImdsError, profile::ProfileFileRegionProvider,
+    retry::RetryConfig, timeout::TimeoutConfig,
 };
+use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ec2::{
     Client,
     config::ProvideCredentials,
@@ -31,6 +32,9 @@ const TRY_TIMEOUT: Duration = Duration::from_secs(30);
 const TIMEOUT: Duration = Duration::from_mins(3);
 /// The most attempts of a request.
 pub(super) const TRIES: u32 = 5;
+
+/// The code of the error that a security group does not exist.
+pub(super) const NO_GROUP: &str = "InvalidGroup.NotFound";
 
 /// The environment variables that configure credentials (<https://docs.aws.amazon.com/sdkref/latest/guide/standardized-credentials.html>).
 const VARIABLES: [&str; 7] = [
@@ -58,9 +62,12 @@ pub(super) async fn settings(home: &Path, events: &Events) -> Result<SdkConfig, 
         .operation_timeout(TIMEOUT)
         .build();
     let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    // AWS's own tools treat an empty region or profile as none; the SDK does not.
     if env::var("AWS_REGION").is_ok_and(|region| region.is_empty()) {
-        // AWS's own tools treat an empty region as none; the SDK does not.
         loader = loader.region(ProfileFileRegionProvider::new());
+    }
+    if env::var("AWS_PROFILE").is_ok_and(|name| name.is_empty()) {
+        loader = loader.profile_name("default");
     }
     let settings = loader
         .http_client(http)
@@ -73,8 +80,17 @@ pub(super) async fn settings(home: &Path, events: &Events) -> Result<SdkConfig, 
         return Err(not_configured("no credentials".to_owned()));
     };
     let credentials = credentials.provide_credentials().await;
-    let credentials = credentials
-        .map_err(|error| not_configured(format!("no credentials: {}", bottom(&error))))?;
+    let credentials = credentials.map_err(|error| match error {
+        CredentialsError::CredentialsNotLoaded(_) if !names_profile() => {
+            not_configured("no credentials".to_owned())
+        }
+        // Other clouds have a metadata service of the same address.
+        error if is_of_metadata(&error) && !is_instance() => {
+            not_configured("no credentials".to_owned())
+        }
+        // Expired ones, or a profile that does not exist: the user has servers, and wants to see them.
+        error => no_credentials(bottom(&error)),
+    })?;
     events.hide(credentials.secret_access_key());
     if let Some(token) = credentials.session_token() {
         events.hide(token);
@@ -100,12 +116,52 @@ pub(super) fn client(settings: &SdkConfig) -> Client {
 fn has_credentials(home: &Path) -> bool {
     let is_set = |name: &&str| env::var_os(name).is_some_and(|value| !value.is_empty());
     let files = ["credentials", "config"];
-    let vendor = fs::read_to_string("/sys/class/dmi/id/sys_vendor").unwrap_or_default();
     VARIABLES.iter().any(is_set)
         || files
             .iter()
             .any(|file| home.join(".aws").join(file).exists())
-        || vendor.starts_with("Amazon EC2")
+        || is_instance()
+}
+
+/// Whether this machine is an instance of EC2.
+fn is_instance() -> bool {
+    let vendor = fs::read_to_string("/sys/class/dmi/id/sys_vendor");
+    vendor.is_ok_and(|vendor| vendor.starts_with("Amazon EC2"))
+}
+
+/// Whether an error is of the metadata service of instances.
+fn is_of_metadata(error: &CredentialsError) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if error.is::<ImdsError>() {
+            return true;
+        }
+        next = error.source();
+    }
+    false
+}
+
+/// Whether the environment names a profile.
+fn names_profile() -> bool {
+    env::var_os("AWS_PROFILE").is_some_and(|name| !name.is_empty())
+}
+
+fn no_credentials(cause: String) -> Error {
+    let help = match env::var("AWS_PROFILE") {
+        Ok(name) if !name.is_empty() => format!(
+            "if profile `{name}` exists in ~/.aws, log in again: `aws sso login --profile {name}`"
+        ),
+        _ => "log in again: `aws sso login`, or renew the keys in ~/.aws/credentials".to_owned(),
+    };
+    Error::Refused(Box::new(Refusal {
+        provider: NAME.to_owned(),
+        what: "getting credentials".to_owned(),
+        cause,
+        code: None,
+        request: None,
+        kind: Kind::Usage,
+        help: Some(help),
+    }))
 }
 
 fn not_configured(cause: String) -> Error {

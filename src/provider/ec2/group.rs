@@ -1,16 +1,21 @@
 //! The security groups of a new server: those that the user named, or the one that all servers of hitc
 //! are in.
 
-use aws_sdk_ec2::types::{
-    IpPermission, IpRange, ResourceType, SecurityGroup, Tag, TagSpecification, UserIdGroupPair,
+use aws_sdk_ec2::{
+    error::{ProvideErrorMetadata, SdkError},
+    types::{
+        IpPermission, IpRange, Ipv6Range, ResourceType, SecurityGroup, Tag, TagSpecification,
+        UserIdGroupPair,
+    },
 };
+use tokio::time::{Instant, sleep};
 
 use super::{
-    TAG_KIND, by,
-    client::{code, explain},
+    STATE_PAUSE, TAG_KIND, VISIBLE_TIMEOUT, by,
+    client::{NO_GROUP, code, explain},
     order::Order,
 };
-use crate::provider::{ALL_V4, Error};
+use crate::provider::{ALL_V4, ALL_V6, Error};
 
 /// The security group that hitc creates and uses if the user names none. It allows SSH, and everything
 /// among its members.
@@ -38,6 +43,13 @@ impl Order<'_> {
 
     /// The ids of the groups of the new instance.
     pub async fn groups(&self) -> Result<Vec<String>, Error> {
+        let options = self.options;
+        let key = format!("{:?} {:?}", options.security_groups, options.subnet);
+        let groups = &self.provider.common.groups;
+        groups.get(&key, || self.find_groups()).await
+    }
+
+    async fn find_groups(&self) -> Result<Vec<String>, Error> {
         let named = self.named_groups().await?;
         if named.is_empty() {
             return Ok(vec![self.own_group().await?]);
@@ -69,8 +81,8 @@ impl Order<'_> {
 
     /// The security group of this name in the network of this order.
     async fn group(&self, name: &str) -> Result<Option<SecurityGroup>, Error> {
-        let mut filters = vec![by("group-name", name)];
-        filters.extend(self.network().await?.map(|vpc| by("vpc-id", &vpc)));
+        let network = self.network().await?;
+        let filters = vec![by("group-name", name), by("vpc-id", &network)];
         let answer = self
             .client
             .describe_security_groups()
@@ -96,7 +108,7 @@ impl Order<'_> {
                     .create_security_group()
                     .group_name(GROUP)
                     .description("Made by hitc: admits SSH, and its members among themselves")
-                    .set_vpc_id(self.network().await?)
+                    .vpc_id(self.network().await?)
                     .tag_specifications(kind(KIND))
                     .send()
                     .await;
@@ -117,14 +129,12 @@ impl Order<'_> {
         let id = group.group_id().unwrap_or_default().to_owned();
         // One request a rule: one of them may exist by now.
         for rule in missing_rules(&group)? {
-            let opened = self
+            let open = self
                 .client
                 .authorize_security_group_ingress()
                 .group_id(&id)
-                .ip_permissions(rule)
-                .send()
-                .await;
-            match opened {
+                .ip_permissions(rule);
+            match when_known(|| open.clone().send()).await {
                 Err(error) if code(&error) != DUPLICATE_RULE => {
                     return Err(explain(&fail("opening"), &error));
                 }
@@ -138,6 +148,23 @@ impl Order<'_> {
 /// The codes of the errors that a group, or a rule, exists.
 pub(super) const DUPLICATE_GROUP: &str = "InvalidGroup.Duplicate";
 const DUPLICATE_RULE: &str = "InvalidPermission.Duplicate";
+
+/// Sends a request again until EC2 knows a new group: that takes a moment.
+pub(super) async fn when_known<T, E, F>(send: impl Fn() -> F) -> Result<T, SdkError<E>>
+where
+    E: ProvideErrorMetadata,
+    F: Future<Output = Result<T, SdkError<E>>>,
+{
+    let end = Instant::now() + VISIBLE_TIMEOUT;
+    loop {
+        match send().await {
+            Err(error) if code(&error) == NO_GROUP && Instant::now() < end => {
+                sleep(STATE_PAUSE).await;
+            }
+            done => return done,
+        }
+    }
+}
 
 /// A new group's tag of this kind.
 pub(super) fn kind(kind: &str) -> TagSpecification {
@@ -180,6 +207,7 @@ fn missing_rules(group: &SecurityGroup) -> Result<Vec<IpPermission>, Error> {
             .from_port(SSH)
             .to_port(SSH)
             .ip_ranges(IpRange::builder().cidr_ip(ALL_V4).build())
+            .ipv6_ranges(Ipv6Range::builder().cidr_ipv6(ALL_V6).build())
             .build();
         missing.push(ssh);
     }

@@ -30,7 +30,7 @@ use aws_sdk_ec2::{
 use client::{TRIES, client, code, explain, is_garbled, settings};
 use jiff::Timestamp;
 use options::Options;
-use order::{Order, Token};
+use order::{Common, Order, Token};
 use tokio::{
     sync::OnceCell,
     time::{Instant, sleep},
@@ -44,6 +44,7 @@ use super::{
 use crate::{
     core::{
         event::{Activity, Events},
+        memo::Shared,
         owner::Owner,
         value::{Invalid, Value},
     },
@@ -79,6 +80,11 @@ const STATE_TIMEOUT: Duration = Duration::from_mins(10);
 const STATE_PAUSE: Duration = Duration::from_millis(500);
 const STATE_PAUSE_MOST: Duration = Duration::from_secs(5);
 
+/// How long an id or a group is new, and how long EC2 may take to know it everywhere
+/// (<https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>).
+const NEW: Duration = Duration::from_mins(5);
+const VISIBLE_TIMEOUT: Duration = Duration::from_mins(1);
+
 /// The EC2 provider.
 pub struct Ec2 {
     prefix: String,
@@ -86,6 +92,10 @@ pub struct Ec2 {
     home: PathBuf,
     events: Events,
     reached: OnceCell<Result<Arc<Reached>, Error>>,
+    /// What orders of one run have in common.
+    common: Common,
+    /// The instances, for all who look for a name at the same time.
+    listed: Shared<Vec<Instance>>,
 }
 
 /// The client and its settings.
@@ -104,6 +114,8 @@ impl Ec2 {
             home,
             events,
             reached: OnceCell::new(),
+            common: Common::default(),
+            listed: Shared::default(),
         }
     }
 
@@ -163,11 +175,17 @@ impl Ec2 {
     /// The instance of this name, if it exists. Two of one name are an error.
     async fn named(&self, name: &str) -> Result<Option<Instance>, Error> {
         let full = format!("{}{name}", self.prefix);
-        let filters = vec![by("tag:Name", &full), by("tag:hitc:prefix", &self.prefix)];
-        let found = self.instances(filters).await?;
-        let nodes: Vec<Node> = found.iter().filter_map(|found| self.node(found)).collect();
+        let filters = vec![by("tag:hitc:prefix", &self.prefix)];
+        let all = self
+            .listed
+            .since(Instant::now(), || self.instances(filters))
+            .await?;
+        let mut found = all
+            .iter()
+            .filter(|found| tag(found, TAG_NAME) == Some(&full));
+        let nodes: Vec<Node> = found.clone().filter_map(|found| self.node(found)).collect();
         refuse_duplicates(&nodes)?;
-        Ok(found.into_iter().next())
+        Ok(found.next().cloned())
     }
 
     /// The instance with this id, also while it is being terminated and for about an hour after.
@@ -431,7 +449,7 @@ impl Provider for Ec2 {
 
     async fn terminate(&self, node: &Node) -> Result<(), Error> {
         let client = self.client().await?;
-        match look_again(self, node).await {
+        match self.look_at_new(node).await {
             Ok(found) => {
                 refuse_protected([&found])?;
                 let ended = client
@@ -604,6 +622,26 @@ impl Provider for Ec2 {
 }
 
 impl Ec2 {
+    /// Looks at an instance again. One that was just created is looked for a while: EC2 may not know
+    /// its own id yet.
+    async fn look_at_new(&self, node: &Node) -> Result<Node, Error> {
+        let (begun, mut pause) = (Instant::now(), STATE_PAUSE);
+        let age = node.created.map(|at| Timestamp::now().duration_since(at));
+        let is_new = age.is_some_and(|age| age.as_secs() < NEW.as_secs().cast_signed());
+        loop {
+            match look_again(self, node).await {
+                Err(Error::Gone { .. }) if is_new && begun.elapsed() < VISIBLE_TIMEOUT => {
+                    if self.why_gone(node).await.is_some() {
+                        return Err(node.gone());
+                    }
+                }
+                found => return found,
+            }
+            sleep(pause).await;
+            pause = (pause * 3 / 2).min(STATE_PAUSE_MOST);
+        }
+    }
+
     /// hitc's own key pair.
     fn key(&self) -> Result<KeyPair, Error> {
         Ok(KeyPair::ensure(&self.data.join("id_ed25519"))?)

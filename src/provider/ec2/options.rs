@@ -1,9 +1,15 @@
 //! The options of an instance.
 
-use crate::core::value::{Fields, Invalid, Value};
+use crate::{
+    core::value::{Entry, Fields, Invalid, Value},
+    provider::is_user,
+};
 
 const SIZE: &str = "t3.micro";
 const IMAGE: &str = "debian 13";
+
+/// The most bytes of user data (<https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/user-data.html>).
+const USER_DATA: usize = 16 * 1024;
 
 /// The options of an instance.
 #[derive(Clone, Debug)]
@@ -25,6 +31,14 @@ pub(super) struct Options {
     pub key_pair: Option<String>,
     /// Whether the instance is protected against termination.
     pub protect: bool,
+    /// The user to log in as. By default, that of the image's publisher.
+    pub user: Option<String>,
+    /// What the instance does at its first boot, as cloud-init reads it.
+    pub user_data: Option<String>,
+    /// Tags of the user, besides those of hitc.
+    pub tags: Vec<(String, String)>,
+    /// Whether the instance has an IPv6 address, too.
+    pub ipv6: bool,
 }
 
 impl Options {
@@ -53,6 +67,10 @@ impl Options {
                 .and_then(|size| i32::try_from(size).ok()),
             key_pair: fields.decode("key_pair", text)?,
             protect: fields.decode("protect", Value::to_bool)?.unwrap_or(false),
+            user: fields.decode("user", user)?,
+            user_data: fields.decode("user_data", user_data)?,
+            tags: fields.decode("tags", tags)?.unwrap_or_default(),
+            ipv6: fields.decode("ipv6", Value::to_bool)?.unwrap_or(false),
         };
         fields.finish()?;
         Ok(own)
@@ -69,6 +87,41 @@ fn bid(value: &Value, what: &str) -> Result<String, Invalid> {
         )
         .help("use the highest hourly price, such as 0.02".to_owned())),
     }
+}
+
+fn user(value: &Value, what: &str) -> Result<String, Invalid> {
+    let name = value.to_text(what)?;
+    if is_user(&name) {
+        return Ok(name);
+    }
+    let text = format!("{what} must be the name of a user, not `{name}`");
+    Err(Invalid::new(value, text))
+}
+
+fn user_data(value: &Value, what: &str) -> Result<String, Invalid> {
+    let text = value.to_text(what)?;
+    if text.len() <= USER_DATA {
+        return Ok(text);
+    }
+    let text = format!(
+        "{what} must be at most {USER_DATA} bytes long, not {}",
+        text.len()
+    );
+    Err(Invalid::new(value, text).help("let it fetch the rest".to_owned()))
+}
+
+fn tags(value: &Value, what: &str) -> Result<Vec<(String, String)>, Invalid> {
+    let tag = |entry: &Entry| {
+        let (key, lower) = (&entry.key, entry.key.to_lowercase());
+        let is_taken = lower == "name" || lower.starts_with("aws:") || lower.starts_with("hitc:");
+        if is_taken {
+            let text = format!("{what} must not contain `{key}`");
+            let help = "`Name` and tags that begin with `aws:` or `hitc:` have a meaning already";
+            return Err(Invalid::new(&entry.value, text).help(help.to_owned()));
+        }
+        Ok((key.clone(), entry.value.to_text(what)?))
+    };
+    value.to_map(what)?.iter().map(tag).collect()
 }
 
 #[cfg(test)]

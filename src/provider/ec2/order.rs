@@ -14,23 +14,28 @@ use aws_sdk_ec2::{
     operation::run_instances::{RunInstancesError, RunInstancesOutput},
     primitives::Blob,
     types::{
-        ArchitectureType, ArchitectureValues, BlockDeviceMapping, EbsBlockDevice, HttpTokensState,
-        Image, Instance, InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest, MarketType,
-        Placement, ResourceType, SpotMarketOptions, Subnet, Tag, TagSpecification, VolumeType,
+        ArchitectureValues, BlockDeviceMapping, EbsBlockDevice, HttpTokensState, Image, Instance,
+        InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest, InstanceTypeInfo,
+        LocationType, MarketType, Placement, ResourceType, SpotMarketOptions, Subnet, Tag,
+        TagSpecification, VolumeType,
     },
 };
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64, HEXLOWER};
 use sha2::{Digest, Sha256};
-use tokio::time::sleep;
+use tokio::{
+    sync::Mutex,
+    time::{Instant, sleep, sleep_until},
+};
 
 use super::{
     Ec2, NAME, TAG_IMAGE, TAG_MANIFEST, TAG_NAME, TAG_PREFIX, TAG_PROJECT, TAG_PROTECT, TAG_STATE,
-    TAG_USER, by,
-    client::{TRIES, code, explain},
+    TAG_USER, VISIBLE_TIMEOUT, by,
+    client::{NO_GROUP, code, explain},
     image,
     options::Options,
 };
 use crate::{
+    core::memo::Memo,
     project::make_private_folder,
     provider::{Create, Error},
 };
@@ -39,43 +44,81 @@ use crate::{
 /// says a day at least).
 const TOKEN_AGE: u64 = 12 * 60 * 60;
 
-/// The pause before an order is sent again, times the number of attempts.
+/// The pause between two orders: EC2 takes two a second
+/// (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>).
+const PACE: Duration = Duration::from_millis(500);
+
+/// The first and the longest pause before an order is sent again.
 const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE_MOST: Duration = Duration::from_secs(10);
+
+/// How long an order is sent again that met the limit of requests, and one with an unclear outcome.
+const LIMIT_TIMEOUT: Duration = Duration::from_mins(10);
+const UNCLEAR_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What orders of one run have in common: it is looked up once.
+#[derive(Default)]
+pub(super) struct Common {
+    /// Sizes and images, by their names.
+    found: Memo<(InstanceTypeInfo, Image)>,
+    pub groups: Memo<Vec<String>>,
+    keys: Memo<String>,
+    networks: Memo<String>,
+    /// When the next order may be sent.
+    next: Mutex<Option<Instant>>,
+}
+
+impl Common {
+    /// Waits until another order may be sent.
+    async fn take_turn(&self) {
+        let turn = {
+            let mut next = self.next.lock().await;
+            let turn = next.map_or_else(Instant::now, |next| next.max(Instant::now()));
+            *next = Some(turn + PACE);
+            turn
+        };
+        sleep_until(turn).await;
+    }
+}
 
 /// An instance to be ordered, with its options resolved.
 pub(super) struct Order<'a> {
-    provider: &'a Ec2,
+    pub provider: &'a Ec2,
     pub client: Client,
     pub options: &'a Options,
-    image: Image,
+    size: InstanceTypeInfo,
+    pub image: Image,
 }
 
 impl<'a> Order<'a> {
     /// Resolves the size and the image of the options.
     pub async fn new(provider: &'a Ec2, options: &'a Options) -> Result<Self, Error> {
         let client = provider.client().await?;
-        let size = provider.size(&options.size).await?;
-        let processor = size.processor_info();
-        let arm = processor.is_some_and(|info| {
-            info.supported_architectures()
-                .contains(&ArchitectureType::Arm64)
-        });
-        let architecture = if arm {
-            ArchitectureValues::Arm64
-        } else {
-            ArchitectureValues::X8664
+        let find = || async {
+            let size = provider.size(&options.size).await?;
+            let architecture = if supports(&size, "arm64") {
+                ArchitectureValues::Arm64
+            } else {
+                ArchitectureValues::X8664
+            };
+            let image = image::find(&client, &options.image, &architecture).await?;
+            Ok::<_, Error>((size, image))
         };
-        let image = image::find(&client, &options.image, &architecture).await?;
+        let key = format!("{} {}", options.size, options.image);
+        let (size, image) = provider.common.found.get(&key, find).await?;
         Ok(Order {
             provider,
             client,
             options,
+            size,
             image,
         })
     }
 
-    /// Checks that the zone, subnet, security groups and key pair exist.
+    /// Checks that the zone, subnet, security groups and key pair exist, and that the size, image and
+    /// disk fit together.
     pub async fn check(&self) -> Result<(), Error> {
+        self.check_image()?;
         if let Some(zone) = &self.options.placement {
             let answer = self.client.describe_availability_zones().send().await;
             let zones = answer.map_err(|error| explain("listing the zones", &error))?;
@@ -85,7 +128,13 @@ impl<'a> Order<'a> {
                 return Err(Error::missing("placement", zone, names, None));
             }
         }
-        self.subnet().await?;
+        let subnet = self.subnet().await?;
+        self.check_subnet(subnet.as_ref())?;
+        let zone = subnet.as_ref().and_then(Subnet::availability_zone);
+        if let Some(zone) = self.options.placement.as_deref().or(zone) {
+            self.check_zone(zone).await?;
+        }
+        self.network().await?;
         if let Some(name) = self.named_key() {
             let answer = self
                 .client
@@ -108,6 +157,78 @@ impl<'a> Order<'a> {
         self.check_groups().await
     }
 
+    /// Checks that the image fits the size and the disk.
+    fn check_image(&self) -> Result<(), Error> {
+        let (size, image) = (&self.options.size, &self.options.image);
+        let architecture = self.image.architecture().map(ArchitectureValues::as_str);
+        if let Some(architecture) = architecture.filter(|name| !supports(&self.size, name)) {
+            return Err(Error::invalid(
+                format!("image `{image}` is for {architecture}, which size `{size}` does not run"),
+                Some("choose an image or a size of the same architecture".to_owned()),
+            ));
+        }
+        let mut devices = self.image.block_device_mappings().iter();
+        let root = self.image.root_device_name();
+        let root = devices.find(|device| device.device_name() == root);
+        let least = root.and_then(|root| root.ebs()?.volume_size());
+        match (self.options.disk, least) {
+            (Some(disk), Some(least)) if disk < least => Err(Error::invalid(
+                format!("disk must be at least {least} GiB for image `{image}`, not {disk}"),
+                None,
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Checks that the subnet is in the zone, and has IPv6 addresses if they are wanted.
+    fn check_subnet(&self, subnet: Option<&Subnet>) -> Result<(), Error> {
+        let zones = (
+            &self.options.placement,
+            subnet.and_then(Subnet::availability_zone),
+        );
+        if let (Some(wanted), Some(zone)) = zones
+            && wanted != zone
+        {
+            let name = self.options.subnet.as_deref().unwrap_or_default();
+            return Err(Error::invalid(
+                format!("subnet `{name}` is in zone {zone}, not in {wanted}"),
+                Some("leave out `placement`, or name a subnet of that zone".to_owned()),
+            ));
+        }
+        let has_ipv6 =
+            subnet.is_some_and(|subnet| !subnet.ipv6_cidr_block_association_set().is_empty());
+        if self.options.ipv6 && !has_ipv6 {
+            return Err(Error::invalid(
+                "ipv6=true needs a subnet with IPv6 addresses".to_owned(),
+                Some("name one with `subnet=ID`; the default subnets have none".to_owned()),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks that the size is offered in this zone.
+    async fn check_zone(&self, zone: &str) -> Result<(), Error> {
+        let size = &self.options.size;
+        let answer = self
+            .client
+            .describe_instance_type_offerings()
+            .location_type(LocationType::AvailabilityZone)
+            .filters(by("instance-type", size))
+            .send()
+            .await
+            .map_err(|error| explain("looking for the zones of the size", &error))?;
+        let offered = answer.instance_type_offerings().iter();
+        let mut zones: Vec<&str> = offered.filter_map(|offered| offered.location()).collect();
+        zones.sort_unstable();
+        if zones.contains(&zone) {
+            return Ok(());
+        }
+        Err(Error::invalid(
+            format!("size `{size}` is not offered in zone {zone}"),
+            Some(format!("it is offered in {}", zones.join(", "))),
+        ))
+    }
+
     /// Orders the instance.
     pub async fn place(&self, create: &Create) -> Result<Instance, Error> {
         let key = match self.named_key() {
@@ -116,9 +237,10 @@ impl<'a> Order<'a> {
         };
         let groups = self.groups().await?;
         let token = Token::take(self.provider, create)?;
-        let mut tried = 0;
+        let (begun, mut tried) = (Instant::now(), 0);
         loop {
             tried += 1;
+            self.provider.common.take_turn().await;
             let error = match self.send(create, &key, &groups, &token).await {
                 Ok(answer) => {
                     token.forget();
@@ -131,17 +253,19 @@ impl<'a> Order<'a> {
                 }
                 Err(error) => error,
             };
-            if !is_passing(&error) {
-                // EC2 refused the order. The next one needs a new token.
+            let outcome = Outcome::of(&error);
+            if outcome == Outcome::Refused {
+                // The next order needs a new token.
                 token.forget();
+            }
+            if begun.elapsed() > outcome.patience() {
                 return Err(self.refused(create, &error).await);
             }
-            if tried == TRIES {
-                return Err(self.refused(create, &error).await);
-            }
-            sleep(PAUSE * tried).await;
-            // EC2 may have received the order. Only EC2 itself can tell by the token.
-            if let Some(found) = self.provider.named(&create.name).await? {
+            sleep(pause(tried)).await;
+            // Only EC2 itself can tell by the token whether it received the order.
+            if outcome == Outcome::Unclear
+                && let Some(found) = self.provider.named(&create.name).await?
+            {
                 token.forget();
                 return Ok(found);
             }
@@ -176,6 +300,7 @@ impl<'a> Order<'a> {
             .placement
             .as_ref()
             .map(|zone| Placement::builder().availability_zone(zone).build());
+        let user_data = options.user_data.as_deref();
         let once = Config::builder().retry_config(RetryConfig::disabled());
         self.client
             .run_instances()
@@ -187,6 +312,8 @@ impl<'a> Order<'a> {
             .set_security_group_ids(Some(groups.to_vec()))
             .set_subnet_id(options.subnet.clone())
             .set_placement(placement)
+            .set_user_data(user_data.map(|text| BASE64.encode(text.as_bytes())))
+            .set_ipv6_address_count(options.ipv6.then_some(1))
             .set_block_device_mappings(self.disk())
             .set_instance_market_options(options.bid.as_deref().map(spot))
             .metadata_options(metadata)
@@ -211,7 +338,8 @@ impl<'a> Order<'a> {
         let tag = |key: &str, value: &str| Tag::builder().key(key).value(value).build();
         let prefix = &self.provider.prefix;
         let said = &self.options.image;
-        let user = image::user(said, self.image.name().unwrap_or_default());
+        let publishers = image::user(said, self.image.name().unwrap_or_default());
+        let user = self.options.user.as_deref().unwrap_or(publishers);
         let mut tags = vec![
             tag(TAG_NAME, &format!("{prefix}{}", create.name)),
             tag(TAG_PREFIX, prefix),
@@ -225,6 +353,8 @@ impl<'a> Order<'a> {
         tags.push(tag(TAG_PROJECT, &create.owner.project));
         let manifest = create.owner.manifest.iter();
         tags.extend(manifest.map(|manifest| tag(TAG_MANIFEST, manifest)));
+        let own = self.options.tags.iter();
+        tags.extend(own.map(|(key, value)| tag(key, value)));
         tags
     }
 
@@ -257,6 +387,11 @@ impl<'a> Order<'a> {
 
     /// Imports hitc's public key into EC2 if it is missing. Returns its name there.
     async fn own_key(&self) -> Result<String, Error> {
+        let keys = &self.provider.common.keys;
+        keys.get("", || self.import_key()).await
+    }
+
+    async fn import_key(&self) -> Result<String, Error> {
         let key = self.provider.key()?;
         let digest = HEXLOWER.encode(&Sha256::digest(key.public.as_bytes()));
         let name = format!("hitc-{}", &digest[..12]);
@@ -296,10 +431,16 @@ impl<'a> Order<'a> {
         }
     }
 
-    /// The network of the subnet, or the default one.
-    pub async fn network(&self) -> Result<Option<String>, Error> {
+    /// The id of the subnet's network (VPC), or of the default one.
+    pub async fn network(&self) -> Result<String, Error> {
+        let key = self.options.subnet.as_deref().unwrap_or_default();
+        let networks = &self.provider.common.networks;
+        networks.get(key, || self.find_network()).await
+    }
+
+    async fn find_network(&self) -> Result<String, Error> {
         if let Some(subnet) = self.subnet().await? {
-            return Ok(subnet.vpc_id);
+            return Ok(subnet.vpc_id.unwrap_or_default());
         }
         let answer = self
             .client
@@ -309,28 +450,74 @@ impl<'a> Order<'a> {
             .await
             .map_err(|error| explain("looking for the default network", &error))?;
         let mut networks = answer.vpcs.unwrap_or_default().into_iter();
-        Ok(networks.find_map(|network| network.vpc_id))
+        let network = networks.find_map(|network| network.vpc_id);
+        network.ok_or_else(|| {
+            Error::invalid(
+                "this region has no default network (VPC)".to_owned(),
+                Some(
+                    "name a subnet with `subnet=ID`, or create the default network with `aws ec2 \
+                     create-default-vpc`"
+                        .to_owned(),
+                ),
+            )
+        })
     }
 }
 
-/// Whether a retry may succeed.
-fn is_passing(error: &SdkError<RunInstancesError>) -> bool {
-    let busy = [
-        "RequestLimitExceeded",
-        "Throttling",
-        "InternalError",
-        "Unavailable",
-    ];
-    match error {
-        SdkError::ConstructionFailure(_) => false,
-        // A lack of capacity is a 5xx too, but lasts.
-        SdkError::ServiceError(service) => {
-            let code = code(error);
-            busy.contains(&code) || code.is_empty() && service.raw().status().as_u16() >= 500
+/// What an error says about an order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    /// EC2 refused it.
+    Refused,
+    /// EC2 refused it because there were too many at once.
+    TooMany,
+    /// EC2 does not know the new group or key everywhere yet.
+    TooEarly,
+    /// EC2 may or may not have received it.
+    Unclear,
+}
+
+impl Outcome {
+    fn of(error: &SdkError<RunInstancesError>) -> Self {
+        match error {
+            SdkError::ConstructionFailure(_) => Outcome::Refused,
+            SdkError::ServiceError(service) => match code(error) {
+                "RequestLimitExceeded" | "Throttling" | "ThrottlingException" => Outcome::TooMany,
+                NO_GROUP | "InvalidKeyPair.NotFound" => Outcome::TooEarly,
+                "InternalError" | "InternalFailure" | "ServiceUnavailable" | "Unavailable" => {
+                    Outcome::Unclear
+                }
+                // A lack of capacity is a 5xx too, but lasts.
+                "" if service.raw().status().as_u16() >= 500 => Outcome::Unclear,
+                _ => Outcome::Refused,
+            },
+            _ => Outcome::Unclear,
         }
-        // EC2 may or may not have received it.
-        _ => true,
     }
+
+    /// How long the same order is sent again.
+    fn patience(self) -> Duration {
+        match self {
+            Outcome::Refused => Duration::ZERO,
+            Outcome::TooMany => LIMIT_TIMEOUT,
+            Outcome::TooEarly => VISIBLE_TIMEOUT,
+            Outcome::Unclear => UNCLEAR_TIMEOUT,
+        }
+    }
+}
+
+/// The pause after a number of tries: longer each time, and of another length for each order.
+fn pause(tried: u32) -> Duration {
+    let most = PAUSE_MOST.min(PAUSE * 2_u32.pow(tried.min(8) - 1));
+    most.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+/// Whether instances of this size run this architecture.
+fn supports(size: &InstanceTypeInfo, architecture: &str) -> bool {
+    size.processor_info().is_some_and(|processor| {
+        let mut known = processor.supported_architectures().iter();
+        known.any(|known| known.as_str() == architecture)
+    })
 }
 
 /// A spot instance, which runs while the spot price is not above the bid.

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     Ec2, NAME, STATE_PAUSE, TAG_KIND, by,
     client::{code, explain},
-    group::{ALL, DUPLICATE_GROUP, KIND, is_of_kind, kind},
+    group::{ALL, DUPLICATE_GROUP, KIND, is_of_kind, kind, when_known},
 };
 use crate::{
     iptables::{Firewall, Protocol, Source},
@@ -194,12 +194,11 @@ impl Ec2 {
         let there = rules(&group);
         let missing: Vec<IpPermission> = wanted.difference(&there).map(permission).collect();
         if !missing.is_empty() {
-            let opened = client
+            let open = client
                 .authorize_security_group_ingress()
                 .group_id(id)
-                .set_ip_permissions(Some(missing))
-                .send()
-                .await;
+                .set_ip_permissions(Some(missing));
+            let opened = when_known(|| open.clone().send()).await;
             opened.map_err(|error| explain(&fail("opening"), &error))?;
         }
         let extra: Vec<IpPermission> = there.difference(&wanted).map(permission).collect();
@@ -247,12 +246,11 @@ impl Ec2 {
         })?;
         let ids = groups.iter().chain([&group]);
         let ids: Vec<String> = ids.filter_map(|group| group.group_id.clone()).collect();
-        let attached = client
+        let attach = client
             .modify_instance_attribute()
             .instance_id(id)
-            .set_groups(Some(ids))
-            .send()
-            .await;
+            .set_groups(Some(ids));
+        let attached = when_known(|| attach.clone().send()).await;
         attached.map_err(|error| explain(&format!("putting {id} into `{name}`"), &error))?;
         Ok(group)
     }
