@@ -149,6 +149,11 @@ class Ec2(Cloud):
         all = [i["InstanceId"] for page in pages for r in page["Reservations"] for i in r["Instances"]]
         ec2.terminate_instances(InstanceIds=all)
 
+    def count(self):
+        alive = [{"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}]
+        pages = client(self.moto).get_paginator("describe_instances").paginate(Filters=alive)
+        return sum(len(r["Instances"]) for page in pages for r in page["Reservations"])
+
     def name_of(self, path, text):
         return parse_qs(text.decode()).get("Action", [path])[0]
 

@@ -12,7 +12,8 @@ provider, made by the program in `HITC_TEST_PROGRAM`. Without it the addresses l
 `shift` answers rightly, and then something that was listed is gone. `meet` does no request before as many
 as `count` have come, to this cloud and others, which know of each other by a `folder`; and it answers none
 before all are done.
-`POST /_stop` with a name stops a server. `GET /_log` lists the requests so far.
+`POST /_stop` with a name stops a server. `GET /_log` lists the requests so far, and `GET /_hanging` tells how
+many requests were met by a `hang`; `GET /_count` counts the servers that cost money.
 """
 
 import json
@@ -110,12 +111,17 @@ class Cloud:
         self.faults = []
         self.log = []
         self.numbers = 1000
+        self.hanging = 0
         self.routes = []
 
     def number(self):
         with self.lock:
             self.numbers += 1
             return self.numbers
+
+    def count(self):
+        """The number of servers that cost money."""
+        raise NotImplementedError
 
     def unauthorized(self):
         raise NotImplementedError
@@ -151,6 +157,10 @@ class Cloud:
             return 200, {}
         if path == "/_log":
             return 200, self.log
+        if path == "/_hanging":
+            return 200, self.hanging
+        if path == "/_count":
+            return 200, self.count()
         return 404, {}
 
     def answer(self, method, path, query, body, token):
@@ -234,6 +244,7 @@ def serve(cloud):
                 self.send(*done)
                 cloud.shift()
             elif kind == "hang":
+                cloud.hanging += 1
                 time.sleep(600)
             elif kind == "garbage":
                 self.send_text(200, "{this is not")

@@ -152,6 +152,9 @@ class DigitalOcean(Cloud):
         with self.lock:
             self.droplets.pop(min(self.droplets, default=None), None)
 
+    def count(self):
+        return len(self.droplets)
+
     def unauthorized(self):
         return 401, {"id": "unauthorized", "message": "Unable to authenticate you"}
 

@@ -180,6 +180,9 @@ class Hetzner(Cloud):
         with self.lock:
             self.servers.pop(min(self.servers, default=None), None)
 
+    def count(self):
+        return len(self.servers)
+
     def unauthorized(self):
         return 401, {"error": {"code": "unauthorized", "message": "the token is not valid", "details": None}}
 

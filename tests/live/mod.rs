@@ -35,6 +35,7 @@ mod inside;
 mod interruptions;
 mod interrupts;
 mod keys;
+mod kills;
 mod machines;
 mod ownership;
 mod podman;

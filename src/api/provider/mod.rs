@@ -21,7 +21,7 @@ use crate::{
     },
     inventory::Inventory,
     project::ProjectId,
-    provider::{self, Node, Provider, refuse_protected},
+    provider::{self, Node, NodeState, Provider, refuse_protected},
     provision::{Order, Quote, check_name, reboot, wait_for},
 };
 
@@ -254,15 +254,24 @@ fn resize(call: &Call, host: &Host, options: &Map) -> Answer<()> {
         call.inventory.providers.of(node)?.validate(&options)?;
         Ok::<_, Diagnostic>(size)
     };
-    if call.check(check())? == node.size {
+    let has_size = call.check(check())? == node.size;
+    if has_size && node.state != NodeState::Stopped {
         call.context
             .events
             .note(format!("{}: already has this size", node.name));
         return Ok(());
     }
+    // A resize that was interrupted leaves the server stopped.
+    let what = if has_size { "start" } else { "resize" };
     let resize = async {
-        let resize = async |p: &dyn Provider, node: &Node| p.resize(node, &options).await;
-        act(&call.inventory, node, "resize", resize).await?;
+        let resize = async |p: &dyn Provider, node: &Node| {
+            if has_size {
+                p.start(node).await
+            } else {
+                p.resize(node, &options).await
+            }
+        };
+        act(&call.inventory, node, what, resize).await?;
         wait_for(
             call.inventory.as_ref(),
             call.inventory.providers.of(node)?.as_ref(),
@@ -271,7 +280,7 @@ fn resize(call: &Call, host: &Host, options: &Map) -> Answer<()> {
         .await
         .map(drop)
     };
-    call.change(|| format!("resize server {}", node.name), resize)
+    call.change(|| format!("{what} server {}", node.name), resize)
         .map(drop)
 }
 
