@@ -26,11 +26,11 @@ pub use ec2::{Ec2, Volume};
 pub use error::Error;
 pub use local::Local;
 pub use node::{
-    MOST, NAME_RULE, Node, NodeState, OnServer, UNMANAGED, is_name, numbered, refuse_duplicates,
-    refuse_protected, role,
+    MOST, NAME_RULE, Node, NodeState, OnServer, UNMANAGED, is_name, is_user, numbered,
+    refuse_duplicates, refuse_protected, role,
 };
 use price::number;
-pub use price::{Cost, Price, Prices};
+pub use price::{Cost, Price, PricePart, Prices};
 pub use quotes::Quotes;
 pub use unmanaged::{Unmanaged, read as read_servers};
 
