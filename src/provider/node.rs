@@ -300,7 +300,7 @@ fn is_id(text: &str) -> bool {
 }
 
 /// Whether a text can be the name of a user (useradd(8)). It becomes an argument of ssh.
-fn is_user(text: &str) -> bool {
+pub fn is_user(text: &str) -> bool {
     let is_inner = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
     let is_short = !text.is_empty() && text.len() <= 64;
     is_short && !text.starts_with(['-', '.']) && text.chars().all(is_inner)
