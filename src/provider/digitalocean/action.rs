@@ -124,7 +124,10 @@ impl DigitalOcean {
         let mut polls = Polls::new(LISTED_TIMEOUT);
         let is_it = |droplet: &Droplet| droplet.id.to_string() == node.id;
         loop {
-            let listed = self.listed_since(Instant::now()).await?;
+            // It is gone in any case.
+            let Ok(listed) = self.listed_since(Instant::now()).await else {
+                return Ok(());
+            };
             if !listed.iter().any(is_it) || !polls.next().await {
                 return Ok(());
             }

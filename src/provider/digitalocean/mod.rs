@@ -232,13 +232,14 @@ impl Provider for DigitalOcean {
 
     async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error> {
         let options = Options::decode(&create.options)?;
-        let droplet = match self.named(&create.name, Instant::now()).await? {
-            Some(droplet) => droplet,
-            None if create.unfinished.is_some() => {
-                create.check_unfinished(self).await?;
-                return Err(failed("finding it again", "it exists, but is not listed"));
-            }
-            None => {
+        let droplet = match (
+            self.named(&create.name, Instant::now()).await?,
+            &create.unfinished,
+        ) {
+            (Some(droplet), _) => droplet,
+            // Not listed, or being deleted.
+            (None, Some(unfinished)) => self.droplet(unfinished).await?,
+            (None, None) => {
                 activity.update("ordering");
                 match self.make(create, &options).await {
                     Ok(droplet) => droplet,
