@@ -100,6 +100,8 @@ class DigitalOcean(Cloud):
         self.droplets = {}
         self.orders = []
         self.firewalls = []
+        # The droplet of each reserved address.
+        self.addresses = {}
         self.keys = {}
         self.tags = set()
         self.actions = {}
@@ -126,6 +128,9 @@ class DigitalOcean(Cloud):
             ("POST", "/v2/droplets/([0-9]+)/actions", self.act),
             ("GET", "/v2/droplets/([0-9]+)/actions", self.list_actions),
             ("GET", "/v2/droplets/([0-9]+)/actions/([0-9]+)", self.get_action),
+            ("GET", "/v2/actions/([0-9]+)", lambda n, query, body: self.get_action(None, n, query, body)),
+            ("GET", "/v2/reserved_ips/([0-9.]+)", self.get_address),
+            ("POST", "/v2/reserved_ips/([0-9.]+)/actions", self.act_on_address),
             # https://docs.digitalocean.com/reference/api/digitalocean/#operation/firewalls_list
             ("GET", "/v2/firewalls", lambda query, body: listing("firewalls", self.firewalls, query)),
             ("POST", "/v2/tags", self.add_tag),
@@ -171,6 +176,10 @@ class DigitalOcean(Cloud):
             for name, tags in body:
                 droplet = self.make(name, "s-1vcpu-1gb", "debian-13-x64", "nyc3", tags, [], "active")
                 del self.shown[droplet["id"]]
+            return 200, {}
+        if path == "/_address":
+            # As if somebody had reserved one at the provider's page.
+            self.addresses[body] = None
             return 200, {}
         if path == "/_act":
             # As if somebody had done it at the provider's page.
@@ -410,6 +419,40 @@ class DigitalOcean(Cloud):
                 droplet["size"] = size(body["size"])
 
         return 201, {"action": self.begin(droplet, kind, work)}
+
+    def get_address(self, address, query, body):
+        if address not in self.addresses:
+            return self.not_found()
+        droplet = self.droplets.get(self.addresses[address])
+        return 200, {
+            "reserved_ip": {
+                "ip": address,
+                "droplet": droplet,
+                "region": region("nyc3"),
+                "locked": False,
+                "project_id": "746c6152-2fa2-11ed-92d3-27aaa54e4988",
+            }
+        }
+
+    def act_on_address(self, address, query, body):
+        if address not in self.addresses:
+            return self.not_found()
+        if self.find(body["droplet_id"])["status"] != "active":
+            raise error(422, "unprocessable_entity", "The Droplet is not active.")
+        self.addresses[address] = body["droplet_id"]
+        action = {
+            "id": self.number(),
+            "status": "completed",
+            "type": "assign_ip",
+            "started_at": "2026-01-01T00:00:00Z",
+            "completed_at": "2026-01-01T00:00:01Z",
+            "resource_id": 758604968,
+            "resource_type": "reserved_ip",
+            "region": region("nyc3"),
+            "region_slug": "nyc3",
+        }
+        self.actions[action["id"]] = action
+        return 201, {"action": {**action, "status": "in-progress"}}
 
     def list_actions(self, number, query, body):
         self.find(number)

@@ -164,6 +164,7 @@ class Hetzner(Cloud):
         super().__init__()
         self.servers = {}
         self.orders = []
+        self.addresses = []
         self.keys = {}
         self.firewalls = []
         self.actions = {}
@@ -183,6 +184,8 @@ class Hetzner(Cloud):
             ("GET", "/v1/actions", self.list_actions),
             ("GET", "/v1/server_types", self.named("server_types", [server_type(name) for name in TYPES])),
             ("GET", "/v1/locations", self.named("locations", [location(known[0]) for known in LOCATIONS])),
+            # https://docs.hetzner.cloud/reference/cloud#primary-ips
+            ("GET", "/v1/primary_ips", lambda query, body: listing("primary_ips", self.addresses, query)),
             ("GET", "/v1/pricing", self.pricing),
             ("GET", "/v1/images", self.list_images),
             ("GET", "/v1/networks", self.named("networks", [])),
@@ -243,6 +246,26 @@ class Hetzner(Cloud):
                     if server["name"] == name:
                         server["labels"] = labels
             return 200, {}
+        if path == "/_address":
+            # As if somebody had made one at the provider's page.
+            number = self.number()
+            address = {
+                "id": number,
+                "name": body,
+                "type": "ipv4",
+                "ip": f"192.0.2.{number % 250 + 1}",
+                "assignee_id": None,
+                "assignee_type": "server",
+                "auto_delete": False,
+                "blocked": False,
+                "created": "2026-01-01T00:00:00+00:00",
+                "dns_ptr": [],
+                "labels": {},
+                "location": location("fsn1"),
+                "protection": {"delete": False},
+            }
+            self.addresses.append(address)
+            return 200, address
         if path == "/_firewall":
             # As if somebody had made one at the provider's page and applied it to all servers.
             servers = [{"type": "server", "server": {"id": number}} for number in self.servers]
@@ -423,10 +446,17 @@ class Hetzner(Cloud):
             keys = [self.keys[key]["public_key"] for key in wanted if key in self.keys]
             server = self.make(body["name"], kind, images[0], where, body.get("labels") or {}, "initializing", body.get("public_net") or {})
             self.orders.append(body)
+            for address in self.addresses:
+                if address["id"] == (body.get("public_net") or {}).get("ipv4"):
+                    if address["assignee_id"]:
+                        del self.servers[server["id"]]
+                        raise error(422, "invalid_input", "primary IP is already assigned")
+                    address["assignee_id"] = server["id"]
+                    server["public_net"]["ipv4"].update(id=address["id"], ip=address["ip"])
 
         def boot():
             address = self.machines.make(server["id"], keys)
-            if server["public_net"]["ipv4"]:
+            if self.machines.prefix and server["public_net"]["ipv4"]:
                 server["public_net"]["ipv4"]["ip"] = address
             server["status"] = "running"
 
@@ -450,6 +480,9 @@ class Hetzner(Cloud):
             with self.lock:
                 self.servers.pop(server["id"], None)
                 self.ends(server)
+                for address in self.addresses:
+                    if address["assignee_id"] == server["id"]:
+                        address["assignee_id"] = None
             self.machines.remove(server["id"])
 
         return 200, {"action": self.begin("delete_server", server, work, "deleting")}

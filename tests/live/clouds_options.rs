@@ -126,3 +126,85 @@ fn of_a_server_at_hetzner() {
         "{dry}"
     );
 }
+
+/// It outlives the server.
+#[test]
+fn a_stable_address_at_hetzner() {
+    let (cloud, live) = Cloud::reachable_hetzner();
+    let address = cloud.post("/_address", &json!("front"))["ip"].clone();
+    let create = |options: &[&str]| {
+        let words = ["-y", "run", "create", "provider=hetzner", "name=web"];
+        live.run(&[&words[..], options].concat())
+    };
+    for (options, error) in [
+        (vec!["address=fornt"], "address `fornt` not found"),
+        (
+            vec!["address=front", "region=nbg1"],
+            "address front is in region fsn1",
+        ),
+        (
+            vec!["address=front", "ipv4=false"],
+            "address and ipv4=false exclude each other",
+        ),
+    ] {
+        let run = create(&options);
+        assert!(run.status == 2 && run.stderr.contains(error), "{run}");
+    }
+    assert!(!cloud.log().iter().any(|line| line.starts_with("POST")));
+    for _ in 0..2 {
+        create(&["address=front"]).ok();
+        assert_eq!(json!(live.ip("web")), address);
+        let used = live.run(&[
+            "-n",
+            "run",
+            "create",
+            "provider=hetzner",
+            "name=x",
+            "address=front",
+        ]);
+        assert!(
+            used.status == 2 && used.stderr.contains("address front is in use"),
+            "{used}"
+        );
+        live.run(&["-y", "run", "-H", "web", "terminate"]).ok();
+    }
+}
+
+#[test]
+fn a_stable_address_at_digitalocean() {
+    let (cloud, live) = Cloud::reachable_digitalocean();
+    cloud.post("/_address", &json!("45.55.96.47"));
+    let create = |options: &[&str]| {
+        let words = ["-y", "run", "create", "provider=digitalocean"];
+        live.run(&[&words[..], options].concat())
+    };
+    for (options, error) in [
+        (vec!["name=web", "address=front"], "invalid address `front`"),
+        (
+            vec!["name=web", "address=45.55.96.48"],
+            "45.55.96.48 not found",
+        ),
+        (
+            vec!["name=web", "address=45.55.96.47", "region=ams3"],
+            "45.55.96.47 is in region nyc3",
+        ),
+    ] {
+        let run = create(&options);
+        assert!(run.status == 2 && run.stderr.contains(error), "{run}");
+    }
+    create(&["name=web", "address=45.55.96.47"]).ok();
+    let assigned = |log: &[String]| {
+        log.iter()
+            .filter(|line| line.starts_with("POST /v2/reserved_ips/45.55.96.47"))
+            .count()
+    };
+    assert_eq!(assigned(&cloud.log()), 1);
+    let run = create(&["name=x", "address=45.55.96.47"]);
+    assert!(
+        run.status == 2 && run.stderr.contains("45.55.96.47 is in use by `"),
+        "{run}"
+    );
+    live.run(&["-y", "run", "-H", "web", "terminate"]).ok();
+    create(&["name=x", "address=45.55.96.47"]).ok();
+    assert_eq!(cloud.violations(), json!([]));
+}

@@ -63,7 +63,18 @@ impl DigitalOcean {
         let path = format!("/v2/droplets/{}/actions", node.id);
         let what = body["type"].as_str().unwrap_or_default();
         let what = format!("{what} of `{}`", node.name);
-        let request = ApiRequest::post(&path, body);
+        self.act_at(&path, body, &path, &what).await
+    }
+
+    /// Starts an action by a request to `path`, and waits until it completes. Its state is below `state`.
+    pub(super) async fn act_at(
+        &self,
+        path: &str,
+        body: Json,
+        state: &str,
+        what: &str,
+    ) -> Result<(), Error> {
+        let request = ApiRequest::post(path, body);
         let mut polls = Polls::new(PENDING_TIMEOUT);
         let mut action: Action = loop {
             match self.read(request.clone(), "action").await {
@@ -71,7 +82,7 @@ impl DigitalOcean {
                 answer => break answer?,
             }
         };
-        let path = format!("{path}/{}", action.id);
+        let path = format!("{state}/{}", action.id);
         let mut polls = Polls::new(ACTION_TIMEOUT);
         let mut last_answer = Instant::now();
         loop {
@@ -80,9 +91,9 @@ impl DigitalOcean {
                 "in-progress" if polls.next().await => {}
                 "in-progress" => {
                     let cause = format!("not done after {} s", ACTION_TIMEOUT.as_secs());
-                    return Err(failed(&what, &cause));
+                    return Err(failed(what, &cause));
                 }
-                other => return Err(failed(&what, &format!("its status is `{other}`"))),
+                other => return Err(failed(what, &format!("its status is `{other}`"))),
             }
             match self.read(ApiRequest::get(&path), "action").await {
                 Ok(now) => (action, last_answer) = (now, Instant::now()),

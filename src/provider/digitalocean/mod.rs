@@ -6,6 +6,7 @@
 //! looks for a droplet of that name.
 
 mod action;
+mod address;
 mod client;
 mod firewall;
 mod listing;
@@ -59,6 +60,9 @@ const TAG_PREFIX: &str = "hitc:prefix:";
 const TAG_IMAGE: &str = "hitc:image:";
 /// The user to log in as, encoded.
 const TAG_USER: &str = "hitc:user:";
+
+/// The reserved IP address that the droplet gets when it is ready, encoded.
+const TAG_ADDRESS: &str = "hitc:address:";
 
 /// The user to log in as to a droplet whose tags do not name one.
 const USER: &str = "root";
@@ -264,6 +268,7 @@ impl Provider for DigitalOcean {
 
     async fn settle(&self, node: &Node, is_ready: bool) -> Result<(), Error> {
         if is_ready {
+            self.assign_address(node).await?;
             self.set_tag(node, TAG_CREATING, false).await
         } else {
             self.set_tag(node, TAG_FAILED, true).await

@@ -1,5 +1,7 @@
 //! The options of a droplet.
 
+use std::net::Ipv4Addr;
+
 use crate::{
     core::value::{Fields, Invalid, Value},
     provider::is_user,
@@ -31,6 +33,8 @@ pub(super) struct Options {
     pub user: Option<String>,
     /// The configuration or script for cloud-init.
     pub user_data: Option<String>,
+    /// A reserved IP address of the account.
+    pub address: Option<Ipv4Addr>,
     /// Whether it has an IPv6 address, too.
     pub ipv6: bool,
 }
@@ -75,6 +79,7 @@ impl Options {
             protect: fields.decode("protect", Value::to_bool)?.unwrap_or(false),
             user: fields.decode("user", user)?,
             user_data: fields.decode("user_data", user_data)?,
+            address: fields.decode("address", address)?,
             ipv6: fields.decode("ipv6", Value::to_bool)?.unwrap_or(false),
         };
         fields.finish()?;
@@ -88,6 +93,15 @@ fn user(value: &Value, what: &str) -> Result<String, Invalid> {
         return Ok(user);
     }
     Err(Invalid::new(value, format!("invalid user `{user}`")))
+}
+
+fn address(value: &Value, what: &str) -> Result<Ipv4Addr, Invalid> {
+    let text = value.to_text(what)?;
+    text.parse().map_err(|_| {
+        let message = format!("invalid {what} `{text}`");
+        Invalid::new(value, message)
+            .help("write a reserved IP address, such as 45.55.96.47".to_owned())
+    })
 }
 
 fn user_data(value: &Value, what: &str) -> Result<String, Invalid> {

@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    DigitalOcean, LIST, TAG, TAG_CREATING, TAG_IMAGE, TAG_PROTECT, TAG_USER,
+    DigitalOcean, LIST, TAG, TAG_ADDRESS, TAG_CREATING, TAG_IMAGE, TAG_PROTECT, TAG_USER,
     client::path,
     failed,
     options::Options,
@@ -57,6 +57,10 @@ impl DigitalOcean {
             ));
         }
         self.check_image(&options.image, &options.region).await?;
+        if let Some(address) = options.address {
+            self.check_address(&address.to_string(), &full, &options.region)
+                .await?;
+        }
         let (hour, month) = (size.price_hourly, size.price_monthly);
         Ok(Cost::Price(Price::new("USD", hour, month)))
     }
@@ -128,6 +132,10 @@ impl DigitalOcean {
                 None => json!(options.image),
             },
         };
+        if let Some(address) = options.address {
+            let address = tag::encode_caseless(&address.to_string());
+            tags.push(format!("{TAG_ADDRESS}{address}"));
+        }
         if let Some(user) = &options.user {
             tags.push(format!("{TAG_USER}{}", tag::encode_caseless(user)));
         }
@@ -158,9 +166,13 @@ impl DigitalOcean {
             return Ok(None);
         }
         let list = || self.all("/v2/images?private=true", "images");
-        let images = self.own_images.get_or_try_init(list).await?;
         let is_it = |image: &&Image| image.name.as_deref() == Some(name);
-        Ok(images.iter().find(is_it).cloned())
+        let images: &Vec<Image> = self.own_images.get_or_try_init(list).await?;
+        if let Some(image) = images.iter().find(is_it) {
+            return Ok(Some(image.clone()));
+        }
+        // It may have been made since the list was read.
+        Ok(list().await?.iter().find(is_it).cloned())
     }
 
     pub(super) async fn sizes(&self) -> Result<&[Size], Error> {
