@@ -16,11 +16,10 @@ use crate::{
     ssh::Command,
 };
 
-/// The timeout until a server runs and has an address. Copying a large image of the user's own takes more than
-/// 10 minutes.
-const START_TIMEOUT: Duration = Duration::from_mins(30);
-/// The timeout of cloud-init. It installs packages of the user's choice.
-const INIT_TIMEOUT: Duration = Duration::from_mins(30);
+/// The timeout until a server runs and has an address.
+const START_TIMEOUT: Duration = Duration::from_mins(10);
+/// The timeout of cloud-init.
+const INIT_TIMEOUT: Duration = Duration::from_mins(15);
 
 /// The pause between two listings of a provider: at first, and at most.
 const POLL: Duration = Duration::from_millis(500);
