@@ -132,7 +132,7 @@ impl Context {
         if let Some(api) = apis.get(&key) {
             return Ok(api.clone());
         }
-        let api = Arc::new(JsonApi::new(name, url, token)?);
+        let api = Arc::new(JsonApi::new(name, url, token, &self.events)?);
         apis.insert(key, api.clone());
         Ok(api)
     }

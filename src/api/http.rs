@@ -59,10 +59,11 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "api(options: map) -> HttpApi",
         "Returns a client of a JSON API, with the options `#{name, url, token}`. Its methods `get`,
          `post`, `put` and `delete` take a path below `url`, and return the decoded response. They
-         throw the message of the API, with the status as `code`. Temporary errors (429, 5xx,
-         broken connections) are retried; a POST only if it was not executed. `Retry-After` is
-         respected. Only a few requests are sent at the same time. In a dry run, only `get` is
-         sent.",
+         throw the message of the API, with the status as `code`. Temporary errors (5xx, broken
+         connections) are retried; a POST only if it was not executed. A request that is over a rate
+         limit (429) waits up to 15 minutes, as `Retry-After` or `RateLimit-Reset` say; one that meets a
+         lock (423, or 409 with the code `conflict`) up to 2 minutes. Only a few requests are sent at the
+         same time. In a dry run, only `get` is sent.",
         |call: &Call, options: Map| api_of(call, &options),
     );
     http.method(
@@ -74,6 +75,15 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
                 &api,
                 &ApiRequest::new(Method::GET, path.as_str(), None),
             )
+        },
+    );
+    http.method(
+        "get_once(api: HttpApi, path: string) -> ?",
+        "As `get`, but returns the same response for the same path until hitc ends. For lists that do not
+         change while servers are created.",
+        |call: &Call, api: HttpApi, path: ImmutableString| {
+            let response = call.wait(api.0.get_once(&path))?;
+            Ok(from_json(&response))
         },
     );
     http.change_method(

@@ -1,21 +1,32 @@
 //! A JSON API: authentication, retries, rate limits.
 
-use std::{sync::Mutex, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value as Json;
 use tokio::{
-    sync::Semaphore,
+    sync::{OnceCell, Semaphore},
     time::{Instant, sleep, sleep_until},
 };
 
 use super::{
     BodyError, client, read_text,
-    retry::{MAX_ATTEMPTS, MAX_RETRY_AFTER, backoff, is_rate_limited, is_transient, retry_after},
+    retry::{
+        LOCK_PATIENCE, MAX_ATTEMPTS, MAX_RETRY_AFTER, RATE_LIMIT_PATIENCE, RateLimit, backoff,
+        is_locked, is_rate_limited, is_transient, retry_after,
+    },
     root_cause,
 };
 use crate::core::{
     diagnostic::{Diagnostic, Kind},
+    event::Events,
     sync::lock,
 };
 
@@ -25,12 +36,16 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// How many requests are sent at the same time.
 const CONCURRENCY: usize = 8;
 
+/// The pause for a rate limit of which the user is told.
+const LONG_PAUSE: Duration = Duration::from_secs(5);
+
 /// The response headers with the id of the request, which the provider's support asks for.
 const REQUEST_ID: [&str; 3] = ["x-request-id", "x-correlation-id", "x-amzn-requestid"];
 
 /// A JSON API with a bearer token. Retries requests if that is safe and may help. A rate limit pauses
-/// all requests.
+/// all requests, and is no error unless it lasts for very long.
 pub struct JsonApi {
+    events: Events,
     name: String,
     base: String,
     token: String,
@@ -38,6 +53,10 @@ pub struct JsonApi {
     slots: Semaphore,
     /// The end of the pause that the API requested.
     paused_until: Mutex<Option<Instant>>,
+    /// Whether the user was told of the rate limit.
+    told: AtomicBool,
+    /// The responses of [`JsonApi::get_once`].
+    once: Mutex<HashMap<String, Arc<OnceCell<Json>>>>,
     /// The time limit of one attempt.
     pub timeout: Duration,
 }
@@ -173,7 +192,7 @@ impl From<Error> for Diagnostic {
 
 impl JsonApi {
     /// Creates the API at an address; `name` is its name in errors.
-    pub fn new(name: &str, base: &str, token: &str) -> Result<Self, Error> {
+    pub fn new(name: &str, base: &str, token: &str, events: &Events) -> Result<Self, Error> {
         let client = client(TIMEOUT).map_err(|error| Error::NoAnswer {
             api: name.to_owned(),
             what: "creating the HTTP client".to_owned(),
@@ -181,19 +200,32 @@ impl JsonApi {
             is_unclear: false,
         })?;
         Ok(JsonApi {
+            events: events.clone(),
             name: name.to_owned(),
             base: base.trim_end_matches('/').to_owned(),
             token: token.to_owned(),
             client,
             slots: Semaphore::new(CONCURRENCY),
             paused_until: Mutex::default(),
+            told: AtomicBool::default(),
+            once: Mutex::default(),
             timeout: TIMEOUT,
         })
     }
 
+    /// Returns the response to a GET request, and the same one for the same path from then on. Concurrent
+    /// callers share one request.
+    pub async fn get_once(&self, path: &str) -> Result<Json, Error> {
+        let cell = lock(&self.once).entry(path.to_owned()).or_default().clone();
+        let asked = cell.get_or_try_init(|| async { self.send(&ApiRequest::get(path)).await });
+        asked.await.cloned()
+    }
+
     /// Sends a request, and returns the response; null if it has no body.
     pub async fn send(&self, request: &ApiRequest) -> Result<Json, Error> {
-        let mut attempts = 0;
+        let (mut attempts, mut rejections) = (0, 0);
+        // When the request was rejected for the first time.
+        let mut since = None;
         loop {
             // The semaphore is never closed.
             let slot = self.slots.acquire().await.ok();
@@ -203,20 +235,55 @@ impl JsonApi {
             }
             let response = self.send_once(request).await;
             drop(slot);
-            attempts += 1;
             let (error, retry) = match response {
                 Ok(response) => return Ok(response),
                 Err(failed) => failed,
             };
             match retry {
-                Some(Retry::After(wait)) if attempts < MAX_ATTEMPTS && wait <= MAX_RETRY_AFTER => {
-                    let until = Instant::now() + wait;
-                    let mut paused_until = lock(&self.paused_until);
-                    *paused_until = (*paused_until).max(Some(until));
+                // It was not executed, however often that happens.
+                Some(Retry::Limited(limit)) => {
+                    rejections += 1;
+                    let wait = limit.pause(rejections);
+                    let waited = since.get_or_insert_with(Instant::now).elapsed();
+                    if wait > MAX_RETRY_AFTER || waited > RATE_LIMIT_PATIENCE {
+                        return Err(error);
+                    }
+                    self.pause(wait, waited);
                 }
-                Some(Retry::Backoff) if attempts < MAX_ATTEMPTS => sleep(backoff(attempts)).await,
+                Some(Retry::Locked) => {
+                    rejections += 1;
+                    if since.get_or_insert_with(Instant::now).elapsed() > LOCK_PATIENCE {
+                        return Err(error);
+                    }
+                    sleep(backoff(rejections.min(3))).await;
+                }
+                Some(Retry::After(wait))
+                    if attempts + 1 < MAX_ATTEMPTS && wait <= MAX_RETRY_AFTER =>
+                {
+                    attempts += 1;
+                    self.pause(wait, Duration::ZERO);
+                }
+                Some(Retry::Backoff) if attempts + 1 < MAX_ATTEMPTS => {
+                    attempts += 1;
+                    sleep(backoff(attempts)).await;
+                }
                 _ => return Err(error),
             }
+        }
+    }
+
+    /// Pauses all requests. Tells the user, once, if they wait for long.
+    fn pause(&self, wait: Duration, waited: Duration) {
+        let until = Instant::now() + wait;
+        let mut paused_until = lock(&self.paused_until);
+        *paused_until = (*paused_until).max(Some(until));
+        drop(paused_until);
+        if wait + waited > LONG_PAUSE && !self.told.swap(true, Ordering::Relaxed) {
+            let text = format!(
+                "{}: rate limit reached; waiting until it admits more requests",
+                self.name
+            );
+            self.events.note(text);
         }
     }
 
@@ -273,12 +340,17 @@ impl JsonApi {
                 (no_answer(cause, !request.is_repeatable), if_repeatable)
             });
         }
-        let may_retry = is_rate_limited(status) || is_transient(status) && request.is_repeatable;
-        let retry = may_retry.then(|| match retry_after(&headers) {
-            Some(wait) => Retry::After(wait),
-            None => Retry::Backoff,
-        });
-        Err((self.rejection(what, status, &headers, &text), retry))
+        let error = self.rejection(what, status, &headers, &text);
+        let retry = if is_rate_limited(status) {
+            Some(Retry::Limited(RateLimit::of(&headers)))
+        } else if is_locked(status, error.code()) {
+            Some(Retry::Locked)
+        } else if is_transient(status) && request.is_repeatable {
+            Some(retry_after(&headers).map_or(Retry::Backoff, Retry::After))
+        } else {
+            None
+        };
+        Err((error, retry))
     }
 
     /// Creates the error of a rejected request from its response.
@@ -333,4 +405,8 @@ enum Retry {
     Backoff,
     /// After the pause that the server requests.
     After(Duration),
+    /// When a rate limit admits it.
+    Limited(RateLimit),
+    /// When another request has changed the resource.
+    Locked,
 }

@@ -30,7 +30,7 @@ pub use node::{
     refuse_duplicates, refuse_protected, role,
 };
 use price::number;
-pub use price::{Cost, Price, Prices};
+pub use price::{Cost, Price, PricePart, Prices};
 pub use quotes::Quotes;
 pub use unmanaged::{Unmanaged, read as read_servers};
 

@@ -37,17 +37,63 @@ pub struct Price {
     pub hour: f64,
     /// The monthly price. Some providers charge less for it than for its hours.
     pub month: f64,
+    /// What it consists of, if that is more than the server.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<PricePart>,
+    /// The tax that it includes, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tax: Option<String>,
+}
+
+/// A part of a price, such as the one of a public address.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PricePart {
+    /// What it is for.
+    pub what: String,
+    /// The hourly price.
+    pub hour: f64,
+    /// The monthly price.
+    pub month: f64,
 }
 
 impl Price {
+    /// The price of a server without further parts.
+    pub fn new(currency: impl Into<String>, hour: f64, month: f64) -> Self {
+        Price {
+            currency: currency.into(),
+            hour,
+            month,
+            parts: Vec::new(),
+            tax: None,
+        }
+    }
+
+    /// The sum of parts.
+    pub fn of_parts(currency: String, parts: Vec<PricePart>, tax: Option<String>) -> Self {
+        Price {
+            currency,
+            hour: parts.iter().map(|part| part.hour).sum(),
+            month: parts.iter().map(|part| part.month).sum(),
+            parts,
+            tax,
+        }
+    }
+
     /// The price of `count` servers.
     #[must_use]
     pub fn times(&self, count: usize) -> Self {
-        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        let part = |part: &PricePart| PricePart {
+            what: part.what.clone(),
+            hour: part.hour * count,
+            month: part.month * count,
+        };
         Price {
             currency: self.currency.clone(),
-            hour: self.hour * f64::from(count),
-            month: self.month * f64::from(count),
+            hour: self.hour * count,
+            month: self.month * count,
+            parts: self.parts.iter().map(part).collect(),
+            tax: self.tax.clone(),
         }
     }
 }
@@ -58,11 +104,21 @@ impl fmt::Display for Price {
             currency,
             hour,
             month,
+            parts,
+            tax,
         } = self;
         write!(
             f,
             "{hour:.4} {currency} an hour, {month:.2} {currency} a month"
-        )
+        )?;
+        let parts = parts.iter().filter(|_| parts.len() > 1);
+        let parts = parts.map(|part| format!("{} {:.2}", part.what, part.month));
+        let tax = tax.iter().map(|tax| format!("{tax} included"));
+        let details: Vec<String> = parts.chain(tax).collect();
+        if details.is_empty() {
+            return Ok(());
+        }
+        write!(f, " ({})", details.join(", "))
     }
 }
 
@@ -71,6 +127,8 @@ impl fmt::Display for Price {
 pub struct Prices {
     /// The code of the currency.
     pub currency: String,
+    /// What the prices include besides the server.
+    pub includes: Vec<String>,
     /// The column titles. `size` is the first one; `cost` is the hourly price.
     pub columns: Vec<String>,
     /// The rows, with one value per column; null if there is none.
@@ -99,15 +157,22 @@ mod tests {
 
     #[test]
     fn in_words() {
-        let price = Price {
-            currency: "USD".to_owned(),
-            hour: 0.00893,
-            month: 6.0,
-        };
+        let price = Price::new("USD", 0.00893, 6.0);
         assert_eq!(price.to_string(), "0.0089 USD an hour, 6.00 USD a month");
         assert_eq!(
             price.times(3).to_string(),
             "0.0268 USD an hour, 18.00 USD a month"
+        );
+        let part = |what: &str, hour, month| PricePart {
+            what: what.to_owned(),
+            hour,
+            month,
+        };
+        let parts = vec![part("server", 0.006, 4.0), part("IPv4 address", 0.001, 0.5)];
+        let price = Price::of_parts("EUR".to_owned(), parts, Some("19 % VAT".to_owned()));
+        assert_eq!(
+            price.times(2).to_string(),
+            "0.0140 EUR an hour, 9.00 EUR a month (server 8.00, IPv4 address 1.00, 19 % VAT included)"
         );
     }
 }

@@ -26,8 +26,9 @@ use crate::{
     inventory::Inventory,
     project::PROVIDERS_FOLDER,
     provider::{
-        Address, CloudFirewall, Cost, Create, Error, Node, NodeState, Price, Prices, Provider,
-        ServerChange, differences, look_again, refuse_other_server, refuse_protected, tag,
+        Address, CloudFirewall, Cost, Create, Error, Node, NodeState, Price, PricePart, Prices,
+        Provider, ServerChange, differences, is_user, look_again, refuse_other_server,
+        refuse_protected, tag,
     },
     ssh::{KeyPair, Login},
 };
@@ -180,7 +181,11 @@ impl Script {
                     .map(|item| item.to_text(&key).map(Dynamic::from));
                 texts.collect::<Result<Array, _>>()?.into()
             } else {
-                value.to_text(&key)?.into()
+                let text = value.to_text(&key)?;
+                if key == "user" && !is_user(&text) {
+                    return Err(Invalid::new(&value, format!("invalid user `{text}`")));
+                }
+                text.into()
             };
             merged.insert(key.into(), value);
         }
@@ -270,7 +275,7 @@ impl Scripted {
             state,
             created: text(&map, "created").parse().ok(),
             owner: tag::ownership(noted("project"), noted("manifest")),
-            user: None,
+            user: Some(text(&map, "user")).filter(|user| !user.is_empty()),
             is_protected: map.get("protect").is_some_and(|p| p.as_bool() == Ok(true)),
             container: None,
         };
@@ -285,6 +290,7 @@ impl Scripted {
             ("size", node.size.clone()),
             ("region", node.region.clone()),
             ("ip", node.ip_text()),
+            ("user", node.user.clone().unwrap_or_default()),
         ] {
             map.insert(key.into(), value.into());
         }
@@ -330,15 +336,7 @@ impl Provider for Scripted {
         let Some(price) = quoted.try_cast::<Map>() else {
             return Ok(Cost::Unknown);
         };
-        let number = |key: &str| price.get(key).and_then(|n| n.as_float().ok());
-        match (number("hour"), number("month")) {
-            (Some(hour), Some(month)) => Ok(Cost::Price(Price {
-                currency: text(&price, "currency"),
-                hour,
-                month,
-            })),
-            _ => Ok(Cost::Unknown),
-        }
+        Ok(cost(&price))
     }
 
     async fn check_resize(&self, node: &Node, options: &Value) -> Result<(), Error> {
@@ -354,10 +352,7 @@ impl Provider for Scripted {
         let options = self.0.options(options)?;
         let list = self.call("prices", vec![options.into()]).await?;
         let list = list.try_cast::<Map>().unwrap_or_default();
-        let columns: Vec<String> = array(&list, "columns")
-            .iter()
-            .map(ToString::to_string)
-            .collect();
+        let columns = texts(&list, "columns");
         let (mut rows, mut months) = (Vec::new(), Vec::new());
         for row in array(&list, "rows") {
             let row = row.try_cast::<Map>().unwrap_or_default();
@@ -367,6 +362,7 @@ impl Provider for Scripted {
         }
         Ok(Prices {
             currency: text(&list, "currency"),
+            includes: texts(&list, "includes"),
             columns,
             rows,
             months,
@@ -583,10 +579,40 @@ fn firewall(map: &Map) -> CloudFirewall {
     firewall
 }
 
+/// Converts a cost that the script returned: the price of an hour and a month, or of each of its parts.
+fn cost(map: &Map) -> Cost {
+    let price_of = |map: &Map| -> Option<(f64, f64)> {
+        let number = |key: &str| map.get(key)?.as_float().ok();
+        Some((number("hour")?, number("month")?))
+    };
+    let parts = array(map, "parts");
+    let parts: Option<Vec<PricePart>> = parts
+        .into_iter()
+        .map(|part| {
+            let part = part.try_cast::<Map>()?;
+            let (hour, month) = price_of(&part)?;
+            let what = text(&part, "what");
+            Some(PricePart { what, hour, month })
+        })
+        .collect();
+    let currency = text(map, "currency");
+    let tax = Some(text(map, "tax")).filter(|tax| !tax.is_empty());
+    match (parts, price_of(map)) {
+        (Some(parts), _) if !parts.is_empty() => Cost::Price(Price::of_parts(currency, parts, tax)),
+        (Some(_), Some((hour, month))) => Cost::Price(Price::new(currency, hour, month)),
+        _ => Cost::Unknown,
+    }
+}
+
 /// Returns the items of a key; none if it is missing.
 fn array(map: &Map, key: &str) -> Array {
     let found = map.get(key).cloned();
     found.and_then(Dynamic::try_cast).unwrap_or_default()
+}
+
+/// Returns the texts of a key; none if it is missing.
+fn texts(map: &Map, key: &str) -> Vec<String> {
+    array(map, key).iter().map(ToString::to_string).collect()
 }
 
 /// Returns the decoded value of a tag, if it is set.

@@ -14,6 +14,9 @@ as `count` have come, to this cloud and others, which know of each other by a `f
 before all are done.
 `POST /_stop` with a name stops a server. `GET /_log` lists the requests so far, and `GET /_hanging` tells how
 many requests were met by a `hang`; `GET /_count` counts the servers that cost money.
+
+`HITC_TEST_CLOUD` or `POST /_settings`, with a JSON object, changes the cloud's settings: how fast its time
+passes (`speed`), and how many of its seconds something takes. See `SETTINGS` here and in each cloud.
 """
 
 import json
@@ -31,10 +34,95 @@ from urllib.parse import parse_qs, unquote, urlsplit
 class Refused(Exception):
     """A request that is answered with an error."""
 
-    def __init__(self, status, body):
+    def __init__(self, status, body, headers=None):
         super().__init__(status)
         self.status = status
         self.body = body
+        self.headers = headers or {}
+
+
+SETTINGS = {
+    # How many seconds of the cloud pass in a second.
+    "speed": 1,
+    # A new server is not listed at once, and one that is gone is still listed: the lists of all clouds lag.
+    "lag": 0.3,
+    # How long a deletion takes.
+    "deletion": 0.5,
+    # How long an action takes. A setting of the action's own name has precedence.
+    "action": 0,
+    # A limit of requests that replaces the documented one.
+    "requests": None,
+}
+
+
+class Clock:
+    """The time of a cloud, in seconds. It can run faster than that of everybody else."""
+
+    def __init__(self, settings):
+        self.settings = settings
+        self.lock = threading.Lock()
+        self.seen, self.time = time.monotonic(), 0.0
+
+    def now(self):
+        with self.lock:
+            real = time.monotonic()
+            self.time += (real - self.seen) * self.settings["speed"]
+            self.seen = real
+            return self.time
+
+    def real(self, seconds):
+        """How long that takes for everybody else."""
+        return seconds / self.settings["speed"]
+
+    def wait(self, seconds):
+        """Waits. The speed may change meanwhile."""
+        end = self.now() + seconds
+        while self.now() < end:
+            time.sleep(min(0.05, self.real(end - self.now()) + 0.001))
+
+
+class Window:
+    """At most so many requests in so many seconds."""
+
+    def __init__(self, most, seconds):
+        self.most, self.seconds = most, seconds
+        self.times = []
+
+    def take(self, now):
+        """Counts a request. Returns how long to wait if there were too many."""
+        self.times = [then for then in self.times if then > now - self.seconds]
+        if len(self.times) >= self.most:
+            return self.times[0] + self.seconds - now
+        self.times.append(now)
+        return None
+
+    def left(self):
+        return self.most - len(self.times)
+
+    def oldest(self, now):
+        """When the oldest request does not count any more."""
+        return self.times[0] + self.seconds - now if self.times else 0
+
+
+class Bucket:
+    """So many tokens, which are refilled at a rate a second."""
+
+    def __init__(self, most, rate, left=None):
+        self.most, self.rate = most, rate
+        self.left = most if left is None else left
+        self.seen = 0.0
+
+    def take(self, now):
+        self.left = min(self.most, self.left + (now - self.seen) * self.rate)
+        self.seen = now
+        if self.left < 1:
+            return (1 - self.left) / self.rate
+        self.left -= 1
+        return None
+
+    def full(self):
+        """How long it takes until it is full."""
+        return (self.most - self.left) / self.rate
 
 
 class Machines:
@@ -106,13 +194,41 @@ class Cloud:
     token = "test-token"
 
     def __init__(self):
+        self.settings = {**SETTINGS, **json.loads(os.environ.get("HITC_TEST_CLOUD", "{}"))}
+        self.clock = Clock(self.settings)
         self.lock = threading.RLock()
         self.machines = Machines()
         self.faults = []
         self.log = []
+        # How many requests the limits admitted.
+        self.served = 0
         self.numbers = 1000
         self.hanging = 0
         self.routes = []
+        # From when on the lists know of new servers, and of those that are gone.
+        self.shown, self.hidden = {}, {}
+
+    def takes(self, kind):
+        """How long an action takes."""
+        return self.settings.get(kind, self.settings["action"])
+
+    def limit_requests(self, method, path):
+        """Counts a request. Returns the headers of its response; raises `Refused` if there are too many."""
+        return {}
+
+    def begins(self, server):
+        """The lists show a new server later."""
+        self.shown[server["id"]] = self.clock.now() + self.settings["lag"]
+
+    def ends(self, server):
+        """The lists show a server that is gone for a while."""
+        self.hidden[server["id"]] = (dict(server), self.clock.now() + self.settings["lag"])
+
+    def listed(self, servers):
+        """What a list shows of servers."""
+        now = self.clock.now()
+        late = [server for server, end in self.hidden.values() if now < end]
+        return [server for server in servers if now >= self.shown.get(server["id"], 0)] + late
 
     def number(self):
         with self.lock:
@@ -133,12 +249,13 @@ class Cloud:
         """By what a request is known to faults and the log."""
         return path
 
-    def fault(self, method, path):
-        """The fault that this request meets, if there is one."""
+    def fault(self, method, *names):
+        """The fault that this request meets, if there is one. A request has several names."""
         with self.lock:
             for fault in self.faults:
                 wanted = fault.get("method", method) == method
-                if wanted and re.fullmatch(fault["path"], path) and fault.get("times", 1) > 0:
+                is_it = any(re.fullmatch(fault["path"], name) for name in names)
+                if wanted and is_it and fault.get("times", 1) > 0:
                     if fault.get("skip", 0) > 0:
                         fault["skip"] -= 1
                         return None
@@ -161,21 +278,35 @@ class Cloud:
             return 200, self.hanging
         if path == "/_count":
             return 200, self.count()
+        if path == "/_served":
+            return 200, self.served
+        if path == "/_settings":
+            self.clock.now()
+            self.settings.update(body)
+            self.settings_changed(body)
+            return 200, {}
         return 404, {}
 
+    def settings_changed(self, changed):
+        pass
+
     def answer(self, method, path, query, body, token):
-        """Does what a request asks for."""
+        """Does what a request asks for. Returns status, body and headers."""
         if token != self.token:
-            return self.unauthorized()
+            return *self.unauthorized(), {}
+        headers = {}
         try:
+            with self.lock:
+                headers = self.limit_requests(method, path)
+                self.served += 1
             for wanted, pattern, handler in self.routes:
                 found = re.fullmatch(pattern, path)
                 if wanted == method and found:
                     parts = [unquote(part) for part in found.groups()]
-                    return handler(*parts, query=query, body=body)
+                    return *handler(*parts, query=query, body=body), headers
         except Refused as refused:
-            return refused.status, refused.body
-        return self.not_found()
+            return refused.status, refused.body, {**headers, **refused.headers}
+        return *self.not_found(), headers
 
 
 def later(what):
@@ -225,7 +356,7 @@ def serve(cloud):
             name = cloud.name_of(parts.path, text)
             with cloud.lock:
                 cloud.log.append({"method": method, "path": self.path if name == parts.path else name})
-            fault = cloud.fault(method, name)
+            fault = cloud.fault(method, name, self.path)
             done = None
             if fault and fault.get("kind") == "meet":
                 meet(fault["folder"], fault["count"], "asked")
@@ -266,7 +397,7 @@ def serve(cloud):
             """What is not as the contract has it is answered with an error that nobody expects."""
             checker = getattr(cloud, "contract", None)
             if checker:
-                checker.check(method, self.path, text, done)
+                checker.check(method, self.path, text, done[:2])
 
         def send(self, status, body, headers={}):
             if not isinstance(body, (str, bytes)):

@@ -4,11 +4,15 @@ With `DIGITALOCEAN_CONTRACT=FILE`, each request and each answer is checked again
 description of its API; what does not fit is listed by `GET /_violations`.
 """
 
+import hashlib
+import base64
+import math
 import os
 import re
+import time
 from datetime import datetime, timezone
 
-from cloud import Cloud, Refused, later, page, serve
+from cloud import Cloud, Refused, Window, later, page, serve
 
 REGIONS = ["nyc3", "ams3", "fra1"]
 SIZES = {
@@ -18,6 +22,7 @@ SIZES = {
     "s-1vcpu-2gb": (2048, 1, 50, 2.0, 12.0, 0.01786),
     "s-2vcpu-4gb": (4096, 2, 80, 4.0, 24.0, 0.03571),
     "c-2": (4096, 2, 25, 4.0, 42.0, 0.0625),
+    "gpu-h100x1-80gb": (245760, 20, 720, 15.0, 2279.0, 3.39),
 }
 IMAGES = ["debian-12-x64", "debian-13-x64", "ubuntu-22-04-x64", "ubuntu-24-04-x64"]
 
@@ -68,6 +73,12 @@ def image(slug):
     }
 
 
+def fingerprint(key):
+    """As ssh-keygen -E md5 has it."""
+    digest = hashlib.md5(base64.b64decode(key.split()[1] + "==")).hexdigest()
+    return ":".join(digest[at : at + 2] for at in range(0, 32, 2))
+
+
 def error(status, name, message):
     return Refused(status, {"id": name, "message": message, "request_id": "4d9d8375-3c56-4925-a3e7-eb137fed17e9"})
 
@@ -89,14 +100,23 @@ class DigitalOcean(Cloud):
         self.droplets = {}
         self.orders = []
         self.firewalls = []
+        # The droplet of each reserved address.
+        self.addresses = {}
         self.keys = {}
         self.tags = set()
         self.actions = {}
         self.limit = int(os.environ.get("DROPLET_LIMIT", "100000"))
+        # The droplets with a pending event, and its type.
+        self.pending = {}
+        # 5000 requests an hour; a burst of 5 % of them, 250, a minute; 10 requests for keys in 60 s
+        # (https://docs.digitalocean.com/reference/api/digitalocean/#section/Introduction/Rate-Limit).
+        self.hour, self.burst, self.of_keys = Window(5000, 3600), Window(250, 60), Window(10, 60)
+        self.settings_changed(self.settings)
         self.routes = [
             ("GET", "/v2/account", self.account),
             ("GET", "/v2/account/keys", self.list_keys),
             ("POST", "/v2/account/keys", self.add_key),
+            ("GET", "/v2/account/keys/([^/]+)", self.get_key),
             ("GET", "/v2/regions", lambda query, body: listing("regions", [region(r) for r in REGIONS], query)),
             ("GET", "/v2/sizes", lambda query, body: listing("sizes", [size(s) for s in SIZES], query)),
             ("GET", "/v2/images", self.list_images),
@@ -106,7 +126,11 @@ class DigitalOcean(Cloud):
             ("GET", "/v2/droplets/([0-9]+)", self.get),
             ("DELETE", "/v2/droplets/([0-9]+)", self.destroy),
             ("POST", "/v2/droplets/([0-9]+)/actions", self.act),
+            ("GET", "/v2/droplets/([0-9]+)/actions", self.list_actions),
             ("GET", "/v2/droplets/([0-9]+)/actions/([0-9]+)", self.get_action),
+            ("GET", "/v2/actions/([0-9]+)", lambda n, query, body: self.get_action(None, n, query, body)),
+            ("GET", "/v2/reserved_ips/([0-9.]+)", self.get_address),
+            ("POST", "/v2/reserved_ips/([0-9.]+)/actions", self.act_on_address),
             # https://docs.digitalocean.com/reference/api/digitalocean/#operation/firewalls_list
             ("GET", "/v2/firewalls", lambda query, body: listing("firewalls", self.firewalls, query)),
             ("POST", "/v2/tags", self.add_tag),
@@ -119,6 +143,29 @@ class DigitalOcean(Cloud):
 
             self.contract = Contract(contract)
 
+    def settings_changed(self, changed):
+        if changed.get("requests"):
+            self.burst.most = changed["requests"]
+
+    def limit_requests(self, method, path):
+        now = self.clock.now()
+        waits = self.hour.take(now)
+        if waits is None and method == "GET" and path.startswith("/v2/account/keys"):
+            waits = self.of_keys.take(now)
+        headers = {
+            "ratelimit-limit": self.hour.most,
+            "ratelimit-remaining": self.hour.left(),
+            "ratelimit-reset": math.ceil(time.time() + self.clock.real(self.hour.oldest(now))),
+        }
+        if waits is None:
+            waits = self.burst.take(now)
+            if waits is None:
+                return headers
+            # Only with this limit (https://docs.digitalocean.com/release-notes/2023/api-rate-limit).
+            headers["retry-after"] = math.ceil(self.clock.real(waits))
+        body = {"id": "too_many_requests", "message": "API Rate limit exceeded."}
+        raise Refused(429, body, headers)
+
     def control(self, method, path, body):
         if path == "/_violations":
             return 200, self.contract.violations if hasattr(self, "contract") else []
@@ -127,7 +174,19 @@ class DigitalOcean(Cloud):
         if path == "/_droplets":
             # Droplets that are there from the beginning.
             for name, tags in body:
-                self.make(name, "s-1vcpu-1gb", "debian-13-x64", "nyc3", tags, [], "active")
+                droplet = self.make(name, "s-1vcpu-1gb", "debian-13-x64", "nyc3", tags, [], "active")
+                del self.shown[droplet["id"]]
+            return 200, {}
+        if path == "/_address":
+            # As if somebody had reserved one at the provider's page.
+            self.addresses[body] = None
+            return 200, {}
+        if path == "/_act":
+            # As if somebody had done it at the provider's page.
+            name, kind = body
+            for number, droplet in list(self.droplets.items()):
+                if droplet["name"] == name:
+                    self.act(number, {}, {"type": kind})
             return 200, {}
         if path == "/_tags":
             # As if somebody had changed them at the provider's page.
@@ -182,9 +241,15 @@ class DigitalOcean(Cloud):
             if any(key["public_key"] == body["public_key"] for key in self.keys.values()):
                 raise error(422, "unprocessable_entity", "SSH Key is already in use on your account")
             number = self.number()
-            key = {"id": number, "fingerprint": ":".join(["ab"] * 16), **body}
+            key = {"id": number, "fingerprint": fingerprint(body["public_key"]), **body}
             self.keys[number] = key
         return 201, {"ssh_key": key}
+
+    def get_key(self, name, query, body):
+        for key in self.keys.values():
+            if name in (str(key["id"]), key["fingerprint"]):
+                return 200, {"ssh_key": key}
+        return self.not_found()
 
     def list_images(self, query, body):
         images = [] if query.get("private") == "true" else [image(slug) for slug in IMAGES]
@@ -202,11 +267,18 @@ class DigitalOcean(Cloud):
         return droplet
 
     def list_droplets(self, query, body):
+        filters = [name for name in ("name", "tag_name", "type") if name in query]
+        if len(filters) > 1:
+            # The parameters droplet_name, droplet_tag_name and droplet_type of the API's description.
+            raise error(422, "unprocessable_entity", f"{filters[0]} can not be combined with {filters[1]}")
+        gpus = query.get("type") == "gpus"
         with self.lock:
             found = [
                 droplet
-                for droplet in self.droplets.values()
-                if query.get("name") in (None, droplet["name"])
+                for droplet in self.listed(self.droplets.values())
+                # By default, only droplets without GPU are returned.
+                if droplet["size_slug"].startswith("gpu-") == gpus
+                and query.get("name", droplet["name"]).lower() == droplet["name"].lower()
                 and ("tag_name" not in query or query["tag_name"] in droplet["tags"])
             ]
         return listing("droplets", found, query)
@@ -237,6 +309,7 @@ class DigitalOcean(Cloud):
         }
         self.tags.update(tags)
         self.droplets[number] = droplet
+        self.begins(droplet)
         if status == "active":
             self.address(droplet, f"192.0.2.{number % 250 + 1}")
         return droplet
@@ -248,12 +321,16 @@ class DigitalOcean(Cloud):
                 raise error(422, "unprocessable_entity", "You specified an invalid size or image for Droplet creation.")
             if not re.fullmatch("[A-Za-z0-9.-]+", body["name"]):
                 raise error(422, "unprocessable_entity", "Only valid hostname characters are allowed.")
+            if body["size"].startswith("gpu-") and body["region"] == "ams3":
+                raise error(422, "unprocessable_entity", "Size is not available in this region.")
             if len(self.droplets) >= self.limit:
                 raise error(422, "unprocessable_entity", "creating this/these droplet(s) will exceed your droplet limit")
             keys = [self.keys[key]["public_key"] for key in body["ssh_keys"] if key in self.keys]
             droplet = self.make(
                 body["name"], body["size"], body["image"], body["region"], list(body["tags"]), keys, "new"
             )
+            if body.get("ipv6"):
+                droplet["features"] = ["ipv6"]
         later(lambda: self.boot(droplet, keys))
         return 202, {"droplet": dict(droplet), "links": {"actions": []}}
 
@@ -268,19 +345,21 @@ class DigitalOcean(Cloud):
             {"ip_address": "10.132.0.2", "netmask": "255.255.0.0", "gateway": "10.132.0.1", "type": "private"},
             {"ip_address": address, "netmask": "255.255.240.0", "gateway": "192.0.2.254", "type": "public"},
         ]
+        if "ipv6" in droplet["features"]:
+            network = {"ip_address": f"2001:db8::{droplet['id']:x}", "netmask": 64, "gateway": "2001:db8::1"}
+            droplet["networks"]["v6"] = [{**network, "type": "public"}]
 
     def get(self, number, query, body):
         return 200, {"droplet": self.find(number)}
 
-    def destroy(self, number, query, body):
+    def begin(self, droplet, kind, work):
+        """An action, which is done beside everything else. A droplet has one at a time."""
         with self.lock:
-            self.find(number)
-            del self.droplets[int(number)]
-        later(lambda: self.machines.remove(int(number)))
-        return 204, None
-
-    def act(self, number, query, body):
-        droplet, kind = self.find(number), body["type"]
+            if droplet["id"] in self.pending:
+                # https://github.com/digitalocean/terraform-provider-digitalocean/issues/361
+                raise error(422, "unprocessable_entity", "Droplet already has a pending event.")
+            self.pending[droplet["id"]] = kind
+            droplet["locked"] = True
         action = {
             "id": self.number(),
             "status": "in-progress",
@@ -292,9 +371,39 @@ class DigitalOcean(Cloud):
             "region": droplet["region"],
             "region_slug": droplet["region"]["slug"],
         }
+        self.actions[action["id"]] = action
+        answer = dict(action)
+
+        def run():
+            self.clock.wait(self.takes("deletion" if kind == "destroy" else kind))
+            work()
+            with self.lock:
+                action["completed_at"] = "2026-01-01T00:00:01Z"
+                action["status"] = "completed"
+                droplet["locked"] = False
+                del self.pending[droplet["id"]]
+
+        later(run)
+        return answer
+
+    def destroy(self, number, query, body):
+        """204 says that the request was accepted: the droplet is there, and active, for a while
+        (https://github.com/digitalocean/terraform-provider-digitalocean/issues/283)."""
+        droplet = self.find(number)
+
+        def work():
+            with self.lock:
+                self.droplets.pop(droplet["id"], None)
+                self.ends(droplet)
+            self.machines.remove(droplet["id"])
+
+        self.begin(droplet, "destroy", work)
+        return 204, None
+
+    def act(self, number, query, body):
+        droplet, kind = self.find(number), body["type"]
         if kind == "resize" and droplet["status"] != "off":
             raise error(422, "unprocessable_entity", "Droplet must be powered off to resize.")
-        self.actions[action["id"]] = action
 
         def work():
             number = droplet["id"]
@@ -311,11 +420,47 @@ class DigitalOcean(Cloud):
             elif kind == "resize":
                 droplet["size_slug"] = body["size"]
                 droplet["size"] = size(body["size"])
-            action["completed_at"] = "2026-01-01T00:00:01Z"
-            action["status"] = "completed"
 
-        later(work)
-        return 201, {"action": dict(action)}
+        return 201, {"action": self.begin(droplet, kind, work)}
+
+    def get_address(self, address, query, body):
+        if address not in self.addresses:
+            return self.not_found()
+        droplet = self.droplets.get(self.addresses[address])
+        return 200, {
+            "reserved_ip": {
+                "ip": address,
+                "droplet": droplet,
+                "region": region("nyc3"),
+                "locked": False,
+                "project_id": "746c6152-2fa2-11ed-92d3-27aaa54e4988",
+            }
+        }
+
+    def act_on_address(self, address, query, body):
+        if address not in self.addresses:
+            return self.not_found()
+        if self.find(body["droplet_id"])["status"] != "active":
+            raise error(422, "unprocessable_entity", "The Droplet is not active.")
+        self.addresses[address] = body["droplet_id"]
+        action = {
+            "id": self.number(),
+            "status": "completed",
+            "type": "assign_ip",
+            "started_at": "2026-01-01T00:00:00Z",
+            "completed_at": "2026-01-01T00:00:01Z",
+            "resource_id": 758604968,
+            "resource_type": "reserved_ip",
+            "region": region("nyc3"),
+            "region_slug": "nyc3",
+        }
+        self.actions[action["id"]] = action
+        return 201, {"action": {**action, "status": "in-progress"}}
+
+    def list_actions(self, number, query, body):
+        self.find(number)
+        found = [action for action in self.actions.values() if action["resource_id"] == int(number)]
+        return listing("actions", found[::-1], query)
 
     def get_action(self, number, action, query, body):
         return 200, {"action": self.actions[int(action)]}

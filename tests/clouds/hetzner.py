@@ -4,11 +4,14 @@ That it is faithful is seen by Hetzner's own client for Python, which is driven 
 (`hetzner_client.py`).
 """
 
+import math
 import os
 import re
+import time
 from datetime import datetime, timezone
+from decimal import Decimal
 
-from cloud import Cloud, Refused, later, page, serve
+from cloud import Bucket, Cloud, Refused, later, page, serve
 
 LOCATIONS = [("fsn1", "DE", "eu-central"), ("nbg1", "DE", "eu-central"), ("ash", "US", "us-east")]
 # Processors, memory in GB, disk in GB, an hour, a month.
@@ -16,8 +19,29 @@ TYPES = {
     "cx23": (2, 4.0, 40, "0.0056", "3.4900", "x86"),
     "cx33": (4, 8.0, 80, "0.0088", "5.4900", "x86"),
     "cax11": (2, 4.0, 40, "0.0060", "3.7900", "arm"),
+    # Sold out in fsn1, and no longer offered in nbg1.
+    "cpx11": (2, 2.0, 40, "0.0072", "4.4900", "x86"),
 }
+# In percent; that of the owner of the project.
+VAT = 19
+IPV4 = ("0.0008", "0.5000")
 IMAGES = ["debian-12", "debian-13", "ubuntu-22.04", "ubuntu-24.04"]
+
+
+def price(net):
+    """Net, and with tax (https://docs.hetzner.cloud/reference/cloud#pricing-get-all-prices)."""
+    return {"net": net, "gross": f"{Decimal(net) * (100 + VAT) / 100:.16f}"}
+
+
+def prices(hour, month, places):
+    return [
+        {
+            "location": place,
+            "price_hourly": price(hour),
+            "price_monthly": price(month),
+        }
+        for place in places
+    ]
 
 
 def location(name):
@@ -52,15 +76,29 @@ def server_type(name):
         "cpu_type": "shared",
         "category": "cost_optimized",
         "architecture": architecture,
-        "prices": [
+        # https://docs.hetzner.cloud/changelog#2025-09-24-per-location-server-types
+        "locations": [
             {
-                "location": place,
-                "price_hourly": {"net": hour, "gross": hour},
-                "price_monthly": {"net": month, "gross": month},
-                "included_traffic": 21990232555520,
-                "price_per_tb_traffic": {"net": "1.0", "gross": "1.19"},
+                "id": location(place)["id"],
+                "name": place,
+                "available": (name, place) not in (("cpx11", "fsn1"), ("cpx11", "nbg1")),
+                "recommended": False,
+                "deprecation": {
+                    "announced": "2025-09-01T00:00:00+00:00",
+                    "unavailable_after": "2025-12-01T00:00:00+00:00",
+                }
+                if (name, place) == ("cpx11", "nbg1")
+                else None,
             }
             for place in places
+        ],
+        "prices": [
+            {
+                **known,
+                "included_traffic": 21990232555520,
+                "price_per_tb_traffic": price("1.0"),
+            }
+            for known in prices(hour, month, places)
         ],
     }
 
@@ -95,6 +133,10 @@ def error(status, code, message):
     return Refused(status, {"error": {"code": code, "message": message, "details": {}}})
 
 
+# The lists that say how many items there are.
+TOTALS = {"servers"}
+
+
 def listing(key, items, query):
     found, number, last = page(items, query, 50)
     pagination = {
@@ -103,7 +145,8 @@ def listing(key, items, query):
         "previous_page": number - 1 if number > 1 else None,
         "next_page": number + 1 if number < last else None,
         "last_page": last,
-        "total_entries": len(items),
+        # It may be null (https://docs.hetzner.cloud/reference/cloud#pagination).
+        "total_entries": len(items) if key in TOTALS else None,
     }
     return 200, {key: found, "meta": {"pagination": pagination}}
 
@@ -120,10 +163,16 @@ class Hetzner(Cloud):
     def __init__(self):
         super().__init__()
         self.servers = {}
+        self.orders = []
+        self.addresses = []
         self.keys = {}
         self.firewalls = []
         self.actions = {}
         self.limit = int(os.environ.get("SERVER_LIMIT", "100000"))
+        # 3600 requests an hour, of which one comes back each second
+        # (https://docs.hetzner.cloud/reference/cloud#rate-limiting).
+        self.bucket = Bucket(3600, 1)
+        self.settings_changed(self.settings)
         self.routes = [
             ("GET", "/v1/servers", self.list_servers),
             ("POST", "/v1/servers", self.create),
@@ -135,6 +184,9 @@ class Hetzner(Cloud):
             ("GET", "/v1/actions", self.list_actions),
             ("GET", "/v1/server_types", self.named("server_types", [server_type(name) for name in TYPES])),
             ("GET", "/v1/locations", self.named("locations", [location(known[0]) for known in LOCATIONS])),
+            # https://docs.hetzner.cloud/reference/cloud#primary-ips
+            ("GET", "/v1/primary_ips", lambda query, body: listing("primary_ips", self.addresses, query)),
+            ("GET", "/v1/pricing", self.pricing),
             ("GET", "/v1/images", self.list_images),
             ("GET", "/v1/networks", self.named("networks", [])),
             ("GET", "/v1/ssh_keys", lambda query, body: listing("ssh_keys", list(self.keys.values()), query)),
@@ -150,11 +202,43 @@ class Hetzner(Cloud):
 
         return handler
 
+    def settings_changed(self, changed):
+        if changed.get("requests") is not None:
+            self.bucket.take(self.clock.now())
+            self.bucket.left = changed["requests"]
+        if changed.get("totals") is not None:
+            TOTALS.clear()
+            TOTALS.update(changed["totals"])
+
+    def limit_requests(self, method, path):
+        waits = self.bucket.take(self.clock.now())
+        headers = {
+            "RateLimit-Limit": self.bucket.most,
+            "RateLimit-Remaining": math.floor(self.bucket.left),
+            # When the bucket is full again. There is no Retry-After
+            # (https://github.com/vitobotta/hetzner-k3s/issues/64).
+            "RateLimit-Reset": math.ceil(time.time() + self.clock.real(self.bucket.full())),
+        }
+        if waits is None:
+            return headers
+        text = "limit of 3600 requests per hour reached"
+        raise Refused(429, {"error": {"code": "rate_limit_exceeded", "message": text, "details": None}}, headers)
+
     def control(self, method, path, body):
         if path == "/_servers":
             for name, labels in body:
-                self.make(name, "cx23", ALL_IMAGES[1], "fsn1", labels, "running")
+                server = self.make(name, "cx23", ALL_IMAGES[1], "fsn1", labels, "running")
+                del self.shown[server["id"]]
             return 200, {}
+        if path == "/_act":
+            # As if somebody had done it at the provider's page.
+            name, command = body
+            for number, server in list(self.servers.items()):
+                if server["name"] == name:
+                    self.act(number, command, {}, {})
+            return 200, {}
+        if path == "/_orders":
+            return 200, self.orders
         if path == "/_labels":
             # As if somebody had changed them at the provider's page.
             for name, labels in body:
@@ -162,6 +246,26 @@ class Hetzner(Cloud):
                     if server["name"] == name:
                         server["labels"] = labels
             return 200, {}
+        if path == "/_address":
+            # As if somebody had made one at the provider's page.
+            number = self.number()
+            address = {
+                "id": number,
+                "name": body,
+                "type": "ipv4",
+                "ip": f"192.0.2.{number % 250 + 1}",
+                "assignee_id": None,
+                "assignee_type": "server",
+                "auto_delete": False,
+                "blocked": False,
+                "created": "2026-01-01T00:00:00+00:00",
+                "dns_ptr": [],
+                "labels": {},
+                "location": location("fsn1"),
+                "protection": {"delete": False},
+            }
+            self.addresses.append(address)
+            return 200, address
         if path == "/_firewall":
             # As if somebody had made one at the provider's page and applied it to all servers.
             servers = [{"type": "server", "server": {"id": number}} for number in self.servers]
@@ -200,10 +304,27 @@ class Hetzner(Cloud):
         with self.lock:
             found = [
                 server
-                for server in self.servers.values()
+                for server in self.listed(self.servers.values())
                 if query.get("name") in (None, server["name"]) and (selector is None or selector in server["labels"])
             ]
         return listing("servers", found, query)
+
+    def pricing(self, query, body):
+        places = [known[0] for known in LOCATIONS]
+        types = [server_type(name) for name in TYPES]
+        return 200, {
+            "pricing": {
+                "currency": self.settings.get("currency", "EUR"),
+                "vat_rate": f"{VAT}.000000",
+                "primary_ips": [
+                    {"type": "ipv4", "prices": prices(*IPV4, places)},
+                    {"type": "ipv6", "prices": prices("0.0000", "0.0000", places)},
+                ],
+                "server_types": [{key: kind[key] for key in ("id", "name", "prices")} for kind in types],
+                "volume": {"price_per_gb_month": price("0.0440")},
+                "server_backup": {"percentage": "20.0000000000"},
+            }
+        }
 
     def list_images(self, query, body):
         found = [
@@ -227,7 +348,7 @@ class Hetzner(Cloud):
             }
         return 201, {"ssh_key": self.keys[number]}
 
-    def make(self, name, kind, of, where, labels, status):
+    def make(self, name, kind, of, where, labels, status, net={}):
         number = self.number()
         server = {
             "id": number,
@@ -235,8 +356,12 @@ class Hetzner(Cloud):
             "status": status,
             "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S+00:00"),
             "public_net": {
-                "ipv4": {"id": number, "ip": f"192.0.2.{number % 250 + 1}", "blocked": False, "dns_ptr": "x"},
-                "ipv6": None,
+                "ipv4": {"id": number, "ip": f"192.0.2.{number % 250 + 1}", "blocked": False, "dns_ptr": "x"}
+                if net.get("enable_ipv4", True)
+                else None,
+                "ipv6": {"id": number, "ip": f"2001:db8:{number:x}::/64", "blocked": False, "dns_ptr": []}
+                if net.get("enable_ipv6", True)
+                else None,
                 "floating_ips": [],
                 "firewalls": [],
             },
@@ -259,10 +384,18 @@ class Hetzner(Cloud):
             "placement_group": None,
         }
         self.servers[number] = server
+        self.begins(server)
         return server
 
-    def begin(self, command, server, work):
-        """An action, which is done beside everything else."""
+    def begin(self, command, server, work, meanwhile=None):
+        """An action, which is done beside everything else. The server is locked and has the status
+        `meanwhile` until then (https://docs.hetzner.cloud/reference/cloud#errors, `locked`)."""
+        with self.lock:
+            if server["locked"]:
+                text = "server is locked by another action"
+                raise error(423, "locked", text)
+            server["locked"] = True
+            server["status"] = meanwhile or server["status"]
         action = {
             "id": self.number(),
             "command": command,
@@ -276,10 +409,13 @@ class Hetzner(Cloud):
         self.actions[action["id"]] = action
 
         def run():
+            self.clock.wait(self.takes("deletion" if command == "delete_server" else command))
             work()
-            action["progress"] = 100
-            action["finished"] = "2026-01-01T00:00:01+00:00"
-            action["status"] = "success"
+            with self.lock:
+                action["progress"] = 100
+                action["finished"] = "2026-01-01T00:00:01+00:00"
+                action["status"] = "success"
+                server["locked"] = False
 
         answer = dict(action)
         later(run)
@@ -303,12 +439,28 @@ class Hetzner(Cloud):
             where = body.get("location") or "fsn1"
             if isinstance(where, int) or str(where).isdigit():
                 where = LOCATIONS[int(where) - 1][0]
+            places = {place["name"]: place["available"] for place in server_type(kind)["locations"]}
+            if where not in places:
+                raise error(422, "invalid_input", "unsupported location for server type")
+            if not places[where]:
+                # https://github.com/hetznercloud/terraform-provider-hcloud/issues/531
+                raise error(412, "resource_unavailable", "error during placement")
             wanted = [key if isinstance(key, int) else 0 for key in body.get("ssh_keys") or []]
             keys = [self.keys[key]["public_key"] for key in wanted if key in self.keys]
-            server = self.make(body["name"], kind, images[0], where, body.get("labels") or {}, "initializing")
+            server = self.make(body["name"], kind, images[0], where, body.get("labels") or {}, "initializing", body.get("public_net") or {})
+            self.orders.append(body)
+            for address in self.addresses:
+                if address["id"] == (body.get("public_net") or {}).get("ipv4"):
+                    if address["assignee_id"]:
+                        del self.servers[server["id"]]
+                        raise error(422, "invalid_input", "primary IP is already assigned")
+                    address["assignee_id"] = server["id"]
+                    server["public_net"]["ipv4"].update(id=address["id"], ip=address["ip"])
 
         def boot():
-            server["public_net"]["ipv4"]["ip"] = self.machines.make(server["id"], keys)
+            address = self.machines.make(server["id"], keys)
+            if self.machines.prefix and server["public_net"]["ipv4"]:
+                server["public_net"]["ipv4"]["ip"] = address
             server["status"] = "running"
 
         action = self.begin("create_server", server, boot)
@@ -324,20 +476,38 @@ class Hetzner(Cloud):
         return 200, {"server": server}
 
     def delete(self, number, query, body):
-        with self.lock:
-            server = self.find(number)
-            del self.servers[int(number)]
-        return 200, {"action": self.begin("delete_server", server, lambda: self.machines.remove(int(number)))}
+        """The server is there, and being deleted, until the action is done."""
+        server = self.find(number)
+
+        def work():
+            with self.lock:
+                self.servers.pop(server["id"], None)
+                self.ends(server)
+                for address in self.addresses:
+                    if address["assignee_id"] == server["id"]:
+                        address["assignee_id"] = None
+            self.machines.remove(server["id"])
+
+        return 200, {"action": self.begin("delete_server", server, work, "deleting")}
 
     def act(self, number, command, query, body):
         server = self.find(number)
         number = server["id"]
         if command == "change_type" and server["status"] != "off":
             raise error(422, "server_not_stopped", "server must be stopped before changing the type")
+        before = server["status"]
+        # https://docs.hetzner.cloud/reference/cloud#servers (`status`)
+        meanwhile = {
+            "shutdown": "stopping",
+            "poweroff": "stopping",
+            "poweron": "starting",
+            "change_type": "migrating",
+        }
 
         def work():
             if command == "reboot":
                 self.machines.restart(number)
+                server["status"] = before
             elif command in ("shutdown", "poweroff"):
                 self.machines.stop(number)
                 server["status"] = "off"
@@ -346,8 +516,9 @@ class Hetzner(Cloud):
                 server["status"] = "running"
             elif command == "change_type":
                 server["server_type"] = server_type(body["server_type"])
+                server["status"] = "off"
 
-        return 201, {"action": self.begin(command, server, work)}
+        return 201, {"action": self.begin(command, server, work, meanwhile.get(command))}
 
     def get_action(self, number, query, body):
         return 200, {"action": self.actions[int(number)]}

@@ -1,6 +1,7 @@
 """Drives the test server of Hetzner's API with Hetzner's own client, to see that it is faithful."""
 
 import sys
+import time
 
 from hcloud import APIException, Client
 from hcloud.images import Image
@@ -14,6 +15,16 @@ assert [location.name for location in client.locations.get_all()] == ["fsn1", "n
 assert client.images.get_by_name_and_architecture("debian-13", "arm").architecture == "arm"
 key = client.ssh_keys.create(name="me", public_key="ssh-ed25519 AAAA me")
 assert client.ssh_keys.get_all()[0].public_key == key.public_key
+
+
+def listed(ask, count):
+    """What a list shows, which lags."""
+    for _ in range(50):
+        found = ask()
+        if len(found) == count:
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{len(found)} of {count} are listed")
 
 
 def create(name, labels=None):
@@ -45,7 +56,7 @@ except APIException as error:
     assert error.code == "invalid_input", error.code
 
 server = server.update(name="uno", labels={"hitc": "2"})
-assert client.servers.get_by_name("uno").labels == {"hitc": "2"}
+assert listed(lambda: client.servers.get_all(name="uno"), 1)[0].labels == {"hitc": "2"}
 try:
     server.change_type(ServerType(name="cx33"), upgrade_disk=False)
     raise AssertionError("a type changed while it runs")
@@ -59,8 +70,20 @@ assert client.servers.get_by_id(server.id).server_type.name == "cx33"
 
 for n in range(60):
     create(f"n-{n}", {"many": "1"})
-assert len(client.servers.get_all(label_selector="many")) == 60
-server.delete().wait_until_finished()
+listed(lambda: client.servers.get_all(label_selector="many"), 60)
+kind = client.server_types.get_by_name("cpx11")
+places = {place.location.name: (place.available, place.deprecation) for place in kind.locations}
+assert not places["fsn1"][0] and places["nbg1"][1].unavailable_after and places["ash"][0]
+pricing = client.request(method="GET", url="/pricing")["pricing"]
+assert pricing["currency"] == "EUR" and pricing["primary_ips"][0]["type"] == "ipv4"
+deletion = server.delete()
+assert client.servers.get_by_id(server.id).status == "deleting"
+try:
+    server.reboot()
+    raise AssertionError("two actions at once")
+except APIException as error:
+    assert error.code == "locked", error.code
+deletion.wait_until_finished()
 try:
     client.servers.get_by_id(server.id)
     raise AssertionError("it is still there")

@@ -31,6 +31,8 @@ struct Place {
 
 fn digitalocean() -> Place {
     let (cloud, live) = Cloud::digitalocean(Live::new(), true);
+    // The faults are counted in requests: no list lags.
+    cloud.set(&json!({"lag": 0}));
     let error =
         |id: &str, message: &str| json!({"id": id, "message": message, "request_id": "r-1"});
     Place {
@@ -39,7 +41,7 @@ fn digitalocean() -> Place {
         live,
         list: ("GET", "/v2/droplets"),
         order: ("POST", "/v2/droplets"),
-        until_seen: (("GET", "/v2/droplets"), 3),
+        until_seen: (("GET", r"/v2/droplets\?tag_name=.*"), 2),
         wrong: Some((
             "/v2/droplets/[0-9]+/actions/[0-9]+",
             json!({"action": {"id": 1, "status": "errored"}}),
@@ -53,6 +55,7 @@ fn digitalocean() -> Place {
 
 fn hetzner() -> Place {
     let (cloud, live) = Cloud::hetzner(Live::new(), true);
+    cloud.set(&json!({"lag": 0}));
     let error = |code: &str, message: &str| json!({"error": {"code": code, "message": message}});
     Place {
         name: "hetzner",
@@ -60,7 +63,7 @@ fn hetzner() -> Place {
         live,
         list: ("GET", "/v1/servers"),
         order: ("POST", "/v1/servers"),
-        until_seen: (("GET", "/v1/servers"), 2),
+        until_seen: (("GET", r"/v1/servers\?label_selector=.*"), 1),
         wrong: Some((
             "/v1/actions/[0-9]+",
             json!({"action": {"id": 1, "command": "reboot_server", "status": "error",
@@ -276,6 +279,7 @@ impl Place {
             self.live.run(&["-y", "run", "-H", "web", "terminate"]).ok();
         }
         if self.name != "ec2" {
+            rows.extend(self.locks_and_limits());
             let (path, tags) = match self.name {
                 "digitalocean" => ("/_droplets", json!(["hitc"])),
                 _ => ("/_servers", json!({"hitc": "1"})),
@@ -294,6 +298,106 @@ impl Place {
                 answer + whole,
             ));
         }
+        rows
+    }
+}
+
+impl Place {
+    /// Locks, limits and slow actions.
+    fn locks_and_limits(&self) -> Vec<(&'static str, String)> {
+        let mut rows = Vec::new();
+        let (resize, small, large) = match self.name {
+            "digitalocean" => ("resize", "s-1vcpu-1gb", "s-2vcpu-4gb"),
+            _ => ("change_type", "cx23", "cx33"),
+        };
+        let resized = |size: &str| {
+            let size = format!("size={size}");
+            let run = self.live.run(&["-y", "run", "-H", "web", "resize", &size]);
+            let nodes = self.live.run(&["nodes"]).ok().rows();
+            let row = nodes.iter().find(|row| row[0] == self.name).unwrap();
+            let state = row
+                .iter()
+                .find(|cell| ["running", "stopped"].contains(&cell.as_str()));
+            let state = state.map_or("in another state", |state| state);
+            match run.status {
+                0 => format!("resized; the server is {state}"),
+                status => {
+                    // The server's id differs from run to run.
+                    let said = said(&run);
+                    let words = said.split('/').map(|word| match word.parse::<u32>() {
+                        Ok(_) => "ID",
+                        Err(_) => word,
+                    });
+                    let said = words.collect::<Vec<_>>().join("/");
+                    format!("{said} (exit {status}); the server is {state}")
+                }
+            }
+        };
+        self.cloud.faults(&json!([]));
+        self.create().ok();
+        self.cloud.set(&json!({"reboot": 2}));
+        let full = self.live.container("web");
+        self.cloud.post("/_act", &json!([full, "reboot"]));
+        rows.push((
+            "another action locks the server, at a resize",
+            resized(large),
+        ));
+        let broken = json!({"status": 503, "body": {}});
+        let path = self.wrong.as_ref().map_or("", |(path, _)| path);
+        self.cloud.set(&json!({"speed": 360, resize: 7200}));
+        self.cloud
+            .faults(&json!([fault(("GET", path), 7, &broken)]));
+        rows.push((
+            "a resize takes two hours, and the cloud does not answer meanwhile",
+            resized(small),
+        ));
+        self.cloud.set(&json!({"speed": 1, resize: 0}));
+        let error = json!({"message": "no capacity", "error": {"message": "no capacity"}});
+        let mut full = fault(
+            ("POST", ".*/change_type"),
+            1,
+            &json!({"status": 412, "body": error}),
+        );
+        if self.name == "digitalocean" {
+            // The first action stops the droplet.
+            full["path"] = "/v2/droplets/[0-9]+/actions".into();
+            full["skip"] = 1.into();
+        }
+        self.cloud.faults(&json!([full]));
+        rows.push(("the cloud has no capacity for a resize", resized(large)));
+
+        self.cloud.set(&json!({"deletion": 3}));
+        self.cloud.faults(&json!([]));
+        let mut hitc = self.live.spawn(&["-y", "run", "-H", "web", "terminate"]);
+        let is_deletion = |line: &String| line.starts_with("DELETE") && !line.contains("tags");
+        let deletions = || {
+            self.cloud
+                .log()
+                .iter()
+                .filter(|line| is_deletion(line))
+                .count()
+        };
+        let before = deletions();
+        while deletions() == before {
+            thread::yield_now();
+        }
+        hitc.kill().unwrap();
+        hitc.wait().unwrap();
+        let mut again = self.create();
+        while again.stderr.contains("`web` already exists") {
+            again = self.create();
+        }
+        self.cloud.set(&json!({"deletion": 0}));
+        rows.push((
+            "hitc is killed after the cloud received a deletion",
+            format!("next order: {}", self.ordered(&again)),
+        ));
+        // Retry-After at DigitalOcean, RateLimit-Reset at Hetzner.
+        let limit = if self.name == "hetzner" { 0 } else { 5 };
+        self.cloud.set(&json!({"requests": limit, "speed": 10}));
+        let run = self.create();
+        self.cloud.set(&json!({"requests": 250, "speed": 1}));
+        rows.push(("the rate limit is used up", self.ordered(&run)));
         rows
     }
 }

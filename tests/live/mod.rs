@@ -3,6 +3,8 @@
 
 mod bare_machine;
 mod bindings;
+mod clouds_limits;
+mod clouds_options;
 mod concurrent_creates;
 mod conformance;
 mod container_options;

@@ -53,6 +53,18 @@ fn python(arguments: &[&str]) -> String {
     String::from_utf8(done.stdout).unwrap()
 }
 
+/// A project with a local server, `behind`, to which `~/.ssh/config` maps these addresses.
+fn behind(addresses: &str) -> Live {
+    let live = Live::new();
+    live.run(&["run", "create", "provider=local", "name=behind"])
+        .ok();
+    let ip = live.ip("behind");
+    fs::create_dir_all(live.home().join(".ssh")).unwrap();
+    let config = format!("Host {addresses}\n HostName {ip}\n");
+    fs::write(live.home().join(".ssh/config"), config).unwrap();
+    live
+}
+
 impl Cloud {
     /// Starts the cloud of this name. With `live`, its servers are real.
     pub fn start(name: &str, live: Option<&Live>, environment: &[(&str, &str)]) -> Self {
@@ -156,16 +168,19 @@ impl Cloud {
         (cloud, live)
     }
 
-    /// Starts EC2, and maps the addresses of its servers to a local server, by `~/.ssh/config`.
+    /// Starts EC2, and maps the addresses of its servers to a local server.
     pub fn reachable_ec2() -> (Self, Live) {
-        let live = Live::new();
-        live.run(&["run", "create", "provider=local", "name=behind"])
-            .ok();
-        let ip = live.ip("behind");
-        fs::create_dir_all(live.home().join(".ssh")).unwrap();
-        let config = format!("Host 54.*\n HostName {ip}\n");
-        fs::write(live.home().join(".ssh/config"), config).unwrap();
-        Cloud::ec2(live)
+        Cloud::ec2(behind("54.*"))
+    }
+
+    /// Starts DigitalOcean, and maps the addresses of its servers to a local server.
+    pub fn reachable_digitalocean() -> (Self, Live) {
+        Cloud::digitalocean(behind("192.0.2.*"), false)
+    }
+
+    /// Starts Hetzner, and maps the addresses of its servers to a local server.
+    pub fn reachable_hetzner() -> (Self, Live) {
+        Cloud::hetzner(behind("192.0.2.*"), false)
     }
 
     /// Runs a Python script with an EC2 client `ec2`, and returns its output.
@@ -191,6 +206,11 @@ impl Cloud {
             format!("{} {}", text("method"), text("path"))
         };
         log.as_array().unwrap().iter().map(line).collect()
+    }
+
+    /// Changes how the cloud behaves: see `tests/clouds/cloud.py`.
+    pub fn set(&self, settings: &Json) {
+        self.post("/_settings", settings);
     }
 
     /// The violations of the contract so far.

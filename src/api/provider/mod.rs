@@ -48,9 +48,9 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     provider.function(
         "prices(options: map) -> array",
         "Returns the price lists of all configured providers that have one, or of the one that the
-         option `provider` names, as maps `#{provider, currency, columns, rows}`. The other options
-         are those of the provider. In a row, `cost` is the hourly price and `month` the monthly
-         one.",
+         option `provider` names, as maps `#{provider, currency, includes, columns, rows}`. The other
+         options are those of the provider. In a row, `cost` is the hourly price and `month` the
+         monthly one. `includes` lists what the prices include besides the server.",
         |call: &Call, options: Map| prices(call, &options),
     );
     provider.function(

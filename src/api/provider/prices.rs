@@ -78,6 +78,8 @@ fn list(name: &str, prices: &Prices) -> Dynamic {
     let mut map = Map::new();
     map.insert("provider".into(), name.into());
     map.insert("currency".into(), prices.currency.clone().into());
+    let includes = prices.includes.iter().map(|text| text.clone().into());
+    map.insert("includes".into(), includes.collect::<Array>().into());
     map.insert("columns".into(), columns.collect::<Array>().into());
     map.insert("rows".into(), rows.collect::<Array>().into());
     map.into()

@@ -27,7 +27,7 @@ impl DigitalOcean {
     fn api(&self) -> Result<Arc<JsonApi>, Error> {
         let make = || {
             let token = self.token()?;
-            JsonApi::new("DigitalOcean", &url(), &token)
+            JsonApi::new("DigitalOcean", &url(), &token, &self.events)
                 .map(Arc::new)
                 .map_err(explain)
         };

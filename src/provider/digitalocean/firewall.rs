@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use super::{DigitalOcean, TAG, wire::Droplet};
+use super::{DigitalOcean, wire::Droplet};
 use crate::provider::{CloudFirewall, Error, Node};
 
 /// A firewall (<https://docs.digitalocean.com/reference/api/digitalocean/#tag/Firewalls>).
@@ -47,7 +47,7 @@ impl DigitalOcean {
         if all.is_empty() {
             return Ok(found);
         }
-        let droplets = self.droplets(&format!("tag_name={TAG}")).await?;
+        let droplets = self.droplets().await?;
         for droplet in droplets {
             let id = droplet.id.to_string();
             if !nodes.iter().any(|node| node.id == id) {

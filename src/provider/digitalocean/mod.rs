@@ -5,34 +5,33 @@
 //! owner, prefix, state and protection. The API has no idempotency token: after a lost response, hitc
 //! looks for a droplet of that name.
 
+mod action;
+mod address;
 mod client;
 mod firewall;
+mod listing;
 mod options;
 mod order;
 mod token;
 mod wire;
 
 use std::{
-    collections::BTreeMap,
     collections::HashMap,
     path::PathBuf,
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 use async_trait::async_trait;
 use client::{gone_is_fine, url};
+use listing::Listing;
 use options::{NAME, Options};
-use serde_json::{Value as Json, json};
-use tokio::{
-    sync::OnceCell,
-    time::{Instant, sleep},
-};
-use wire::{Action, Droplet, Size};
+use serde_json::json;
+use tokio::{sync::OnceCell, time::Instant};
+use wire::{Droplet, Image, Size};
 
 use super::{
     CloudFirewall, Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange,
-    differences, look_again, number, refuse_duplicates, refuse_other_server, refuse_protected, tag,
+    differences, look_again, number, refuse_other_server, refuse_protected, tag,
 };
 use crate::{
     core::{
@@ -59,14 +58,14 @@ const TAG_MANIFEST: &str = "hitc:manifest:";
 const TAG_PREFIX: &str = "hitc:prefix:";
 /// The image in the user's words: the API's name for it may change.
 const TAG_IMAGE: &str = "hitc:image:";
+/// The user to log in as, encoded.
+const TAG_USER: &str = "hitc:user:";
 
-/// How long an action may take, and the first and the longest pause between two polls.
-const ACTION_TIMEOUT: Duration = Duration::from_mins(5);
-const ACTION_PAUSE: Duration = Duration::from_millis(200);
-const ACTION_PAUSE_MOST: Duration = Duration::from_secs(5);
+/// The reserved IP address that the droplet gets when it is ready, encoded.
+const TAG_ADDRESS: &str = "hitc:address:";
 
-/// How long a droplet may take to shut down before it is powered off.
-const SHUTDOWN_TIMEOUT: Duration = Duration::from_mins(1);
+/// The user to log in as to a droplet whose tags do not name one.
+const USER: &str = "root";
 
 /// The DigitalOcean provider.
 pub struct DigitalOcean {
@@ -76,6 +75,11 @@ pub struct DigitalOcean {
     events: Events,
     api: OnceLock<Result<Arc<JsonApi>, Error>>,
     sizes: OnceCell<Vec<Size>>,
+    own_images: OnceCell<Vec<Image>>,
+    /// The id of hitc's key in the account. Only ten requests for keys are allowed a minute.
+    key: OnceCell<u64>,
+    /// The last list of droplets, which concurrent orders share.
+    listing: tokio::sync::Mutex<Option<Listing>>,
 }
 
 impl DigitalOcean {
@@ -89,31 +93,10 @@ impl DigitalOcean {
             events,
             api: OnceLock::new(),
             sizes: OnceCell::new(),
+            own_images: OnceCell::new(),
+            key: OnceCell::new(),
+            listing: tokio::sync::Mutex::default(),
         }
-    }
-
-    async fn droplets(&self, query: &str) -> Result<Vec<Droplet>, Error> {
-        let path = format!("/v2/droplets?{query}");
-        let droplets: Vec<Droplet> = self.all(&path, "droplets").await?;
-        // One that moved to the next page meanwhile is listed twice.
-        let by_id: BTreeMap<u64, Droplet> = droplets.into_iter().map(|d| (d.id, d)).collect();
-        Ok(by_id.into_values().collect())
-    }
-
-    /// The droplet of this name, if it exists. Two of one name are an error.
-    async fn named(&self, name: &str) -> Result<Option<Droplet>, Error> {
-        let full = format!("{}{name}", self.prefix);
-        let droplets = self.droplets(&format!("name={full}")).await?;
-        let mut found: Vec<(Droplet, Node)> = Vec::new();
-        for droplet in droplets.into_iter().filter(|droplet| has(droplet, TAG)) {
-            let node = self.node(&droplet);
-            if let Some(node) = node.filter(|node| node.name == name) {
-                found.push((droplet, node));
-            }
-        }
-        let nodes: Vec<Node> = found.iter().map(|(_, node)| node.clone()).collect();
-        refuse_duplicates(&nodes)?;
-        Ok(found.into_iter().next().map(|(droplet, _)| droplet))
     }
 
     fn node(&self, droplet: &Droplet) -> Option<Node> {
@@ -142,65 +125,11 @@ impl DigitalOcean {
             state,
             created: droplet.created_at.parse().ok(),
             owner: tag::ownership(noted(TAG_PROJECT), noted(TAG_MANIFEST)),
-            user: None,
+            user: noted(TAG_USER),
             is_protected: has(droplet, TAG_PROTECT),
             container: None,
         };
         Some(node.of_cloud())
-    }
-
-    /// Starts an action on a droplet and waits until it completes.
-    async fn act(&self, node: &Node, body: Json) -> Result<(), Error> {
-        let path = format!("/v2/droplets/{}/actions", node.id);
-        let what = body["type"].as_str().unwrap_or_default().to_owned();
-        let mut action: Action = self.read(ApiRequest::post(&path, body), "action").await?;
-        let path = format!("{path}/{}", action.id);
-        let (end, mut pause) = (Instant::now() + ACTION_TIMEOUT, ACTION_PAUSE);
-        loop {
-            match action.status.as_str() {
-                "completed" => return Ok(()),
-                "in-progress" if Instant::now() < end => {}
-                "in-progress" => {
-                    let cause = format!("not done after {} s", ACTION_TIMEOUT.as_secs());
-                    return Err(failed(&format!("{what} of `{}`", node.name), &cause));
-                }
-                other => {
-                    let cause = format!("its status is `{other}`");
-                    return Err(failed(&format!("{what} of `{}`", node.name), &cause));
-                }
-            }
-            sleep(pause).await;
-            pause = (pause * 3 / 2).min(ACTION_PAUSE_MOST);
-            action = self.read(ApiRequest::get(&path), "action").await?;
-        }
-    }
-
-    async fn droplet(&self, node: &Node) -> Result<Droplet, Error> {
-        self.with_id(node).await?.ok_or_else(|| node.gone())
-    }
-
-    /// The droplet with this id. None if it does not exist any more.
-    async fn with_id(&self, node: &Node) -> Result<Option<Droplet>, Error> {
-        let path = format!("/v2/droplets/{}", node.id);
-        match self.read(ApiRequest::get(path), "droplet").await {
-            Err(Error::Api(error, _)) if error.status() == Some(404) => Ok(None),
-            answer => answer.map(Some),
-        }
-    }
-
-    /// Waits until a droplet is gone: an answer 204 to DELETE only means that the request was accepted
-    /// (terraform-provider-digitalocean #283).
-    async fn wait_until_gone(&self, node: &Node) -> Result<(), Error> {
-        let (end, mut pause) = (Instant::now() + ACTION_TIMEOUT, ACTION_PAUSE);
-        while self.with_id(node).await?.is_some() {
-            if Instant::now() > end {
-                let cause = format!("not done after {} s", ACTION_TIMEOUT.as_secs());
-                return Err(failed(&format!("terminating `{}`", node.name), &cause));
-            }
-            sleep(pause).await;
-            pause = (pause * 3 / 2).min(ACTION_PAUSE_MOST);
-        }
-        Ok(())
     }
 
     /// The tags that mark a droplet as this owner's.
@@ -213,24 +142,6 @@ impl DigitalOcean {
         let manifest = owner.manifest.iter();
         tags.extend(manifest.map(|manifest| noted(TAG_MANIFEST, manifest)));
         tags
-    }
-
-    /// Shuts a droplet down, and powers it off if that takes too long.
-    async fn stop(&self, node: &Node) -> Result<(), Error> {
-        if self.droplet(node).await?.status == "off" {
-            return Ok(());
-        }
-        // If that fails, the droplet is powered off below.
-        let _ = self.act(node, json!({"type": "shutdown"})).await;
-        let (end, mut pause) = (Instant::now() + SHUTDOWN_TIMEOUT, ACTION_PAUSE);
-        while Instant::now() < end {
-            if self.droplet(node).await?.status == "off" {
-                return Ok(());
-            }
-            sleep(pause).await;
-            pause = (pause * 3 / 2).min(ACTION_PAUSE_MOST);
-        }
-        self.act(node, json!({"type": "power_off"})).await
     }
 
     /// Adds a tag to a droplet, or removes it.
@@ -286,6 +197,7 @@ impl Provider for DigitalOcean {
         let months = sizes.iter().filter(here).map(|s| number(s.price_monthly));
         Ok(Prices {
             currency: "USD".to_owned(),
+            includes: Vec::new(),
             columns: ["size", "memory", "cores", "disk", "transfer", "cost"]
                 .map(str::to_owned)
                 .to_vec(),
@@ -300,7 +212,7 @@ impl Provider for DigitalOcean {
     }
 
     async fn list(&self) -> Result<Vec<Node>, Error> {
-        let droplets = self.droplets(&format!("tag_name={TAG}")).await?;
+        let droplets = self.droplets().await?;
         Ok(droplets
             .iter()
             .filter_map(|droplet| self.node(droplet))
@@ -308,7 +220,7 @@ impl Provider for DigitalOcean {
     }
 
     async fn find(&self, node: &Node) -> Result<Option<Node>, Error> {
-        let Some(droplet) = self.with_id(node).await? else {
+        let Some(droplet) = self.with_id(&node.id).await? else {
             return Ok(None);
         };
         if !has(&droplet, TAG) {
@@ -324,9 +236,14 @@ impl Provider for DigitalOcean {
 
     async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error> {
         let options = Options::decode(&create.options)?;
-        let droplet = match self.named(&create.name).await? {
-            Some(droplet) => droplet,
-            None => {
+        let droplet = match (
+            self.named(&create.name, Instant::now()).await?,
+            &create.unfinished,
+        ) {
+            (Some(droplet), _) => droplet,
+            // Not listed, or being deleted.
+            (None, Some(unfinished)) => self.droplet(unfinished).await?,
+            (None, None) => {
                 activity.update("ordering");
                 match self.make(create, &options).await {
                     Ok(droplet) => droplet,
@@ -351,6 +268,7 @@ impl Provider for DigitalOcean {
 
     async fn settle(&self, node: &Node, is_ready: bool) -> Result<(), Error> {
         if is_ready {
+            self.assign_address(node).await?;
             self.set_tag(node, TAG_CREATING, false).await
         } else {
             self.set_tag(node, TAG_FAILED, true).await
@@ -363,9 +281,7 @@ impl Provider for DigitalOcean {
             Err(Error::Gone { .. }) => return Ok(()),
             Err(error) => return Err(error),
         }
-        let path = format!("/v2/droplets/{}", node.id);
-        gone_is_fine(self.ask(ApiRequest::delete(path)).await)?;
-        self.wait_until_gone(node).await
+        self.destroy(node).await
     }
 
     async fn reboot(&self, node: &Node) -> Result<(), Error> {
@@ -434,14 +350,8 @@ impl Provider for DigitalOcean {
     async fn resize(&self, node: &Node, options: &Value) -> Result<(), Error> {
         look_again(self, node).await?;
         self.check_resize(node, options).await?;
-        let size = Options::decode(options)?.size;
-        self.stop(node).await?;
-        // Without its disk, so that it can become smaller again. It is started even if that fails.
-        let resized = self
-            .act(node, json!({"type": "resize", "size": size, "disk": false}))
-            .await;
-        let started = self.act(node, json!({"type": "power_on"})).await;
-        resized.and(started)
+        self.resize_stopped(node, &Options::decode(options)?.size)
+            .await
     }
 
     fn has_firewalls(&self) -> bool {
@@ -456,7 +366,7 @@ impl Provider for DigitalOcean {
         Ok(Login {
             name: node.name.clone(),
             address: node.ip_text(),
-            user: Some("root".to_owned()),
+            user: node.user.clone().or_else(|| Some(USER.to_owned())),
             identity: Some(KeyPair::ensure(&self.data.join("id_ed25519"))?.path),
             // DigitalOcean reuses addresses, but never ids.
             host_key_alias: Some(format!("{NAME}-{}", node.id)),

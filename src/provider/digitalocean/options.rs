@@ -1,6 +1,11 @@
 //! The options of a droplet.
 
-use crate::core::value::{Fields, Invalid, Value};
+use std::net::Ipv4Addr;
+
+use crate::{
+    core::value::{Fields, Invalid, Value},
+    provider::is_user,
+};
 
 /// The provider's name.
 pub(super) const NAME: &str = "digitalocean";
@@ -24,7 +29,18 @@ pub(super) struct Options {
     pub vpc: Option<String>,
     /// Whether terminating it is refused.
     pub protect: bool,
+    /// The user to log in as, if the image has another one than root.
+    pub user: Option<String>,
+    /// The configuration or script for cloud-init.
+    pub user_data: Option<String>,
+    /// A reserved IP address of the account.
+    pub address: Option<Ipv4Addr>,
+    /// Whether it has an IPv6 address, too.
+    pub ipv6: bool,
 }
+
+/// The most bytes of `user_data` (<https://docs.digitalocean.com/reference/api/digitalocean/#operation/droplets_create>).
+const USER_DATA_MOST: usize = 64 * 1024;
 
 impl Options {
     /// Decodes and validates options.
@@ -61,10 +77,41 @@ impl Options {
             monitoring: fields.decode("monitoring", Value::to_bool)?.unwrap_or(true),
             vpc: fields.decode("vpc", text)?,
             protect: fields.decode("protect", Value::to_bool)?.unwrap_or(false),
+            user: fields.decode("user", user)?,
+            user_data: fields.decode("user_data", user_data)?,
+            address: fields.decode("address", address)?,
+            ipv6: fields.decode("ipv6", Value::to_bool)?.unwrap_or(false),
         };
         fields.finish()?;
         Ok(own)
     }
+}
+
+fn user(value: &Value, what: &str) -> Result<String, Invalid> {
+    let user = value.to_text(what)?;
+    if is_user(&user) {
+        return Ok(user);
+    }
+    Err(Invalid::new(value, format!("invalid user `{user}`")))
+}
+
+fn address(value: &Value, what: &str) -> Result<Ipv4Addr, Invalid> {
+    let text = value.to_text(what)?;
+    text.parse().map_err(|_| {
+        let message = format!("invalid {what} `{text}`");
+        Invalid::new(value, message)
+            .help("write a reserved IP address, such as 45.55.96.47".to_owned())
+    })
+}
+
+fn user_data(value: &Value, what: &str) -> Result<String, Invalid> {
+    let text = value.to_text(what)?;
+    if text.len() > USER_DATA_MOST {
+        let message = format!("user_data is too long ({} bytes)", text.len());
+        let help = "DigitalOcean accepts 64 KiB: let it download the rest".to_owned();
+        return Err(Invalid::new(value, message).help(help));
+    }
+    Ok(text)
 }
 
 /// Letters, numbers, colons, dashes and underscores
@@ -136,6 +183,9 @@ mod tests {
             error("region=a,placement=b").message,
             "region and placement are the same option; use one of them"
         );
+        assert_eq!(error("user=-oX").message, "invalid user `-oX`");
+        let long = format!("user_data={}", "x".repeat(USER_DATA_MOST + 1));
+        assert_eq!(error(&long).message, "user_data is too long (65537 bytes)");
         assert_eq!(error("tags=a b").message, "tags: invalid tag `a b`");
         assert_eq!(
             error("tags=hitc:x").message,

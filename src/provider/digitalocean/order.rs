@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::time::{Instant, sleep};
 
 use super::{
-    DigitalOcean, LIST, TAG, TAG_CREATING, TAG_IMAGE, TAG_PROTECT,
+    DigitalOcean, LIST, TAG, TAG_ADDRESS, TAG_CREATING, TAG_IMAGE, TAG_PROTECT, TAG_USER,
     client::path,
     failed,
     options::Options,
@@ -57,15 +57,20 @@ impl DigitalOcean {
             ));
         }
         self.check_image(&options.image, &options.region).await?;
-        Ok(Cost::Price(Price {
-            currency: "USD".to_owned(),
-            hour: size.price_hourly,
-            month: size.price_monthly,
-        }))
+        if let Some(address) = options.address {
+            self.check_address(&address.to_string(), &full, &options.region)
+                .await?;
+        }
+        let (hour, month) = (size.price_hourly, size.price_monthly);
+        Ok(Cost::Price(Price::new("USD", hour, month)))
     }
 
-    /// The id of hitc's key in the account. Adds the key if it is missing.
+    /// The id of hitc's key in the account. Adds the key if it is missing. All orders of a run share it.
     pub(super) async fn key(&self) -> Result<u64, Error> {
+        self.key.get_or_try_init(|| self.find_key()).await.copied()
+    }
+
+    async fn find_key(&self) -> Result<u64, Error> {
         let pair = KeyPair::ensure(&self.data.join("id_ed25519"))?;
         let text = words(&pair.public);
         for is_last in [false, true] {
@@ -98,7 +103,7 @@ impl DigitalOcean {
     pub(super) async fn appears(&self, name: &str) -> Result<Option<Droplet>, Error> {
         let end = Instant::now() + APPEAR_TIMEOUT;
         loop {
-            let found = self.named(name).await?;
+            let found = self.named(name, Instant::now()).await?;
             if found.is_some() || Instant::now() > end {
                 return Ok(found);
             }
@@ -127,6 +132,13 @@ impl DigitalOcean {
                 None => json!(options.image),
             },
         };
+        if let Some(address) = options.address {
+            let address = tag::encode_caseless(&address.to_string());
+            tags.push(format!("{TAG_ADDRESS}{address}"));
+        }
+        if let Some(user) = &options.user {
+            tags.push(format!("{TAG_USER}{}", tag::encode_caseless(user)));
+        }
         let mut body = json!({
             "name": format!("{}{}", self.prefix, create.name),
             "region": options.region,
@@ -135,7 +147,11 @@ impl DigitalOcean {
             "ssh_keys": keys,
             "tags": tags,
             "monitoring": options.monitoring,
+            "ipv6": options.ipv6,
         });
+        if let Some(data) = &options.user_data {
+            body["user_data"] = json!(data);
+        }
         if let Some(vpc) = &options.vpc {
             body["vpc_uuid"] = json!(vpc);
         }
@@ -149,9 +165,14 @@ impl DigitalOcean {
         if name.ends_with("-x64") {
             return Ok(None);
         }
-        let images: Vec<Image> = self.all("/v2/images?private=true", "images").await?;
-        let is_it = |image: &Image| image.name.as_deref() == Some(name);
-        Ok(images.into_iter().find(is_it))
+        let list = || self.all("/v2/images?private=true", "images");
+        let is_it = |image: &&Image| image.name.as_deref() == Some(name);
+        let images: &Vec<Image> = self.own_images.get_or_try_init(list).await?;
+        if let Some(image) = images.iter().find(is_it) {
+            return Ok(Some(image.clone()));
+        }
+        // It may have been made since the list was read.
+        Ok(list().await?.iter().find(is_it).cloned())
     }
 
     pub(super) async fn sizes(&self) -> Result<&[Size], Error> {

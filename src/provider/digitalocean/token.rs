@@ -1,6 +1,10 @@
 //! The token for DigitalOcean's API.
 
-use std::{collections::BTreeMap, env, fs, path::Path};
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::{Path, PathBuf},
+};
 
 use serde::Deserialize;
 
@@ -26,7 +30,7 @@ pub(super) fn find(home: &Path) -> Result<String, Error> {
     if let Some(token) = VARIABLES.iter().find_map(set) {
         return Ok(token);
     }
-    let path = home.join(".config/doctl/config.yaml");
+    let path = doctl_file(home, env::var_os("XDG_CONFIG_HOME").map(PathBuf::from));
     let Ok(text) = fs::read_to_string(&path) else {
         return Err(not_configured("no token".to_owned()));
     };
@@ -34,6 +38,18 @@ pub(super) fn find(home: &Path) -> Result<String, Error> {
         parse(&text).map_err(|cause| not_configured(format!("{}: {cause}", path.display())))?;
     of_doctl(doctl, env::var("DIGITALOCEAN_CONTEXT").ok())
         .map_err(|cause| not_configured(format!("{}: {cause}", path.display())))
+}
+
+/// The path of doctl's configuration: below the folder that Go's `os.UserConfigDir` returns, as in doctl.
+fn doctl_file(home: &Path, xdg: Option<PathBuf>) -> PathBuf {
+    let folder = if cfg!(target_os = "macos") {
+        home.join("Library/Application Support")
+    } else {
+        // A relative one is not valid.
+        let xdg = xdg.filter(|folder| folder.is_absolute());
+        xdg.unwrap_or_else(|| home.join(".config"))
+    };
+    folder.join("doctl/config.yaml")
 }
 
 /// Parses doctl's configuration. The message of the parser is not shown: it may quote the token.
@@ -92,6 +108,22 @@ mod tests {
             assert!(error.starts_with("invalid YAML at line "), "{error}");
             assert!(!error.contains("hunter2"), "{error}");
         }
+    }
+
+    #[test]
+    fn place_of_doctl() {
+        let of = |xdg: Option<&str>| doctl_file(Path::new("/home/me"), xdg.map(PathBuf::from));
+        if cfg!(target_os = "macos") {
+            let path = "/home/me/Library/Application Support/doctl/config.yaml";
+            assert_eq!(of(None), Path::new(path));
+            return;
+        }
+        assert_eq!(of(None), Path::new("/home/me/.config/doctl/config.yaml"));
+        assert_eq!(
+            of(Some("/etc/xdg")),
+            Path::new("/etc/xdg/doctl/config.yaml")
+        );
+        assert_eq!(of(Some("x")), of(None));
     }
 
     #[test]

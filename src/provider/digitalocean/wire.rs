@@ -15,6 +15,9 @@ pub struct Droplet {
     pub networks: Networks,
     pub region: Region,
     pub tags: Vec<String>,
+    /// Whether an action keeps it from being changed.
+    #[serde(default)]
+    pub locked: bool,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -81,4 +84,6 @@ pub struct Key {
 pub struct Action {
     pub id: u64,
     pub status: String,
+    #[serde(default, rename = "type")]
+    pub kind: String,
 }

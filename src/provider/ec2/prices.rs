@@ -80,6 +80,7 @@ impl Ec2 {
         let months = months.collect();
         Ok(Prices {
             currency: "USD".to_owned(),
+            includes: Vec::new(),
             columns: [
                 "size", "memory", "cores", "storage", "gpu", "recent", "median", "stddev", "max",
                 "cost",
@@ -182,11 +183,7 @@ impl Ec2 {
 }
 
 fn known(hour: f64) -> Cost {
-    Cost::Price(Price {
-        currency: "USD".to_owned(),
-        hour,
-        month: hour * MONTH,
-    })
+    Cost::Price(Price::new("USD", hour, hour * MONTH))
 }
 
 /// A size and its price, from a product of the price list.
