@@ -43,6 +43,9 @@ pub struct Price {
     /// The tax that it includes, in words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tax: Option<String>,
+    /// What it does not contain, because the provider does not report its price.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unknown: Vec<String>,
 }
 
 /// A part of a price, such as the one of a public address.
@@ -65,6 +68,7 @@ impl Price {
             month,
             parts: Vec::new(),
             tax: None,
+            unknown: Vec::new(),
         }
     }
 
@@ -76,6 +80,7 @@ impl Price {
             month: parts.iter().map(|part| part.month).sum(),
             parts,
             tax,
+            unknown: Vec::new(),
         }
     }
 
@@ -94,6 +99,7 @@ impl Price {
             month: self.month * count,
             parts: self.parts.iter().map(part).collect(),
             tax: self.tax.clone(),
+            unknown: self.unknown.clone(),
         }
     }
 }
@@ -106,6 +112,7 @@ impl fmt::Display for Price {
             month,
             parts,
             tax,
+            unknown,
         } = self;
         write!(
             f,
@@ -114,7 +121,8 @@ impl fmt::Display for Price {
         let parts = parts.iter().filter(|_| parts.len() > 1);
         let parts = parts.map(|part| format!("{} {:.2}", part.what, part.month));
         let tax = tax.iter().map(|tax| format!("{tax} included"));
-        let details: Vec<String> = parts.chain(tax).collect();
+        let unknown = unknown.iter().map(|what| format!("{what} not known"));
+        let details: Vec<String> = parts.chain(tax).chain(unknown).collect();
         if details.is_empty() {
             return Ok(());
         }

@@ -33,8 +33,9 @@ import boto3
 from cloud import Cloud, serve
 from moto.server import ThreadedMotoServer
 
-# Prices an hour, in USD.
+# Prices in USD: an hour of a size, and a month of a GB of a disk.
 PRICES = {"t3.micro": "0.0104000000", "t3.small": "0.0208000000", "m5.large": "0.0960000000"}
+DISKS = {"standard": "0.0500000000", "gp2": "0.1000000000", "gp3": "0.0800000000"}
 
 
 def product(size, price):
@@ -69,6 +70,10 @@ class PriceList(BaseHTTPRequestHandler):
         if not signed or self.headers["X-Amz-Target"] != "AWSPriceListService.GetProducts":
             return self.send(400, {"message": "Missing Authentication Token"})
         wanted = {filter["Field"]: filter["Value"] for filter in ask["Filters"]}
+        if wanted.get("productFamily") == "Storage":
+            # A month of one GB.
+            kind = wanted["volumeApiName"]
+            return self.send(200, {"FormatVersion": "aws_v1", "PriceList": [product(kind, DISKS[kind])]})
         sizes = [size for size in sorted(PRICES) if wanted.get("instanceType", size) == size]
         # One a page, to see that all are read.
         at = int(ask.get("NextToken", 0))

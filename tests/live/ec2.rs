@@ -25,7 +25,7 @@ fn an_order() {
         run.status == 2
             && run
                 .stderr
-                .contains("1 server at ec2: 0.0104 USD an hour, 7.59 USD a month"),
+                .contains("1 server at ec2: 0.0164 USD an hour, 11.99 USD a month (instance 7.59, IPv4 address 3.65, disk of 15 GiB 0.75)"),
         "{run}"
     );
     assert!(nodes(&live).is_empty());

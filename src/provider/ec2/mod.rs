@@ -5,6 +5,7 @@
 //! knows the outcome, so that a run after a crash asks for the same instance.
 
 mod client;
+mod cost;
 mod group;
 mod image;
 mod options;
@@ -364,7 +365,7 @@ impl Provider for Ec2 {
         let options = Options::decode(options)?;
         let order = Order::new(self, &options).await?;
         order.check().await?;
-        self.cost(&options).await
+        self.cost(&order).await
     }
 
     async fn prices(&self, options: &Value) -> Result<Prices, Error> {

@@ -87,7 +87,7 @@ pub(super) struct Order<'a> {
     pub client: Client,
     pub options: &'a Options,
     size: InstanceTypeInfo,
-    pub image: Image,
+    image: Image,
 }
 
 impl<'a> Order<'a> {
@@ -167,10 +167,7 @@ impl<'a> Order<'a> {
                 Some("choose an image or a size of the same architecture".to_owned()),
             ));
         }
-        let mut devices = self.image.block_device_mappings().iter();
-        let root = self.image.root_device_name();
-        let root = devices.find(|device| device.device_name() == root);
-        let least = root.and_then(|root| root.ebs()?.volume_size());
+        let least = self.root().and_then(EbsBlockDevice::volume_size);
         match (self.options.disk, least) {
             (Some(disk), Some(least)) if disk < least => Err(Error::invalid(
                 format!("disk must be at least {least} GiB for image `{image}`, not {disk}"),
@@ -178,6 +175,19 @@ impl<'a> Order<'a> {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// The root disk of the image.
+    pub fn root(&self) -> Option<&EbsBlockDevice> {
+        let mut devices = self.image.block_device_mappings().iter();
+        let root = self.image.root_device_name();
+        devices.find(|device| device.device_name() == root)?.ebs()
+    }
+
+    /// Whether the instance gets a public IPv4 address: in the default network it does.
+    pub async fn has_public_address(&self) -> Result<bool, Error> {
+        let subnet = self.subnet().await?;
+        Ok(subnet.is_none_or(|subnet| subnet.map_public_ip_on_launch() == Some(true)))
     }
 
     /// Checks that the subnet is in the zone, and has IPv6 addresses if they are wanted.

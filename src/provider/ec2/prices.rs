@@ -18,10 +18,10 @@ use aws_sigv4::{
 };
 use serde_json::{Value as Json, json};
 
-use super::{Ec2, NAME, client::explain, image, options::Options, spot::PRODUCT};
+use super::{Ec2, NAME, client::explain, image, spot::PRODUCT};
 use crate::{
     http::{client, root_cause},
-    provider::{Cost, Error, Price, Prices, number},
+    provider::{Error, Prices, number},
 };
 
 /// The region of the price list's endpoint. Three endpoints serve all regions
@@ -34,29 +34,19 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 const LATELY: Duration = Duration::from_hours(24);
 
 /// The hours of a month, as AWS counts them.
-const MONTH: f64 = 730.0;
+pub(super) const MONTH: f64 = 730.0;
 
 impl Ec2 {
-    /// The cost of an instance with these options. A bid that is too low is an error.
-    pub(super) async fn cost(&self, options: &Options) -> Result<Cost, Error> {
-        if let Some(low) = self.too_low(options).await? {
-            return Err(low);
-        }
-        if options.bid.is_some() {
-            let now = self.spot_price(options).await?;
-            return Ok(now.map_or(Cost::Unknown, |(price, _)| known(price)));
-        }
-        // The credentials may allow RunInstances but not pricing:GetProducts.
-        let prices = self.on_demand(Some(&options.size)).await;
-        let price = prices
-            .ok()
-            .and_then(|prices| prices.get(&options.size).copied());
-        Ok(price.map_or(Cost::Unknown, known))
-    }
-
     pub(super) async fn price_list(&self) -> Result<Prices, Error> {
         let (sizes, spot, on_demand) =
-            tokio::try_join!(self.sizes(), self.spot_history(), self.on_demand(None),)?;
+            tokio::join!(self.sizes(), self.spot_history(), self.on_demand(None));
+        let (sizes, spot) = (sizes?, spot?);
+        // The credentials may allow EC2, but not pricing:GetProducts.
+        let on_demand = on_demand.unwrap_or_else(|error| {
+            self.events
+                .warn(format!("{error}: only spot prices are known"));
+            BTreeMap::new()
+        });
         let row = |size: &InstanceTypeInfo| {
             let name = size.instance_type()?.as_str();
             let spot = spot.get(name).map(|prices| Statistics::of(prices));
@@ -125,22 +115,46 @@ impl Ec2 {
     }
 
     /// The on-demand price of an hour, by size: of one size, or of all in this region.
-    async fn on_demand(&self, size: Option<&str>) -> Result<BTreeMap<String, f64>, Error> {
-        let reached = self.reached().await?;
-        let region = reached.settings.region().map(ToString::to_string);
+    pub(super) async fn on_demand(
+        &self,
+        size: Option<&str>,
+    ) -> Result<BTreeMap<String, f64>, Error> {
         let mut filters = vec![
-            ("regionCode", region.as_deref().unwrap_or_default()),
             ("operatingSystem", "Linux"),
             ("tenancy", "Shared"),
             ("preInstalledSw", "NA"),
             ("capacitystatus", "Used"),
         ];
         filters.extend(size.map(|size| ("instanceType", size)));
-        let filters: Vec<Json> = filters
+        let products = self.products(&filters).await?;
+        let prices = products.iter().filter_map(|product| {
+            let size = product["product"]["attributes"]["instanceType"].as_str()?;
+            Some((size.to_owned(), price_of(product)?))
+        });
+        Ok(prices.collect())
+    }
+
+    /// The price of an hour of one GB of a volume type, such as `gp3`.
+    pub(super) async fn storage(&self, kind: &str) -> Result<Option<f64>, Error> {
+        let filters = [("productFamily", "Storage"), ("volumeApiName", kind)];
+        let products = self.products(&filters).await?;
+        Ok(products
             .iter()
+            .find_map(price_of)
+            .map(|month| month / MONTH))
+    }
+
+    /// The products of the price list for this region that have these attributes.
+    async fn products(&self, filters: &[(&str, &str)]) -> Result<Vec<Json>, Error> {
+        let reached = self.reached().await?;
+        let region = reached.settings.region().map(ToString::to_string);
+        let here = ("regionCode", region.as_deref().unwrap_or_default());
+        let filters: Vec<Json> = [here]
+            .iter()
+            .chain(filters)
             .map(|(field, value)| json!({"Type": "TERM_MATCH", "Field": field, "Value": value}))
             .collect();
-        let mut prices = BTreeMap::new();
+        let mut products = Vec::new();
         let mut next = Json::Null;
         loop {
             let mut ask = json!({"ServiceCode": "AmazonEC2", "Filters": filters});
@@ -148,17 +162,12 @@ impl Ec2 {
                 ask["NextToken"] = next;
             }
             let answer = ask_price_list(&reached.settings, &ask).await?;
-            for product in answer["PriceList"].as_array().into_iter().flatten() {
-                // Each is JSON in a string.
-                let product: Json =
-                    serde_json::from_str(product.as_str().unwrap_or_default()).unwrap_or_default();
-                if let Some((size, price)) = price_of(&product) {
-                    prices.insert(size, price);
-                }
-            }
+            // Each is JSON in a string.
+            let texts = answer["PriceList"].as_array().into_iter().flatten();
+            products.extend(texts.filter_map(|text| serde_json::from_str(text.as_str()?).ok()));
             next = answer["NextToken"].clone();
             if next.as_str().is_none_or(str::is_empty) {
-                return Ok(prices);
+                return Ok(products);
             }
         }
     }
@@ -182,19 +191,14 @@ impl Ec2 {
     }
 }
 
-fn known(hour: f64) -> Cost {
-    Cost::Price(Price::new("USD", hour, hour * MONTH))
-}
-
-/// A size and its price, from a product of the price list.
-fn price_of(product: &Json) -> Option<(String, f64)> {
-    let size = product["product"]["attributes"]["instanceType"].as_str()?;
+/// The price of a product of the price list, in USD and its own unit.
+fn price_of(product: &Json) -> Option<f64> {
     let terms = product["terms"]["OnDemand"].as_object()?;
     let dimensions = terms.values().next()?["priceDimensions"].as_object()?;
     let price = dimensions.values().next()?["pricePerUnit"]["USD"].as_str()?;
     let price: f64 = price.parse().ok()?;
     // Capacity reservations are listed with a price of zero.
-    (price > 0.0).then(|| (size.to_owned(), price))
+    (price > 0.0).then_some(price)
 }
 
 /// Sends a request to the price list. AWS's SDK for it would be a large dependency for one request.
@@ -204,8 +208,11 @@ async fn ask_price_list(settings: &SdkConfig, ask: &Json) -> Result<Json, Error>
         what: "getting prices".to_owned(),
         cause,
     };
+    // As AWS's own tools choose it.
     let url = env::var("AWS_ENDPOINT_URL_PRICING")
-        .unwrap_or_else(|_| format!("https://api.pricing.{LIST_REGION}.amazonaws.com/"));
+        .ok()
+        .or_else(|| settings.endpoint_url().map(str::to_owned))
+        .unwrap_or_else(|| format!("https://api.pricing.{LIST_REGION}.amazonaws.com/"));
     let provider = settings
         .credentials_provider()
         .ok_or_else(|| fail("no credentials".to_owned()))?;
@@ -355,7 +362,7 @@ mod tests {
                 "pricePerUnit": {"USD": "0.0104000000"}
             }}}}}
         });
-        assert_eq!(price_of(&product), Some(("t3.micro".to_owned(), 0.0104)));
+        assert_eq!(price_of(&product), Some(0.0104));
         assert_eq!(price_of(&json!({})), None);
     }
 }
