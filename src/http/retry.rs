@@ -59,8 +59,8 @@ pub(super) struct RateLimit {
 }
 
 impl RateLimit {
-    /// Reads the limit from `Retry-After` and the headers `RateLimit-Limit`, `-Remaining` and `-Reset`. The last one
-    /// is the time of the reset, or the seconds until then.
+    /// Reads the limit from `Retry-After` and the headers `RateLimit-Limit`, `-Remaining` and
+    /// `-Reset`. The last one is the time of the reset, or the seconds until then.
     pub(super) fn of(headers: &HeaderMap) -> Self {
         let number =
             |name: &str| -> Option<u64> { headers.get(name)?.to_str().ok()?.trim().parse().ok() };

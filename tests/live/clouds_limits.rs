@@ -356,8 +356,9 @@ fn a_hundred_servers() {
             "hetzner" => (requests - 100.0) / 20.0,
             _ => (requests / 100.0).floor() * 3.0,
         };
-        // Without limits it takes some seconds.
-        assert!(took < 1.2 * dictated + 15.0, "{took} s, not {dictated} s");
+        // Without limits it takes some seconds, and more while other tests run.
+        let most = 1.2 * dictated + 60.0;
+        assert!(took < most, "{took} s, not {dictated} s");
         if place.name == "digitalocean" {
             assert_eq!(place.cloud.violations(), json!([]));
         }

@@ -147,9 +147,18 @@ impl Place {
         }
     }
 
-    /// Kills hitc when it shows `marker` during an order. Describes what is left, and the next run.
-    fn killed_at(&self, marker: &str, faults: &Json) -> String {
-        self.cloud.faults(faults);
+    /// Kills hitc when it shows `marker` during an order, and once the cloud received the request `at`, which
+    /// is not answered. Describes what is left, and the next run.
+    fn killed_at(&self, marker: &str, at: Option<((&str, &str), Json)>) -> String {
+        let (request, faults) = match at {
+            Some((request, what)) => (
+                Some(format!("{} {}", request.0, request.1)),
+                json!([fault(request, 1, &what)]),
+            ),
+            None => (None, json!([])),
+        };
+        self.cloud.faults(&faults);
+        let before = self.cloud.log().len();
         let provider = format!("provider={}", self.name);
         let words = ["-y", "run", "create", &provider, "name=web"];
         let mut hitc = self.live.spawn(&words);
@@ -159,14 +168,9 @@ impl Place {
             line.clear();
             assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "no {marker}");
         }
-        if faults.as_array().is_some_and(|faults| !faults.is_empty()) {
-            // Waits until the cloud received the order.
-            let heard = |line: &String| *line == format!("{} {}", self.order.0, self.order.1);
-            let before = self.cloud.log().len();
-            while !self.cloud.log()[before.saturating_sub(1)..]
-                .iter()
-                .any(heard)
-            {
+        if let Some(request) = request {
+            let is_it = |line: &String| line.starts_with(&request);
+            while !self.cloud.log()[before..].iter().any(is_it) {
                 thread::yield_now();
             }
         }
@@ -252,22 +256,29 @@ impl Place {
     fn deaths_and_changes(&self) -> Vec<(&'static str, String)> {
         let (list, order) = (self.list, self.order);
         let mut rows = Vec::new();
+        // A request that hitc sends shortly before the order.
+        let earlier = match self.name {
+            "digitalocean" => Some(("GET", "/v2/account/keys")),
+            "hetzner" => Some(("GET", "/v1/ssh_keys")),
+            _ => None,
+        };
+        let hang = json!({"kind": "hang"});
         rows.push((
             "hitc is killed before the order",
-            self.killed_at("creating", &json!([])),
+            self.killed_at("creating", earlier.map(|request| (request, hang))),
         ));
         let deaf = json!({"kind": "hang", "after": true});
         rows.push((
             "hitc is killed after the cloud received the order, before its response",
-            self.killed_at("ordering", &json!([fault(order, 1, &deaf)])),
+            self.killed_at("ordering", Some((order, deaf))),
         ));
         rows.push((
             "hitc is killed while it waits until the server runs",
-            self.killed_at("waiting until it runs", &json!([])),
+            self.killed_at("waiting until it runs", None),
         ));
         rows.push((
             "hitc is killed while it waits for SSH",
-            self.killed_at("waiting for SSH", &json!([])),
+            self.killed_at("waiting for SSH", None),
         ));
         if let Some((path, body)) = &self.wrong {
             self.create().ok();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     DigitalOcean,
@@ -29,7 +29,9 @@ const OUTAGE_TIMEOUT: Duration = Duration::from_mins(15);
 /// How long a droplet that is gone may be listed.
 const LISTED_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a droplet may take to shut down before it is powered off.
+/// How long a droplet may take to shut down before it is powered off: the action, which may first wait for
+/// another one, and afterwards the droplet.
+const SHUTDOWN_ACTION_TIMEOUT: Duration = Duration::from_mins(20);
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Pauses between polls: short ones at first.
@@ -174,8 +176,9 @@ impl DigitalOcean {
         if self.droplet(node).await?.status == "off" {
             return Ok(());
         }
-        // If that fails, the droplet is powered off below.
-        let _ = self.act(node, json!({"type": "shutdown"})).await;
+        // If that fails or takes too long, the droplet is powered off below.
+        let shutdown = self.act(node, json!({"type": "shutdown"}));
+        let _ = timeout(SHUTDOWN_ACTION_TIMEOUT, shutdown).await;
         let mut polls = Polls::new(SHUTDOWN_TIMEOUT);
         loop {
             if self.droplet(node).await?.status == "off" {

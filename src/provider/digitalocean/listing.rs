@@ -11,7 +11,8 @@ use crate::provider::{Error, Node, refuse_duplicates};
 pub(super) type Listing = (Instant, Arc<Vec<Droplet>>);
 
 impl DigitalOcean {
-    /// The droplets that hitc created. Those with GPUs are in a list of their own, which cannot be filtered by tag
+    /// The droplets that hitc created. Those with GPUs are in a list of their own, which cannot be
+    /// filtered by tag
     /// (<https://docs.digitalocean.com/reference/api/digitalocean/#operation/droplets_list>).
     pub(super) async fn droplets(&self) -> Result<Vec<Droplet>, Error> {
         let (tagged, gpus) = (
@@ -44,8 +45,8 @@ impl DigitalOcean {
         Ok(droplets)
     }
 
-    /// The droplet of this name, if it exists, from a list of this time or later. Two of one name are an error.
-    /// One that is being deleted is waited for, and does not exist.
+    /// The droplet of this name, if it exists, from a list of this time or later. Two of one name are
+    /// an error. One that is being deleted is waited for, and does not exist.
     pub(super) async fn named(&self, name: &str, time: Instant) -> Result<Option<Droplet>, Error> {
         let mut found: Vec<(Droplet, Node)> = Vec::new();
         for droplet in self.listed_since(time).await?.iter() {

@@ -39,7 +39,8 @@ pub(super) struct Options {
     pub ipv6: bool,
 }
 
-/// The most bytes of `user_data` (<https://docs.digitalocean.com/reference/api/digitalocean/#operation/droplets_create>).
+/// The most bytes of `user_data`
+/// (<https://docs.digitalocean.com/reference/api/digitalocean/#operation/droplets_create>).
 const USER_DATA_MOST: usize = 64 * 1024;
 
 impl Options {
