@@ -25,6 +25,10 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// How many requests are sent at the same time.
 const CONCURRENCY: usize = 8;
 
+/// The pause after an error of [`is_quota`]. Google's quotas are filled up again each minute, which is as long as all
+/// attempts together take.
+const QUOTA_PAUSE: Duration = Duration::from_secs(15);
+
 /// The response headers with the id of the request, which the provider's support asks for.
 const REQUEST_ID: [&str; 3] = ["x-request-id", "x-correlation-id", "x-amzn-requestid"];
 
@@ -273,12 +277,16 @@ impl JsonApi {
                 (no_answer(cause, !request.is_repeatable), if_repeatable)
             });
         }
-        let may_retry = is_rate_limited(status) || is_transient(status) && request.is_repeatable;
+        let error = self.rejection(what, status, &headers, &text);
+        let is_quota = error.code().is_some_and(is_quota);
+        let is_limited = is_rate_limited(status) || is_quota;
+        let may_retry = is_limited || is_transient(status) && request.is_repeatable;
         let retry = may_retry.then(|| match retry_after(&headers) {
             Some(wait) => Retry::After(wait),
+            None if is_quota => Retry::After(QUOTA_PAUSE),
             None => Retry::Backoff,
         });
-        Err((self.rejection(what, status, &headers, &text), retry))
+        Err((error, retry))
     }
 
     /// Creates the error of a rejected request from its response.
@@ -290,7 +298,8 @@ impl JsonApi {
         text: &str,
     ) -> Error {
         let body: Json = serde_json::from_str(text).unwrap_or_default();
-        // `{message, id, request_id}` or `{error: {message, code}}`.
+        // `{message, id, request_id}`, `{error: {message, code}}` or Google's
+        // `{error: {message, code (the status), errors: [{reason}]}}`.
         let inner = if body["error"].is_object() {
             &body["error"]
         } else {
@@ -319,11 +328,21 @@ impl JsonApi {
             api: self.name.clone(),
             what,
             status: status.as_u16(),
-            code: find(&["code", "id"]),
+            code: find(&["code", "id"]).or_else(|| {
+                let reason = inner["errors"][0]["reason"].as_str();
+                reason.map(str::to_owned)
+            }),
             message,
             request: find(&["request_id"]).or_else(of_header),
         }
     }
+}
+
+/// Whether an API's error code says that a quota of requests is used up, and the request was not executed.
+/// Google's APIs send it with status 403 and without `Retry-After`
+/// (<https://docs.cloud.google.com/compute/docs/api/rate-limits>).
+fn is_quota(code: &str) -> bool {
+    ["rateLimitExceeded", "userRateLimitExceeded"].contains(&code)
 }
 
 /// When to retry.
