@@ -270,7 +270,7 @@ impl Scripted {
             state,
             created: text(&map, "created").parse().ok(),
             owner: tag::ownership(noted("project"), noted("manifest")),
-            user: None,
+            user: Some(text(&map, "user")).filter(|user| !user.is_empty()),
             is_protected: map.get("protect").is_some_and(|p| p.as_bool() == Ok(true)),
             container: None,
         };
@@ -351,6 +351,13 @@ impl Provider for Scripted {
 
     async fn prices(&self, options: &Value) -> Result<Prices, Error> {
         self.ready().await?;
+        if !self.0.has("prices") {
+            return Err(Error::Unsupported {
+                provider: self.0.name.clone(),
+                what: "list prices",
+                help: format!("`{}` has no function `prices`", self.0.file),
+            });
+        }
         let options = self.0.options(options)?;
         let list = self.call("prices", vec![options.into()]).await?;
         let list = list.try_cast::<Map>().unwrap_or_default();
@@ -536,7 +543,9 @@ impl Provider for Scripted {
     }
 
     async fn login(&self, node: &Node) -> Result<Login, Error> {
-        let user = if self.0.has("user") {
+        let user = if node.user.is_some() {
+            node.user.clone()
+        } else if self.0.has("user") {
             let user = self.call("user", vec![self.describe(node)]).await?;
             Some(user.to_string())
         } else {
