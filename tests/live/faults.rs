@@ -7,6 +7,7 @@ use std::{
     time::Instant,
 };
 
+use regex::Regex;
 use serde_json::{Value as Json, json};
 
 use crate::support::{Run, cloud::Cloud, live::Live, sources};
@@ -109,7 +110,7 @@ fn gcp() -> Place {
         live,
         list: ("GET", "/aggregated/instances"),
         order: ("POST", "/zones/europe-west1-b/instances"),
-        until_seen: (("GET", "/zones/europe-west1-b/instances/[a-z0-9-]+"), 1),
+        until_seen: (("GET", "/aggregated/instances"), 2),
         wrong: Some((
             "/zones/[a-z0-9-]+/operations/[a-z0-9-]+",
             json!({"name": "operation-1", "operationType": "reset", "status": "DONE",
@@ -347,11 +348,15 @@ fn said(run: &Run) -> String {
     let help = help.clone().find(|line| line.starts_with("help: "));
     let help = help.map_or(String::new(), |line| format!("; {line}"));
     let text = format!("{error}{help}");
-    // The id of a request differs each time.
-    match text.split_once("requestId=") {
-        Some((before, after)) => format!("{before}requestId=…{}", &after[36..]),
-        None => text,
-    }
+    // Ids of requests and servers differ each time.
+    let text = Regex::new("requestId=[0-9a-f-]+")
+        .unwrap()
+        .replace(&text, "requestId=…")
+        .into_owned();
+    Regex::new(r"\.[0-9]{16,}")
+        .unwrap()
+        .replace(&text, ".…")
+        .into_owned()
 }
 
 #[test]
