@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 use crate::{
     core::{cancel::Cancel, diagnostic::Diagnostic, event::Events},
     fleet::{Rollout, Selection},
-    http::{self, JsonApi},
+    http::{self, AccessTokens, JsonApi},
     machine::Mock,
     project::Project,
 };
@@ -97,6 +97,8 @@ pub struct Context {
     pub project: Project,
     /// The mode in which the run's tasks start. Each call of a function has its own copy.
     pub mode: Mode,
+    /// The access tokens for APIs.
+    pub tokens: AccessTokens,
     apis: Mutex<HashMap<[String; 3], Arc<JsonApi>>>,
     assumed: Mutex<Vec<String>>,
     late: Mutex<Vec<Diagnostic>>,
@@ -119,6 +121,7 @@ impl Context {
             settings,
             project,
             mode,
+            tokens: AccessTokens::default(),
             apis: Mutex::default(),
             assumed: Mutex::default(),
             late: Mutex::default(),

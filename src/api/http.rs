@@ -1,6 +1,6 @@
 //! `http::`: HTTP requests from the local machine.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use reqwest::{Method, header::HeaderMap};
 use rhai::{Dynamic, Engine, ImmutableString, Map};
@@ -9,6 +9,7 @@ use super::{
     Api,
     call::{Answer, Call},
     namespace::Namespace,
+    secret::{self, Secret},
     value::{from_json, to_options},
 };
 use crate::{
@@ -17,7 +18,7 @@ use crate::{
         units,
         value::{Data, Fields, Value},
     },
-    http::{self, ApiRequest, BodyError, JsonApi},
+    http::{self, ApiRequest, Assertion, BodyError, JsonApi, TokenRequest},
 };
 
 /// The default timeout of a request, including its response.
@@ -66,6 +67,22 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
          same time. In a dry run, only `get` is sent.",
         |call: &Call, options: Map| api_of(call, &options),
     );
+    http.function(
+        "access_token(options: map) -> Secret",
+        "Returns an access token of OAuth 2.0 (RFC 6749) for `http::api`. Options: `url` (the token
+         endpoint) and `form` (a map of the form's fields; secrets are masked). With `assertion`, a
+         map `#{claims, key, id}`, the claims are signed as a JSON Web Token (RS256; RFC 7523) and
+         sent as the field `assertion`. `key` is an RSA private key as PEM, `id` its id. The claims
+         `iat` and `exp` are added. The token is cached until shortly before it expires. If an API
+         refuses it earlier (401), give it as the option `refused` to get another one.",
+        |call: &Call, options: Map| access_token(call, &options),
+    );
+    add_methods(&mut http);
+    http
+}
+
+/// Adds the methods of `HttpApi`.
+fn add_methods(http: &mut Namespace) {
     http.method(
         "get(api: HttpApi, path: string) -> ?",
         "See `http::api`.",
@@ -120,7 +137,6 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             },
         );
     }
-    http
 }
 
 /// A client of a JSON API, as scripts see it.
@@ -145,6 +161,46 @@ fn api_of(call: &Call, options: &Map) -> Answer<HttpApi> {
         Ok::<_, Diagnostic>(call.context.api(&name, &url, &token)?)
     };
     call.check(read()).map(HttpApi)
+}
+
+fn access_token(call: &Call, options: &Map) -> Answer<Secret> {
+    let options = to_options(options);
+    let (request, refused) = call.check(token_request(call, &options))?;
+    let token = call.wait(call.context.tokens.get(&request, refused.as_deref()))?;
+    Ok(secret::create(call, &token))
+}
+
+/// Decodes a request for a token, and the token that the API refused. Masks the secrets in it.
+fn token_request(
+    call: &Call,
+    options: &Value,
+) -> Result<(TokenRequest, Option<String>), Diagnostic> {
+    let mut fields = Fields::new(options, "http::access_token")?;
+    let url = fields.require("url")?.to_text("url")?;
+    let mut form = BTreeMap::new();
+    for field in fields.require("form")?.to_map("form")? {
+        let text = field.value.to_text_or_secret(&field.key)?;
+        form.insert(field.key, text);
+    }
+    let assertion = fields.take("assertion");
+    let assertion = assertion.map(|assertion| {
+        let mut fields = Fields::new(&assertion, "assertion")?;
+        let claims = fields.require("claims")?.to_revealed_json();
+        let key = fields.require("key")?.to_text_or_secret("key")?;
+        let id = fields.decode("id", Value::to_text)?;
+        fields.finish()?;
+        call.context.events.hide(&key);
+        let claims = claims.as_object().cloned().unwrap_or_default();
+        Ok::<_, Diagnostic>(Assertion { claims, key, id })
+    });
+    let refused = fields.decode("refused", Value::to_text_or_secret)?;
+    fields.finish()?;
+    let request = TokenRequest {
+        url,
+        form,
+        assertion: assertion.transpose()?,
+    };
+    Ok((request, refused))
 }
 
 fn send(call: &Call, api: &HttpApi, request: &ApiRequest) -> Answer<Dynamic> {

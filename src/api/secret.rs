@@ -65,6 +65,11 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         },
     );
     secret.function(
+        "of(text: string) -> Secret",
+        "Returns a text as a secret, such as one that was read from a larger file.",
+        |call: &Call, text: ImmutableString| Ok(create(call, &text)),
+    );
+    secret.function(
         "command(line: string) -> Secret",
         "Runs a shell command, such as that of a password manager (`pass show db`), and returns its
          standard output. Also runs in a dry run.",

@@ -55,6 +55,7 @@ impl Secrets {
         let text = secret.trim();
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let before = known.forms.len();
         let mut add = |form: Form| {
             let least = if form.is_dense { MIN_DENSE } else { MIN_LENGTH };
             if form.bytes.len() >= least {
@@ -74,7 +75,10 @@ impl Secrets {
                 dense(part).into_iter().for_each(&mut add);
             }
         }
-        known.finder = None;
+        // The same secret is often added again, and a finder is expensive.
+        if known.forms.len() > before {
+            known.finder = None;
+        }
     }
 
     /// Whether there are none.

@@ -1,9 +1,8 @@
 //! A JSON API: authentication, retries, rate limits.
 
 use std::{
-    collections::HashMap,
     sync::{
-        Arc, Mutex,
+        Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -12,7 +11,7 @@ use std::{
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value as Json;
 use tokio::{
-    sync::{OnceCell, Semaphore},
+    sync::Semaphore,
     time::{Instant, sleep, sleep_until},
 };
 
@@ -27,6 +26,7 @@ use super::{
 use crate::core::{
     diagnostic::{Diagnostic, Kind},
     event::Events,
+    memo::Memo,
     sync::lock,
 };
 
@@ -56,7 +56,7 @@ pub struct JsonApi {
     /// Whether the user was told of the rate limit.
     told: AtomicBool,
     /// The responses of [`JsonApi::get_once`].
-    once: Mutex<HashMap<String, Arc<OnceCell<Json>>>>,
+    once: Memo<Json>,
     /// The time limit of one attempt.
     pub timeout: Duration,
 }
@@ -208,7 +208,7 @@ impl JsonApi {
             slots: Semaphore::new(CONCURRENCY),
             paused_until: Mutex::default(),
             told: AtomicBool::default(),
-            once: Mutex::default(),
+            once: Memo::default(),
             timeout: TIMEOUT,
         })
     }
@@ -216,9 +216,8 @@ impl JsonApi {
     /// Returns the response to a GET request, and the same one for the same path from then on. Concurrent
     /// callers share one request.
     pub async fn get_once(&self, path: &str) -> Result<Json, Error> {
-        let cell = lock(&self.once).entry(path.to_owned()).or_default().clone();
-        let asked = cell.get_or_try_init(|| async { self.send(&ApiRequest::get(path)).await });
-        asked.await.cloned()
+        let ask = || async { self.send(&ApiRequest::get(path)).await };
+        self.once.get(path, ask).await
     }
 
     /// Sends a request, and returns the response; null if it has no body.
@@ -341,7 +340,7 @@ impl JsonApi {
             });
         }
         let error = self.rejection(what, status, &headers, &text);
-        let retry = if is_rate_limited(status) {
+        let retry = if is_rate_limited(status) || error.code().is_some_and(is_quota) {
             Some(Retry::Limited(RateLimit::of(&headers)))
         } else if is_locked(status, error.code()) {
             Some(Retry::Locked)
@@ -362,7 +361,8 @@ impl JsonApi {
         text: &str,
     ) -> Error {
         let body: Json = serde_json::from_str(text).unwrap_or_default();
-        // `{message, id, request_id}` or `{error: {message, code}}`.
+        // `{message, id, request_id}`, `{error: {message, code}}` or Google's
+        // `{error: {message, code (the status), errors: [{reason}]}}`.
         let inner = if body["error"].is_object() {
             &body["error"]
         } else {
@@ -391,11 +391,21 @@ impl JsonApi {
             api: self.name.clone(),
             what,
             status: status.as_u16(),
-            code: find(&["code", "id"]),
+            code: find(&["code", "id"]).or_else(|| {
+                let reason = inner["errors"][0]["reason"].as_str();
+                reason.map(str::to_owned)
+            }),
             message,
             request: find(&["request_id"]).or_else(of_header),
         }
     }
+}
+
+/// Whether an API's error code says that a quota of requests is used up, and the request was not executed.
+/// Google's APIs send it with status 403 and without `Retry-After`
+/// (<https://docs.cloud.google.com/compute/docs/api/rate-limits>).
+fn is_quota(code: &str) -> bool {
+    ["rateLimitExceeded", "userRateLimitExceeded"].contains(&code)
 }
 
 /// When to retry.

@@ -1,12 +1,16 @@
-//! HTTP requests of scripts, JSON APIs of providers, image registries.
+//! HTTP requests of scripts, JSON APIs of providers, access tokens, image registries.
 
+mod access_token;
 mod json_api;
+mod jwt;
 mod registry_api;
 mod retry;
 
 use std::time::Duration;
 
+pub use access_token::{AccessTokens, Assertion, TokenError, TokenRequest};
 pub use json_api::{ApiRequest, Error, JsonApi};
+pub use jwt::JwtError;
 pub use registry_api::{RegistryApi, RegistryError, RegistryLogin, read_challenge};
 pub use reqwest::Method;
 use rustls::crypto::ring;

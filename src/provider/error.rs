@@ -229,7 +229,7 @@ impl From<Error> for Diagnostic {
             Error::Invalid(error) => error.into(),
             Error::Protected { .. } => Diagnostic::new(Kind::Usage, message).help(
                 "to terminate them anyway, first remove their protection at the provider: the tag \
-                 or label with `protect` in its name"
+                 or label with `protect` in its name, or the server's deletion protection"
                     .to_owned(),
             ),
             Error::NotOwned { name, manifest, .. } => {

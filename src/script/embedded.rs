@@ -27,10 +27,13 @@ pub(super) const STDLIB: [(&str, &str); 4] = [
 ];
 
 /// The providers that are written as scripts.
-pub(super) const PROVIDERS: [(&str, &str); 1] = [(
-    "hetzner",
-    include_str!("../../stdlib/providers/hetzner.rhai"),
-)];
+pub(super) const PROVIDERS: [(&str, &str); 2] = [
+    ("gcp", include_str!("../../stdlib/providers/gcp.rhai")),
+    (
+        "hetzner",
+        include_str!("../../stdlib/providers/hetzner.rhai"),
+    ),
+];
 
 /// Returns the name of a scripted provider's file: its path in the sources.
 pub(super) fn provider_file(name: &str) -> String {

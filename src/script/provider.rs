@@ -349,6 +349,13 @@ impl Provider for Scripted {
 
     async fn prices(&self, options: &Value) -> Result<Prices, Error> {
         self.ready().await?;
+        if !self.0.has("prices") {
+            return Err(Error::Unsupported {
+                provider: self.0.name.clone(),
+                what: "list prices",
+                help: format!("`{}` has no function `prices`", self.0.file),
+            });
+        }
         let options = self.0.options(options)?;
         let list = self.call("prices", vec![options.into()]).await?;
         let list = list.try_cast::<Map>().unwrap_or_default();
@@ -532,7 +539,9 @@ impl Provider for Scripted {
     }
 
     async fn login(&self, node: &Node) -> Result<Login, Error> {
-        let user = if self.0.has("user") {
+        let user = if node.user.is_some() {
+            node.user.clone()
+        } else if self.0.has("user") {
             let user = self.call("user", vec![self.describe(node)]).await?;
             Some(user.to_string())
         } else {

@@ -105,6 +105,12 @@ fn at_hetzner() {
 }
 
 #[test]
+fn at_gcp() {
+    let (_cloud, live) = Cloud::gcp(Live::new(), true);
+    one_is_made(live, "gcp");
+}
+
+#[test]
 fn at_the_local_provider() {
     one_is_made(Live::new(), "local");
 }

@@ -7,6 +7,7 @@ use std::{
     time::Instant,
 };
 
+use regex::Regex;
 use serde_json::{Value as Json, json};
 
 use crate::support::{Run, cloud::Cloud, live::Live, sources};
@@ -97,6 +98,39 @@ fn ec2() -> Place {
             "You have requested more vCPU capacity than your current vCPU limit of 32 allows.")}),
         expired: json!({"status": 400, "headers": {"x-amzn-requestid": "r-1"}, "body": error("RequestExpired", "Request has expired.")}),
         busy: json!({"status": 503, "body": error("RequestLimitExceeded", "Request limit exceeded.")}),
+    }
+}
+
+fn gcp() -> Place {
+    let (cloud, live) = Cloud::gcp(Live::new(), true);
+    let error = |status: u16, reason: &str, message: &str| {
+        json!({"status": status, "body": {"error": {"code": status, "message": message,
+            "errors": [{"message": message, "domain": "usageLimits", "reason": reason}]}}})
+    };
+    Place {
+        name: "gcp",
+        cloud,
+        live,
+        list: ("GET", "/aggregated/instances"),
+        order: ("POST", "/zones/europe-west1-b/instances"),
+        until_seen: (("GET", "/aggregated/instances"), 2),
+        wrong: Some((
+            "/zones/[a-z0-9-]+/operations/[a-z0-9-]+",
+            json!({"name": "operation-1", "operationType": "reset", "status": "DONE",
+                "zone": "zones/europe-west1-b", "targetLink": "instances/web",
+                "error": {"errors": [{"code": "INTERNAL_ERROR", "message": "Internal error."}]}}),
+        )),
+        quota: error(
+            403,
+            "quotaExceeded",
+            "Quota 'CPUS' exceeded. Limit: 8.0 in region europe-west1.",
+        ),
+        expired: error(
+            401,
+            "authError",
+            "Request had invalid authentication credentials.",
+        ),
+        busy: error(403, "rateLimitExceeded", "Rate Limit Exceeded"),
     }
 }
 
@@ -428,13 +462,22 @@ fn said(run: &Run) -> String {
     let help = run.stderr.lines().map(str::trim);
     let help = help.clone().find(|line| line.starts_with("help: "));
     let help = help.map_or(String::new(), |line| format!("; {line}"));
-    format!("{error}{help}")
+    let text = format!("{error}{help}");
+    // Ids of requests and servers differ each time.
+    let text = Regex::new("requestId=[0-9a-f-]+")
+        .unwrap()
+        .replace(&text, "requestId=…")
+        .into_owned();
+    Regex::new(r"\.[0-9]{16,}")
+        .unwrap()
+        .replace(&text, ".…")
+        .into_owned()
 }
 
 #[test]
 fn the_table() {
     let places = thread::scope(|scope| {
-        let places = [digitalocean, ec2, hetzner].map(|place| {
+        let places = [digitalocean, ec2, gcp, hetzner].map(|place| {
             scope.spawn(move || {
                 let place = place();
                 (place.name, place.all())

@@ -29,6 +29,7 @@ mod firewall_others;
 mod firewall_size;
 mod firewall_systemd;
 mod firewall_v6;
+mod gcp;
 mod hetzner;
 mod hostile_server;
 mod hostile_users;

@@ -175,6 +175,12 @@ fn hetzner() {
     Pair::new("hetzner", live, Some(cloud)).leave_each_other_alone();
 }
 
+#[test]
+fn gcp() {
+    let (cloud, live) = Cloud::gcp(Live::new(), true);
+    Pair::new("gcp", live, Some(cloud)).leave_each_other_alone();
+}
+
 /// Only its owner finishes a server whose creation was interrupted: within a project, too.
 #[test]
 fn unfinished_servers_have_owners() {

@@ -140,6 +140,25 @@ impl Cloud {
         (cloud, live)
     }
 
+    /// Starts Google Cloud, and returns it with a project that uses it by the key of a service account.
+    pub fn gcp(live: Live, machines: bool) -> (Self, Live) {
+        Cloud::gcp_with(live, machines, &[])
+    }
+
+    /// As above, with environment variables for the cloud.
+    pub fn gcp_with(live: Live, machines: bool, environment: &[(&str, &str)]) -> (Self, Live) {
+        let cloud = Cloud::start("gcp", machines.then_some(&live), environment);
+        let file = live.home().join("key.json");
+        let mut key = cloud.get("/_credentials")["service_account"].clone();
+        key["token_uri"] = format!("{}/token", cloud.url).into();
+        fs::write(&file, format!("{key:#}")).unwrap();
+        let endpoint = format!("{}/compute/v1/", cloud.url);
+        let live = live
+            .env("GOOGLE_APPLICATION_CREDENTIALS", file.to_str().unwrap())
+            .env("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", &endpoint);
+        (cloud, live)
+    }
+
     /// Runs a script of `tests/clouds` with the address of this cloud, and returns its output.
     pub fn drive(&self, script: &str) -> String {
         let script = sources().join("tests/clouds").join(script);

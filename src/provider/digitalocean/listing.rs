@@ -1,14 +1,11 @@
 //! Lists of droplets.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use tokio::time::Instant;
 
 use super::{DigitalOcean, TAG, has, wire::Droplet};
 use crate::provider::{Error, Node, refuse_duplicates};
-
-/// When a list was requested, and the droplets on it.
-pub(super) type Listing = (Instant, Arc<Vec<Droplet>>);
 
 impl DigitalOcean {
     /// The droplets that hitc created. Those with GPUs are in a list of their own, which cannot be
@@ -31,25 +28,12 @@ impl DigitalOcean {
             .collect())
     }
 
-    /// A list of the droplets that was requested at this time or later. Concurrent callers share it.
-    pub(super) async fn listed_since(&self, time: Instant) -> Result<Arc<Vec<Droplet>>, Error> {
-        let mut last = self.listing.lock().await;
-        if let Some((requested, droplets)) = last.as_ref()
-            && *requested >= time
-        {
-            return Ok(droplets.clone());
-        }
-        let requested = Instant::now();
-        let droplets = Arc::new(self.droplets().await?);
-        *last = Some((requested, droplets.clone()));
-        Ok(droplets)
-    }
-
     /// The droplet of this name, if it exists, from a list of this time or later. Two of one name are
     /// an error. One that is being deleted is waited for, and does not exist.
     pub(super) async fn named(&self, name: &str, time: Instant) -> Result<Option<Droplet>, Error> {
         let mut found: Vec<(Droplet, Node)> = Vec::new();
-        for droplet in self.listed_since(time).await?.iter() {
+        let droplets = self.listed.since(time, || self.droplets()).await?;
+        for droplet in droplets.iter() {
             let Some(node) = self.node(droplet).filter(|node| node.name == name) else {
                 continue;
             };

@@ -1,0 +1,170 @@
+"""Drives the test server of Compute Engine with Google's own client, to see that it is faithful."""
+
+import json
+import sys
+import time
+import urllib.request
+
+import google.auth.transport.requests
+from google.api_core.client_options import ClientOptions
+from google.api_core.exceptions import BadRequest, Conflict, Forbidden, NotFound, PreconditionFailed
+from google.cloud import compute_v1
+from google.oauth2 import credentials as user_credentials
+from google.oauth2 import service_account
+
+url = sys.argv[1]
+PROJECT, ZONE = "test-project", "europe-west1-c"
+with urllib.request.urlopen(url + "/_credentials") as answer:
+    known = json.load(answer)
+scopes = ["https://www.googleapis.com/auth/compute"]
+
+
+def key(changed={}):
+    info = {**known["service_account"], "token_uri": url + "/token", **changed}
+    return service_account.Credentials.from_service_account_info(info, scopes=scopes)
+
+
+def options():
+    return ClientOptions(api_endpoint=url)
+
+
+# Both kinds of credentials are exchanged for a token.
+request = google.auth.transport.requests.Request()
+token = key()
+token.refresh(request)
+assert token.valid and token.token.startswith("ya29.")
+user = {**known["user"], "token_uri": url + "/token"}
+person = user_credentials.Credentials(
+    None, **{part: user[part] for part in ("refresh_token", "token_uri", "client_id", "client_secret")}
+)
+person.refresh(request)
+assert person.valid
+for wrong in (key({"client_email": "other@x"}), key({"private_key_id": "other"})):
+    try:
+        wrong.refresh(request)
+        raise AssertionError("a token for another")
+    except google.auth.exceptions.RefreshError as error:
+        assert "invalid_grant" in str(error), error
+
+client = compute_v1.InstancesClient(credentials=person, client_options=options())
+signed = dict(credentials=key(), client_options=options())
+
+assert [zone.name for zone in compute_v1.ZonesClient(**signed).list(project=PROJECT)][0] == "europe-west1-b"
+types = compute_v1.MachineTypesClient(**signed)
+assert types.get(project=PROJECT, zone=ZONE, machine_type="e2-small").memory_mb == 2048
+assert [t.name for t in types.list(project=PROJECT, zone=ZONE)][0] == "c4-standard-2"
+images = compute_v1.ImagesClient(**signed)
+image = images.get_from_family(project="debian-cloud", family="debian-13")
+assert image.architecture == "X86_64" and image.disk_size_gb == 10 and image.name == "debian-13-v20261101"
+assert images.get(project="debian-cloud", image=image.name).id == image.id
+assert [n.name for n in compute_v1.NetworksClient(**signed).list(project=PROJECT)] == ["default", "inner"]
+rule = list(compute_v1.FirewallsClient(**signed).list(project=PROJECT))[1]
+assert rule.allowed[0].I_p_protocol == "tcp" and list(rule.allowed[0].ports) == ["22"]
+
+
+operations = compute_v1.ZoneOperationsClient(**signed)
+
+
+def done(operation):
+    """Waits for an operation. The client's own way asks Google, wherever the client itself was led."""
+    while True:
+        now = operations.get(project=PROJECT, zone=ZONE, operation=operation.name)
+        if now.status == compute_v1.Operation.Status.DONE:
+            assert not now.error.errors, now.error
+            return
+        time.sleep(0.05)
+
+
+def instance(name, labels={}, **more):
+    disk = compute_v1.AttachedDisk(boot=True, auto_delete=True)
+    disk.initialize_params.source_image = image.self_link
+    network = compute_v1.NetworkInterface(network="global/networks/default")
+    network.access_configs = [compute_v1.AccessConfig(type_="ONE_TO_ONE_NAT", name="External NAT")]
+    return compute_v1.Instance(
+        name=name,
+        machine_type=f"zones/{ZONE}/machineTypes/e2-micro",
+        disks=[disk],
+        network_interfaces=[network],
+        labels=labels,
+        **more,
+    )
+
+
+def insert(name, labels={}, request_id=None, **more):
+    request = compute_v1.InsertInstanceRequest(
+        project=PROJECT, zone=ZONE, instance_resource=instance(name, labels, **more), request_id=request_id
+    )
+    return client.insert(request)
+
+
+def refused(kind, words, do):
+    try:
+        do()
+    except kind as error:
+        assert words in str(error), error
+        return
+    raise AssertionError(f"not refused: {words}")
+
+
+which = dict(project=PROJECT, zone=ZONE, instance="one")
+one = "11111111-1111-4111-8111-111111111111"
+operation = insert("one", {"hitc": "1"}, one)
+# The same order again is the same operation.
+assert insert("one", {"hitc": "1"}, one).name == operation.name
+done(operation)
+found = client.get(**which)
+assert found.status == "RUNNING" and found.machine_type.endswith("/e2-micro") and found.labels == {"hitc": "1"}
+assert found.network_interfaces[0].access_configs[0].nat_i_p.startswith("192.0.2.")
+assert client.get(project=PROJECT, zone=ZONE, instance=str(found.id)).name == "one"
+refused(Conflict, "already exists", lambda: insert("one"))
+refused(BadRequest, "resource.name", lambda: insert("Two"))
+refused(BadRequest, "labels", lambda: insert("two", {"Key": "x"}))
+spot = compute_v1.Scheduling(provisioning_model="SPOT")
+refused(BadRequest, "automaticRestart", lambda: insert("two", scheduling=compute_v1.Scheduling(provisioning_model="SPOT", automatic_restart=True)))
+spot.automatic_restart = False
+done(insert("two", scheduling=spot))
+assert client.get(project=PROJECT, zone=ZONE, instance="two").scheduling.provisioning_model == "SPOT"
+
+labels = lambda mark: compute_v1.InstancesSetLabelsRequest(labels={"hitc": "2"}, label_fingerprint=mark)
+refused(PreconditionFailed, "fingerprint", lambda: client.set_labels(**which, instances_set_labels_request_resource=labels("bad=")))
+done(client.set_labels(**which, instances_set_labels_request_resource=labels(found.label_fingerprint)))
+assert client.get(**which).labels == {"hitc": "2"}
+
+size = compute_v1.InstancesSetMachineTypeRequest(machine_type=f"zones/{ZONE}/machineTypes/e2-medium")
+change = lambda: client.set_machine_type(**which, instances_set_machine_type_request_resource=size)
+refused(BadRequest, "TERMINATED", change)
+done(client.stop(**which))
+stopped = client.get(**which)
+assert stopped.status == "TERMINATED" and not stopped.network_interfaces[0].access_configs[0].nat_i_p
+done(change())
+name = compute_v1.InstancesSetNameRequest(name="uno", current_name="one")
+done(client.set_name(**which, instances_set_name_request_resource=name))
+which["instance"] = "uno"
+done(client.start(**which))
+done(client.reset(**which))
+assert client.get(**which).machine_type.endswith("/e2-medium")
+
+# Lists of many pages, of one zone and of all.
+for n in range(30):
+    insert(f"n-{n}", {"many": "1"})
+time.sleep(1)
+few = compute_v1.ListInstancesRequest(project=PROJECT, zone=ZONE, filter="labels.many:*", max_results=7)
+assert len(list(client.list(few))) == 30
+few = compute_v1.AggregatedListInstancesRequest(project=PROJECT, filter="labels.many=1", max_results=7)
+assert sum(len(part.instances) for _, part in client.aggregated_list(few)) == 30
+
+done(client.delete(**which))
+refused(NotFound, "was not found", lambda: client.get(**which))
+done(insert("kept", deletion_protection=True))
+refused(PreconditionFailed, "protected against deletion", lambda: client.delete(project=PROJECT, zone=ZONE, instance="kept"))
+refused(Forbidden, "permission", lambda: list(client.list(project="other-project", zone=ZONE)))
+# The client gets another token if the one that it has is refused. One who has no other is told.
+urllib.request.urlopen(url + "/_revoke")
+assert client.get(project=PROJECT, zone=ZONE, instance="two").name == "two"
+bad = compute_v1.ZonesClient(credentials=user_credentials.Credentials("wrong"), client_options=options())
+try:
+    list(bad.list(project=PROJECT))
+    raise AssertionError("a wrong token")
+except google.auth.exceptions.RefreshError:
+    pass
+print("faithful")
