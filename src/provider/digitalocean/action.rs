@@ -138,7 +138,7 @@ impl DigitalOcean {
         let is_it = |droplet: &Droplet| droplet.id.to_string() == node.id;
         loop {
             // It is gone in any case.
-            let Ok(listed) = self.listed_since(Instant::now()).await else {
+            let Ok(listed) = self.listed.since(Instant::now(), || self.droplets()).await else {
                 return Ok(());
             };
             if !listed.iter().any(is_it) || !polls.next().await {

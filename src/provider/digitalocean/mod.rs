@@ -23,7 +23,6 @@ use std::{
 
 use async_trait::async_trait;
 use client::{gone_is_fine, url};
-use listing::Listing;
 use options::{NAME, Options};
 use serde_json::json;
 use tokio::{sync::OnceCell, time::Instant};
@@ -36,6 +35,7 @@ use super::{
 use crate::{
     core::{
         event::{Activity, Events},
+        memo::Shared,
         owner::Owner,
         value::{Invalid, Value},
     },
@@ -79,7 +79,7 @@ pub struct DigitalOcean {
     /// The id of hitc's key in the account. Only ten requests for keys are allowed a minute.
     key: OnceCell<u64>,
     /// The last list of droplets, which concurrent orders share.
-    listing: tokio::sync::Mutex<Option<Listing>>,
+    listed: Shared<Vec<Droplet>>,
 }
 
 impl DigitalOcean {
@@ -95,7 +95,7 @@ impl DigitalOcean {
             sizes: OnceCell::new(),
             own_images: OnceCell::new(),
             key: OnceCell::new(),
-            listing: tokio::sync::Mutex::default(),
+            listed: Shared::default(),
         }
     }
 
