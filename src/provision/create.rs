@@ -100,10 +100,14 @@ impl Order {
             project: project.to_owned(),
             manifest: None,
         });
-        for node in existing
-            .iter()
-            .filter(|node| self.names.contains(&node.name))
-        {
+        let is_wanted = |node: &Node| self.names.contains(&node.name);
+        let looked_up = existing.into_iter().filter(is_wanted).map(async |node| {
+            // A list may lag behind, and show servers that are gone.
+            let is_gone = matches!(self.provider.find(&node).await, Ok(None));
+            (!is_gone).then_some(node)
+        });
+        let existing: Vec<Node> = join_all(looked_up).await.into_iter().flatten().collect();
+        for node in &existing {
             node.require_owner(owner.as_ref())
                 .map_err(Diagnostic::from)?;
         }
