@@ -204,6 +204,7 @@ class Cloud:
         self.served = 0
         self.numbers = 1000
         self.hanging = 0
+        self.other = None
         self.routes = []
         # From when on the lists know of new servers, and of those that are gone.
         self.shown, self.hidden = {}, {}
@@ -234,6 +235,16 @@ class Cloud:
         with self.lock:
             self.numbers += 1
             return self.numbers
+
+    def seen_by(self, token):
+        """The cloud as another account sees it, if the token is `other-token`."""
+        if token != "other-token":
+            return self
+        with self.lock:
+            if self.other is None:
+                self.other = type(self)()
+                self.other.token, self.other.numbers = token, 500000
+        return self.other
 
     def count(self):
         """The number of servers that cost money."""
@@ -389,7 +400,7 @@ def serve(cloud):
             if hasattr(cloud, "pass_on"):
                 return cloud.pass_on(method, self.path, text, self.headers)
             token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
-            done = cloud.answer(method, path, query, json.loads(text) if text else None, token)
+            done = cloud.seen_by(token).answer(method, path, query, json.loads(text) if text else None, token)
             self.check(method, text, done)
             return done
 

@@ -1,6 +1,6 @@
 //! hitc is killed after each request of a command: the next command tells the truth, and finishes.
 
-use std::{fs, thread, time::Duration};
+use std::{thread, time::Duration};
 
 use serde_json::json;
 
@@ -18,20 +18,7 @@ struct Place {
 
 impl Place {
     fn new(provider: &'static str, default_size: &'static str, size: &'static str) -> Self {
-        let (cloud, live) = if provider == "ec2" {
-            Cloud::reachable_ec2()
-        } else {
-            let live = Live::new();
-            live.run(&["run", "create", "provider=local", "name=behind"])
-                .ok();
-            let config = format!("Host 192.0.2.*\n HostName {}\n", live.ip("behind"));
-            fs::create_dir_all(live.home().join(".ssh")).unwrap();
-            fs::write(live.home().join(".ssh/config"), config).unwrap();
-            match provider {
-                "hetzner" => Cloud::hetzner(live, false),
-                _ => Cloud::digitalocean(live, false),
-            }
-        };
+        let (cloud, live) = Cloud::reachable(provider);
         if provider != "ec2" {
             // The limits of a minute are those of six seconds; lists and deletions take as long as ever.
             cloud.set(&json!({"speed": 10, "lag": 3, "deletion": 5}));

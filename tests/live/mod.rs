@@ -1,6 +1,7 @@
 //! Against real servers: containers of this machine's Docker Engine, with sshd and an engine of
 //! their own. What is missing for that is installed and started.
 
+mod accounts;
 mod bare_machine;
 mod bindings;
 mod clouds_limits;

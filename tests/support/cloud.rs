@@ -202,6 +202,16 @@ impl Cloud {
         Cloud::hetzner(behind("192.0.2.*"), false)
     }
 
+    /// Starts the cloud of this name, and maps the addresses of its servers to a local server.
+    pub fn reachable(name: &str) -> (Self, Live) {
+        match name {
+            "ec2" => Cloud::reachable_ec2(),
+            "hetzner" => Cloud::reachable_hetzner(),
+            "digitalocean" => Cloud::reachable_digitalocean(),
+            _ => panic!("{name}"),
+        }
+    }
+
     /// Runs a Python script with an EC2 client `ec2`, and returns its output.
     pub fn boto(&self, script: &str) -> String {
         let script = format!(

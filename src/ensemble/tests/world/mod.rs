@@ -34,7 +34,7 @@ use crate::{
     docker::{Container, Containers},
     inventory::{Access, NodePoll, Providers},
     iptables::{Backend, Firewall, Installed},
-    machine::{Lock, Machine, MockMachine},
+    machine::{Lock, Machine, MockMachine, mock::Answer},
     provider::{Node, Unmanaged},
 };
 
@@ -140,6 +140,8 @@ pub struct Simulated {
     poll: Arc<NodePoll>,
     events: Events,
     cancel: Cancel,
+    /// Stands in for all servers, where only the check of a new one runs a command.
+    machine: Arc<MockMachine>,
     /// Tells concurrent runs apart.
     run: u32,
 }
@@ -162,7 +164,14 @@ impl Simulated {
             }),
             Arc::new(Unmanaged::new("/nowhere".into())),
         ]);
+        let machine = MockMachine::default();
+        let ran = Answer {
+            stdout: "hitc-ran\n".to_owned(),
+            ..Answer::default()
+        };
+        machine.mock.answer("echo hitc-ran*", ran).unwrap();
         Simulated {
+            machine: Arc::new(machine),
             shared,
             providers: Arc::new(providers),
             poll: Arc::default(),
@@ -332,7 +341,7 @@ impl Access for Simulated {
     fn flush(&self) {}
 
     async fn machine(&self, _: &Node) -> Result<Arc<dyn Machine>, Diagnostic> {
-        Ok(Arc::new(MockMachine::default()))
+        Ok(self.machine.clone())
     }
 
     async fn reconnect(&self, node: &Node) -> Result<Arc<dyn Machine>, Diagnostic> {

@@ -1,0 +1,104 @@
+//! Two prefixes in two accounts, or regions: nothing of another is listed or terminated, whatever was
+//! listed a moment ago.
+
+use serde_json::Value as Json;
+
+use crate::support::{cloud::Cloud, live::Live};
+
+/// An account or a region, and a prefix.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    account: &'a str,
+    prefix: &'a str,
+}
+
+/// A project, whose servers are at one provider.
+struct Project<'a> {
+    live: Option<Live>,
+    provider: &'a str,
+    /// The environment variable that selects the account.
+    variable: &'a str,
+    prefix: String,
+}
+
+impl Project<'_> {
+    /// The project at a place.
+    fn at(&mut self, place: Place) -> &Live {
+        let prefix = format!("{}{}", self.prefix, place.prefix);
+        let live = self.live.take().unwrap();
+        let live = live
+            .env(self.variable, place.account)
+            .env("HITC_NAME_PREFIX", &prefix);
+        self.live.insert(live)
+    }
+
+    /// The ids of the servers.
+    fn ids(&mut self, place: Place) -> Vec<String> {
+        let provider = self.provider.to_owned();
+        let run = self.at(place).run(&["nodes", "-o", "json"]).ok();
+        let nodes: Json = serde_json::from_str(&run.stdout).unwrap();
+        let nodes = nodes.as_array().unwrap().iter();
+        nodes
+            .filter(|node| node["provider"] == provider.as_str())
+            .map(|node| node["id"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+fn are_apart(provider: &str, variable: &str, accounts: [&str; 2]) {
+    let (_cloud, live) = Cloud::reachable(provider);
+    let mut project = Project {
+        prefix: live.container(""),
+        live: Some(live),
+        provider,
+        variable,
+    };
+    let places: Vec<Place> = accounts
+        .into_iter()
+        .flat_map(|account| ["A-", "B-"].map(|prefix| Place { account, prefix }))
+        .collect();
+    let provider = format!("provider={provider}");
+    let mut own: Vec<String> = Vec::new();
+    for place in &places {
+        project
+            .at(*place)
+            .run(&["-y", "run", "create", "name=web", &provider])
+            .ok();
+        let ids = project.ids(*place);
+        assert!(ids.len() == 1 && !own.contains(&ids[0]), "{ids:?} {own:?}");
+        own.extend(ids);
+    }
+    for first in &places {
+        for (second, id) in places.iter().zip(&own) {
+            project.ids(*first);
+            assert_eq!(project.ids(*second), std::slice::from_ref(id));
+        }
+    }
+    for (n, place) in places.iter().enumerate() {
+        // The list of another place is the last one that was remembered.
+        project.ids(places[(n + 1) % places.len()]);
+        project
+            .at(*place)
+            .run(&["-y", "run", "-R", "web", "terminate"])
+            .ok();
+        for (other, id) in places.iter().zip(&own).skip(n + 1) {
+            assert_eq!(project.ids(*other), std::slice::from_ref(id));
+        }
+    }
+}
+
+#[test]
+fn at_digitalocean() {
+    let tokens = ["test-token", "other-token"];
+    are_apart("digitalocean", "DIGITALOCEAN_TOKEN", tokens);
+}
+
+#[test]
+fn at_hetzner() {
+    are_apart("hetzner", "HCLOUD_TOKEN", ["test-token", "other-token"]);
+}
+
+#[test]
+fn at_ec2() {
+    are_apart("ec2", "AWS_REGION", ["us-east-1", "eu-west-1"]);
+}
