@@ -35,7 +35,7 @@ impl Project<'_> {
     /// The ids of the servers.
     fn ids(&mut self, place: Place) -> Vec<String> {
         let provider = self.provider.to_owned();
-        let run = self.at(place).run(&["nodes", "-o", "json"]).ok();
+        let run = self.at(place).run(&["run", "nodes", "--json"]).ok();
         let nodes: Json = serde_json::from_str(&run.stdout).unwrap();
         let nodes = nodes.as_array().unwrap().iter();
         nodes
