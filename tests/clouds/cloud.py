@@ -13,7 +13,8 @@ provider, made by the program in `HITC_TEST_PROGRAM`. Without it the addresses l
 as `count` have come, to this cloud and others, which know of each other by a `folder`; and it answers none
 before all are done.
 `POST /_stop` with a name stops a server. `GET /_log` lists the requests so far, and `GET /_hanging` tells how
-many requests were met by a `hang`; `GET /_count` counts the servers that cost money.
+many requests were met by a `hang`; `GET /_count` counts the servers that cost money,
+and `GET /_ending` those that are being deleted, or gone and still listed.
 
 `HITC_TEST_CLOUD` or `POST /_settings`, with a JSON object, changes the cloud's settings: how fast its time
 passes (`speed`), and how many of its seconds something takes. See `SETTINGS` here and in each cloud.
@@ -246,6 +247,10 @@ class Cloud:
                 self.other.token, self.other.numbers = token, 500000
         return self.other
 
+    def being_deleted(self):
+        """The number of servers whose deletion has begun."""
+        return 0
+
     def count(self):
         """The number of servers that cost money."""
         raise NotImplementedError
@@ -289,6 +294,10 @@ class Cloud:
             return 200, self.hanging
         if path == "/_count":
             return 200, self.count()
+        if path == "/_ending":
+            now = self.clock.now()
+            late = sum(now < end for _, end in list(self.hidden.values()))
+            return 200, late + self.being_deleted()
         if path == "/_served":
             return 200, self.served
         if path == "/_settings":

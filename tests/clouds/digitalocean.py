@@ -211,6 +211,10 @@ class DigitalOcean(Cloud):
         with self.lock:
             self.droplets.pop(min(self.droplets, default=None), None)
 
+    def being_deleted(self):
+        actions = list(self.actions.values())
+        return sum(action["type"] == "destroy" and action["status"] == "in-progress" for action in actions)
+
     def count(self):
         return len(self.droplets)
 

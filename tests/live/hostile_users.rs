@@ -243,7 +243,8 @@ fn file_names_arrive_byte_by_byte() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, name).unwrap();
     }
-    let run = |words: &[&str]| live.run(&[&["run", "-H", "web"], words].concat());
+    // A busy machine shows the progress of an upload.
+    let run = |words: &[&str]| live.run(&[&["-q", "run", "-H", "web"], words].concat());
     let counts = |sent: usize, same: usize, removed: usize| {
         format!("transferred  unchanged  removed\n{sent:<13}{same:<11}{removed}\n")
     };

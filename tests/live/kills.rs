@@ -71,6 +71,10 @@ impl Place {
             thread::sleep(Duration::from_millis(10));
         };
         self.cloud.faults(&json!([]));
+        // DigitalOcean does not say that a droplet is being deleted: until it is gone, it looks alive.
+        while self.provider == "digitalocean" && self.cloud.get("/_ending") != json!(0) {
+            thread::sleep(Duration::from_millis(50));
+        }
         // What was just ordered or ended is listed after a moment.
         let mut rows = self.listed();
         for _ in 0..50 {
