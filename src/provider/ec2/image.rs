@@ -34,7 +34,7 @@ static SYSTEMS: [System; 3] = [
         pattern: "ubuntu/images/*/ubuntu-*-VERSION-ARCH-server-*",
         architectures: ["amd64", "arm64"],
         user: "ubuntu",
-        versions: &["24.04", "22.04"],
+        versions: &["26.04", "24.04", "22.04"],
     },
     System {
         name: "debian",
