@@ -2,10 +2,12 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use tokio::{sync::OnceCell, time::Instant};
+
+use super::sync::lock;
 
 /// Values by key, each of which is read once. Errors are not kept: they may pass.
 pub struct Memo<T>(Mutex<HashMap<String, Arc<OnceCell<T>>>>);
@@ -22,14 +24,13 @@ impl<T: Clone> Memo<T> {
     where
         F: Future<Output = Result<T, E>>,
     {
-        let cell = self
-            .0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .entry(key.to_owned())
-            .or_default()
-            .clone();
+        let cell = lock(&self.0).entry(key.to_owned()).or_default().clone();
         cell.get_or_try_init(read).await.cloned()
+    }
+
+    /// Forgets all values: they are read again.
+    pub fn clear(&self) {
+        lock(&self.0).clear();
     }
 }
 

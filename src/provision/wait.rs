@@ -153,6 +153,9 @@ async fn give_way(provider: &dyn Provider, ordered: &Node, older: &Node) -> Diag
     }
 }
 
+/// What is shown while a server is starting.
+const WAITING: &str = "waiting until it runs";
+
 /// Waits until the server runs and has an address.
 async fn running(
     access: &dyn Access,
@@ -166,7 +169,7 @@ async fn running(
             older: None,
         });
     }
-    activity.update("waiting until it runs");
+    activity.update(WAITING);
     let name = &ordered.name;
     let (end, mut pause) = (Instant::now() + START_TIMEOUT, POLL);
     let (mut since, mut was_seen) = (Instant::now(), false);
@@ -175,7 +178,9 @@ async fn running(
         let listed = access.poll().since(since, provider).await;
         let nodes = match listed.map_err(Diagnostic::from) {
             Ok(nodes) => {
-                failing = None;
+                if failing.take().is_some() {
+                    activity.update(WAITING);
+                }
                 nodes
             }
             // The server is ordered, and starts meanwhile.
@@ -184,6 +189,9 @@ async fn running(
                 if failing.elapsed() > LIST_TIMEOUT {
                     return Err(error);
                 }
+                activity.update(format!(
+                    "waiting until it runs; trying again after: {error}"
+                ));
                 since = Instant::now();
                 sleep(LONGEST_POLL).await;
                 continue;

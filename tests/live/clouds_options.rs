@@ -3,11 +3,18 @@
 use serde_json::json;
 
 use crate::support::{
+    Run,
     cloud::Cloud,
     live::{Live, docker},
 };
 
 const CLOUD_CONFIG: &str = "#cloud-config\npackages: [jq]\n";
+
+/// Runs `create` with these options.
+fn create(live: &Live, provider: &str, options: &[&str]) -> Run {
+    let provider = format!("provider={provider}");
+    live.run(&[&["-y", "run", "create", &provider], options].concat())
+}
 
 /// Gives the server behind all servers another user with the same keys.
 fn add_user(live: &Live) {
@@ -20,17 +27,11 @@ fn of_a_droplet() {
     let (cloud, live) = Cloud::reachable_digitalocean();
     add_user(&live);
     let data = format!("user_data={CLOUD_CONFIG}");
-    live.run(&[
-        "-y",
-        "run",
-        "create",
-        "provider=digitalocean",
-        "name=web",
-        "user=ops",
-        &data,
-        "tags=team:web",
-        "ipv6=true",
-    ])
+    create(
+        &live,
+        "digitalocean",
+        &["name=web", "user=ops", &data, "tags=team:web", "ipv6=true"],
+    )
     .ok();
     let order = cloud.get("/_orders")[0].clone();
     assert_eq!(
@@ -45,14 +46,7 @@ fn of_a_droplet() {
     );
     let exec = live.run(&["exec", "-H", "web", "--", "id -un"]).ok();
     assert_eq!(exec.stdout, "ops\n");
-    let bad = live.run(&[
-        "-y",
-        "run",
-        "create",
-        "provider=digitalocean",
-        "name=x",
-        "user=-oX",
-    ]);
+    let bad = create(&live, "digitalocean", &["name=x", "user=-oX"]);
     assert!(
         bad.status == 2 && bad.stderr.contains("invalid user `-oX`"),
         "{bad}"
@@ -65,17 +59,17 @@ fn of_a_server_at_hetzner() {
     let (cloud, live) = Cloud::reachable_hetzner();
     add_user(&live);
     let data = format!("user_data={CLOUD_CONFIG}");
-    live.run(&[
-        "-y",
-        "run",
-        "create",
-        "provider=hetzner",
-        "name=web",
-        "user=ops",
-        &data,
-        "tags=team=web,canary",
-        "ipv6=false",
-    ])
+    create(
+        &live,
+        "hetzner",
+        &[
+            "name=web",
+            "user=ops",
+            &data,
+            "tags=team=web,canary",
+            "ipv6=false",
+        ],
+    )
     .ok();
     let order = cloud.get("/_orders")[0].clone();
     assert_eq!(order["user_data"], CLOUD_CONFIG);
@@ -94,7 +88,7 @@ fn of_a_server_at_hetzner() {
         ("tags=hitc-x=1", "invalid tag `hitc-x=1`"),
         ("user=-oX", "invalid user `-oX`"),
     ] {
-        let bad = live.run(&["-y", "run", "create", "provider=hetzner", "name=x", option]);
+        let bad = create(&live, "hetzner", &["name=x", option]);
         assert!(bad.status == 2 && bad.stderr.contains(error), "{bad}");
     }
     let run = [

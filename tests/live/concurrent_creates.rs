@@ -4,7 +4,7 @@ use std::process::Child;
 
 use serde_json::json;
 
-use crate::support::{Run, cloud::Cloud, foreign_server::keygen, live::Live};
+use crate::support::{Run, cloud::Cloud, foreign_server::new_key, live::Live};
 
 /// Runs `create name=web` twice. The second has a home folder of its own, as on another machine.
 fn twice(live: Live, provider: &str) -> ([Run; 2], Live) {
@@ -17,17 +17,7 @@ fn twice(live: Live, provider: &str) -> ([Run; 2], Live) {
     std::fs::create_dir_all(&data).unwrap();
     let key = data.join("id_ed25519");
     if !key.exists() {
-        keygen(&[
-            "-q",
-            "-t",
-            "ed25519",
-            "-N",
-            "",
-            "-C",
-            "hitc",
-            "-f",
-            key.to_str().unwrap(),
-        ]);
+        new_key(&key);
     }
     let copy = std::process::Command::new("cp")
         .arg("-a")

@@ -149,7 +149,7 @@ fn by_profile_and_by_name() {
     let ids = cloud.boto(
         "ec2.create_key_pair(KeyName='theirs')\n\
          vpc = ec2.create_vpc(CidrBlock='10.7.0.0/16')['Vpc']['VpcId']\n\
-         subnet = ec2.create_subnet(VpcId=vpc, CidrBlock='10.7.1.0/24')['Subnet']['SubnetId']\n\
+         subnet = ec2.create_subnet(VpcId=vpc, CidrBlock='10.7.1.0/24', AvailabilityZone='us-east-1a')['Subnet']['SubnetId']\n\
          ec2.modify_subnet_attribute(SubnetId=subnet, MapPublicIpOnLaunch={'Value': True})\n\
          group = ec2.create_security_group(GroupName='web', Description='w', VpcId=vpc)['GroupId']\n\
          print(subnet, group)",

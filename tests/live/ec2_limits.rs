@@ -52,6 +52,11 @@ fn options_that_do_not_fit_together() {
             "`subnet=ID`",
         ),
         (
+            &["security_group=sg-0123456789abcdef0"],
+            "security_group `sg-0123456789abcdef0` not found",
+            "in this region",
+        ),
+        (
             &["user=a b"],
             "user must be the name of a user, not `a b`",
             "",

@@ -71,17 +71,15 @@ impl ForeignServer {
     /// Generates a key pair in `~/.ssh`, and returns the public key.
     pub fn new_key(&self, name: &str) -> String {
         let path = self.ssh(name);
-        keygen(&[
-            "-q",
-            "-t",
-            "ed25519",
-            "-N",
-            "",
-            "-f",
-            path.to_str().unwrap(),
-        ]);
+        new_key(&path);
         public(&path)
     }
+}
+
+/// Generates a key pair without a passphrase.
+pub fn new_key(path: &Path) {
+    let path = path.to_str().unwrap();
+    keygen(&["-q", "-t", "ed25519", "-N", "", "-C", "hitc", "-f", path]);
 }
 
 /// Runs ssh-keygen.

@@ -106,7 +106,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     provider.change(
         "resize(host: Host, options: map)",
         "Resizes a server to the size in the options, and waits until it answers on SSH. It may be
-         stopped meanwhile.",
+         stopped meanwhile. A server that has this size and is stopped is started.",
         |call: &Call, host: Host, options: Map| resize(call, &host, &options),
     );
     provider.change(

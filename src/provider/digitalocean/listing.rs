@@ -29,7 +29,7 @@ impl DigitalOcean {
     }
 
     /// The droplet of this name, if it exists, from a list of this time or later. Two of one name are
-    /// an error. One that is being deleted is waited for, and does not exist.
+    /// an error. Waits until a droplet that is being deleted is gone.
     pub(super) async fn named(&self, name: &str, time: Instant) -> Result<Option<Droplet>, Error> {
         let mut found: Vec<(Droplet, Node)> = Vec::new();
         let droplets = self.listed.since(time, || self.droplets()).await?;

@@ -33,6 +33,14 @@ const TIMEOUT: Duration = Duration::from_mins(3);
 /// The most attempts of a request.
 pub(super) const TRIES: u32 = 5;
 
+/// The first and the longest pause between two polls.
+pub(super) const STATE_PAUSE: Duration = Duration::from_millis(500);
+pub(super) const STATE_PAUSE_MOST: Duration = Duration::from_secs(5);
+
+/// How long EC2 may take to know a new id, group or key everywhere
+/// (<https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>).
+pub(super) const VISIBLE_TIMEOUT: Duration = Duration::from_mins(1);
+
 /// The code of the error that a security group does not exist.
 pub(super) const NO_GROUP: &str = "InvalidGroup.NotFound";
 

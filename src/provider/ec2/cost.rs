@@ -50,6 +50,12 @@ impl Ec2 {
 }
 
 impl Order<'_> {
+    /// Whether the instance gets a public IPv4 address: in the default network it does.
+    async fn has_public_address(&self) -> Result<bool, Error> {
+        let subnet = self.subnet().await?;
+        Ok(subnet.is_none_or(|subnet| subnet.map_public_ip_on_launch() == Some(true)))
+    }
+
     /// The size of the root disk in GiB, if it is known, and its type.
     fn root_disk(&self) -> (Option<i32>, VolumeType) {
         let root = self.root();

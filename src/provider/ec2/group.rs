@@ -11,8 +11,8 @@ use aws_sdk_ec2::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    STATE_PAUSE, TAG_KIND, VISIBLE_TIMEOUT, by,
-    client::{NO_GROUP, code, explain},
+    TAG_KIND, by,
+    client::{NO_GROUP, STATE_PAUSE, VISIBLE_TIMEOUT, code, explain},
     order::Order,
 };
 use crate::provider::{ALL_V4, ALL_V6, Error};
@@ -61,11 +61,11 @@ impl Order<'_> {
     async fn named_groups(&self) -> Result<Vec<String>, Error> {
         let mut ids = Vec::new();
         for name in &self.options.security_groups {
-            if name.starts_with("sg-") {
-                ids.push(name.clone());
-                continue;
-            }
-            let group = self.group(name).await?;
+            let group = if name.starts_with("sg-") {
+                self.group_with_id(name).await?
+            } else {
+                self.group(name).await?
+            };
             let Some(id) = group.and_then(|group| group.group_id) else {
                 return Err(Error::missing(
                     "security_group",
@@ -77,6 +77,21 @@ impl Order<'_> {
             ids.push(id);
         }
         Ok(ids)
+    }
+
+    /// The security group with this id.
+    async fn group_with_id(&self, id: &str) -> Result<Option<SecurityGroup>, Error> {
+        let asked = self.client.describe_security_groups().group_ids(id).send();
+        match asked.await {
+            Ok(answer) => Ok(answer
+                .security_groups
+                .unwrap_or_default()
+                .into_iter()
+                .next()),
+            // Not found, or malformed.
+            Err(error) if code(&error).starts_with("InvalidGroup") => Ok(None),
+            Err(error) => Err(explain("looking for security groups", &error)),
+        }
     }
 
     /// The security group of this name in the network of this order.

@@ -3,7 +3,7 @@
 
 use aws_sdk_ec2::{
     Client,
-    types::{ArchitectureValues, Filter, Image},
+    types::{ArchitectureValues, Filter, Image, InstanceTypeInfo},
 };
 
 use super::client::explain;
@@ -153,6 +153,14 @@ pub(super) fn user(image: &str, name: &str) -> &'static str {
         .iter()
         .find(|system| name.contains(system.name))
         .map_or("ec2-user", |system| system.user)
+}
+
+/// Whether instances of this size run this architecture.
+pub(super) fn supports(size: &InstanceTypeInfo, architecture: &str) -> bool {
+    size.processor_info().is_some_and(|processor| {
+        let mut known = processor.supported_architectures().iter();
+        known.any(|known| known.as_str() == architecture)
+    })
 }
 
 #[cfg(test)]

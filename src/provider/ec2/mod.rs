@@ -4,6 +4,7 @@
 //! user's words. A creating call carries an idempotency token. hitc keeps the token in a file until it
 //! knows the outcome, so that a run after a crash asks for the same instance.
 
+mod check;
 mod client;
 mod cost;
 mod group;
@@ -13,9 +14,11 @@ mod order;
 mod prices;
 mod server_group;
 mod spot;
+mod state;
+mod token;
 mod volume;
 
-use std::{collections::HashMap, env, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, env, path::PathBuf, sync::Arc};
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
@@ -31,11 +34,10 @@ use aws_sdk_ec2::{
 use client::{TRIES, client, code, explain, is_garbled, settings};
 use jiff::Timestamp;
 use options::Options;
-use order::{Common, Order, Token};
-use tokio::{
-    sync::OnceCell,
-    time::{Instant, sleep},
-};
+use order::{Common, Order};
+use state::is_ended;
+use token::Token;
+use tokio::{sync::OnceCell, time::Instant};
 pub use volume::Volume;
 
 use super::{
@@ -75,16 +77,6 @@ const NO_INSTANCE: &str = "InvalidInstanceID.NotFound";
 
 /// The user of an instance whose tag does not name one.
 const USER: &str = "ec2-user";
-
-/// How long an instance may take to stop, start or terminate, and the pauses between two polls.
-const STATE_TIMEOUT: Duration = Duration::from_mins(10);
-const STATE_PAUSE: Duration = Duration::from_millis(500);
-const STATE_PAUSE_MOST: Duration = Duration::from_secs(5);
-
-/// How long an id or a group is new, and how long EC2 may take to know it everywhere
-/// (<https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html>).
-const NEW: Duration = Duration::from_mins(5);
-const VISIBLE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The EC2 provider.
 pub struct Ec2 {
@@ -292,62 +284,6 @@ impl Ec2 {
             sizes.push(size.map_err(|error| explain("listing the sizes", &error))?);
         }
         Ok(sizes)
-    }
-
-    /// Waits until an instance is in this state.
-    async fn wait_until(&self, id: &str, wanted: &InstanceStateName) -> Result<(), Error> {
-        let (end, mut pause) = (Instant::now() + STATE_TIMEOUT, STATE_PAUSE);
-        loop {
-            let found = self.instances(vec![by("instance-id", id)]).await?;
-            let state = found.first().and_then(|found| found.state()?.name());
-            if state == Some(wanted) {
-                return Ok(());
-            }
-            if Instant::now() > end {
-                return Err(Error::Failed {
-                    provider: NAME.to_owned(),
-                    what: format!("waiting until {id} is {}", wanted.as_str()),
-                    cause: format!("timed out after {} s", STATE_TIMEOUT.as_secs()),
-                });
-            }
-            sleep(pause).await;
-            pause = (pause * 3 / 2).min(STATE_PAUSE_MOST);
-        }
-    }
-
-    /// Waits until an instance is terminated. Until then it keeps its volumes and counts for quotas.
-    async fn wait_until_gone(&self, node: &Node) -> Result<(), Error> {
-        let (end, mut pause) = (Instant::now() + STATE_TIMEOUT, STATE_PAUSE);
-        loop {
-            let found = self.with_id(&node.id).await?;
-            let state = found.as_ref().and_then(|found| found.state()?.name());
-            if matches!(state, None | Some(InstanceStateName::Terminated)) {
-                return Ok(());
-            }
-            if Instant::now() > end {
-                return Err(Error::Failed {
-                    provider: NAME.to_owned(),
-                    what: format!("terminating `{}`", node.name),
-                    cause: format!("not done after {} s", STATE_TIMEOUT.as_secs()),
-                });
-            }
-            sleep(pause).await;
-            pause = (pause * 3 / 2).min(STATE_PAUSE_MOST);
-        }
-    }
-
-    async fn start_instance(&self, id: &str) -> Result<(), Error> {
-        let client = self.client().await?;
-        let started = client.start_instances().instance_ids(id).send().await;
-        started.map_err(|error| explain(&format!("starting {id}"), &error))?;
-        self.wait_until(id, &InstanceStateName::Running).await
-    }
-
-    async fn stop(&self, id: &str) -> Result<(), Error> {
-        let client = self.client().await?;
-        let stopped = client.stop_instances().instance_ids(id).send().await;
-        stopped.map_err(|error| explain(&format!("stopping {id}"), &error))?;
-        self.wait_until(id, &InstanceStateName::Stopped).await
     }
 }
 
@@ -623,39 +559,10 @@ impl Provider for Ec2 {
 }
 
 impl Ec2 {
-    /// Looks at an instance again. One that was just created is looked for a while: EC2 may not know
-    /// its own id yet.
-    async fn look_at_new(&self, node: &Node) -> Result<Node, Error> {
-        let (begun, mut pause) = (Instant::now(), STATE_PAUSE);
-        let age = node.created.map(|at| Timestamp::now().duration_since(at));
-        let is_new = age.is_some_and(|age| age.as_secs() < NEW.as_secs().cast_signed());
-        loop {
-            match look_again(self, node).await {
-                Err(Error::Gone { .. }) if is_new && begun.elapsed() < VISIBLE_TIMEOUT => {
-                    if self.why_gone(node).await.is_some() {
-                        return Err(node.gone());
-                    }
-                }
-                found => return found,
-            }
-            sleep(pause).await;
-            pause = (pause * 3 / 2).min(STATE_PAUSE_MOST);
-        }
-    }
-
     /// hitc's own key pair.
     fn key(&self) -> Result<KeyPair, Error> {
         Ok(KeyPair::ensure(&self.data.join("id_ed25519"))?)
     }
-}
-
-/// Whether an instance is terminated, or on its way there.
-fn is_ended(instance: &Instance) -> bool {
-    let state = instance.state().and_then(|state| state.name());
-    matches!(
-        state,
-        Some(InstanceStateName::Terminated | InstanceStateName::ShuttingDown)
-    )
 }
 
 fn by(name: &str, value: &str) -> Filter {

@@ -1,11 +1,6 @@
 //! Ordering an instance.
 
-use std::{
-    env, fs,
-    io::ErrorKind,
-    path::PathBuf,
-    time::{Duration, SystemTime},
-};
+use std::{env, time::Duration};
 
 use aws_sdk_ec2::{
     Client, Config,
@@ -15,9 +10,8 @@ use aws_sdk_ec2::{
     primitives::Blob,
     types::{
         ArchitectureValues, BlockDeviceMapping, EbsBlockDevice, HttpTokensState, Image, Instance,
-        InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest, InstanceTypeInfo,
-        LocationType, MarketType, Placement, ResourceType, SpotMarketOptions, Subnet, Tag,
-        TagSpecification, VolumeType,
+        InstanceMarketOptionsRequest, InstanceMetadataOptionsRequest, InstanceTypeInfo, MarketType,
+        Placement, ResourceType, SpotMarketOptions, Subnet, Tag, TagSpecification, VolumeType,
     },
 };
 use data_encoding::{BASE64, HEXLOWER};
@@ -29,20 +23,16 @@ use tokio::{
 
 use super::{
     Ec2, NAME, TAG_IMAGE, TAG_MANIFEST, TAG_NAME, TAG_PREFIX, TAG_PROJECT, TAG_PROTECT, TAG_STATE,
-    TAG_USER, VISIBLE_TIMEOUT, by,
-    client::{NO_GROUP, code, explain},
-    image,
+    TAG_USER, by,
+    client::{NO_GROUP, VISIBLE_TIMEOUT, code, explain},
+    image::{self, supports},
     options::Options,
+    token::Token,
 };
 use crate::{
     core::memo::Memo,
-    project::make_private_folder,
     provider::{Create, Error},
 };
-
-/// How long EC2 remembers a token, in seconds (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html>
-/// says a day at least).
-const TOKEN_AGE: u64 = 12 * 60 * 60;
 
 /// The pause between two orders: EC2 takes two a second
 /// (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-throttling.html>).
@@ -54,7 +44,7 @@ const PAUSE_MOST: Duration = Duration::from_secs(10);
 
 /// How long an order is sent again that met the limit of requests, and one with an unclear outcome.
 const LIMIT_TIMEOUT: Duration = Duration::from_mins(10);
-const UNCLEAR_TIMEOUT: Duration = Duration::from_secs(20);
+const UNCLEAR_TIMEOUT: Duration = Duration::from_mins(2);
 
 /// What orders of one run have in common: it is looked up once.
 #[derive(Default)]
@@ -86,8 +76,8 @@ pub(super) struct Order<'a> {
     pub provider: &'a Ec2,
     pub client: Client,
     pub options: &'a Options,
-    size: InstanceTypeInfo,
-    image: Image,
+    pub size: InstanceTypeInfo,
+    pub image: Image,
 }
 
 impl<'a> Order<'a> {
@@ -115,128 +105,11 @@ impl<'a> Order<'a> {
         })
     }
 
-    /// Checks that the zone, subnet, security groups and key pair exist, and that the size, image and
-    /// disk fit together.
-    pub async fn check(&self) -> Result<(), Error> {
-        self.check_image()?;
-        if let Some(zone) = &self.options.placement {
-            let answer = self.client.describe_availability_zones().send().await;
-            let zones = answer.map_err(|error| explain("listing the zones", &error))?;
-            let names = zones.availability_zones().iter();
-            let names: Vec<&str> = names.filter_map(|zone| zone.zone_name()).collect();
-            if !names.contains(&zone.as_str()) {
-                return Err(Error::missing("placement", zone, names, None));
-            }
-        }
-        let subnet = self.subnet().await?;
-        self.check_subnet(subnet.as_ref())?;
-        let zone = subnet.as_ref().and_then(Subnet::availability_zone);
-        if let Some(zone) = self.options.placement.as_deref().or(zone) {
-            self.check_zone(zone).await?;
-        }
-        self.network().await?;
-        if let Some(name) = self.named_key() {
-            let answer = self
-                .client
-                .describe_key_pairs()
-                .key_names(&name)
-                .send()
-                .await;
-            if let Err(error) = answer {
-                return Err(match code(&error) {
-                    "InvalidKeyPair.NotFound" => Error::missing(
-                        "key pair",
-                        &name,
-                        [],
-                        Some("check that it is in this region"),
-                    ),
-                    _ => explain("looking for the key pair", &error),
-                });
-            }
-        }
-        self.check_groups().await
-    }
-
-    /// Checks that the image fits the size and the disk.
-    fn check_image(&self) -> Result<(), Error> {
-        let (size, image) = (&self.options.size, &self.options.image);
-        let architecture = self.image.architecture().map(ArchitectureValues::as_str);
-        if let Some(architecture) = architecture.filter(|name| !supports(&self.size, name)) {
-            return Err(Error::invalid(
-                format!("image `{image}` is for {architecture}, which size `{size}` does not run"),
-                Some("choose an image or a size of the same architecture".to_owned()),
-            ));
-        }
-        let least = self.root().and_then(EbsBlockDevice::volume_size);
-        match (self.options.disk, least) {
-            (Some(disk), Some(least)) if disk < least => Err(Error::invalid(
-                format!("disk must be at least {least} GiB for image `{image}`, not {disk}"),
-                None,
-            )),
-            _ => Ok(()),
-        }
-    }
-
     /// The root disk of the image.
     pub fn root(&self) -> Option<&EbsBlockDevice> {
         let mut devices = self.image.block_device_mappings().iter();
         let root = self.image.root_device_name();
         devices.find(|device| device.device_name() == root)?.ebs()
-    }
-
-    /// Whether the instance gets a public IPv4 address: in the default network it does.
-    pub async fn has_public_address(&self) -> Result<bool, Error> {
-        let subnet = self.subnet().await?;
-        Ok(subnet.is_none_or(|subnet| subnet.map_public_ip_on_launch() == Some(true)))
-    }
-
-    /// Checks that the subnet is in the zone, and has IPv6 addresses if they are wanted.
-    fn check_subnet(&self, subnet: Option<&Subnet>) -> Result<(), Error> {
-        let zones = (
-            &self.options.placement,
-            subnet.and_then(Subnet::availability_zone),
-        );
-        if let (Some(wanted), Some(zone)) = zones
-            && wanted != zone
-        {
-            let name = self.options.subnet.as_deref().unwrap_or_default();
-            return Err(Error::invalid(
-                format!("subnet `{name}` is in zone {zone}, not in {wanted}"),
-                Some("leave out `placement`, or name a subnet of that zone".to_owned()),
-            ));
-        }
-        let has_ipv6 =
-            subnet.is_some_and(|subnet| !subnet.ipv6_cidr_block_association_set().is_empty());
-        if self.options.ipv6 && !has_ipv6 {
-            return Err(Error::invalid(
-                "ipv6=true needs a subnet with IPv6 addresses".to_owned(),
-                Some("name one with `subnet=ID`; the default subnets have none".to_owned()),
-            ));
-        }
-        Ok(())
-    }
-
-    /// Checks that the size is offered in this zone.
-    async fn check_zone(&self, zone: &str) -> Result<(), Error> {
-        let size = &self.options.size;
-        let answer = self
-            .client
-            .describe_instance_type_offerings()
-            .location_type(LocationType::AvailabilityZone)
-            .filters(by("instance-type", size))
-            .send()
-            .await
-            .map_err(|error| explain("looking for the zones of the size", &error))?;
-        let offered = answer.instance_type_offerings().iter();
-        let mut zones: Vec<&str> = offered.filter_map(|offered| offered.location()).collect();
-        zones.sort_unstable();
-        if zones.contains(&zone) {
-            return Ok(());
-        }
-        Err(Error::invalid(
-            format!("size `{size}` is not offered in zone {zone}"),
-            Some(format!("it is offered in {}", zones.join(", "))),
-        ))
     }
 
     /// Orders the instance.
@@ -269,6 +142,11 @@ impl<'a> Order<'a> {
                 token.forget();
             }
             if begun.elapsed() > outcome.patience() {
+                if outcome == Outcome::TooEarly {
+                    // The group or the key was removed since it was looked up.
+                    self.provider.common.groups.clear();
+                    self.provider.common.keys.clear();
+                }
                 return Err(self.refused(create, &error).await);
             }
             sleep(pause(tried)).await;
@@ -386,7 +264,7 @@ impl<'a> Order<'a> {
     }
 
     /// The key pair that the user named, by option or in the environment.
-    fn named_key(&self) -> Option<String> {
+    pub fn named_key(&self) -> Option<String> {
         let set = || {
             env::var("AWS_KEYPAIR_NAME")
                 .ok()
@@ -420,7 +298,7 @@ impl<'a> Order<'a> {
     }
 
     /// The subnet that the user named.
-    async fn subnet(&self) -> Result<Option<Subnet>, Error> {
+    pub async fn subnet(&self) -> Result<Option<Subnet>, Error> {
         let Some(id) = &self.options.subnet else {
             return Ok(None);
         };
@@ -522,75 +400,10 @@ fn pause(tried: u32) -> Duration {
     most.mul_f64(0.5 + fastrand::f64() / 2.0)
 }
 
-/// Whether instances of this size run this architecture.
-fn supports(size: &InstanceTypeInfo, architecture: &str) -> bool {
-    size.processor_info().is_some_and(|processor| {
-        let mut known = processor.supported_architectures().iter();
-        known.any(|known| known.as_str() == architecture)
-    })
-}
-
 /// A spot instance, which runs while the spot price is not above the bid.
 fn spot(bid: &str) -> InstanceMarketOptionsRequest {
     InstanceMarketOptionsRequest::builder()
         .market_type(MarketType::Spot)
         .spot_options(SpotMarketOptions::builder().max_price(bid).build())
         .build()
-}
-
-/// The idempotency token of an order, by which EC2 recognizes a repeated request. It is kept in a file
-/// until the outcome is known.
-pub(super) struct Token {
-    path: PathBuf,
-    text: String,
-}
-
-impl Token {
-    fn path(provider: &Ec2, name: &str) -> PathBuf {
-        let file = format!("{NAME}-{}{name}", provider.prefix);
-        provider.data.join("orders").join(file)
-    }
-
-    fn take(provider: &Ec2, create: &Create) -> Result<Self, Error> {
-        let fail = |error: std::io::Error| Error::Failed {
-            provider: NAME.to_owned(),
-            what: "keeping the token of an order".to_owned(),
-            cause: error.to_string(),
-        };
-        let path = Token::path(provider, &create.name);
-        make_private_folder(path.parent().unwrap_or(&provider.data)).map_err(fail)?;
-        let is_old = fs::metadata(&path)
-            .and_then(|metadata| metadata.modified())
-            .ok()
-            .and_then(|at| SystemTime::now().duration_since(at).ok())
-            .is_some_and(|age| age.as_secs() >= TOKEN_AGE);
-        if is_old {
-            fs::remove_file(&path).map_err(fail)?;
-        }
-        let bytes: [u8; 16] = std::array::from_fn(|_| fastrand::u8(..));
-        let text = format!("hitc-{}", HEXLOWER.encode(&bytes));
-        // Two processes that order at the same time use the token of the first.
-        let folder = path.parent().unwrap_or(&provider.data);
-        let file = tempfile::NamedTempFile::new_in(folder).map_err(fail)?;
-        fs::write(file.path(), &text).map_err(fail)?;
-        let text = match file.persist_noclobber(&path) {
-            Ok(_) => text,
-            Err(error) if error.error.kind() == ErrorKind::AlreadyExists => {
-                fs::read_to_string(&path).map_err(fail)?
-            }
-            Err(error) => return Err(fail(error.error)),
-        };
-        Ok(Token { path, text })
-    }
-
-    /// Forgets the token of a server that exists or was terminated: the next order is a new one.
-    pub(super) fn forget_of(provider: &Ec2, name: &str) {
-        // See below.
-        let _ = fs::remove_file(Token::path(provider, name));
-    }
-
-    fn forget(&self) {
-        // A stale token does no harm: an order looks for an existing instance first.
-        let _ = fs::remove_file(&self.path);
-    }
 }

@@ -9,8 +9,8 @@ use aws_sdk_ec2::types::{Filter, Instance, IpPermission, IpRange, Ipv6Range, Sec
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Ec2, NAME, STATE_PAUSE, TAG_KIND, by,
-    client::{code, explain},
+    Ec2, NAME, TAG_KIND, by,
+    client::{STATE_PAUSE, code, explain},
     group::{ALL, DUPLICATE_GROUP, KIND, is_of_kind, kind, when_known},
 };
 use crate::{

@@ -8,8 +8,8 @@ use aws_sdk_ec2::types::{
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Ec2, NAME, STATE_PAUSE, STATE_PAUSE_MOST, TAG_KIND, TAG_NAME, TAG_PREFIX, TAG_PROJECT, by,
-    client::explain,
+    Ec2, NAME, TAG_KIND, TAG_NAME, TAG_PREFIX, TAG_PROJECT, by,
+    client::{STATE_PAUSE, STATE_PAUSE_MOST, explain},
 };
 use crate::{
     core::owner::Owner,
