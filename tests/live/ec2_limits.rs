@@ -148,6 +148,14 @@ fn expired_credentials_and_a_mistyped_profile() {
     );
     let run = create(&live, &["name=x"]);
     assert!(run.status == 2 && run.stderr.contains("`wrok`"), "{run}");
+    // Without any file of AWS's own tools.
+    std::fs::rename(&home, live.home().join("away")).unwrap();
+    let run = live.run(&["nodes"]).ok();
+    assert!(
+        run.stderr.contains("no credentials in profile `wrok`"),
+        "{run}"
+    );
+    std::fs::rename(live.home().join("away"), &home).unwrap();
     // Nothing names EC2 but a setting that is for all services.
     let live = live.env("AWS_PROFILE", "");
     let run = live.run(&["nodes"]).ok();

@@ -88,16 +88,16 @@ pub(super) async fn settings(home: &Path, events: &Events) -> Result<SdkConfig, 
         return Err(not_configured("no credentials".to_owned()));
     };
     let credentials = credentials.provide_credentials().await;
-    let credentials = credentials.map_err(|error| match error {
-        CredentialsError::CredentialsNotLoaded(_) if !names_profile() => {
-            not_configured("no credentials".to_owned())
-        }
+    let credentials = credentials.map_err(|error| {
         // Other clouds have a metadata service of the same address.
-        error if is_of_metadata(&error) && !is_instance() => {
-            not_configured("no credentials".to_owned())
+        let is_missing = matches!(error, CredentialsError::CredentialsNotLoaded(_))
+            || is_of_metadata(&error) && !is_instance();
+        match profile() {
+            // Expired credentials: the user has servers, and wants to see them.
+            _ if !is_missing => no_credentials(bottom(&error)),
+            Some(name) => no_credentials(format!("no credentials in profile `{name}`")),
+            None => not_configured("no credentials".to_owned()),
         }
-        // Expired ones, or a profile that does not exist: the user has servers, and wants to see them.
-        error => no_credentials(bottom(&error)),
     })?;
     events.hide(credentials.secret_access_key());
     if let Some(token) = credentials.session_token() {
@@ -149,17 +149,17 @@ fn is_of_metadata(error: &CredentialsError) -> bool {
     false
 }
 
-/// Whether the environment names a profile.
-fn names_profile() -> bool {
-    env::var_os("AWS_PROFILE").is_some_and(|name| !name.is_empty())
+/// The profile that the environment names.
+fn profile() -> Option<String> {
+    env::var("AWS_PROFILE").ok().filter(|name| !name.is_empty())
 }
 
 fn no_credentials(cause: String) -> Error {
-    let help = match env::var("AWS_PROFILE") {
-        Ok(name) if !name.is_empty() => format!(
-            "if profile `{name}` exists in ~/.aws, log in again: `aws sso login --profile {name}`"
+    let help = match profile() {
+        Some(name) => format!(
+            "check that profile `{name}` exists in ~/.aws; if it does, log in again: `aws sso login --profile {name}`"
         ),
-        _ => "log in again: `aws sso login`, or renew the keys in ~/.aws/credentials".to_owned(),
+        None => "log in again: `aws sso login`, or renew the keys in ~/.aws/credentials".to_owned(),
     };
     Error::Refused(Box::new(Refusal {
         provider: NAME.to_owned(),
