@@ -28,6 +28,9 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// accepts (<https://developers.google.com/identity/protocols/oauth2/service-account>).
 const LIFETIME: Duration = Duration::from_hours(1);
 
+/// The longest lifetime that is believed. A longer one would overflow the clock.
+const LONGEST: Duration = Duration::from_hours(24);
+
 /// A request for a token.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct TokenRequest {
@@ -178,10 +181,10 @@ impl TokenRequest {
         let Some(text) = body["access_token"].as_str() else {
             return Err((no_answer("the response has no token".to_owned()), None));
         };
-        let seconds = body["expires_in"].as_u64().map(Duration::from_secs);
+        let lifetime = body["expires_in"].as_u64().map(Duration::from_secs);
         Ok(Token {
             text: text.to_owned(),
-            renew_at: asked + seconds.unwrap_or(LIFETIME) * 9 / 10,
+            renew_at: asked + lifetime.unwrap_or(LIFETIME).min(LONGEST) * 9 / 10,
         })
     }
 

@@ -39,7 +39,7 @@ use crate::{
         change::Change,
         event::Activity,
         owner::{Owner, Ownership},
-        value::{Invalid, Value},
+        value::{Data, Invalid, Value},
     },
     iptables::Firewall,
     ssh,
@@ -239,6 +239,21 @@ pub fn refuse_other_server(existing: &Node, create: &Create) -> Result<(), Error
             name: existing.name.clone(),
             cause: format!("its id is `{}` now, not `{}`", existing.id, unfinished.id),
         }),
+        _ => Ok(()),
+    }
+}
+
+/// Fails if the options of `count` servers name an address, which only one of them could have.
+pub fn refuse_shared_address(options: &Value, count: i64) -> Result<(), Invalid> {
+    let Data::Map(entries) = &options.data else {
+        return Ok(());
+    };
+    match entries.iter().find(|entry| entry.key == "address") {
+        Some(entry) if count > 1 && entry.value.scalar().is_some_and(|text| !text.is_empty()) => {
+            let message = format!("`address` cannot be used with `count: {count}`");
+            let help = "an address belongs to one server: create them one by one".to_owned();
+            Err(Invalid::new(&entry.value, message).help(help))
+        }
         _ => Ok(()),
     }
 }

@@ -12,7 +12,9 @@ use crate::{
         value::{Data, Fields, Invalid, Value},
     },
     inventory::{Access, Providers},
-    provider::{self, Create, MOST, NAME_RULE, Node, Provider, is_name, numbered},
+    provider::{
+        self, Create, MOST, NAME_RULE, Node, Provider, is_name, numbered, refuse_shared_address,
+    },
 };
 
 /// An order for servers of one provider, which differ only in their names.
@@ -71,6 +73,7 @@ impl Order {
             span: None,
         };
         provider.validate(&options).map_err(invalid)?;
+        refuse_shared_address(&options, count).map_err(invalid)?;
         Ok(Order {
             provider,
             names: numbered(&name, count),

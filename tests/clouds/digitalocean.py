@@ -181,6 +181,12 @@ class DigitalOcean(Cloud):
             # As if somebody had reserved one at the provider's page.
             self.addresses[body] = None
             return 200, {}
+        if path == "/_assign":
+            # As if somebody had assigned an address at the provider's page.
+            address, name = body
+            found = [number for number, droplet in self.droplets.items() if droplet["name"] == name]
+            self.addresses[address] = found[0]
+            return 200, {}
         if path == "/_act":
             # As if somebody had done it at the provider's page.
             name, kind = body

@@ -158,7 +158,7 @@ class Google(Cloud):
         self.requests = {}
         self.exhausted = []
         self.limit = int(os.environ.get("SERVER_LIMIT", "100000"))
-        self.lifetime = float(os.environ.get("TOKEN_LIFETIME", "3600"))
+        self.lifetime = int(os.environ.get("TOKEN_LIFETIME", "3600"))
         self.firewalls = [
             firewall("default-allow-ssh", [{"IPProtocol": "tcp", "ports": ["22"]}], ["0.0.0.0/0"]),
             firewall("default-allow-icmp", [{"IPProtocol": "icmp"}], ["0.0.0.0/0"]),
@@ -295,7 +295,7 @@ class Google(Cloud):
             return 400, {"error": "unsupported_grant_type", "error_description": "Invalid grant_type"}
         token = f"ya29.test-token-{self.number()}"
         self.tokens[token] = time.time() + self.lifetime
-        return 200, {"access_token": token, "expires_in": int(self.lifetime), "token_type": "Bearer"}
+        return 200, {"access_token": token, "expires_in": self.lifetime, "token_type": "Bearer"}
 
     def verified(self, token):
         """The claims of a JSON Web Token that is signed with the key of the service account."""

@@ -1,5 +1,10 @@
 //! Options of servers at DigitalOcean and Hetzner.
 
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
 use serde_json::json;
 
 use crate::support::{
@@ -182,6 +187,10 @@ fn a_stable_address_at_digitalocean() {
             vec!["name=web", "address=45.55.96.47", "region=ams3"],
             "45.55.96.47 is in region nyc3",
         ),
+        (
+            vec!["name=web", "address=45.55.96.47", "count=2"],
+            "`address` cannot be used with `count: 2`",
+        ),
     ] {
         let run = create(&options);
         assert!(run.status == 2 && run.stderr.contains(error), "{run}");
@@ -201,4 +210,31 @@ fn a_stable_address_at_digitalocean() {
     live.run(&["-y", "run", "-H", "web", "terminate"]).ok();
     create(&["name=x", "address=45.55.96.47"]).ok();
     assert_eq!(cloud.violations(), json!([]));
+}
+
+/// An address that somebody assigned to another droplet while the new one started.
+#[test]
+fn an_address_that_is_taken_meanwhile() {
+    let (cloud, live) = Cloud::reachable_digitalocean();
+    cloud.post("/_address", &json!("45.55.96.47"));
+    cloud.post("/_droplets", &json!([["other", []]]));
+    // The new droplet is not found for a while, so that there is time.
+    cloud.set(&json!({"lag": 3}));
+    let words = ["-y", "run", "create", "provider=digitalocean", "name=web"];
+    let run = thread::scope(|scope| {
+        let run = scope.spawn(|| live.run(&[&words[..], &["address=45.55.96.47"]].concat()));
+        let end = Instant::now() + Duration::from_secs(30);
+        while !cloud.log().iter().any(|line| line == "POST /v2/droplets") {
+            assert!(Instant::now() < end, "no order");
+            thread::sleep(Duration::from_millis(50));
+        }
+        cloud.post("/_assign", &json!(["45.55.96.47", "other"]));
+        run.join().unwrap()
+    });
+    assert!(
+        run.status == 2 && run.stderr.contains("45.55.96.47 is in use by `other`"),
+        "{run}"
+    );
+    let assigned = |line: &String| line.starts_with("POST /v2/reserved_ips/");
+    assert!(!cloud.log().iter().any(assigned));
 }

@@ -468,6 +468,10 @@ fn said(run: &Run) -> String {
         .unwrap()
         .replace(&text, "requestId=…")
         .into_owned();
+    let text = Regex::new(r"\bi-[0-9a-f]{17}\b")
+        .unwrap()
+        .replace_all(&text, "i-…")
+        .into_owned();
     Regex::new(r"\.[0-9]{16,}")
         .unwrap()
         .replace(&text, ".…")

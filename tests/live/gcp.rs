@@ -392,6 +392,14 @@ fn tokens_are_renewed() {
     assert_eq!(tokens(&cloud), 5);
 }
 
+/// A lifetime that no clock could count.
+#[test]
+fn a_token_that_never_expires() {
+    let lifetime = [("TOKEN_LIFETIME", "18446744073709551615")];
+    let (_cloud, live) = Cloud::gcp_with(Live::new(), false, &lifetime);
+    run(&live, &["nodes"]).ok();
+}
+
 /// What a script says of a token, however it does.
 #[test]
 fn a_token_is_masked() {

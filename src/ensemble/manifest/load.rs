@@ -30,7 +30,7 @@ use crate::{
     },
     inventory::Providers,
     project::Project,
-    provider::{MOST, NAME_RULE, is_name, numbered},
+    provider::{MOST, NAME_RULE, is_name, numbered, refuse_shared_address},
 };
 
 /// The key of the templates, which is not a server.
@@ -229,6 +229,9 @@ impl Loader<'_> {
             data: Data::Map(fields.rest()),
             span,
         };
+        if let Ok(Some(count)) = count {
+            self.note(refuse_shared_address(&options, count));
+        }
         let options = Tree::read(options, &self.manifest.source.text);
         let options = self.note(options);
         let containers = self.containers(&what, containers);

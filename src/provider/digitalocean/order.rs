@@ -58,8 +58,7 @@ impl DigitalOcean {
         }
         self.check_image(&options.image, &options.region).await?;
         if let Some(address) = options.address {
-            self.check_address(&address.to_string(), &full, &options.region)
-                .await?;
+            self.check_address(address, &full, &options.region).await?;
         }
         let (hour, month) = (size.price_hourly, size.price_monthly);
         Ok(Cost::Price(Price::new("USD", hour, month)))
