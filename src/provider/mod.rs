@@ -89,6 +89,11 @@ pub trait Provider: Send + Sync {
         Ok(())
     }
 
+    /// What existing servers cost at present, in their order.
+    async fn costs(&self, nodes: &[Node]) -> Result<Vec<Cost>, Error> {
+        Ok(vec![Cost::Unknown; nodes.len()])
+    }
+
     /// The price list; `options` are the provider's.
     async fn prices(&self, _options: &Value) -> Result<Prices, Error> {
         Err(Error::Unsupported {

@@ -38,13 +38,14 @@ const MODULE: &str = "hitc_provider";
 
 /// The functions of a provider that change nothing. The commands that they run, such as a cloud's own
 /// client, run in a dry run too.
-const READING: [&str; 10] = [
+const READING: [&str; 11] = [
     "missing",
     "account",
     "options",
     "list",
     "look_up",
     "quote",
+    "costs",
     "check_resize",
     "firewalls",
     "prices",
@@ -347,6 +348,21 @@ impl Provider for Scripted {
         self.call("check_resize", arguments).await.map(drop)
     }
 
+    async fn costs(&self, nodes: &[Node]) -> Result<Vec<Cost>, Error> {
+        if !self.0.has("costs") {
+            return Ok(vec![Cost::Unknown; nodes.len()]);
+        }
+        let described: Array = nodes.iter().map(|node| self.describe(node)).collect();
+        let found = self.call("costs", vec![described.into()]).await?;
+        let found = found.try_cast::<Map>().unwrap_or_default();
+        let of = |node: &Node| {
+            let found = found.get(node.id.as_str()).cloned();
+            let found = found.and_then(Dynamic::try_cast::<Map>);
+            found.map_or(Cost::Unknown, |found| cost(&found))
+        };
+        Ok(nodes.iter().map(of).collect())
+    }
+
     async fn prices(&self, options: &Value) -> Result<Prices, Error> {
         self.ready().await?;
         if !self.0.has("prices") {
@@ -606,11 +622,13 @@ fn cost(map: &Map) -> Cost {
         .collect();
     let currency = text(map, "currency");
     let tax = Some(text(map, "tax")).filter(|tax| !tax.is_empty());
-    match (parts, price_of(map)) {
-        (Some(parts), _) if !parts.is_empty() => Cost::Price(Price::of_parts(currency, parts, tax)),
-        (Some(_), Some((hour, month))) => Cost::Price(Price::new(currency, hour, month)),
-        _ => Cost::Unknown,
-    }
+    let mut price = match (parts, price_of(map)) {
+        (Some(parts), _) if !parts.is_empty() => Price::of_parts(currency, parts, tax),
+        (Some(_), Some((hour, month))) => Price::new(currency, hour, month),
+        _ => return Cost::Unknown,
+    };
+    price.unknown = texts(map, "unknown");
+    Cost::Price(price)
 }
 
 /// Returns the items of a key; none if it is missing.

@@ -10,6 +10,7 @@ mod concurrent_creates;
 mod conformance;
 mod container_options;
 mod containers;
+mod costs;
 mod demo;
 mod digitalocean;
 mod docker_commands;

@@ -1,9 +1,11 @@
 //! `provider::`: servers of all providers.
 
+mod costs;
 mod prices;
 
 use std::sync::Arc;
 
+use costs::costs;
 use futures_util::future::join_all;
 use prices::prices;
 use rhai::{Array, Dynamic, ImmutableString, Map};
@@ -54,24 +56,16 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         |call: &Call, options: Map| prices(call, &options),
     );
     provider.function(
-        "refuse(message: string, help: string)",
-        "Throws a usage error, for scripts that are providers.",
-        |call: &Call, message: ImmutableString, help: ImmutableString| -> Answer<()> {
-            let help = Some(help.to_string()).filter(|help| !help.is_empty());
-            Err(call.fail(Diagnostic::new(Kind::Usage, message.as_str()).help(help)))
-        },
+        "costs() -> array",
+        "Returns what this project's servers cost at present, as maps with `provider`, `name`,
+         `role`, `size`, `state`, `known` (false if the provider does not report the cost),
+         `currency` (empty if it costs nothing), `hour`, `month`, `parts` (maps with `what`, `hour`
+         and `month`), `tax` (that the prices include, in words) and `unknown` (what they do not
+         include, because the provider does not report its price). An EC2 instance that is stopped
+         costs only its disks.",
+        |call: &Call| costs(call),
     );
-    provider.function(
-        "missing(what: string, name: string, known: array)",
-        "Throws the usage error that `what` of this name was not found, with a suggestion from the
-         known names. For scripts that are providers.",
-        |call: &Call, what: ImmutableString, name: ImmutableString, known: Array| -> Answer<()> {
-            let known = texts(call, &known)?;
-            let known = known.iter().map(String::as_str);
-            let error = provider::Error::missing(&what, &name, known, None);
-            Err(call.fail(Diagnostic::from(error)))
-        },
-    );
+    for_scripts(&mut provider);
     provider.function(
         "uncache()",
         "Clears the cached server list.",
@@ -121,6 +115,29 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         |call: &Call, name: ImmutableString| set_up(call, &name),
     );
     provider
+}
+
+/// Functions for scripts that are providers.
+fn for_scripts(provider: &mut Namespace) {
+    provider.function(
+        "refuse(message: string, help: string)",
+        "Throws a usage error, for scripts that are providers.",
+        |call: &Call, message: ImmutableString, help: ImmutableString| -> Answer<()> {
+            let help = Some(help.to_string()).filter(|help| !help.is_empty());
+            Err(call.fail(Diagnostic::new(Kind::Usage, message.as_str()).help(help)))
+        },
+    );
+    provider.function(
+        "missing(what: string, name: string, known: array)",
+        "Throws the usage error that `what` of this name was not found, with a suggestion from the
+         known names. For scripts that are providers.",
+        |call: &Call, what: ImmutableString, name: ImmutableString, known: Array| -> Answer<()> {
+            let known = texts(call, &known)?;
+            let known = known.iter().map(String::as_str);
+            let error = provider::Error::missing(&what, &name, known, None);
+            Err(call.fail(Diagnostic::from(error)))
+        },
+    );
 }
 
 fn set_up(call: &Call, name: &str) -> Answer<()> {

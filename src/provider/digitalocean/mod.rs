@@ -29,7 +29,7 @@ use tokio::{sync::OnceCell, time::Instant};
 use wire::{Droplet, Image, Size};
 
 use super::{
-    CloudFirewall, Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange,
+    CloudFirewall, Cost, Create, Error, Node, NodeState, Price, Prices, Provider, ServerChange,
     differences, look_again, number, refuse_other_server, refuse_protected, tag,
 };
 use crate::{
@@ -177,6 +177,15 @@ impl Provider for DigitalOcean {
 
     async fn quote(&self, name: &str, options: &Value) -> Result<Cost, Error> {
         self.check(name, &Options::decode(options)?).await
+    }
+
+    async fn costs(&self, nodes: &[Node]) -> Result<Vec<Cost>, Error> {
+        let droplets = self.droplets().await?;
+        let of = |node: &Node| {
+            let droplet = droplets.iter().find(|d| d.id.to_string() == node.id);
+            droplet.map_or(Cost::Unknown, cost)
+        };
+        Ok(nodes.iter().map(of).collect())
     }
 
     async fn prices(&self, options: &Value) -> Result<Prices, Error> {
@@ -408,4 +417,18 @@ fn is_owner_tag(text: &str) -> bool {
 
 fn has(droplet: &Droplet, tag: &str) -> bool {
     droplet.tags.iter().any(|t| t.eq_ignore_ascii_case(tag))
+}
+
+/// What a droplet costs, whether it runs or not.
+fn cost(droplet: &Droplet) -> Cost {
+    let Some(size) = droplet.size else {
+        return Cost::Unknown;
+    };
+    let mut price = Price::new("USD", size.price_hourly, size.price_monthly);
+    // A share of the droplet's price, which depends on how often they are made
+    // (<https://docs.digitalocean.com/products/backups/details/pricing/>).
+    if droplet.features.iter().any(|feature| feature == "backups") {
+        price.unknown.push("backups".to_owned());
+    }
+    Cost::Price(price)
 }

@@ -11,6 +11,10 @@ pub struct Droplet {
     pub status: String,
     pub created_at: String,
     pub size_slug: String,
+    pub size: Option<SizePrice>,
+    /// What it has besides its size, such as `backups`.
+    #[serde(default)]
+    pub features: Vec<String>,
     pub image: Image,
     pub networks: Networks,
     pub region: Region,
@@ -56,6 +60,13 @@ pub struct Region {
     pub slug: String,
     #[serde(default)]
     pub available: bool,
+}
+
+/// The price of a droplet's size, also of one that is not sold any more.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct SizePrice {
+    pub price_hourly: f64,
+    pub price_monthly: f64,
 }
 
 #[derive(Clone, Debug, Deserialize)]

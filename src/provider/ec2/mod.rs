@@ -304,6 +304,10 @@ impl Provider for Ec2 {
         self.cost(&order).await
     }
 
+    async fn costs(&self, nodes: &[Node]) -> Result<Vec<Cost>, Error> {
+        self.present_costs(nodes).await
+    }
+
     async fn prices(&self, options: &Value) -> Result<Prices, Error> {
         // Any valid option of a server is accepted, though none changes the list.
         Options::decode(options)?;

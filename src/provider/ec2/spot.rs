@@ -13,18 +13,19 @@ use crate::provider::Error;
 pub(super) const PRODUCT: &str = "Linux/UNIX";
 
 impl Ec2 {
-    /// Returns the lowest current hourly price of this size, and its zone.
+    /// Returns the lowest current hourly price of a size in USD, and its zone: of all zones, or of one.
     pub(super) async fn spot_price(
         &self,
-        options: &Options,
+        size: &str,
+        zone: Option<&str>,
     ) -> Result<Option<(f64, String)>, Error> {
         let response = self
             .client()
             .await?
             .describe_spot_price_history()
-            .instance_types(InstanceType::from(options.size.as_str()))
+            .instance_types(InstanceType::from(size))
             .product_descriptions(PRODUCT)
-            .set_availability_zone(options.placement.clone())
+            .set_availability_zone(zone.map(str::to_owned))
             .start_time(DateTime::from(std::time::SystemTime::now()))
             .send()
             .await
@@ -41,7 +42,10 @@ impl Ec2 {
         let Some(bid) = &options.bid else {
             return Ok(None);
         };
-        let Some((price, zone)) = self.spot_price(options).await? else {
+        let Some((price, zone)) = self
+            .spot_price(&options.size, options.placement.as_deref())
+            .await?
+        else {
             return Ok(None);
         };
         if bid.parse::<f64>().is_ok_and(|bid| bid >= price) {

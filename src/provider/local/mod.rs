@@ -40,7 +40,7 @@ use server::{LABEL_IMAGE, LABEL_MANIFEST, LABEL_PREFIX, LABEL_PROJECT, LABEL_PRO
 use tokio::{sync::OnceCell, time::sleep};
 
 use super::{
-    Address, Create, Error, Node, NodeState, Provider, ServerChange, differences, look_again,
+    Address, Cost, Create, Error, Node, NodeState, Provider, ServerChange, differences, look_again,
     refuse_other_server, refuse_protected, tag,
 };
 use crate::{
@@ -312,6 +312,10 @@ impl Provider for Local {
 
     fn validate(&self, options: &Value) -> Result<(), Invalid> {
         Options::decode(options).map(drop)
+    }
+
+    async fn costs(&self, nodes: &[Node]) -> Result<Vec<Cost>, Error> {
+        Ok(vec![Cost::Free; nodes.len()])
     }
 
     async fn list(&self) -> Result<Vec<Node>, Error> {
