@@ -10,6 +10,7 @@ mod ec2;
 mod error;
 mod local;
 mod node;
+mod permission;
 mod price;
 mod quotes;
 pub mod tag;
@@ -29,6 +30,7 @@ pub use node::{
     MOST, NAME_RULE, Node, NodeState, OnServer, UNMANAGED, is_name, is_user, numbered,
     refuse_duplicates, refuse_protected, role,
 };
+pub use permission::{Finding, Verdict};
 use price::number;
 pub use price::{Cost, Price, PricePart, Prices};
 pub use quotes::Quotes;
@@ -101,6 +103,12 @@ pub trait Provider: Send + Sync {
             what: "list prices",
             help: "name another provider with `provider=NAME`".to_owned(),
         })
+    }
+
+    /// Finds out what the account may do, and its limits. Changes nothing.
+    async fn check_account(&self) -> Result<Vec<Finding>, Error> {
+        self.list().await?;
+        Ok(vec![Finding::new("list servers", Verdict::Ok, "")])
     }
 
     /// Lists the servers that carry our prefix, in any state and of any owner. A provider that is not

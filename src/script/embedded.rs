@@ -3,13 +3,14 @@
 use crate::core::diagnostic::{Diagnostic, Kind, did_you_mean};
 
 /// The scripts of the built-in tasks, by namespace. [`TOP`] has the tasks without namespace.
-pub(super) const TASKS: [(&str, &str); 6] = [
+pub(super) const TASKS: [(&str, &str); 7] = [
     ("tasks", include_str!("../../scripts/tasks.rhai")),
     ("docker", include_str!("../../scripts/docker.rhai")),
     ("ec2", include_str!("../../scripts/ec2.rhai")),
     ("ensemble", include_str!("../../scripts/ensemble.rhai")),
     ("iptables", include_str!("../../scripts/iptables.rhai")),
     ("local", include_str!("../../scripts/local.rhai")),
+    ("provider", include_str!("../../scripts/provider.rhai")),
 ];
 
 /// Other names of namespaces: `firewall.open` is `iptables.open`.

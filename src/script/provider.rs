@@ -26,9 +26,9 @@ use crate::{
     inventory::Inventory,
     project::PROVIDERS_FOLDER,
     provider::{
-        Address, CloudFirewall, Cost, Create, Error, Node, NodeState, Price, PricePart, Prices,
-        Provider, ServerChange, differences, is_user, look_again, refuse_other_server,
-        refuse_protected, tag,
+        Address, CloudFirewall, Cost, Create, Error, Finding, Node, NodeState, Price, PricePart,
+        Prices, Provider, ServerChange, Verdict, differences, is_user, look_again,
+        refuse_other_server, refuse_protected, tag,
     },
     ssh::{KeyPair, Login},
 };
@@ -38,7 +38,7 @@ const MODULE: &str = "hitc_provider";
 
 /// The functions of a provider that change nothing. The commands that they run, such as a cloud's own
 /// client, run in a dry run too.
-const READING: [&str; 11] = [
+const READING: [&str; 12] = [
     "missing",
     "account",
     "options",
@@ -46,6 +46,7 @@ const READING: [&str; 11] = [
     "look_up",
     "quote",
     "costs",
+    "check",
     "check_resize",
     "firewalls",
     "prices",
@@ -363,6 +364,17 @@ impl Provider for Scripted {
         Ok(nodes.iter().map(of).collect())
     }
 
+    async fn check_account(&self) -> Result<Vec<Finding>, Error> {
+        self.ready().await?;
+        if !self.0.has("check") {
+            self.list().await?;
+            return Ok(vec![Finding::new("list servers", Verdict::Ok, "")]);
+        }
+        let found = self.call("check", Vec::new()).await?;
+        let found = found.try_cast::<Array>().unwrap_or_default();
+        Ok(found.into_iter().map(finding).collect())
+    }
+
     async fn prices(&self, options: &Value) -> Result<Prices, Error> {
         self.ready().await?;
         if !self.0.has("prices") {
@@ -602,6 +614,17 @@ fn firewall(map: &Map) -> CloudFirewall {
         firewall.add(&text(&rule, "protocol"), first, last, from);
     }
     firewall
+}
+
+/// Converts what the script found out about the account.
+fn finding(found: Dynamic) -> Finding {
+    let map = found.try_cast::<Map>().unwrap_or_default();
+    let verdict = match text(&map, "result").as_str() {
+        "ok" => Verdict::Ok,
+        "missing" => Verdict::Missing,
+        _ => Verdict::Unknown,
+    };
+    Finding::new(&text(&map, "what"), verdict, text(&map, "detail"))
 }
 
 /// Converts a cost that the script returned: the price of an hour and a month, or of each of its parts.

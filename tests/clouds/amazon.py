@@ -187,6 +187,10 @@ class Ec2(Cloud):
     def refused(self, ask):
         """The error of a request that AWS refuses, and moto does not."""
         action = ask.get("Action", "")
+        if ask.get("DryRun") == "true":
+            # https://docs.aws.amazon.com/AWSEC2/latest/APIReference/CommonParameters.html
+            message = "Request would have succeeded, but DryRun flag is set."
+            return fault(412, "DryRunOperation", message)
         bucket = self.buckets.get(action)
         if bucket and not bucket.take():
             return fault(503, "RequestLimitExceeded", "Request limit exceeded.")

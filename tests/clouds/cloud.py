@@ -53,6 +53,8 @@ SETTINGS = {
     "action": 0,
     # A limit of requests that replaces the documented one.
     "requests": None,
+    # The scopes of the token, as a list; all, if it is not set. At Hetzner, only `read` is another one.
+    "scopes": None,
 }
 
 

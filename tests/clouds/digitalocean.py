@@ -132,6 +132,7 @@ class DigitalOcean(Cloud):
             ("GET", "/v2/reserved_ips/([0-9.]+)", self.get_address),
             ("POST", "/v2/reserved_ips/([0-9.]+)/actions", self.act_on_address),
             # https://docs.digitalocean.com/reference/api/digitalocean/#operation/firewalls_list
+            ("GET", "/v2/actions", lambda query, body: listing("actions", list(self.actions.values()), query)),
             ("GET", "/v2/firewalls", lambda query, body: listing("firewalls", self.firewalls, query)),
             ("POST", "/v2/tags", self.add_tag),
             ("POST", "/v2/tags/([^/]+)/resources", self.tag),
@@ -147,7 +148,38 @@ class DigitalOcean(Cloud):
         if changed.get("requests"):
             self.burst.most = changed["requests"]
 
+    # https://docs.digitalocean.com/reference/api/scopes/
+    SCOPES = [
+        ("GET", "/v2/account", "account:read"),
+        ("GET", "/v2/account/keys", "ssh_key:read"),
+        ("POST", "/v2/account/keys", "ssh_key:create"),
+        ("GET", "/v2/droplets.*", "droplet:read"),
+        ("POST", "/v2/droplets", "droplet:create"),
+        ("POST", "/v2/droplets/.*", "droplet:update"),
+        ("DELETE", "/v2/droplets.*", "droplet:delete"),
+        ("POST", "/v2/tags.*", "tag:create"),
+        ("DELETE", "/v2/tags.*", "tag:delete"),
+        ("GET", "/v2/regions", "regions:read"),
+        ("GET", "/v2/sizes", "sizes:read"),
+        ("GET", "/v2/images.*", "image:read"),
+        ("GET", "/v2/actions.*", "actions:read"),
+        ("GET", "/v2/tags.*", "tag:read"),
+        ("GET", "/v2/firewalls.*", "firewall:read"),
+        ("GET", "/v2/reserved_ips.*", "reserved_ip:read"),
+    ]
+
+    def check_scope(self, method, path):
+        """A token with custom scopes may do what they say."""
+        scopes = self.settings["scopes"]
+        for wanted, pattern, scope in self.SCOPES:
+            if scopes is None or wanted != method or not re.fullmatch(pattern, path):
+                continue
+            if scope not in scopes:
+                raise error(403, "forbidden", f"You are missing the required permission {scope}.")
+            return
+
     def limit_requests(self, method, path):
+        self.check_scope(method, path)
         now = self.clock.now()
         waits = self.hour.take(now)
         if waits is None and method == "GET" and path.startswith("/v2/account/keys"):
@@ -247,6 +279,8 @@ class DigitalOcean(Cloud):
         return listing("ssh_keys", list(self.keys.values()), query)
 
     def add_key(self, query, body):
+        if len(body["public_key"].split()) < 2:
+            raise error(422, "unprocessable_entity", "Key invalid, key should be of the format `type key [comment]`")
         with self.lock:
             if any(key["public_key"] == body["public_key"] for key in self.keys.values()):
                 raise error(422, "unprocessable_entity", "SSH Key is already in use on your account")

@@ -194,6 +194,8 @@ class Google(Cloud):
             ("DELETE", zone + "/instances/([a-z0-9-]+)", self.delete),
             ("POST", zone + "/instances/([a-z0-9-]+)/([a-zA-Z]+)", self.act),
             ("GET", zone + "/operations/([a-z0-9-]+)", self.get_operation),
+            ("GET", at + "/regions/([a-z0-9-]+)", self.get_region),
+            ("POST", "/v3/projects/[a-z0-9-]+:testIamPermissions", self.test_permissions),
             ("GET", at + "/zones", lambda p, query, body: self.listing(self.zones(), query)),
             ("GET", zone, self.get_zone),
             ("GET", zone + "/machineTypes", self.list_types),
@@ -241,6 +243,19 @@ class Google(Cloud):
             self.tokens.clear()
             return 200, {}
         return super().control(method, path, body)
+
+    def get_region(self, project, name, query, body):
+        """https://docs.cloud.google.com/compute/docs/reference/rest/v1/regions/get"""
+        used = {"CPUS": 2.0 * len(self.instances), "INSTANCES": float(len(self.instances))}
+        limits = {"CPUS": 24.0, "INSTANCES": 24.0, "IN_USE_ADDRESSES": 4.0, "SNAPSHOTS": 1000.0}
+        quotas = [{"metric": m, "limit": most, "usage": used.get(m, 0.0)} for m, most in limits.items()]
+        return 200, {"kind": "compute#region", "name": name, "quotas": quotas}
+
+    def test_permissions(self, query, body):
+        """Those of the asked permissions that the caller has: all, or the scopes of the settings."""
+        held = self.settings["scopes"]
+        found = [p for p in body["permissions"] if held is None or p in held]
+        return 200, {"permissions": found} if found else {}
 
     def named(self, name):
         [found] = [i for i in self.instances.values() if i["labels"].get("hitc-name") == label(name)]

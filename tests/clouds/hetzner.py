@@ -211,6 +211,9 @@ class Hetzner(Cloud):
             TOTALS.update(changed["totals"])
 
     def limit_requests(self, method, path):
+        # https://docs.hetzner.cloud/reference/cloud#errors
+        if self.settings["scopes"] == ["read"] and method != "GET":
+            raise error(403, "token_readonly", "The token is only allowed to perform GET requests")
         waits = self.bucket.take(self.clock.now())
         headers = {
             "RateLimit-Limit": self.bucket.most,
@@ -422,6 +425,9 @@ class Hetzner(Cloud):
         return answer
 
     def create(self, query, body):
+        for field in ("name", "server_type", "image"):
+            if field not in body:
+                raise error(422, "invalid_input", f"invalid input in field '{field}'")
         with self.lock:
             if any(server["name"] == body["name"] for server in self.servers.values()):
                 raise error(409, "uniqueness_error", "server name is already used")

@@ -107,3 +107,169 @@ fn of_instances() {
         ]
     );
 }
+
+/// The lines of `provider.check`: what, result and detail.
+fn checked(live: &Live, provider: &str) -> (i32, Vec<Vec<String>>, String) {
+    let run = live.run(&["run", "provider.check", provider, "--json"]);
+    let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
+    let line = |line: &Json| {
+        ["what", "result", "detail"]
+            .map(|key| text(&line[key]))
+            .to_vec()
+    };
+    let lines: Json = serde_json::from_str(&run.stdout).unwrap_or_default();
+    let lines = lines.as_array().into_iter().flatten().map(line).collect();
+    (run.status, lines, run.stderr)
+}
+
+/// The lines whose result is not `ok`.
+fn not_ok(lines: &[Vec<String>]) -> Vec<&[String]> {
+    let bad = lines.iter().filter(|line| line[1] != "ok");
+    bad.map(Vec::as_slice).collect()
+}
+
+#[test]
+fn a_token_of_digitalocean_that_lacks_scopes() {
+    let (cloud, live) = Cloud::reachable_digitalocean();
+    let (status, lines, stderr) = checked(&live, "digitalocean");
+    assert_eq!((status, not_ok(&lines)), (0, vec![]), "{stderr}");
+    assert_eq!(
+        lines[..3],
+        [
+            ["account", "ok", "active"],
+            [
+                "room for droplets",
+                "ok",
+                "0 with hitc's tag, of at most 25 in all"
+            ],
+            ["regions:read", "ok", ""],
+        ]
+    );
+    cloud.set(&json!({"scopes": [
+        "account:read", "regions:read", "sizes:read", "image:read", "actions:read", "droplet:read",
+        "droplet:create", "ssh_key:read", "ssh_key:create", "tag:read", "tag:create", "firewall:read",
+        "reserved_ip:read"
+    ]}));
+    let (status, lines, stderr) = checked(&live, "digitalocean");
+    let scope = "create a token with this scope";
+    assert_eq!(
+        not_ok(&lines),
+        [
+            ["droplet:update", "missing", scope],
+            ["droplet:delete", "missing", scope],
+            ["tag:delete", "missing", scope],
+        ]
+    );
+    assert_eq!(status, 1);
+    assert!(
+        stderr.contains(
+            "provider `digitalocean`: missing: droplet:update, droplet:delete, tag:delete"
+        ),
+        "{stderr}"
+    );
+    // Nothing came of it.
+    cloud.set(&json!({"scopes": null}));
+    assert_eq!(cloud.get("/_count"), json!(0));
+    assert_eq!(cloud.violations(), json!([]));
+}
+
+#[test]
+fn a_token_of_hetzner_that_may_only_read() {
+    let (cloud, live) = Cloud::reachable_hetzner();
+    let limits = "see Limits of the project at https://console.hetzner.cloud";
+    let (status, lines, stderr) = checked(&live, "hetzner");
+    assert_eq!(status, 0, "{stderr}");
+    assert_eq!(
+        lines,
+        [
+            ["read", "ok", ""],
+            ["write", "ok", ""],
+            ["limits", "unknown", limits],
+        ]
+    );
+    cloud.set(&json!({"scopes": ["read"]}));
+    let (status, lines, _) = checked(&live, "hetzner");
+    assert_eq!(
+        (status, lines[1].join(" ").as_str()),
+        (
+            1,
+            "write missing create a token with the permission Read & Write"
+        )
+    );
+    assert_eq!(cloud.get("/_count"), json!(0));
+}
+
+#[test]
+fn credentials_of_aws_that_lack_an_action() {
+    let (cloud, live) = Cloud::reachable_ec2();
+    let (status, lines, stderr) = checked(&live, "ec2");
+    assert_eq!(status, 0, "{stderr}");
+    let quotas = "see `aws service-quotas list-service-quotas --service-code ec2`";
+    assert_eq!(not_ok(&lines), [["quotas", "unknown", quotas]]);
+    let error = |code: &str| {
+        format!(
+            "<Response><Errors><Error><Code>{code}</Code><Message>You are not authorized.</Message></Error></Errors></Response>"
+        )
+    };
+    let fault = |path: &str, code: &str| json!({"path": path, "times": 9, "status": 403, "body": error(code)});
+    cloud.faults(&json!([
+        fault("RunInstances", "UnauthorizedOperation"),
+        fault("CreateTags", "AuthFailure"),
+    ]));
+    let (status, lines, _) = checked(&live, "ec2");
+    assert_eq!(
+        not_ok(&lines),
+        [
+            [
+                "ec2:RunInstances",
+                "missing",
+                "add it to the policy: docs/ec2.md"
+            ],
+            ["ec2:CreateTags", "unknown", "You are not authorized."],
+            ["quotas", "unknown", quotas],
+        ]
+    );
+    assert_eq!(status, 1);
+    assert_eq!(cloud.get("/_count"), json!(0));
+}
+
+#[test]
+fn a_role_of_google_that_lacks_permissions() {
+    let (cloud, live) = Cloud::gcp(Live::new(), false);
+    let (status, lines, stderr) = checked(&live, "gcp");
+    assert_eq!((status, not_ok(&lines)), (0, vec![]), "{stderr}");
+    let quotas = lines.iter().filter(|line| line[0].starts_with("quota"));
+    let quotas: Vec<Vec<String>> = quotas.cloned().collect();
+    assert_eq!(
+        quotas,
+        [
+            ["quota CPUS", "ok", "0.0 of 24.0 in europe-west1"],
+            ["quota INSTANCES", "ok", "0.0 of 24.0 in europe-west1"],
+            ["quota IN_USE_ADDRESSES", "ok", "0.0 of 4.0 in europe-west1"],
+        ]
+    );
+    cloud.set(&json!({"scopes": ["compute.instances.list"]}));
+    let (status, lines, _) = checked(&live, "gcp");
+    assert_eq!(status, 1);
+    let missing = [
+        "compute.instances.create",
+        "missing",
+        "add it to the role: docs/gcp.md",
+    ];
+    assert!(not_ok(&lines).contains(&missing.map(str::to_owned).as_slice()));
+}
+
+#[test]
+fn the_account_of_a_provider_without_credentials() {
+    let live = Live::new();
+    let run = live.run(&["run", "provider.check", "digitalocean"]);
+    assert!(
+        run.status == 2
+            && run
+                .stderr
+                .contains("provider `digitalocean` is not configured"),
+        "{run}"
+    );
+    let run = live.run(&["run", "provider.check", "local"]).ok();
+    assert_eq!(table(run), ["what | result | detail", "list servers | ok"]);
+}

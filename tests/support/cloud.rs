@@ -155,7 +155,11 @@ impl Cloud {
         let endpoint = format!("{}/compute/v1/", cloud.url);
         let live = live
             .env("GOOGLE_APPLICATION_CREDENTIALS", file.to_str().unwrap())
-            .env("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", &endpoint);
+            .env("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", &endpoint)
+            .env(
+                "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER",
+                &cloud.url,
+            );
         (cloud, live)
     }
 

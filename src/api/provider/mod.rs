@@ -23,7 +23,7 @@ use crate::{
     },
     inventory::Inventory,
     project::ProjectId,
-    provider::{self, Node, NodeState, Provider, refuse_protected},
+    provider::{self, Finding, Node, NodeState, Provider, refuse_protected},
     provision::{Order, Quote, check_name, reboot, wait_for},
 };
 
@@ -64,6 +64,12 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
          include, because the provider does not report its price). An EC2 instance that is stopped
          costs only its disks.",
         |call: &Call| costs(call),
+    );
+    provider.function(
+        "check(name: string) -> array",
+        "Finds out what the account of a provider may do, and its limits, without changing anything.
+         Returns maps with `what`, `result` (`ok`, `missing` or `unknown`) and `detail`.",
+        |call: &Call, name: ImmutableString| check(call, &name),
     );
     for_scripts(&mut provider);
     provider.function(
@@ -149,6 +155,22 @@ fn set_up(call: &Call, name: &str) -> Answer<()> {
         Ok::<_, provider::Error>(())
     });
     done.map(drop)
+}
+
+fn check(call: &Call, name: &str) -> Answer<Array> {
+    let checked = async {
+        let provider = call.inventory.providers.get(name)?;
+        Ok::<_, Diagnostic>(provider.check_account().await?)
+    };
+    let findings = call.wait(checked)?;
+    let describe = |finding: &Finding| {
+        let mut map = Map::new();
+        map.insert("what".into(), finding.what.clone().into());
+        map.insert("result".into(), finding.verdict.word().into());
+        map.insert("detail".into(), finding.detail.clone().into());
+        Dynamic::from_map(map)
+    };
+    Ok(findings.iter().map(describe).collect())
 }
 
 fn nodes(call: &Call, any_owner: bool) -> Answer<Array> {

@@ -5,6 +5,7 @@
 //! owner, prefix, state and protection. The API has no idempotency token: after a lost response, hitc
 //! looks for a droplet of that name.
 
+mod account;
 mod action;
 mod address;
 mod client;
@@ -29,8 +30,8 @@ use tokio::{sync::OnceCell, time::Instant};
 use wire::{Droplet, Image, Size};
 
 use super::{
-    CloudFirewall, Cost, Create, Error, Node, NodeState, Price, Prices, Provider, ServerChange,
-    differences, look_again, number, refuse_other_server, refuse_protected, tag,
+    CloudFirewall, Cost, Create, Error, Finding, Node, NodeState, Price, Prices, Provider,
+    ServerChange, differences, look_again, number, refuse_other_server, refuse_protected, tag,
 };
 use crate::{
     core::{
@@ -186,6 +187,10 @@ impl Provider for DigitalOcean {
             droplet.map_or(Cost::Unknown, cost)
         };
         Ok(nodes.iter().map(of).collect())
+    }
+
+    async fn check_account(&self) -> Result<Vec<Finding>, Error> {
+        self.try_account().await
     }
 
     async fn prices(&self, options: &Value) -> Result<Prices, Error> {

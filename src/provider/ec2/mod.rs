@@ -4,6 +4,7 @@
 //! user's words. A creating call carries an idempotency token. hitc keeps the token in a file until it
 //! knows the outcome, so that a run after a crash asks for the same instance.
 
+mod account;
 mod check;
 mod client;
 mod cost;
@@ -41,8 +42,9 @@ use tokio::{sync::OnceCell, time::Instant};
 pub use volume::Volume;
 
 use super::{
-    Address, CloudFirewall, Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange,
-    differences, look_again, refuse_duplicates, refuse_other_server, refuse_protected, tag as tags,
+    Address, CloudFirewall, Cost, Create, Error, Finding, Node, NodeState, Prices, Provider,
+    ServerChange, differences, look_again, refuse_duplicates, refuse_other_server,
+    refuse_protected, tag as tags,
 };
 use crate::{
     core::{
@@ -306,6 +308,10 @@ impl Provider for Ec2 {
 
     async fn costs(&self, nodes: &[Node]) -> Result<Vec<Cost>, Error> {
         self.present_costs(nodes).await
+    }
+
+    async fn check_account(&self) -> Result<Vec<Finding>, Error> {
+        self.try_account().await
     }
 
     async fn prices(&self, options: &Value) -> Result<Prices, Error> {
