@@ -239,6 +239,7 @@ impl Flags {
                 .or(config.name_prefix)
                 .unwrap_or_else(|| NAME_PREFIX.to_owned()),
             provider: config.provider.unwrap_or_else(|| PROVIDER.to_owned()),
+            ec2_regions: config.ec2_regions,
             forks: if self.serial {
                 1
             } else {

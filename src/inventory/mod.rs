@@ -344,11 +344,14 @@ fn built_in(settings: &Settings, project: &Project, events: &Events) -> (Provide
     let (prefix, data) = (&settings.name_prefix, || project.data.clone());
     let home = || project.home.clone();
     let ec2 = Arc::new(Ec2::new(prefix, data(), home(), events.clone()));
-    let providers = Providers::new(vec![
+    let mut providers = Providers::new(vec![
         Arc::new(Local::new(prefix, data())),
         ec2.clone(),
         Arc::new(DigitalOcean::new(prefix, data(), home(), events.clone())),
         Arc::new(Unmanaged::new(project.root.join(UNMANAGED_FILE))),
     ]);
+    let further = settings.ec2_regions.iter();
+    let further = further.map(|region| -> Arc<dyn Provider> { Arc::new(ec2.in_region(region)) });
+    providers.add(further.collect());
     (providers, ec2)
 }

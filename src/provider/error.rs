@@ -216,6 +216,12 @@ impl From<Error> for Diagnostic {
         match error {
             Error::Docker(error) => error.into(),
             Error::Ssh(error) => error.into(),
+            Error::Unknown { name, .. } if name.starts_with("ec2:") => {
+                let region = name.trim_start_matches("ec2:");
+                let add = format!("`config(#{{ ec2_regions: [\"{region}\"] }})`");
+                Diagnostic::new(Kind::Usage, message)
+                    .help(format!("add the region in the hitcfile: {add}"))
+            }
             Error::Unknown { name, known } => Diagnostic::new(Kind::Usage, message).help(
                 did_you_mean(&name, known.iter().map(String::as_str))
                     .or_else(|| Some(format!("the providers are {}", known.join(", ")))),

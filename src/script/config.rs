@@ -22,6 +22,8 @@ pub struct Config {
     pub name_prefix: Option<String>,
     /// See [`crate::context::Settings::provider`].
     pub provider: Option<String>,
+    /// See [`crate::context::Settings::ec2_regions`].
+    pub ec2_regions: Vec<String>,
     /// See [`crate::context::Settings::forks`].
     pub forks: Option<usize>,
     /// See [`crate::context::Settings::timeout`], in seconds.
@@ -61,6 +63,9 @@ impl Config {
             .decode("name_prefix", text)?
             .or(self.name_prefix.take());
         self.provider = fields.decode("provider", text)?.or(self.provider.take());
+        if let Some(regions) = fields.decode("ec2_regions", regions)? {
+            self.ec2_regions = regions;
+        }
         self.user = fields.decode("user", text)?.or(self.user.take());
         self.jump = fields.decode("jump", text)?.or(self.jump.take());
         self.shell = fields.decode("shell", text)?.or(self.shell.take());
@@ -75,4 +80,18 @@ impl Config {
         self.port = port.and_then(|n| u16::try_from(n).ok()).or(self.port);
         fields.finish()
     }
+}
+
+/// Decodes the names of regions, such as `eu-central-1`.
+fn regions(value: &Value, what: &str) -> Result<Vec<String>, Invalid> {
+    let region = |value: &Value| {
+        let name = value.to_text(what)?;
+        let is_good = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if !name.is_empty() && name.chars().all(is_good) {
+            return Ok(name);
+        }
+        let text = format!("{what}: invalid region `{name}`");
+        Err(Invalid::new(value, text).help("write it as `eu-central-1`".to_owned()))
+    };
+    value.to_list(what)?.iter().map(region).collect()
 }

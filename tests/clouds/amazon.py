@@ -222,7 +222,18 @@ class Ec2(Cloud):
         kinds = {"RunInstances": "instanceId", "CreateSecurityGroup": "groupId", "TerminateInstances": "instanceId"}
         if action in kinds and done[0] == 200:
             times = self.ended if action == "TerminateInstances" else self.born
-            times.update((id, now) for id in re.findall(f"<{kinds[action]}>([^<]+)", body))
+            ids = re.findall(f"<{kinds[action]}>([^<]+)", body)
+            times.update((id, now) for id in ids)
+            if action == "TerminateInstances":
+                self.free_addresses(ids)
+
+    def free_addresses(self, instances):
+        """A terminated instance leaves its addresses
+        (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/elastic-ip-addresses-eip.html)."""
+        ec2 = client(self.moto)
+        for address in ec2.describe_addresses()["Addresses"]:
+            if address.get("InstanceId") in instances:
+                ec2.disassociate_address(AssociationId=address["AssociationId"])
 
     def as_known(self, ask, done):
         """What a list shows of instances that were just made or ended."""

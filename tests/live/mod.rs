@@ -19,6 +19,7 @@ mod docker_logs;
 mod docker_setup;
 mod ec2;
 mod ec2_limits;
+mod ec2_regions;
 mod engine_faults;
 mod ensembles;
 mod examples;

@@ -193,7 +193,7 @@ impl Cloud {
 
     /// Starts EC2, and maps the addresses of its servers to a local server.
     pub fn reachable_ec2() -> (Self, Live) {
-        Cloud::ec2(behind("54.*"))
+        Cloud::ec2(behind("54.* 127.*"))
     }
 
     /// Starts DigitalOcean, and maps the addresses of its servers to a local server.

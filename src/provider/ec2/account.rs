@@ -57,6 +57,7 @@ async fn try_reading(ec2: &Client) -> Vec<Finding> {
         ),
         tried!("ec2:DescribeKeyPairs", ec2.describe_key_pairs()),
         tried!("ec2:DescribeSecurityGroups", ec2.describe_security_groups()),
+        tried!("ec2:DescribeAddresses", ec2.describe_addresses()),
         tried!("ec2:DescribeSubnets", ec2.describe_subnets()),
         tried!("ec2:DescribeVpcs", ec2.describe_vpcs()),
         tried!("ec2:DescribeVolumes", ec2.describe_volumes()),
@@ -82,6 +83,12 @@ async fn try_changing(ec2: &Client) -> Vec<Finding> {
                 .instance_type(InstanceType::T3Micro)
                 .min_count(1)
                 .max_count(1)
+        ),
+        tried!(
+            "ec2:AssociateAddress",
+            ec2.associate_address()
+                .allocation_id("eipalloc-00000000000000000")
+                .instance_id(INSTANCE)
         ),
         tried!(
             "ec2:StartInstances",

@@ -3,8 +3,8 @@
 use std::{env, fs, path::Path, time::Duration};
 
 use aws_config::{
-    BehaviorVersion, SdkConfig, imds::client::error::ImdsError, profile::ProfileFileRegionProvider,
-    retry::RetryConfig, timeout::TimeoutConfig,
+    BehaviorVersion, Region, SdkConfig, imds::client::error::ImdsError,
+    profile::ProfileFileRegionProvider, retry::RetryConfig, timeout::TimeoutConfig,
 };
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ec2::{
@@ -56,7 +56,12 @@ const VARIABLES: [&str; 7] = [
 ];
 
 /// Loads the settings from the environment, the profile, and the instance if this machine is one.
-pub(super) async fn settings(home: &Path, events: &Events) -> Result<SdkConfig, Error> {
+/// `region` replaces the region of all of them.
+pub(super) async fn settings(
+    home: &Path,
+    region: Option<&str>,
+    events: &Events,
+) -> Result<SdkConfig, Error> {
     // Without this check, the SDK asks the instance metadata service, which takes seconds to time out
     // on other machines.
     if !has_credentials(home) {
@@ -76,6 +81,9 @@ pub(super) async fn settings(home: &Path, events: &Events) -> Result<SdkConfig, 
     }
     if env::var("AWS_PROFILE").is_ok_and(|name| name.is_empty()) {
         loader = loader.profile_name("default");
+    }
+    if let Some(region) = region {
+        loader = loader.region(Region::new(region.to_owned()));
     }
     let settings = loader
         .http_client(http)

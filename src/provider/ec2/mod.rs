@@ -5,6 +5,7 @@
 //! knows the outcome, so that a run after a crash asks for the same instance.
 
 mod account;
+mod address;
 mod check;
 mod client;
 mod cost;
@@ -82,6 +83,9 @@ const USER: &str = "ec2-user";
 
 /// The EC2 provider.
 pub struct Ec2 {
+    name: String,
+    /// The region, if it is not the one of AWS's own settings.
+    region: Option<String>,
     prefix: String,
     data: PathBuf,
     home: PathBuf,
@@ -100,10 +104,12 @@ struct Reached {
 }
 
 impl Ec2 {
-    /// The instances with this name prefix. hitc's key is in the folder `data`, AWS's configuration
-    /// below `home`. Its credentials are masked in `events`.
+    /// The instances with this name prefix, in the region of AWS's own settings. hitc's key is in the
+    /// folder `data`, AWS's configuration below `home`. Its credentials are masked in `events`.
     pub fn new(prefix: impl Into<String>, data: PathBuf, home: PathBuf, events: Events) -> Self {
         Ec2 {
+            name: NAME.to_owned(),
+            region: None,
             prefix: prefix.into(),
             data,
             home,
@@ -114,9 +120,24 @@ impl Ec2 {
         }
     }
 
+    /// The instances of a region: a provider of its own, `ec2:REGION`.
+    #[must_use]
+    pub fn in_region(&self, region: &str) -> Self {
+        Ec2 {
+            name: format!("{NAME}:{region}"),
+            region: Some(region.to_owned()),
+            ..Ec2::new(
+                self.prefix.clone(),
+                self.data.clone(),
+                self.home.clone(),
+                self.events.clone(),
+            )
+        }
+    }
+
     async fn reached(&self) -> Result<Arc<Reached>, Error> {
         let reach = || async {
-            let settings = settings(&self.home, &self.events).await?;
+            let settings = settings(&self.home, self.region.as_deref(), &self.events).await?;
             let client = client(&settings);
             Ok(Arc::new(Reached { settings, client }))
         };
@@ -205,7 +226,7 @@ impl Ec2 {
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
         let launched = instance.launch_time();
         let node = Node {
-            provider: NAME.to_owned(),
+            provider: self.name.clone(),
             name: name.to_owned(),
             id: text(instance.instance_id()),
             size: text(instance.instance_type().map(InstanceType::as_str)),
@@ -292,17 +313,22 @@ impl Ec2 {
 #[async_trait]
 impl Provider for Ec2 {
     fn name(&self) -> &str {
-        NAME
+        &self.name
     }
 
     fn validate(&self, options: &Value) -> Result<(), Invalid> {
         Options::decode(options).map(drop)
     }
 
-    async fn quote(&self, _: &str, options: &Value) -> Result<Cost, Error> {
+    async fn quote(&self, name: &str, options: &Value) -> Result<Cost, Error> {
         let options = Options::decode(options)?;
         let order = Order::new(self, &options).await?;
         order.check().await?;
+        if let Some(address) = &options.address {
+            let existing = self.named(name).await?;
+            let own = existing.as_ref().and_then(Instance::instance_id);
+            self.check_address(address, own).await?;
+        }
         self.cost(&order).await
     }
 
@@ -377,7 +403,13 @@ impl Provider for Ec2 {
         if tag(&found, TAG_STATE) == Some("failed") {
             self.set_tag(&node.id, TAG_STATE, "creating").await?;
         }
-        Ok(node)
+        let Some(address) = &options.address else {
+            return Ok(node);
+        };
+        activity.update(format!("waiting until it can have {address}"));
+        self.associate(&node.id, address).await?;
+        // It has another address now.
+        look_again(self, &node).await
     }
 
     async fn settle(&self, node: &Node, is_ready: bool) -> Result<(), Error> {

@@ -25,6 +25,8 @@ pub(super) struct Options {
     pub subnet: Option<String>,
     /// The highest hourly price, in USD. Makes it a spot instance.
     pub bid: Option<String>,
+    /// An Elastic IP address: itself, its allocation id or its name.
+    pub address: Option<String>,
     /// The size of the root disk, in GiB.
     pub disk: Option<i32>,
     /// The name of a key pair at EC2.
@@ -45,6 +47,14 @@ impl Options {
     /// Decodes and validates options.
     pub fn decode(options: &Value) -> Result<Self, Invalid> {
         let mut fields = Fields::new(options, "provider `ec2`")?;
+        if let Some(region) = fields.take("region") {
+            let name = region.to_text("region")?;
+            let help = format!(
+                "write `provider=ec2:{name}`, and `config(#{{ ec2_regions: [\"{name}\"] }})` in the hitcfile"
+            );
+            let text = "a region is a part of the provider at `ec2`".to_owned();
+            return Err(Invalid::new(&region, text).help(help));
+        }
         let text = |value: &Value, what: &str| value.to_text(what);
         let own = Options {
             size: fields
@@ -65,6 +75,7 @@ impl Options {
             disk: fields
                 .decode("disk", |value, what| value.to_integer(what, 1..65_537))?
                 .and_then(|size| i32::try_from(size).ok()),
+            address: fields.decode("address", text)?,
             key_pair: fields.decode("key_pair", text)?,
             protect: fields.decode("protect", Value::to_bool)?.unwrap_or(false),
             user: fields.decode("user", user)?,

@@ -23,7 +23,7 @@ pub(super) struct Token {
 
 impl Token {
     fn path(provider: &Ec2, name: &str) -> PathBuf {
-        let file = format!("{NAME}-{}{name}", provider.prefix);
+        let file = format!("{}-{}{name}", provider.name, provider.prefix);
         provider.data.join("orders").join(file)
     }
 
