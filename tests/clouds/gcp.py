@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from cloud import Cloud, Refused, later, serve
+from cloud import Cloud, Refused, Window, later, serve
 
 PROJECT = "test-project"
 ROOT = "https://www.googleapis.com/compute/v1/projects/"
@@ -163,6 +163,7 @@ class Google(Cloud):
             firewall("default-allow-ssh", [{"IPProtocol": "tcp", "ports": ["22"]}], ["0.0.0.0/0"]),
             firewall("default-allow-icmp", [{"IPProtocol": "icmp"}], ["0.0.0.0/0"]),
         ]
+        self.settings_changed({"requests": 1500, **{k: v for k, v in self.settings.items() if v}})
         self.tokens = {}
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         pem = self.key.private_bytes(
@@ -209,6 +210,22 @@ class Google(Cloud):
         ]
 
     # --- from outside
+
+    def count(self):
+        return len(self.instances)
+
+    def limit_requests(self, method, path):
+        """1500 requests a minute of each group (https://docs.cloud.google.com/compute/api-quota)."""
+        is_list = re.search(r"/(instances|zones|machineTypes|images|networks|firewalls)$", path)
+        group = "write" if method != "GET" else "list" if is_list else "read"
+        if self.groups[group].take(self.clock.now()) is not None:
+            raise error(403, "rateLimitExceeded", f"Quota exceeded for quota metric '{group} requests'")
+        return {}
+
+    def settings_changed(self, changed):
+        most = changed.get("requests")
+        if most:
+            self.groups = {group: Window(most, 60) for group in ("read", "list", "write")}
 
     def name_of(self, path, text):
         return path.removeprefix(f"/compute/v1/projects/{PROJECT}")

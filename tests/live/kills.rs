@@ -176,3 +176,8 @@ fn at_hetzner() {
 fn at_ec2() {
     Place::new("ec2", "t3.micro", "t3.small").all();
 }
+
+#[test]
+fn at_gcp() {
+    Place::new("gcp", "e2-small", "e2-medium").all();
+}

@@ -206,10 +206,20 @@ impl Cloud {
         Cloud::hetzner(behind("192.0.2.*"), false)
     }
 
+    /// Starts Google Cloud, and maps the addresses of its servers to a local server, which lets Google's
+    /// default user in.
+    pub fn reachable_gcp() -> (Self, Live) {
+        let live = behind("192.0.2.*");
+        let script = "useradd -m hitc && cp -r /root/.ssh /home/hitc/ && chown -R hitc: /home/hitc";
+        docker(&["exec", &live.container("behind"), "sh", "-c", script]);
+        Cloud::gcp(live, false)
+    }
+
     /// Starts the cloud of this name, and maps the addresses of its servers to a local server.
     pub fn reachable(name: &str) -> (Self, Live) {
         match name {
             "ec2" => Cloud::reachable_ec2(),
+            "gcp" => Cloud::reachable_gcp(),
             "hetzner" => Cloud::reachable_hetzner(),
             "digitalocean" => Cloud::reachable_digitalocean(),
             _ => panic!("{name}"),
