@@ -1,5 +1,6 @@
 //! `provider::`: servers of all providers.
 
+mod images;
 mod prices;
 
 use std::sync::Arc;
@@ -114,6 +115,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Renames a server.",
         |call: &Call, host: Host, name: ImmutableString| rename(call, &host, &name),
     );
+    images_and_console(&mut provider);
     provider.change(
         "set_up(name: string)",
         "Prepares the local machine for a provider. For `local`, installs Docker and creates a base
@@ -121,6 +123,57 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         |call: &Call, name: ImmutableString| set_up(call, &name),
     );
     provider
+}
+
+fn images_and_console(provider: &mut Namespace) {
+    provider.function(
+        "images() -> array",
+        "Returns the images that this project made of servers, of all providers, as maps with
+         `provider`, `name`, `id`, `server` (of which it was made), `size` (GiB), `region`, `created`,
+         `state` (`creating`, `usable` or `failed`) and `owner`.",
+        |call: &Call| images::images(call),
+    );
+    provider.function(
+        "image(provider: string, name: string) -> map",
+        "Returns the project's image of this name or id, as `images` does. An empty provider stands
+         for all. Fails if it does not exist, or belongs to another project.",
+        |call: &Call, provider: ImmutableString, name: ImmutableString| {
+            images::find(call, &provider, &name)
+        },
+    );
+    provider.change(
+        "create_image(host: Host, name: string) -> map",
+        "Makes an image of a server, and waits until it is usable. EC2 reboots the server for that.
+         Finishes what an interrupted run began; an image of that name that is usable is an error.
+         Returns the image.",
+        |call: &Call, host: Host, name: ImmutableString| images::create_image(call, &host, &name),
+    );
+    provider.change(
+        "delete_image(name: string)",
+        "Deletes the project's image of this name or id.",
+        |call: &Call, name: ImmutableString| images::delete_image(call, None, &name),
+    );
+    provider.change(
+        "delete_image(provider: string, name: string)",
+        "Deletes the project's image of this name or id at a provider.",
+        |call: &Call, provider: ImmutableString, name: ImmutableString| {
+            images::delete_image(call, Some(&provider), &name)
+        },
+    );
+    provider.change(
+        "terminate(hosts: array, image: string)",
+        "Makes an image of a server, and terminates the server when the image is usable. All data on
+         the server is lost but what is in the image. `hosts` has one host.",
+        |call: &Call, hosts: Array, image: ImmutableString| {
+            images::terminate(call, &hosts, &image)
+        },
+    );
+    provider.function(
+        "console(host: Host) -> string",
+        "Returns the last output of a server on its console, 1 MiB at most, with control characters
+         escaped.",
+        |call: &Call, host: Host| images::console(call, &host),
+    );
 }
 
 fn set_up(call: &Call, name: &str) -> Answer<()> {
