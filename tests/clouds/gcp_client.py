@@ -144,6 +144,24 @@ done(client.start(**which))
 done(client.reset(**which))
 assert client.get(**which).machine_type.endswith("/e2-medium")
 
+# Images of disks, and the serial port.
+disk = client.get(**which).disks[0].source
+image = lambda force: images.insert(
+    project=PROJECT,
+    force_create=force,
+    image_resource=compute_v1.Image(name="base", source_disk=disk, labels={"saved": "1"}),
+)
+refused(BadRequest, "already being used", lambda: image(False))
+done(image(True))
+refused(Conflict, "already exists", lambda: image(True))
+base = images.get(project=PROJECT, image="base")
+assert base.status == "READY" and base.source_disk == disk and base.architecture == "X86_64"
+saved = compute_v1.ListImagesRequest(project=PROJECT, filter="labels.saved:*")
+assert [i.name for i in images.list(saved)] == ["base"]
+done(images.delete(project=PROJECT, image=str(base.id)))
+refused(NotFound, "was not found", lambda: images.get(project=PROJECT, image="base"))
+assert client.get_serial_port_output(**which, port=1, start=-100).contents == ""
+
 # Lists of many pages, of one zone and of all.
 for n in range(30):
     insert(f"n-{n}", {"many": "1"})
