@@ -347,7 +347,7 @@ fn built_in(settings: &Settings, project: &Project, events: &Events) -> (Provide
     let ec2 = Arc::new(ec2.of_project(project.clone()));
     let digitalocean = DigitalOcean::new(prefix, data(), home(), events.clone());
     let providers = Providers::new(vec![
-        Arc::new(Local::new(prefix, data())),
+        Arc::new(Local::new(prefix, data()).of_project(project.clone())),
         ec2.clone(),
         Arc::new(digitalocean.of_project(project.clone())),
         Arc::new(Unmanaged::new(project.root.join(UNMANAGED_FILE))),

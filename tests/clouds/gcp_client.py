@@ -146,10 +146,9 @@ assert client.get(**which).machine_type.endswith("/e2-medium")
 
 # Images of disks, and the serial port.
 disk = client.get(**which).disks[0].source
+base = compute_v1.Image(name="base", source_disk=disk, labels={"saved": "1"})
 image = lambda force: images.insert(
-    project=PROJECT,
-    force_create=force,
-    image_resource=compute_v1.Image(name="base", source_disk=disk, labels={"saved": "1"}),
+    compute_v1.InsertImageRequest(project=PROJECT, force_create=force, image_resource=base)
 )
 refused(BadRequest, "already being used", lambda: image(False))
 done(image(True))
@@ -160,7 +159,8 @@ saved = compute_v1.ListImagesRequest(project=PROJECT, filter="labels.saved:*")
 assert [i.name for i in images.list(saved)] == ["base"]
 done(images.delete(project=PROJECT, image=str(base.id)))
 refused(NotFound, "was not found", lambda: images.get(project=PROJECT, image="base"))
-assert client.get_serial_port_output(**which, port=1, start=-100).contents == ""
+port = compute_v1.GetSerialPortOutputInstanceRequest(**which, port=1, start=-100)
+assert client.get_serial_port_output(port).contents == ""
 
 # Lists of many pages, of one zone and of all.
 for n in range(30):

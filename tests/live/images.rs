@@ -395,9 +395,10 @@ fn an_ami_carries_its_owner_and_user() {
         .run(&["run", "-H", "web", "image.create", "base"])
         .ok();
     let said = place.cloud.boto(
-        "i = ec2.describe_images(Owners=['self'])['Images'][0]\n\
-         of = lambda r: {t['Key']: t['Value'] for t in ec2.describe_tags(Filters=[{'Name': 'resource-id', 'Values': [r]}])['Tags']}\n\
-         a, s = of(i['ImageId']), of(i['BlockDeviceMappings'][0]['Ebs']['SnapshotId'])\n\
+        "i = ec2.describe_images(Filters=[{'Name': 'tag:hitc:kind', 'Values': ['image']}])['Images'][0]\n\
+         of = lambda tags: {t['Key']: t['Value'] for t in tags}\n\
+         d = i['BlockDeviceMappings'][0]['Ebs']['SnapshotId']\n\
+         a, s = of(i['Tags']), of(ec2.describe_snapshots(SnapshotIds=[d])['Snapshots'][0]['Tags'])\n\
          print(i['Name'] == a['Name'], a == s, a['hitc:project'], a['hitc:server'], a['hitc:user'])",
     );
     let project = place.live.project_id();
@@ -515,6 +516,43 @@ fn clouds_without_a_console_say_what_to_do() {
         let run = place.run(&["run", "-H", "web", "console"]);
         assert!(run.status == 2 && run.stderr.contains(text), "{run}");
     }
+}
+
+/// A local server's files become a Docker image, without its labels and host keys.
+#[test]
+fn a_local_server_becomes_an_image() {
+    let live = Live::new();
+    let run = |words: &[&str]| live.run(&[&["-y"], words].concat());
+    run(&["run", "create", "name=web", "protect=true"]).ok();
+    let write =
+        "echo kept >/srv/mark; su admin -c 'echo x >/home/admin/own'; echo booted >/proc/1/fd/1";
+    run(&["exec", "-H", "web", "--", write]).ok();
+    let console = run(&["run", "-H", "web", "console"]).ok();
+    assert!(console.stdout.contains("booted\n"), "{console}");
+    let none = run(&["run", "create", "name=copy", "image=base"]);
+    assert!(
+        none.status == 2 && none.stderr.contains("image `base` not found"),
+        "{none}"
+    );
+    run(&["run", "-H", "web", "image.create", "base"]).ok();
+    let rows = run(&["run", "image.list"]).ok().rows();
+    let of = |row: &Vec<String>| [0, 1, 2].map(|at| row[at].clone());
+    assert_eq!(
+        rows.iter().map(of).collect::<Vec<_>>(),
+        [["local", "base", "web"].map(str::to_owned)]
+    );
+    run(&["run", "create", "name=copy", "image=base"]).ok();
+    let read = "cat /srv/mark; stat -c %U /home/admin/own; sudo -u admin sudo id -un; cat /etc/ssh/*.pub | sha256sum";
+    let key = |name: &str| run(&["exec", "-H", name, "--", read]).ok().stdout;
+    let (web, copy) = (key("web"), key("copy"));
+    assert!(copy.starts_with("kept\nadmin\nroot\n"), "{copy}");
+    assert_ne!(web, copy);
+    // It can be terminated: the first one's protection is not its own.
+    run(&["run", "-H", "copy", "terminate", "image=last"]).ok();
+    for name in ["base", "last"] {
+        run(&["run", "image.delete", name]).ok();
+    }
+    assert!(run(&["run", "image.list"]).ok().rows().is_empty());
 }
 
 /// Servers that hitc does not make have neither.

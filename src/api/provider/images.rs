@@ -3,7 +3,6 @@
 use futures_util::future::join_all;
 use rhai::{Array, Dynamic, Map};
 
-use super::{act_on_all, names};
 use crate::{
     api::{
         Host,
@@ -15,7 +14,7 @@ use crate::{
         text::escape_controls_in_lines,
     },
     project::ProjectId,
-    provider::{self, CreateImage, Node, Provider, SavedImage, choose_image, refuse_protected},
+    provider::{self, CreateImage, Node, SavedImage, choose_image},
     provision,
 };
 
@@ -126,8 +125,9 @@ pub(super) fn create_image(call: &Call, host: &Host, name: &str) -> Answer<Map> 
     Ok(describe(&image).try_cast().unwrap_or_default())
 }
 
-/// Checks before anything is changed; in a test of scripts there is nothing to be asked.
-fn check(call: &Call, node: &Node, name: &str) -> Answer<Option<SavedImage>> {
+/// Checks whether an image of this name can be made of a server: returns the one to be finished, if there is
+/// one. In a test of scripts there is nothing to be asked.
+pub(super) fn check(call: &Call, node: &Node, name: &str) -> Answer<Option<SavedImage>> {
     if call.mock().is_some() {
         return Ok(None);
     }
@@ -139,7 +139,8 @@ fn check(call: &Call, node: &Node, name: &str) -> Answer<Option<SavedImage>> {
     })
 }
 
-fn make(
+/// Makes an image of a server, or finishes one, and waits until it is usable.
+pub(super) fn make(
     call: &Call,
     node: &Node,
     name: &str,
@@ -163,33 +164,6 @@ fn make(
         activity.done(format!("image {name} ({}) is usable", image.id));
         Ok::<_, Diagnostic>(image)
     })
-}
-
-/// Makes an image of a server, and terminates the server when the image is usable.
-pub(super) fn terminate(call: &Call, hosts: &[Dynamic], name: &str) -> Answer<()> {
-    let hosts = call.hosts(hosts)?;
-    let [host] = hosts.as_slice() else {
-        let text = format!(
-            "terminate: an image is made of one server, and {} are selected",
-            hosts.len()
-        );
-        return Err(call.fail(Diagnostic::new(Kind::Usage, text)));
-    };
-    let node = &host.0;
-    call.check(refuse_protected([node.as_ref()]))?;
-    let unfinished = check(call, node, name)?;
-    let what = || {
-        format!(
-            "make image {name} of {0}, then terminate {0}",
-            names(&hosts)
-        )
-    };
-    if call.would(what) {
-        return Ok(());
-    }
-    make(call, node, name, unfinished)?;
-    let terminate = async |p: &dyn Provider, node: &Node| p.terminate(node).await;
-    act_on_all(call, &hosts, "terminate", &terminate)
 }
 
 pub(super) fn delete_image(call: &Call, provider: Option<&str>, name: &str) -> Answer<()> {

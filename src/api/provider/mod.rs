@@ -165,7 +165,7 @@ fn images_and_console(provider: &mut Namespace) {
         "Makes an image of a server, and terminates the server when the image is usable. All data on
          the server is lost but what is in the image. `hosts` has one host.",
         |call: &Call, hosts: Array, image: ImmutableString| {
-            images::terminate(call, &hosts, &image)
+            terminate_with_image(call, &hosts, &image)
         },
     );
     provider.function(
@@ -248,6 +248,28 @@ fn terminate(call: &Call, hosts: &[Dynamic]) -> Answer<()> {
     if call.would(|| format!("terminate {}", names(&hosts))) {
         return Ok(());
     }
+    let terminate = async |p: &dyn Provider, node: &Node| p.terminate(node).await;
+    act_on_all(call, &hosts, "terminate", &terminate)
+}
+
+/// Makes an image of a server, and terminates the server when the image is usable.
+fn terminate_with_image(call: &Call, hosts: &[Dynamic], name: &str) -> Answer<()> {
+    let hosts = call.hosts(hosts)?;
+    let [host] = hosts.as_slice() else {
+        let text = format!(
+            "terminate: an image is made of one server, and {} are selected",
+            hosts.len()
+        );
+        return Err(call.fail(Diagnostic::new(Kind::Usage, text)));
+    };
+    let node = &host.0;
+    call.check(refuse_protected([node.as_ref()]))?;
+    let unfinished = images::check(call, node, name)?;
+    let what = || format!("make image {name} of {0}, then terminate {0}", node.name);
+    if call.would(what) {
+        return Ok(());
+    }
+    images::make(call, node, name, unfinished)?;
     let terminate = async |p: &dyn Provider, node: &Node| p.terminate(node).await;
     act_on_all(call, &hosts, "terminate", &terminate)
 }
