@@ -387,12 +387,13 @@ class Hetzner(Cloud):
         def fail():
             image.update(status="unavailable")
 
+        answer = dict(image)
         is_failed = "create_image" in self.settings.get("fails", [])
         action = self.begin("create_image", server, fail if is_failed else work)
         with self.lock:
             self.snapshots[image["id"]] = image
             self.begins(image)
-        return 201, {"image": dict(image), "action": action}
+        return 201, {"image": answer, "action": action}
 
     def add_key(self, query, body):
         with self.lock:
