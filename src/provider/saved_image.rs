@@ -102,7 +102,9 @@ impl SavedImage {
             } else {
                 id.clone()
             },
-            server: line(self.server),
+            server: Some(self.server)
+                .filter(|server| is_listed_name(server))
+                .unwrap_or_default(),
             region: line(self.region),
             id,
             ..self
@@ -268,7 +270,7 @@ mod tests {
         bad.name = "a\u{1b}[2J".to_owned();
         bad.server = "w\nx".to_owned();
         let image = bad.of_cloud();
-        assert_eq!((&*image.name, &*image.server), (&*image.id, "w\\nx"));
+        assert_eq!((&*image.name, &*image.server), (&*image.id, ""));
         assert!(!image.id.contains('/'));
     }
 }

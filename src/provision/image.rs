@@ -93,7 +93,7 @@ async fn wait_until_usable(
     loop {
         match provider.images().await {
             Err(error) if answered.elapsed() > OUTAGE_TIMEOUT => return Err(error.into()),
-            Err(_) => {}
+            Err(error) => activity.tick(format!("the provider does not answer: {error}")),
             Ok(images) => {
                 answered = Instant::now();
                 let found = images.into_iter().find(|image| image.id == made.id);

@@ -356,6 +356,43 @@ fn a_failed_image_keeps_the_server() {
 }
 
 #[test]
+fn a_failed_image_keeps_the_server_at_ec2() {
+    let place = Place::ec2();
+    place.create(&["name=web", "tags=fails=1"]).ok();
+    let run = place.run(&["run", "-H", "web", "terminate", "image=last"]);
+    assert!(
+        run.status == 1 && run.stderr.contains("the provider could not make it"),
+        "{run}"
+    );
+    assert_eq!(place.servers(), ["web"]);
+    let [(name, server, state)] = place.images().try_into().unwrap();
+    assert_eq!((&*name, &*server, &*state), ("last", "web", "failed"));
+    place.run(&["run", "image.delete", "last"]).ok();
+    assert!(place.images().is_empty());
+}
+
+/// A name that the account has is not taken for an image of hitc.
+#[test]
+fn an_ami_that_hitc_did_not_make_is_left_alone() {
+    let place = Place::ec2();
+    place.create(&["name=web"]).ok();
+    let full = place.live.container("base");
+    let make = format!(
+        "i = ec2.describe_instances()['Reservations'][0]['Instances'][0]['InstanceId']\n\
+         print(ec2.create_image(InstanceId=i, Name='{full}')['ImageId'])"
+    );
+    let ami = place.cloud.boto(&make);
+    let run = place.run(&["run", "-H", "web", "image.create", "base"]);
+    let text = format!("EC2 has an AMI named `{full}` that hitc did not make");
+    assert!(run.status == 2 && run.stderr.contains(&text), "{run}");
+    let delete = place.run(&["run", "image.delete", &ami]);
+    assert!(
+        delete.status != 0 && delete.stderr.contains("not found"),
+        "{delete}"
+    );
+}
+
+#[test]
 fn an_interrupted_image_is_finished() {
     for place in [Place::digitalocean(), Place::hetzner(), Place::gcp()] {
         place.finishes();

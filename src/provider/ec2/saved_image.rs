@@ -6,10 +6,11 @@
 
 use aws_sdk_ec2::types::{Image, ImageState as AmiState, ResourceType, Tag, TagSpecification};
 use data_encoding::BASE64;
+use tokio::time::{Instant, sleep};
 
 use super::{
     Ec2, NAME, TAG_KIND, TAG_NAME, TAG_PREFIX, TAG_PROJECT, TAG_USER, by,
-    client::{code, explain},
+    client::{STATE_PAUSE, VISIBLE_TIMEOUT, code, explain},
 };
 use crate::provider::{
     CreateImage, Error, ImageState, Node, SavedImage, choose_image, is_image_name, look_again,
@@ -133,20 +134,41 @@ impl Ec2 {
                 owner: tags::ownership(Some(create.owner.project.clone()), None),
             }),
             // Another run, or a request whose response was lost.
-            Err(error) if code(&error) == DUPLICATE => {
-                let images = self.saved_images().await?;
-                let found = choose_image(&images, &create.name, Some(&create.owner.project))?;
-                found.cloned().ok_or_else(|| {
-                    Error::invalid(
-                        format!("EC2 has an AMI named `{full}` that hitc did not make"),
-                        Some("choose another name".to_owned()),
-                    )
-                })
-            }
+            Err(error) if code(&error) == DUPLICATE => self.ordered_before(create, &full).await,
             Err(error) => Err(explain(
                 &format!("making an image of `{}`", node.name),
                 &error,
             )),
+        }
+    }
+
+    /// The image of an order that EC2 received before. It may not be listed at once.
+    async fn ordered_before(&self, create: &CreateImage, full: &str) -> Result<SavedImage, Error> {
+        let begun = Instant::now();
+        loop {
+            let images = self.saved_images().await?;
+            let found = choose_image(&images, &create.name, Some(&create.owner.project))?;
+            if let Some(image) = found {
+                return Ok(image.clone());
+            }
+            let client = self.client().await?;
+            let named = client
+                .describe_images()
+                .owners("self")
+                .filters(by("name", full));
+            let named = named.send().await;
+            let named = named.map_err(|error| explain("looking for the image", &error))?;
+            let is_foreign = named
+                .images()
+                .iter()
+                .any(|ami| tag(ami, TAG_PREFIX).is_none());
+            if is_foreign || begun.elapsed() > VISIBLE_TIMEOUT {
+                return Err(Error::invalid(
+                    format!("EC2 has an AMI named `{full}` that hitc did not make"),
+                    Some("choose another name".to_owned()),
+                ));
+            }
+            sleep(STATE_PAUSE).await;
         }
     }
 
