@@ -343,11 +343,13 @@ impl Access for Inventory {
 fn built_in(settings: &Settings, project: &Project, events: &Events) -> (Providers, Arc<Ec2>) {
     let (prefix, data) = (&settings.name_prefix, || project.data.clone());
     let home = || project.home.clone();
-    let ec2 = Arc::new(Ec2::new(prefix, data(), home(), events.clone()));
+    let ec2 = Ec2::new(prefix, data(), home(), events.clone());
+    let ec2 = Arc::new(ec2.of_project(project.clone()));
+    let digitalocean = DigitalOcean::new(prefix, data(), home(), events.clone());
     let mut providers = Providers::new(vec![
-        Arc::new(Local::new(prefix, data())),
+        Arc::new(Local::new(prefix, data()).of_project(project.clone())),
         ec2.clone(),
-        Arc::new(DigitalOcean::new(prefix, data(), home(), events.clone())),
+        Arc::new(digitalocean.of_project(project.clone())),
         Arc::new(Unmanaged::new(project.root.join(UNMANAGED_FILE))),
     ]);
     let further = settings.ec2_regions.iter();

@@ -13,6 +13,7 @@ mod node;
 mod permission;
 mod price;
 mod quotes;
+mod saved_image;
 pub mod tag;
 mod unmanaged;
 
@@ -34,6 +35,10 @@ pub use permission::{Finding, Verdict};
 use price::number;
 pub use price::{Cost, Price, PricePart, Prices};
 pub use quotes::Quotes;
+pub use saved_image::{
+    CreateImage, IMAGE_NAME_RULE, ImageState, SavedImage, ambiguous_image, choose_image,
+    is_image_name,
+};
 pub use unmanaged::{Unmanaged, read as read_servers};
 
 use crate::{
@@ -216,6 +221,46 @@ pub trait Provider: Send + Sync {
         })
     }
 
+    /// Lists the images that hitc made of servers: those with our prefix, in any state and of any owner.
+    async fn images(&self) -> Result<Vec<SavedImage>, Error> {
+        Err(self.no_images())
+    }
+
+    /// Begins to make an image of a server, or continues what an interrupted run began. The image has its
+    /// name and owner then, but may not be usable yet: see [`Provider::images`].
+    async fn create_image(
+        &self,
+        _create: &CreateImage,
+        _activity: &Activity,
+    ) -> Result<SavedImage, Error> {
+        Err(self.no_images())
+    }
+
+    /// Deletes an image that hitc made, with everything that costs money. Looks at it again first, and fails
+    /// if its owner changed. Succeeds if it does not exist any more.
+    async fn delete_image(&self, _image: &SavedImage) -> Result<(), Error> {
+        Err(self.no_images())
+    }
+
+    /// The error of a provider without images of servers.
+    fn no_images(&self) -> Error {
+        Error::Unsupported {
+            provider: self.name().to_owned(),
+            what: "make images of servers",
+            help: "copy the files instead: `hitc run download`".to_owned(),
+        }
+    }
+
+    /// What a server wrote to its console, the newest last: what its kernel and its boot said. Raw, as the
+    /// server wrote it.
+    async fn console(&self, _node: &Node) -> Result<String, Error> {
+        Err(Error::Unsupported {
+            provider: self.name().to_owned(),
+            what: "read the console of a server",
+            help: "read the server's logs: `hitc run ssh \"journalctl -b\"`".to_owned(),
+        })
+    }
+
     /// How to log in to a server.
     async fn login(&self, node: &Node) -> Result<ssh::Login, Error>;
 
@@ -240,6 +285,28 @@ pub async fn look_again(provider: &dyn Provider, node: &Node) -> Result<Node, Er
         name: node.name.clone(),
         cause,
     })
+}
+
+/// Looks at an image again before it is changed. None if it does not exist any more; fails if its owner is
+/// not the one that the caller saw.
+pub async fn look_again_at_image(
+    provider: &dyn Provider,
+    image: &SavedImage,
+) -> Result<Option<SavedImage>, Error> {
+    let images = provider.images().await?;
+    let Some(found) = images.into_iter().find(|found| found.id == image.id) else {
+        return Ok(None);
+    };
+    if found.owner == image.owner && found.name == image.name {
+        return Ok(Some(found));
+    }
+    Err(Error::invalid(
+        format!(
+            "image `{}` ({}) at {}: it was changed meanwhile, and {} now; nothing was done to it",
+            image.name, image.id, image.provider, found.owner
+        ),
+        None,
+    ))
 }
 
 /// Fails if an existing server that has the name of one to be created is another one: it belongs to

@@ -3,11 +3,12 @@
 use crate::core::diagnostic::{Diagnostic, Kind, did_you_mean};
 
 /// The scripts of the built-in tasks, by namespace. [`TOP`] has the tasks without namespace.
-pub(super) const TASKS: [(&str, &str); 7] = [
+pub(super) const TASKS: [(&str, &str); 8] = [
     ("tasks", include_str!("../../scripts/tasks.rhai")),
     ("docker", include_str!("../../scripts/docker.rhai")),
     ("ec2", include_str!("../../scripts/ec2.rhai")),
     ("ensemble", include_str!("../../scripts/ensemble.rhai")),
+    ("image", include_str!("../../scripts/image.rhai")),
     ("iptables", include_str!("../../scripts/iptables.rhai")),
     ("local", include_str!("../../scripts/local.rhai")),
     ("provider", include_str!("../../scripts/provider.rhai")),

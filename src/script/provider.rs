@@ -24,10 +24,11 @@ use crate::{
     },
     fleet::alone,
     inventory::Inventory,
-    project::PROVIDERS_FOLDER,
+    project::{PROVIDERS_FOLDER, ProjectId},
     provider::{
-        Address, CloudFirewall, Cost, Create, Error, Finding, Node, NodeState, Price, PricePart,
-        Prices, Provider, ServerChange, Verdict, differences, is_user, look_again,
+        Address, CloudFirewall, Cost, Create, CreateImage, Error, Finding, ImageState, Node,
+        NodeState, Price, PricePart, Prices, Provider, SavedImage, ServerChange, Verdict,
+        choose_image, differences, is_image_name, is_user, look_again, look_again_at_image,
         refuse_other_server, refuse_protected, tag,
     },
     ssh::{KeyPair, Login},
@@ -38,7 +39,7 @@ const MODULE: &str = "hitc_provider";
 
 /// The functions of a provider that change nothing. The commands that they run, such as a cloud's own
 /// client, run in a dry run too.
-const READING: [&str; 12] = [
+const READING: [&str; 14] = [
     "missing",
     "account",
     "options",
@@ -51,6 +52,8 @@ const READING: [&str; 12] = [
     "firewalls",
     "prices",
     "user",
+    "images",
+    "console",
 ];
 
 /// A scripted provider.
@@ -311,6 +314,75 @@ impl Scripted {
         tags
     }
 
+    /// Converts an image that the script returned; none if it does not belong to this prefix.
+    fn saved_image(&self, described: &Map) -> Option<SavedImage> {
+        let full = text(described, "name");
+        let noted = |key: &str| noted(described, key);
+        let own = &self.0.inventory.context.settings.name_prefix;
+        let name = tag::name_of(&full, own, noted("prefix").as_deref())?;
+        let size = described.get("size").cloned();
+        #[expect(clippy::cast_precision_loss, reason = "no image has 2^53 GiB")]
+        let size = size.and_then(|size| {
+            let whole = size.as_int().map(|size| size as f64);
+            size.as_float().or(whole).ok()
+        });
+        let image = SavedImage {
+            provider: self.0.name.clone(),
+            name: name.to_owned(),
+            id: text(described, "id"),
+            server: noted("server").unwrap_or_default(),
+            size: size.filter(|size| *size > 0.0),
+            region: text(described, "region"),
+            created: text(described, "created").parse().ok(),
+            state: match text(described, "state").as_str() {
+                "usable" => ImageState::Usable,
+                "creating" => ImageState::Creating,
+                _ => ImageState::Failed,
+            },
+            owner: tag::ownership(noted("project"), None),
+        };
+        Some(image.of_cloud())
+    }
+
+    /// The images of our prefix, as hitc and as the script describes them.
+    async fn saved_images(&self) -> Result<Vec<(SavedImage, Map)>, Error> {
+        let listed = self.call("images", Vec::new()).await?;
+        let listed = listed.try_cast::<Array>().unwrap_or_default();
+        let maps = listed.into_iter().filter_map(Dynamic::try_cast::<Map>);
+        let known = maps.filter_map(|map| Some((self.saved_image(&map)?, map)));
+        Ok(known.collect())
+    }
+
+    /// Adds the image to the options of an order, as `saved`, if they name one that hitc made. Fails if it is
+    /// not usable yet.
+    async fn with_saved_image(&self, mut options: Map) -> Result<Map, Error> {
+        let name = text(&options, "image");
+        if !is_image_name(&name) || !self.0.has("images") {
+            return Ok(options);
+        }
+        let project = self.0.inventory.context.project.id();
+        let project = project.map_err(|error| Error::Script(Box::new(error)))?;
+        let project = project.as_ref().map(ProjectId::as_str);
+        let known = self.saved_images().await?;
+        let images = known.iter().map(|(image, _)| image);
+        if let Some(chosen) = choose_image(images, &name, project)? {
+            chosen.require_usable()?;
+            let map = known.iter().find(|(image, _)| image.id == chosen.id);
+            let map = map.map(|(_, map)| map.clone()).unwrap_or_default();
+            options.insert("saved".into(), map.into());
+        }
+        Ok(options)
+    }
+
+    /// The error of a script without a function.
+    fn lacks(&self, what: &'static str, function: &str) -> Error {
+        Error::Unsupported {
+            provider: self.0.name.clone(),
+            what,
+            help: format!("`{}` has no function `{function}`", self.0.file),
+        }
+    }
+
     fn key(&self) -> Result<KeyPair, Error> {
         let path = self.0.inventory.context.project.data.join("id_ed25519");
         Ok(KeyPair::ensure(&path)?)
@@ -333,6 +405,7 @@ impl Provider for Scripted {
         if !self.0.has("quote") {
             return Ok(Cost::Unknown);
         }
+        let options = self.with_saved_image(options).await?;
         let arguments = vec![self.full(name).into(), options.into()];
         let quoted = self.call("quote", arguments).await?;
         let Some(price) = quoted.try_cast::<Map>() else {
@@ -452,6 +525,7 @@ impl Provider for Scripted {
 
     async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error> {
         let options = self.0.options(&create.options)?;
+        let options = self.with_saved_image(options).await?;
         let mut tags = self.tags(&create.owner);
         // In the user's words: what the cloud calls it may change.
         tags.insert("image".into(), tag::encode(&text(&options, "image")).into());
@@ -564,6 +638,64 @@ impl Provider for Scripted {
             }
         }
         Ok(found)
+    }
+
+    async fn images(&self) -> Result<Vec<SavedImage>, Error> {
+        self.ready().await?;
+        if !self.0.has("images") {
+            return Err(self.lacks("make images of servers", "images"));
+        }
+        let images = self.saved_images().await?;
+        Ok(images.into_iter().map(|(image, _)| image).collect())
+    }
+
+    async fn create_image(
+        &self,
+        create: &CreateImage,
+        activity: &Activity,
+    ) -> Result<SavedImage, Error> {
+        if !self.0.has("create_image") {
+            return Err(self.lacks("make images of servers", "create_image"));
+        }
+        if let Some(unfinished) = &create.unfinished {
+            return Ok(unfinished.clone());
+        }
+        let node = look_again(self, &create.node).await?;
+        let mut tags = self.tags(&create.owner);
+        tags.insert("server".into(), tag::encode(&node.name).into());
+        let mut order = Map::new();
+        order.insert("name".into(), self.full(&create.name).into());
+        order.insert("node".into(), self.describe(&node));
+        order.insert("tags".into(), tags.into());
+        activity.update("ordering");
+        let made = self.call("create_image", vec![order.into()]).await?;
+        let made = made.try_cast::<Map>().unwrap_or_default();
+        self.saved_image(&made).ok_or_else(|| Error::Failed {
+            provider: self.0.name.clone(),
+            what: format!("making image `{}`", create.name),
+            cause: "the provider made a different image than requested".to_owned(),
+        })
+    }
+
+    async fn delete_image(&self, image: &SavedImage) -> Result<(), Error> {
+        if !self.0.has("delete_image") {
+            return Err(self.lacks("delete images", "delete_image"));
+        }
+        if look_again_at_image(self, image).await?.is_none() {
+            return Ok(());
+        }
+        let mut map = Map::new();
+        map.insert("id".into(), image.id.clone().into());
+        map.insert("name".into(), self.full(&image.name).into());
+        self.call("delete_image", vec![map.into()]).await.map(drop)
+    }
+
+    async fn console(&self, node: &Node) -> Result<String, Error> {
+        if !self.0.has("console") {
+            return Err(self.lacks("read the console of a server", "console"));
+        }
+        let output = self.call("console", vec![self.describe(node)]).await?;
+        Ok(output.into_string().unwrap_or_default())
     }
 
     async fn login(&self, node: &Node) -> Result<Login, Error> {

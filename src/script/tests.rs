@@ -267,6 +267,26 @@ const CALLS: &[(&str, &str, &str)] = &[
         "rename server web to db",
     ),
     (
+        "provider::create_image/2",
+        "provider::create_image(host, \"base\")",
+        "make image base of web",
+    ),
+    (
+        "provider::delete_image/1",
+        "provider::delete_image(\"base\")",
+        "delete image base",
+    ),
+    (
+        "provider::delete_image/2",
+        "provider::delete_image(\"fake\", \"base\")",
+        "delete image base at fake",
+    ),
+    (
+        "provider::terminate/2",
+        "provider::terminate([host], \"base\")",
+        "make image base of web, then terminate web",
+    ),
+    (
         "provider::set_up/1",
         "provider::set_up(\"fake\")",
         "set up provider fake",
@@ -414,6 +434,9 @@ fn terminate(node) { act() }
 fn reboot(node) { act() }
 fn rename(node, name) { act() }
 fn resize(node, options) { act() }
+fn images() { [] }
+fn create_image(order) { act() }
+fn delete_image(image) { act() }
 private fn act() { local::run(\"touch acted\"); #{} }
 ";
 

@@ -9,7 +9,10 @@ Prints two addresses: EC2's and the price list's. In front of moto is what moto 
 - idempotency tokens (https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html);
 - instances that take a while to end
   (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html);
-- sizes that a zone does not offer, and user data that is too long.
+- sizes that a zone does not offer, and user data that is too long;
+- images that take a while, whose names are unique, whose snapshots have tags and are deleted with them
+  (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateImage.html, API_DeregisterImage.html);
+  an image of an instance with the tag `fails` becomes `failed`.
 
 `HITC_TEST_LAG=SECONDS` says how long it takes until something is known everywhere, and until an instance
 has ended (half a second, if it is not set). `HITC_TEST_PACE=FACTOR` fills the buckets faster.
@@ -139,6 +142,8 @@ class Ec2(Cloud):
         self.born = {}
         self.ended = {}
         self.tokens = {}
+        # When images were ordered, and those that fail.
+        self.images, self.failing = {}, set()
         self.ordering = threading.Lock()
         self.buckets = {
             "RunInstances": Bucket(5, 2),
@@ -169,6 +174,8 @@ class Ec2(Cloud):
         refused = None if is_test else self.refused(ask)
         if refused:
             return refused
+        if ask.get("Action") in ("CreateImage", "DeregisterImage") and not is_test:
+            return self.image_action(ask)
         token = ask.get("ClientToken")
         with self.ordering if token else nullcontext():
             if token in self.tokens:
@@ -209,6 +216,45 @@ class Ec2(Cloud):
                 return fault(400, "InvalidParameterValue", "User data is limited to 16384 bytes")
         return None
 
+    def image_action(self, ask):
+        """Makes or removes an image by moto, with what moto lacks."""
+        ec2 = client(self.moto)
+        own = ec2.describe_images(Owners=["self"])["Images"]
+        if ask["Action"] == "DeregisterImage":
+            found = [image for image in own if image["ImageId"] == ask["ImageId"]]
+            if not found:
+                return fault(400, "InvalidAMIID.NotFound", f"The image id '[{ask['ImageId']}]' does not exist")
+            ec2.deregister_image(ImageId=ask["ImageId"])
+            results = ""
+            for disk in found[0]["BlockDeviceMappings"] if ask.get("DeleteAssociatedSnapshots") == "true" else []:
+                snapshot = disk["Ebs"]["SnapshotId"]
+                ec2.delete_snapshot(SnapshotId=snapshot)
+                results += f"<item><snapshotId>{snapshot}</snapshotId><returnCode>success</returnCode></item>"
+            return self.xml("DeregisterImage", f"<return>true</return><deleteSnapshotResultSet>{results}</deleteSnapshotResultSet>")
+        if any(image["Name"] == ask["Name"] for image in own):
+            return fault(400, "InvalidAMIName.Duplicate", f"AMI name {ask['Name']} is already in use by AMI")
+        tags = {"image": [], "snapshot": []}
+        for name, kind in ask.items():
+            if part := re.fullmatch(r"(TagSpecification\.\d+)\.ResourceType", name):
+                keys = [k for k in ask if re.fullmatch(re.escape(part[1]) + r"\.Tag\.\d+\.Key", k)]
+                tags[kind] += [{"Key": ask[k], "Value": ask.get(k[:-3] + "Value", "")} for k in keys]
+        [reservation] = ec2.describe_instances(InstanceIds=[ask["InstanceId"]])["Reservations"]
+        of = {tag["Key"] for tag in reservation["Instances"][0].get("Tags", [])}
+        specification = [{"ResourceType": "image", "Tags": tags["image"]}]
+        id = ec2.create_image(InstanceId=ask["InstanceId"], Name=ask["Name"], TagSpecifications=specification)["ImageId"]
+        [image] = ec2.describe_images(ImageIds=[id])["Images"]
+        snapshots = [disk["Ebs"]["SnapshotId"] for disk in image["BlockDeviceMappings"]]
+        if tags["snapshot"]:
+            ec2.create_tags(Resources=snapshots, Tags=tags["snapshot"])
+        self.images[id] = time.monotonic()
+        if "fails" in of:
+            self.failing.add(id)
+        return self.xml("CreateImage", f"<imageId>{id}</imageId>")
+
+    def xml(self, action, content):
+        space = "http://ec2.amazonaws.com/doc/2016-11-15/"
+        return 200, f'<{action}Response xmlns="{space}"><requestId>r-1</requestId>{content}</{action}Response>'
+
     def zones(self, size):
         offered = client(self.moto).describe_instance_type_offerings(
             LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": [size]}]
@@ -240,6 +286,8 @@ class Ec2(Cloud):
         now = time.monotonic()
         new = {id for id, at in list(self.born.items()) if now - at < LAG}
         ending = {id for id, at in list(self.ended.items()) if now - at < LAG}
+        if ask.get("Action") == "DescribeImages" and done[0] == 200:
+            return self.images_as_known(done)
         if ask.get("Action") != "DescribeInstances" or done[0] != 200 or not new | ending:
             return done
         root = xml.fromstring(done[1])
@@ -253,6 +301,25 @@ class Ec2(Cloud):
                 if id in ending:
                     state = item.find(f"{space}instanceState")
                     state[0].text, state[1].text = "32", "shutting-down"
+        return done[0], xml.tostring(root, "utf-8", xml_declaration=True)
+
+
+    def images_as_known(self, done):
+        """New images are not listed at first, and then are pending."""
+        ages = {id: time.monotonic() - at for id, at in list(self.images.items())}
+        root = xml.fromstring(done[1])
+        space = re.match(r"{.*}", root.tag)[0]
+        xml.register_namespace("", space[1:-1])
+        for images in root.iter(f"{space}imagesSet"):
+            for item in list(images):
+                id = item.findtext(f"{space}imageId")
+                age = ages.get(id, 1000)
+                if age < LAG:
+                    images.remove(item)
+                elif age < 3 * LAG:
+                    item.find(f"{space}imageState").text = "pending"
+                elif id in self.failing:
+                    item.find(f"{space}imageState").text = "failed"
         return done[0], xml.tostring(root, "utf-8", xml_declaration=True)
 
 

@@ -154,6 +154,10 @@ class Google(Cloud):
     def __init__(self):
         super().__init__()
         self.instances = {}
+        # The images of the project that were made of disks, and what is on these.
+        self.saved, self.disks = {}, {}
+        # What instances write to their first serial port, by name.
+        self.consoles = {}
         self.operations = {}
         self.requests = {}
         self.exhausted = []
@@ -201,7 +205,11 @@ class Google(Cloud):
             ("GET", zone, self.get_zone),
             ("GET", zone + "/machineTypes", self.list_types),
             ("GET", zone + "/machineTypes/([a-z0-9-]+)", self.get_type),
-            ("GET", at + "/global/images", lambda p, query, body: self.listing(images(p), query)),
+            ("GET", zone + "/instances/([a-z0-9-]+)/serialPort", self.serial_port),
+            ("GET", at + "/global/images", self.list_images),
+            ("POST", at + "/global/images", self.insert_image),
+            ("DELETE", at + "/global/images/([a-z0-9-]+)", self.delete_image),
+            ("GET", at + "/global/operations/([a-z0-9-]+)", lambda p, n, query, body: self.one_operation(n)),
             ("GET", at + "/global/images/family/([a-z0-9-]+)", self.get_family),
             ("GET", at + "/global/images/([a-z0-9-]+)", self.get_image),
             ("GET", at + "/global/networks", lambda p, query, body: self.listing(self.networks(), query)),
@@ -245,6 +253,12 @@ class Google(Cloud):
             # As if somebody had changed them in Google's console.
             for name, labels in body:
                 self.named(name)["labels"] = {key: label(value) for key, value in labels.items()}
+            return 200, {}
+        if path == "/_images":
+            return 200, list(self.saved.values())
+        if path == "/_console":
+            name, text = body
+            self.consoles[self.named(name)["name"]] = text
             return 200, {}
         if path == "/_state":
             name, status = body
@@ -415,7 +429,124 @@ class Google(Cloud):
         raise missing(f"projects/{project}/global/images/family/{family}")
 
     def get_image(self, project, name, query, body):
-        return self.one(images(project), name, f"projects/{project}/global/images/{name}")
+        for image in self.images(project):
+            if name in (image["name"], image["id"]):
+                return 200, image
+        raise missing(f"projects/{project}/global/images/{name}")
+
+    # --- images of disks: https://docs.cloud.google.com/compute/docs/reference/rest/v1/images
+
+    def images(self, project):
+        with self.lock:
+            own = list(self.saved.values()) if project == PROJECT else []
+        return images(project) + own
+
+    def list_images(self, project, query, body):
+        wanted = query.pop("filter", "")
+        found = self.images(project)
+        if match := re.fullmatch(r"labels\.([a-z_-]+):\*", wanted):
+            found = [image for image in found if match[1] in image.get("labels", {})]
+        elif wanted:
+            raise error(400, "invalid", f"Invalid value for field 'filter': '{wanted}'.")
+        return self.listing(found, query)
+
+    def insert_image(self, project, query, body):
+        path = f"projects/{project}/global/images/{body['name']}"
+        if not re.fullmatch(NAME, body["name"]):
+            raise error(400, "invalid", f"Invalid value for field 'resource.name': '{body['name']}'.")
+        check_labels(body.get("labels") or {})
+        disk = body["sourceDisk"]
+        with self.lock:
+            if any(image["name"] == body["name"] for image in self.images(project)):
+                raise error(409, "alreadyExists", f"The resource '{path}' already exists")
+            [instance] = [i for i in self.instances.values() if i["disks"][0]["source"] == disk]
+            # https://docs.cloud.google.com/compute/docs/images/create-custom#prepare_disk_for_image
+            if instance["status"] != "TERMINATED" and query.get("forceCreate") != "true":
+                text = f"The disk resource '{disk}' is already being used by '{instance['selfLink']}'"
+                raise error(400, "resourceInUseByAnotherResource", text)
+            number = self.number()
+            image = {
+                "kind": "compute#image",
+                "id": str(number * 10**15 + 9),
+                "name": body["name"],
+                "labels": body.get("labels") or {},
+                "labelFingerprint": "x",
+                "sourceDisk": disk,
+                "sourceType": "RAW",
+                "architecture": TYPES[instance["machineType"].split("/")[-1]][2],
+                "diskSizeGb": instance["disks"][0]["diskSizeGb"],
+                "creationTimestamp": now(),
+                "storageLocations": ["eu"],
+                "status": "PENDING",
+                "selfLink": ROOT + f"{PROJECT}/global/images/{body['name']}",
+            }
+            self.saved[image["name"]] = image
+
+        def work():
+            self.clock.wait(self.takes("insert_image"))
+            if "insert_image" in self.settings.get("fails", []):
+                image["status"] = "FAILED"
+                return "RESOURCE_OPERATION_RATE_EXCEEDED", "Operation rate exceeded for the disk."
+            self.disks[image["name"]] = self.machines.save(self.number_of(instance))
+            image.update(status="READY", archiveSizeBytes="123456789")
+
+        return self.begin_global("insert", image, work)
+
+    def delete_image(self, project, name, query, body):
+        _, image = self.get_image(project, name, query, body)
+        image["status"] = "DELETING"
+
+        def work():
+            self.clock.wait(self.takes("deletion"))
+            self.saved.pop(image["name"], None)
+
+        return self.begin_global("delete", image, work)
+
+    def begin_global(self, kind, image, work):
+        number = self.number()
+        operation = {
+            "kind": "compute#operation",
+            "id": str(number),
+            "name": f"operation-{number}-0-1",
+            "operationType": kind,
+            "targetLink": image["selfLink"],
+            "targetId": image["id"],
+            "status": "RUNNING",
+            "user": self.service_account["client_email"],
+            "progress": 0,
+            "insertTime": now(),
+            "selfLink": ROOT + f"{PROJECT}/global/operations/operation-{number}-0-1",
+        }
+        self.operations[operation["name"]] = operation
+
+        def run():
+            failed = work()
+            if failed:
+                operation["error"] = {"errors": [{"code": failed[0], "message": failed[1]}]}
+            operation.update(progress=100, endTime=now(), status="DONE")
+
+        answer = dict(operation)
+        later(run)
+        return 200, answer
+
+    def one_operation(self, name):
+        operation = self.operations.get(name)
+        if operation is None or "zone" in operation:
+            raise missing(f"projects/{PROJECT}/global/operations/{name}")
+        return 200, operation
+
+    def serial_port(self, project, zone, name, query, body):
+        """https://docs.cloud.google.com/compute/docs/reference/rest/v1/instances/getSerialPortOutput: with a
+        negative start, the most recent bytes; 1 MB at most."""
+        instance = self.find(zone, name)
+        text = self.consoles.get(instance["name"], "")
+        start = int(query.get("start", 0))
+        start = max(0, len(text) + start) if start < 0 else start
+        contents = text[start : start + 1048576]
+        link = instance["selfLink"] + "/serialPort"
+        kind = "compute#serialPortOutput"
+        end = str(start + len(contents))
+        return 200, {"kind": kind, "selfLink": link, "contents": contents, "start": str(start), "next": end}
 
     def get_network(self, project, name, query, body):
         return self.one(self.networks(), name, f"projects/{project}/global/networks/{name}")
@@ -510,13 +641,13 @@ class Google(Cloud):
 
     def get_operation(self, project, zone, name, query, body):
         operation = self.operations.get(name)
-        if operation is None or not operation["zone"].endswith("/" + zone):
+        if operation is None or not operation.get("zone", "").endswith("/" + zone):
             raise missing(in_zone(zone, f"operations/{name}"))
         return 200, operation
 
     # --- instances
 
-    def make(self, zone, body, kind, status):
+    def make(self, zone, body, kind, status, disk={}):
         number = self.number()
         link = ROOT + f"{PROJECT}/zones/{zone}"
         scheduling = {"provisioningModel": "STANDARD", "automaticRestart": True, "onHostMaintenance": "MIGRATE"}
@@ -535,7 +666,15 @@ class Google(Cloud):
             "deletionProtection": bool(body.get("deletionProtection")),
             "scheduling": {**scheduling, **(body.get("scheduling") or {})},
             "tags": body.get("tags") or {},
-            "disks": [{"boot": True, "autoDelete": True, "type": "PERSISTENT"}],
+            "disks": [
+                {
+                    "boot": True,
+                    "autoDelete": True,
+                    "type": "PERSISTENT",
+                    "source": f"{link}/disks/{body['name']}",
+                    "diskSizeGb": str(disk.get("diskSizeGb") or 10),
+                }
+            ],
             "networkInterfaces": [
                 {
                     "name": "nic0",
@@ -581,7 +720,8 @@ class Google(Cloud):
             if request in self.requests:
                 return 200, self.operations[self.requests[request]]
             kind, disk = self.check_order(zone, body)
-            instance = self.make(zone, body, kind, "PROVISIONING")
+            instance = self.make(zone, body, kind, "PROVISIONING", disk)
+            image = disk["sourceImage"].split("/")[-1]
             card, wanted = instance["networkInterfaces"][0], body["networkInterfaces"][0]
             card["network"] = wanted.get("network") or card["network"]
             if not wanted.get("accessConfigs"):
@@ -604,6 +744,7 @@ class Google(Cloud):
             instance["status"] = "STAGING"
             users = dict(line.split(":", 1) for line in lines)
             ip = self.machines.make(number, list(users.values()))
+            self.machines.load(number, self.disks.get(image))
             for user in users if self.machines.prefix else ():
                 self.machines.docker("exec", self.machines.name(number), "sh", "-ec", MAKE_USER, "sh", user)
             if "accessConfigs" in card:
@@ -632,9 +773,16 @@ class Google(Cloud):
             raise invalid("machineType", body["machineType"], "The referenced resource does not exist.")
         disk = body["disks"][0]["initializeParams"]
         source = disk["sourceImage"].removeprefix(ROOT).removeprefix("projects/").split("/")
-        found = [i for i in images(source[0]) if source[-1] in (i["name"], i["family"])]
+        found = [i for i in self.images(source[0]) if source[-1] in (i["name"], i.get("family"))]
         if not found:
             raise invalid("disks[0].initializeParams.sourceImage", disk["sourceImage"], "The referenced image resource cannot be found.")
+        if found[0]["status"] != "READY":
+            raise error(400, "resourceNotReady", f"The resource '{disk['sourceImage']}' is not ready")
+        if found[0]["architecture"] != TYPES[kind][2]:
+            raise error(400, "badRequest", "The image's architecture is not that of the machine type.")
+        if int(disk.get("diskSizeGb") or found[0]["diskSizeGb"]) < int(found[0]["diskSizeGb"]):
+            raise invalid("disks[0].initializeParams.diskSizeGb", disk["diskSizeGb"], "It is smaller than the image.")
+        disk.setdefault("diskSizeGb", found[0]["diskSizeGb"])
         kind_of_disk = disk.get("diskType", "pd-standard").split("/")[-1]
         if kind.startswith("c4") != kind_of_disk.startswith("hyperdisk"):
             raise error(400, "badRequest", f"[{kind_of_disk}] features are not compatible for creating instance.")

@@ -65,10 +65,16 @@ assert rule.allowed[0].I_p_protocol == "tcp" and list(rule.allowed[0].ports) == 
 operations = compute_v1.ZoneOperationsClient(**signed)
 
 
+everywhere = compute_v1.GlobalOperationsClient(**signed)
+
+
 def done(operation):
     """Waits for an operation. The client's own way asks Google, wherever the client itself was led."""
     while True:
-        now = operations.get(project=PROJECT, zone=ZONE, operation=operation.name)
+        if operation.zone:
+            now = operations.get(project=PROJECT, zone=ZONE, operation=operation.name)
+        else:
+            now = everywhere.get(project=PROJECT, operation=operation.name)
         if now.status == compute_v1.Operation.Status.DONE:
             assert not now.error.errors, now.error
             return
@@ -143,6 +149,24 @@ which["instance"] = "uno"
 done(client.start(**which))
 done(client.reset(**which))
 assert client.get(**which).machine_type.endswith("/e2-medium")
+
+# Images of disks, and the serial port.
+disk = client.get(**which).disks[0].source
+base = compute_v1.Image(name="base", source_disk=disk, labels={"saved": "1"})
+save = lambda force: images.insert(
+    compute_v1.InsertImageRequest(project=PROJECT, force_create=force, image_resource=base)
+)
+refused(BadRequest, "already being used", lambda: save(False))
+done(save(True))
+refused(Conflict, "already exists", lambda: save(True))
+saved = images.get(project=PROJECT, image="base")
+assert saved.status == "READY" and saved.source_disk == disk and saved.architecture == "X86_64"
+ours = compute_v1.ListImagesRequest(project=PROJECT, filter="labels.saved:*")
+assert [i.name for i in images.list(ours)] == ["base"]
+done(images.delete(project=PROJECT, image=str(saved.id)))
+refused(NotFound, "was not found", lambda: images.get(project=PROJECT, image="base"))
+port = compute_v1.GetSerialPortOutputInstanceRequest(**which, port=1, start=-100)
+assert client.get_serial_port_output(port).contents == ""
 
 # Lists of many pages, of one zone and of all.
 for n in range(30):

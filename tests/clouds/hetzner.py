@@ -166,6 +166,8 @@ class Hetzner(Cloud):
         self.orders = []
         self.addresses = []
         self.keys = {}
+        # The snapshots of servers, and what is on their disks.
+        self.snapshots, self.disks = {}, {}
         self.firewalls = []
         self.actions = {}
         self.limit = int(os.environ.get("SERVER_LIMIT", "100000"))
@@ -188,6 +190,8 @@ class Hetzner(Cloud):
             ("GET", "/v1/primary_ips", lambda query, body: listing("primary_ips", self.addresses, query)),
             ("GET", "/v1/pricing", self.pricing),
             ("GET", "/v1/images", self.list_images),
+            ("GET", "/v1/images/([0-9]+)", lambda n, query, body: (200, {"image": self.find_image(n)})),
+            ("DELETE", "/v1/images/([0-9]+)", self.delete_image),
             ("GET", "/v1/networks", self.named("networks", [])),
             ("GET", "/v1/ssh_keys", lambda query, body: listing("ssh_keys", list(self.keys.values()), query)),
             ("POST", "/v1/ssh_keys", self.add_key),
@@ -242,6 +246,8 @@ class Hetzner(Cloud):
             return 200, {}
         if path == "/_orders":
             return 200, self.orders
+        if path == "/_images":
+            return 200, list(self.snapshots.values())
         if path == "/_labels":
             # As if somebody had changed them at the provider's page.
             for name, labels in body:
@@ -330,12 +336,67 @@ class Hetzner(Cloud):
         }
 
     def list_images(self, query, body):
+        selector = query.get("label_selector")
+        with self.lock:
+            all = ALL_IMAGES + self.listed(self.snapshots.values())
         found = [
             image
-            for image in ALL_IMAGES
-            if query.get("architecture") in (None, image["architecture"]) and query.get("name") in (None, image["name"])
+            for image in all
+            if query.get("architecture") in (None, image["architecture"])
+            and query.get("name") in (None, image["name"])
+            and query.get("type") in (None, image["type"])
+            and (selector is None or selector in image["labels"])
         ]
         return listing("images", found, query)
+
+    def find_image(self, number):
+        for image in [*ALL_IMAGES, *self.snapshots.values()]:
+            if image["id"] == int(number):
+                return image
+        raise error(404, "not_found", f"image with ID '{number}' not found")
+
+    def delete_image(self, number, query, body):
+        with self.lock:
+            image = self.find_image(number)
+            if image["type"] == "system":
+                raise error(403, "forbidden", "system images cannot be deleted")
+            del self.snapshots[image["id"]]
+            self.ends(image)
+        return 204, None
+
+    def create_image(self, server, body):
+        """https://docs.hetzner.cloud/reference/cloud#server-actions-create-image-from-a-server: the image is there
+        at once, `creating`. A description need not be unique."""
+        check_labels(body.get("labels") or {})
+        image = {
+            **ALL_IMAGES[1],
+            "id": self.number(),
+            "type": "snapshot",
+            "status": "creating",
+            "name": None,
+            "description": body.get("description") or "snapshot",
+            "disk_size": server["primary_disk_size"],
+            "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S+00:00"),
+            "created_from": {"id": server["id"], "name": server["name"]},
+            "rapid_deploy": False,
+            "labels": body.get("labels") or {},
+            "architecture": server["server_type"]["architecture"],
+        }
+
+        def work():
+            self.disks[image["id"]] = self.machines.save(server["id"])
+            image.update(status="available", image_size=2.3)
+
+        def fail():
+            image.update(status="unavailable")
+
+        answer = dict(image)
+        is_failed = "create_image" in self.settings.get("fails", [])
+        action = self.begin("create_image", server, fail if is_failed else work)
+        with self.lock:
+            self.snapshots[image["id"]] = image
+            self.begins(image)
+        return 201, {"image": answer, "action": action}
 
     def add_key(self, query, body):
         with self.lock:
@@ -383,7 +444,7 @@ class Hetzner(Cloud):
             "labels": labels,
             "volumes": [],
             "load_balancers": [],
-            "primary_disk_size": 40,
+            "primary_disk_size": TYPES[kind][2],
             "placement_group": None,
         }
         self.servers[number] = server
@@ -434,7 +495,8 @@ class Hetzner(Cloud):
             if len(self.servers) >= self.limit:
                 raise error(403, "resource_limit_exceeded", "server limit exceeded")
             check_labels(body.get("labels") or {})
-            images = [i for i in ALL_IMAGES if body["image"] in (i["id"], str(i["id"]), i["name"])]
+            all = [*ALL_IMAGES, *self.snapshots.values()]
+            images = [i for i in all if body["image"] in (i["id"], str(i["id"]), i["name"])]
             kind = body["server_type"]
             if isinstance(kind, int) or str(kind).isdigit():
                 kind = list(TYPES)[int(kind) - 1]
@@ -442,6 +504,10 @@ class Hetzner(Cloud):
                 raise error(422, "invalid_input", "invalid input in field 'server_type' or 'image'")
             if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,61}[A-Za-z0-9])?", body["name"]):
                 raise error(422, "invalid_input", "invalid input in field 'name'")
+            if images[0]["status"] != "available" or images[0]["architecture"] != server_type(kind)["architecture"]:
+                raise error(422, "invalid_input", "invalid input in field 'image'")
+            if images[0]["disk_size"] > server_type(kind)["disk"]:
+                raise error(422, "invalid_input", "image disk is bigger than server type disk")
             where = body.get("location") or "fsn1"
             if isinstance(where, int) or str(where).isdigit():
                 where = LOCATIONS[int(where) - 1][0]
@@ -465,6 +531,7 @@ class Hetzner(Cloud):
 
         def boot():
             address = self.machines.make(server["id"], keys)
+            self.machines.load(server["id"], self.disks.get(server["image"]["id"]))
             if self.machines.prefix and server["public_net"]["ipv4"]:
                 server["public_net"]["ipv4"]["ip"] = address
             server["status"] = "running"
@@ -499,6 +566,8 @@ class Hetzner(Cloud):
     def act(self, number, command, query, body):
         server = self.find(number)
         number = server["id"]
+        if command == "create_image":
+            return self.create_image(server, body or {})
         if command == "change_type" and server["status"] != "off":
             raise error(422, "server_not_stopped", "server must be stopped before changing the type")
         before = server["status"]

@@ -68,6 +68,17 @@ server.power_on().wait_until_finished()
 server.reboot().wait_until_finished()
 assert client.servers.get_by_id(server.id).server_type.name == "cx33"
 
+made = server.create_image(description="base", type="snapshot", labels={"saved": "1"})
+assert made.image.status == "creating" and made.image.created_from.name == server.name
+made.action.wait_until_finished()
+listed(lambda: client.images.get_all(type="snapshot", label_selector="saved"), 1)
+image = client.images.get_by_id(made.image.id)
+assert image.status == "available" and image.description == "base" and image.name is None
+# A server of the new type has the old disk, which is what an image needs.
+assert image.disk_size == 40 and image.architecture == "x86"
+image.delete()
+listed(lambda: client.images.get_all(type="snapshot", label_selector="saved"), 0)
+
 for n in range(60):
     create(f"n-{n}", {"many": "1"})
 listed(lambda: client.servers.get_all(label_selector="many"), 60)

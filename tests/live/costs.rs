@@ -1,8 +1,11 @@
 //! `hitc run costs` and `hitc run provider.check`.
 
+use std::{collections::BTreeSet, fs};
+
+use regex::Regex;
 use serde_json::{Value as Json, json};
 
-use crate::support::{Run, cloud::Cloud, live::Live};
+use crate::support::{Run, cloud::Cloud, live::Live, sources};
 
 /// Runs `create` at a provider.
 fn create(live: &Live, provider: &str, options: &[&str]) {
@@ -257,6 +260,49 @@ fn a_role_of_google_that_lacks_permissions() {
         "add it to the role: docs/gcp.md",
     ];
     assert!(not_ok(&lines).contains(&missing.map(str::to_owned).as_slice()));
+}
+
+/// What the page of a cloud says that hitc needs is what is tried.
+#[test]
+fn the_permissions_of_the_pages_are_tried() {
+    let named = |page: &str, pattern: &str| -> BTreeSet<String> {
+        let text = fs::read_to_string(sources().join("docs").join(page)).unwrap();
+        let found = Regex::new(pattern).unwrap();
+        let found = found.captures_iter(&text);
+        found.map(|found| found[1].to_owned()).collect()
+    };
+    let tried = |live: &Live, provider: &str, prefix: &str| -> BTreeSet<String> {
+        let (_, lines, _) = checked(live, provider);
+        let whats = lines.into_iter().map(|mut line| line.swap_remove(0));
+        whats.filter(|what| what.starts_with(prefix)).collect()
+    };
+    let (_cloud, live) = Cloud::reachable_ec2();
+    assert_eq!(
+        tried(&live, "ec2", "ec2:"),
+        named("ec2.md", "\"(ec2:[A-Za-z]+)\"")
+    );
+    let (_cloud, live) = Cloud::gcp(Live::new(), false);
+    let permission = r"(compute\.[a-zA-Z]+\.[a-zA-Z]+)[,\\\n]";
+    assert_eq!(tried(&live, "gcp", "compute."), named("gcp.md", permission));
+    // The account and the droplets are read first, and some scopes have no request without effect.
+    let (_cloud, live) = Cloud::reachable_digitalocean();
+    let scopes = named(
+        "digitalocean.md",
+        "`([a-z_]+:(?:read|create|update|delete))`",
+    );
+    let untried: Vec<String> = scopes
+        .difference(&tried(&live, "digitalocean", ""))
+        .cloned()
+        .collect();
+    let list = [
+        "account:read",
+        "droplet:read",
+        "image:create",
+        "image:update",
+        "reserved_ip:update",
+        "vpc:read",
+    ];
+    assert_eq!(untried, list);
 }
 
 #[test]

@@ -37,6 +37,7 @@ mod hetzner;
 mod hostile_server;
 mod hostile_users;
 mod hostile_values;
+mod images;
 mod inside;
 mod interruptions;
 mod interrupts;

@@ -1,6 +1,7 @@
 //! `provider::`: servers of all providers.
 
 mod costs;
+mod images;
 mod prices;
 
 use std::sync::Arc;
@@ -114,6 +115,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Renames a server.",
         |call: &Call, host: Host, name: ImmutableString| rename(call, &host, &name),
     );
+    images_and_console(&mut provider);
     provider.change(
         "set_up(name: string)",
         "Prepares the local machine for a provider. For `local`, installs Docker and creates a base
@@ -143,6 +145,57 @@ fn for_scripts(provider: &mut Namespace) {
             let error = provider::Error::missing(&what, &name, known, None);
             Err(call.fail(Diagnostic::from(error)))
         },
+    );
+}
+
+fn images_and_console(provider: &mut Namespace) {
+    provider.function(
+        "images() -> array",
+        "Returns the images that this project made of servers, of all providers, as maps with
+         `provider`, `name`, `id`, `server` (of which it was made), `size` (GiB), `region`, `created`,
+         `state` (`creating`, `usable` or `failed`) and `owner`.",
+        |call: &Call| images::images(call),
+    );
+    provider.function(
+        "image(provider: string, name: string) -> map",
+        "Returns the project's image of this name or id, as `images` does. An empty provider stands
+         for all. Fails if it does not exist, or belongs to another project.",
+        |call: &Call, provider: ImmutableString, name: ImmutableString| {
+            images::find(call, &provider, &name)
+        },
+    );
+    provider.change(
+        "create_image(host: Host, name: string) -> map",
+        "Makes an image of a server, and waits until it is usable. EC2 reboots the server for that.
+         Finishes what an interrupted run began; an image of that name that is usable is an error.
+         Returns the image.",
+        |call: &Call, host: Host, name: ImmutableString| images::create_image(call, &host, &name),
+    );
+    provider.change(
+        "delete_image(name: string)",
+        "Deletes the project's image of this name or id.",
+        |call: &Call, name: ImmutableString| images::delete_image(call, None, &name),
+    );
+    provider.change(
+        "delete_image(provider: string, name: string)",
+        "Deletes the project's image of this name or id at a provider.",
+        |call: &Call, provider: ImmutableString, name: ImmutableString| {
+            images::delete_image(call, Some(&provider), &name)
+        },
+    );
+    provider.change(
+        "terminate(hosts: array, image: string)",
+        "Makes an image of a server, and terminates the server when the image is usable. All data on
+         the server is lost but what is in the image. `hosts` has one host.",
+        |call: &Call, hosts: Array, image: ImmutableString| {
+            terminate_with_image(call, &hosts, &image)
+        },
+    );
+    provider.function(
+        "console(host: Host) -> string",
+        "Returns the last output of a server on its console, 1 MiB at most, with control characters
+         escaped.",
+        |call: &Call, host: Host| images::console(call, &host),
     );
 }
 
@@ -234,6 +287,28 @@ fn terminate(call: &Call, hosts: &[Dynamic]) -> Answer<()> {
     if call.would(|| format!("terminate {}", names(&hosts))) {
         return Ok(());
     }
+    let terminate = async |p: &dyn Provider, node: &Node| p.terminate(node).await;
+    act_on_all(call, &hosts, "terminate", &terminate)
+}
+
+/// Makes an image of a server, and terminates the server when the image is usable.
+fn terminate_with_image(call: &Call, hosts: &[Dynamic], name: &str) -> Answer<()> {
+    let hosts = call.hosts(hosts)?;
+    let [host] = hosts.as_slice() else {
+        let text = format!(
+            "terminate: an image is made of one server, and {} are selected",
+            hosts.len()
+        );
+        return Err(call.fail(Diagnostic::new(Kind::Usage, text)));
+    };
+    let node = &host.0;
+    call.check(refuse_protected([node.as_ref()]))?;
+    let unfinished = images::check(call, node, name)?;
+    let what = || format!("make image {name} of {0}, then terminate {0}", node.name);
+    if call.would(what) {
+        return Ok(());
+    }
+    images::make(call, node, name, unfinished)?;
     let terminate = async |p: &dyn Provider, node: &Node| p.terminate(node).await;
     act_on_all(call, &hosts, "terminate", &terminate)
 }

@@ -100,6 +100,10 @@ fn requests() -> Vec<(&'static str, ApiRequest)> {
             "droplet:delete",
             ApiRequest::delete(format!("/v2/droplets/{NO_DROPLET}")),
         ),
+        (
+            "image:delete",
+            ApiRequest::delete(format!("/v2/images/{NO_DROPLET}")),
+        ),
         ("ssh_key:read", list("account/keys")),
         (
             "ssh_key:create",

@@ -78,12 +78,22 @@ impl DigitalOcean {
     ) -> Result<(), Error> {
         let request = ApiRequest::post(path, body);
         let mut polls = Polls::new(PENDING_TIMEOUT);
-        let mut action: Action = loop {
+        let action: Action = loop {
             match self.read(request.clone(), "action").await {
                 Err(error) if is_pending(&error) && polls.next().await => {}
                 answer => break answer?,
             }
         };
+        self.watch(action, state, what).await
+    }
+
+    /// Waits until an action completes. Its state is below `state`.
+    pub(super) async fn watch(
+        &self,
+        mut action: Action,
+        state: &str,
+        what: &str,
+    ) -> Result<(), Error> {
         let path = format!("{state}/{}", action.id);
         let mut polls = Polls::new(ACTION_TIMEOUT);
         let mut last_answer = Instant::now();

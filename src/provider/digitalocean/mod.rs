@@ -13,6 +13,7 @@ mod firewall;
 mod listing;
 mod options;
 mod order;
+mod saved_image;
 mod token;
 mod wire;
 
@@ -30,8 +31,9 @@ use tokio::{sync::OnceCell, time::Instant};
 use wire::{Droplet, Image, Size};
 
 use super::{
-    CloudFirewall, Cost, Create, Error, Finding, Node, NodeState, Price, Prices, Provider,
-    ServerChange, differences, look_again, number, refuse_other_server, refuse_protected, tag,
+    CloudFirewall, Cost, Create, CreateImage, Error, Finding, Node, NodeState, Price, Prices,
+    Provider, SavedImage, ServerChange, differences, look_again, number, refuse_other_server,
+    refuse_protected, tag,
 };
 use crate::{
     core::{
@@ -41,6 +43,7 @@ use crate::{
         value::{Invalid, Value},
     },
     http::{ApiRequest, JsonApi, Method},
+    project::Project,
     ssh::{KeyPair, Login},
 };
 
@@ -74,6 +77,8 @@ pub struct DigitalOcean {
     data: PathBuf,
     home: PathBuf,
     events: Events,
+    /// The user's project, whose images its orders may name.
+    project: Option<Project>,
     api: OnceLock<Result<Arc<JsonApi>, Error>>,
     sizes: OnceCell<Vec<Size>>,
     own_images: OnceCell<Vec<Image>>,
@@ -92,12 +97,20 @@ impl DigitalOcean {
             data,
             home,
             events,
+            project: None,
             api: OnceLock::new(),
             sizes: OnceCell::new(),
             own_images: OnceCell::new(),
             key: OnceCell::new(),
             listed: Shared::default(),
         }
+    }
+
+    /// The same for the servers of a project, which may be created from its images.
+    #[must_use]
+    pub fn of_project(self, project: Project) -> Self {
+        let project = Some(project);
+        DigitalOcean { project, ..self }
     }
 
     fn node(&self, droplet: &Droplet) -> Option<Node> {
@@ -376,6 +389,35 @@ impl Provider for DigitalOcean {
         self.droplet_firewalls(nodes).await
     }
 
+    async fn images(&self) -> Result<Vec<SavedImage>, Error> {
+        self.saved_images().await
+    }
+
+    async fn create_image(
+        &self,
+        create: &CreateImage,
+        activity: &Activity,
+    ) -> Result<SavedImage, Error> {
+        self.take_snapshot(create, |what| activity.update(what))
+            .await
+    }
+
+    async fn delete_image(&self, image: &SavedImage) -> Result<(), Error> {
+        self.delete_snapshot(image).await
+    }
+
+    async fn console(&self, node: &Node) -> Result<String, Error> {
+        Err(Error::Unsupported {
+            provider: NAME.to_owned(),
+            what: "read the console of a server",
+            help: format!(
+                "DigitalOcean's API has no console; open the recovery console: \
+                 https://cloud.digitalocean.com/droplets/{}/console",
+                node.id
+            ),
+        })
+    }
+
     async fn login(&self, node: &Node) -> Result<Login, Error> {
         Ok(Login {
             name: node.name.clone(),
@@ -405,7 +447,12 @@ fn failed(what: &str, cause: &str) -> Error {
 /// The rest of the droplet's tag that begins with `prefix`, decoded. The cloud ignores the case
 /// of tags, and keeps the spelling of the first use.
 fn noted(droplet: &Droplet, prefix: &str) -> Option<String> {
-    droplet.tags.iter().find_map(|text| {
+    noted_in(&droplet.tags, prefix)
+}
+
+/// The same of the tags of anything.
+fn noted_in(tags: &[String], prefix: &str) -> Option<String> {
+    tags.iter().find_map(|text| {
         let (start, rest) = text.split_at_checked(prefix.len())?;
         let is_it = start.eq_ignore_ascii_case(prefix);
         is_it.then(|| tag::decode(&rest.to_lowercase()))?
@@ -421,7 +468,11 @@ fn is_owner_tag(text: &str) -> bool {
 }
 
 fn has(droplet: &Droplet, tag: &str) -> bool {
-    droplet.tags.iter().any(|t| t.eq_ignore_ascii_case(tag))
+    has_tag(&droplet.tags, tag)
+}
+
+fn has_tag(tags: &[String], tag: &str) -> bool {
+    tags.iter().any(|t| t.eq_ignore_ascii_case(tag))
 }
 
 /// What a droplet costs, whether it runs or not.

@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::{
     DigitalOcean, LIST, TAG, TAG_ADDRESS, TAG_CREATING, TAG_IMAGE, TAG_PROTECT, TAG_USER,
     client::path,
-    failed,
+    failed, noted_in,
     options::Options,
     wire::{Droplet, Image, Key, Region, Size},
 };
@@ -56,7 +56,8 @@ impl DigitalOcean {
                 there.map(|there| format!("it is available in {there}")),
             ));
         }
-        self.check_image(&options.image, &options.region).await?;
+        self.check_image(&options.image, &options.region, size)
+            .await?;
         if let Some(address) = options.address {
             self.check_address(address, &full, &options.region).await?;
         }
@@ -124,18 +125,25 @@ impl DigitalOcean {
             tag::encode_caseless(&options.image)
         ));
         tags.extend(self.owner_tags(&create.owner));
+        let mut user = options.user.clone();
         let image = match options.image.parse::<u64>() {
             Ok(number) => json!(number),
-            Err(_) => match self.own_image(&options.image).await? {
-                Some(image) => json!(image.id),
-                None => json!(options.image),
+            Err(_) => match self.saved_snapshot(&options.image).await? {
+                Some(image) => {
+                    user = user.or_else(|| noted_in(&image.tags, TAG_USER));
+                    json!(image.id)
+                }
+                None => match self.own_image(&options.image).await? {
+                    Some(image) => json!(image.id),
+                    None => json!(options.image),
+                },
             },
         };
         if let Some(address) = options.address {
             let address = tag::encode_caseless(&address.to_string());
             tags.push(format!("{TAG_ADDRESS}{address}"));
         }
-        if let Some(user) = &options.user {
+        if let Some(user) = &user {
             tags.push(format!("{TAG_USER}{}", tag::encode_caseless(user)));
         }
         let mut body = json!({
@@ -179,8 +187,39 @@ impl DigitalOcean {
         self.sizes.get_or_try_init(read).await.map(Vec::as_slice)
     }
 
-    /// Fails if the image does not exist in the region.
-    pub(super) async fn check_image(&self, image: &str, region: &str) -> Result<(), Error> {
+    /// Fails if the image does not exist in the region, or needs a larger disk than the size has.
+    pub(super) async fn check_image(
+        &self,
+        image: &str,
+        region: &str,
+        size: &Size,
+    ) -> Result<(), Error> {
+        let found = match self.saved_snapshot(image).await? {
+            Some(saved) => saved,
+            None => self.find_image(image).await?,
+        };
+        if !found.regions.is_empty() && !found.regions.iter().any(|slug| slug == region) {
+            let text = format!("image `{image}` is not available in region `{region}`");
+            return Err(Error::invalid(
+                text,
+                Some(format!("it is available in {}", found.regions.join(", "))),
+            ));
+        }
+        let least = found.min_disk_size.unwrap_or_default();
+        if least > size.disk {
+            return Err(Error::invalid(
+                format!(
+                    "image `{image}` needs a disk of {least} GB, and size `{}` has {} GB",
+                    size.slug, size.disk
+                ),
+                Some(LIST.to_owned()),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The image of this slug, number or own name.
+    async fn find_image(&self, image: &str) -> Result<Image, Error> {
         let asked = self
             .read::<Image>(
                 ApiRequest::get(format!("/v2/images/{}", path(image))),
@@ -194,24 +233,13 @@ impl DigitalOcean {
             }
             Err(error) => return Err(error),
         };
-        let Some(found) = found else {
-            let images: Vec<Image> = self.all("/v2/images?type=distribution", "images").await?;
-            let slugs: Vec<String> = images.into_iter().filter_map(|i| i.slug).collect();
-            return Err(Error::missing(
-                "image",
-                image,
-                slugs.iter().map(String::as_str),
-                None,
-            ));
-        };
-        if !found.regions.is_empty() && !found.regions.iter().any(|slug| slug == region) {
-            let text = format!("image `{image}` is not available in region `{region}`");
-            return Err(Error::invalid(
-                text,
-                Some(format!("it is available in {}", found.regions.join(", "))),
-            ));
+        if let Some(found) = found {
+            return Ok(found);
         }
-        Ok(())
+        let images: Vec<Image> = self.all("/v2/images?type=distribution", "images").await?;
+        let slugs: Vec<String> = images.into_iter().filter_map(|i| i.slug).collect();
+        let slugs = slugs.iter().map(String::as_str);
+        Err(Error::missing("image", image, slugs, None))
     }
 }
 

@@ -1,6 +1,6 @@
 //! The parts of DigitalOcean's responses that hitc reads.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::provider::Address;
 
@@ -53,6 +53,17 @@ pub struct Image {
     pub slug: Option<String>,
     #[serde(default)]
     pub regions: Vec<String>,
+    #[serde(default, deserialize_with = "list_or_null")]
+    pub tags: Vec<String>,
+    /// The smallest disk that it fits on, in GB.
+    #[serde(default)]
+    pub min_disk_size: Option<u64>,
+    #[serde(default)]
+    pub size_gigabytes: Option<f64>,
+    #[serde(default)]
+    pub created_at: Option<String>,
+    #[serde(default)]
+    pub status: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -97,4 +108,9 @@ pub struct Action {
     pub status: String,
     #[serde(default, rename = "type")]
     pub kind: String,
+}
+
+/// Reads a list that may be null.
+fn list_or_null<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<String>, D::Error> {
+    Ok(Option::deserialize(source)?.unwrap_or_default())
 }

@@ -91,6 +91,27 @@ async fn try_changing(ec2: &Client) -> Vec<Finding> {
                 .instance_id(INSTANCE)
         ),
         tried!(
+            "ec2:CancelSpotInstanceRequests",
+            ec2.cancel_spot_instance_requests()
+                .spot_instance_request_ids("sir-00000000")
+        ),
+        tried!(
+            "ec2:CreateImage",
+            ec2.create_image().instance_id(INSTANCE).name("hitc-check")
+        ),
+        tried!(
+            "ec2:DeregisterImage",
+            ec2.deregister_image().image_id(IMAGE)
+        ),
+        tried!(
+            "ec2:DeleteSnapshot",
+            ec2.delete_snapshot().snapshot_id("snap-00000000000000000")
+        ),
+        tried!(
+            "ec2:GetConsoleOutput",
+            ec2.get_console_output().instance_id(INSTANCE)
+        ),
+        tried!(
             "ec2:StartInstances",
             ec2.start_instances().instance_ids(INSTANCE)
         ),

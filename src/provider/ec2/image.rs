@@ -86,7 +86,7 @@ pub(super) async fn find(
             "image",
             image,
             known.iter().map(String::as_str),
-            Some("use the id of an AMI, or a system and its version"),
+            Some("use the id of an AMI, a system and its version, or an image of `image.list`"),
         ));
     };
     let spelling = match architecture {

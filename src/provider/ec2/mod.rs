@@ -14,6 +14,7 @@ mod image;
 mod options;
 mod order;
 mod prices;
+mod saved_image;
 mod server_group;
 mod spot;
 mod state;
@@ -43,9 +44,9 @@ use tokio::{sync::OnceCell, time::Instant};
 pub use volume::Volume;
 
 use super::{
-    Address, CloudFirewall, Cost, Create, Error, Finding, Node, NodeState, Prices, Provider,
-    ServerChange, differences, look_again, refuse_duplicates, refuse_other_server,
-    refuse_protected, tag as tags,
+    Address, CloudFirewall, Cost, Create, CreateImage, Error, Finding, Node, NodeState, Prices,
+    Provider, SavedImage, ServerChange, differences, look_again, refuse_duplicates,
+    refuse_other_server, refuse_protected, tag as tags,
 };
 use crate::{
     core::{
@@ -55,6 +56,7 @@ use crate::{
         value::{Invalid, Value},
     },
     iptables::Firewall,
+    project::Project,
     ssh::{KeyPair, Login},
 };
 
@@ -90,6 +92,8 @@ pub struct Ec2 {
     data: PathBuf,
     home: PathBuf,
     events: Events,
+    /// The user's project, whose images its orders may name.
+    project: Option<Project>,
     reached: OnceCell<Result<Arc<Reached>, Error>>,
     /// What orders of one run have in common.
     common: Common,
@@ -114,6 +118,7 @@ impl Ec2 {
             data,
             home,
             events,
+            project: None,
             reached: OnceCell::new(),
             common: Common::default(),
             listed: Shared::default(),
@@ -126,6 +131,7 @@ impl Ec2 {
         Ec2 {
             name: format!("{NAME}:{region}"),
             region: Some(region.to_owned()),
+            project: self.project.clone(),
             ..Ec2::new(
                 self.prefix.clone(),
                 self.data.clone(),
@@ -133,6 +139,13 @@ impl Ec2 {
                 self.events.clone(),
             )
         }
+    }
+
+    /// The same for the servers of a project, which may be created from its images.
+    #[must_use]
+    pub fn of_project(self, project: Project) -> Self {
+        let project = Some(project);
+        Ec2 { project, ..self }
     }
 
     async fn reached(&self) -> Result<Arc<Reached>, Error> {
@@ -576,6 +589,30 @@ impl Provider for Ec2 {
 
     async fn set_firewall(&self, node: &Node, wanted: &Firewall) -> Result<(), Error> {
         self.set_group(node, wanted).await
+    }
+
+    async fn images(&self) -> Result<Vec<SavedImage>, Error> {
+        self.saved_images().await
+    }
+
+    async fn create_image(
+        &self,
+        create: &CreateImage,
+        activity: &Activity,
+    ) -> Result<SavedImage, Error> {
+        if let Some(unfinished) = &create.unfinished {
+            return Ok(unfinished.clone());
+        }
+        activity.update("ordering");
+        self.make_image(create).await
+    }
+
+    async fn delete_image(&self, image: &SavedImage) -> Result<(), Error> {
+        self.deregister(image).await
+    }
+
+    async fn console(&self, node: &Node) -> Result<String, Error> {
+        self.console_output(node).await
     }
 
     async fn login(&self, node: &Node) -> Result<Login, Error> {

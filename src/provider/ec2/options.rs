@@ -16,7 +16,7 @@ const USER_DATA: usize = 16 * 1024;
 pub(super) struct Options {
     /// The instance type.
     pub size: String,
-    /// The id of an AMI, or a system and its version.
+    /// The id of an AMI, a system and its version, or the name of an image that hitc made.
     pub image: String,
     /// The availability zone.
     pub placement: Option<String>,

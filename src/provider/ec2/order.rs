@@ -27,6 +27,7 @@ use super::{
     client::{NO_GROUP, VISIBLE_TIMEOUT, code, explain},
     image::{self, supports},
     options::Options,
+    saved_image,
     token::Token,
 };
 use crate::{
@@ -91,7 +92,10 @@ impl<'a> Order<'a> {
             } else {
                 ArchitectureValues::X8664
             };
-            let image = image::find(&client, &options.image, &architecture).await?;
+            let image = match provider.saved_ami(&options.image).await? {
+                Some(image) => image,
+                None => image::find(&client, &options.image, &architecture).await?,
+            };
             Ok::<_, Error>((size, image))
         };
         let key = format!("{} {}", options.size, options.image);
@@ -227,7 +231,8 @@ impl<'a> Order<'a> {
         let prefix = &self.provider.prefix;
         let said = &self.options.image;
         let publishers = image::user(said, self.image.name().unwrap_or_default());
-        let user = self.options.user.as_deref().unwrap_or(publishers);
+        let of_image = saved_image::user(&self.image).unwrap_or(publishers);
+        let user = self.options.user.as_deref().unwrap_or(of_image);
         let mut tags = vec![
             tag(TAG_NAME, &format!("{prefix}{}", create.name)),
             tag(TAG_PREFIX, prefix),

@@ -9,6 +9,7 @@ mod host_key;
 mod image;
 mod network;
 mod options;
+mod saved_image;
 mod server;
 
 use std::{
@@ -35,13 +36,13 @@ use host_key::{HostKeys, host_key};
 use image::IMAGES;
 use jiff::Timestamp;
 use network::{NETWORK, address, ensure_network, free_address, is_address_taken};
-use options::{Options, Size};
+use options::{Options, Size, Source};
 use server::{LABEL_IMAGE, LABEL_MANIFEST, LABEL_PREFIX, LABEL_PROJECT, LABEL_PROTECT, body};
 use tokio::{sync::OnceCell, time::sleep};
 
 use super::{
-    Address, Cost, Create, Error, Node, NodeState, Provider, ServerChange, differences, look_again,
-    refuse_other_server, refuse_protected, tag,
+    Address, Cost, Create, CreateImage, Error, Node, NodeState, Provider, SavedImage, ServerChange,
+    differences, look_again, refuse_other_server, refuse_protected, tag,
 };
 use crate::{
     core::{
@@ -50,7 +51,7 @@ use crate::{
         value::{Invalid, Value},
     },
     docker::{self, Engine},
-    project::make_private_folder,
+    project::{Project, ProjectId, make_private_folder},
     ssh::{KeyPair, Login},
 };
 
@@ -68,6 +69,8 @@ const ADDRESS_TRIES: usize = 20;
 pub struct Local {
     prefix: String,
     data: PathBuf,
+    /// The user's project, whose images its orders may name.
+    project: Option<Project>,
     host_keys: HostKeys,
     /// The connection to the engine, once there is one.
     engine: OnceCell<Engine>,
@@ -80,8 +83,16 @@ impl Local {
             prefix: prefix.into(),
             host_keys: HostKeys::new(&data),
             data,
+            project: None,
             engine: OnceCell::new(),
         }
+    }
+
+    /// The same for the servers of a project, which may be created from its images.
+    #[must_use]
+    pub fn of_project(self, project: Project) -> Self {
+        let project = Some(project);
+        Local { project, ..self }
     }
 
     async fn engine(&self) -> Result<Engine, Error> {
@@ -318,6 +329,17 @@ impl Provider for Local {
         Ok(vec![Cost::Free; nodes.len()])
     }
 
+    async fn quote(&self, _: &str, options: &Value) -> Result<Cost, Error> {
+        if let Source::Saved(name) = Options::decode(options)?.image {
+            // A mistake in the id's file was reported before.
+            let project = self.project.as_ref();
+            let project = project.and_then(|project| project.id().ok().flatten());
+            let project = project.as_ref().map(ProjectId::as_str);
+            self.saved(&name, project).await?;
+        }
+        Ok(Cost::Free)
+    }
+
     async fn list(&self) -> Result<Vec<Node>, Error> {
         let engine = self.engine().await?;
         let label = format!("{LABEL_PREFIX}={}", self.prefix);
@@ -348,7 +370,11 @@ impl Provider for Local {
                 }
                 None => {
                     let progress = |text| activity.update(text);
-                    let image = options.image.ensure(&engine, &progress).await?;
+                    let project = Some(create.owner.project.as_str());
+                    let image = match &options.image {
+                        Source::BuiltIn(image) => image.ensure(&engine, &progress).await?,
+                        Source::Saved(name) => self.saved(name, project).await?,
+                    };
                     self.make(&engine, create, &options, &image, &refused)
                         .await?
                 }
@@ -469,7 +495,7 @@ impl Provider for Local {
         let wanted = Options::decode(options)?;
         // The engine cannot take a limit away from a container.
         let can_resize = wanted.size != Size::default();
-        let (size, image) = (wanted.size.to_string(), wanted.image.name.to_owned());
+        let (size, image) = (wanted.size.to_string(), wanted.image.name().to_owned());
         Ok(differences([
             ("size", &node.size, &size, can_resize),
             ("image", &node.image, &image, false),
@@ -495,6 +521,27 @@ impl Provider for Local {
             .await
             .map(drop)
             .map_err(|error| refusal(&format!("resizing `{}`", node.name), &error))
+    }
+
+    async fn images(&self) -> Result<Vec<SavedImage>, Error> {
+        self.saved_images().await
+    }
+
+    async fn create_image(
+        &self,
+        create: &CreateImage,
+        activity: &Activity,
+    ) -> Result<SavedImage, Error> {
+        let progress = |text| activity.update(text);
+        self.save(create, &progress).await
+    }
+
+    async fn delete_image(&self, image: &SavedImage) -> Result<(), Error> {
+        self.delete_saved(image).await
+    }
+
+    async fn console(&self, node: &Node) -> Result<String, Error> {
+        self.log(node).await
     }
 
     async fn login(&self, node: &Node) -> Result<Login, Error> {

@@ -3,10 +3,13 @@
 use std::fmt;
 
 use super::image::{IMAGES, Image};
-use crate::core::{
-    diagnostic::did_you_mean,
-    units::{format_bytes, format_cpus, parse_bytes, parse_cpus},
-    value::{Fields, Invalid, Value},
+use crate::{
+    core::{
+        diagnostic::did_you_mean,
+        units::{format_bytes, format_cpus, parse_bytes, parse_cpus},
+        value::{Fields, Invalid, Value},
+    },
+    provider::is_image_name,
 };
 
 const DEFAULT_IMAGE: &str = "debian-13";
@@ -20,10 +23,29 @@ pub(super) struct Size {
     pub memory: u64,
 }
 
+/// What a server is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// An image that hitc makes of a distribution.
+    BuiltIn(Image),
+    /// The name of an image of a server, which may not exist.
+    Saved(String),
+}
+
+impl Source {
+    /// The name in `image: NAME`.
+    pub fn name(&self) -> &str {
+        match self {
+            Source::BuiltIn(image) => image.name,
+            Source::Saved(name) => name,
+        }
+    }
+}
+
 /// The options of a local server.
 pub(super) struct Options {
     pub size: Size,
-    pub image: Image,
+    pub image: Source,
     /// Whether terminating it is refused.
     pub protect: bool,
 }
@@ -70,7 +92,11 @@ impl Options {
         })?;
         let image = fields.decode("image", |value, what| {
             let text = value.to_text(what)?;
-            Image::find(&text).ok_or_else(|| {
+            if let Some(image) = Image::find(&text) {
+                return Ok(Source::BuiltIn(image));
+            }
+            let saved = Some(&text).filter(|text| is_image_name(text));
+            saved.cloned().map(Source::Saved).ok_or_else(|| {
                 let names = IMAGES.map(|image| image.name);
                 Invalid::new(value, format!("image `{text}` not found")).help(
                     did_you_mean(&text, names)
@@ -83,7 +109,7 @@ impl Options {
         let default = || Image::find(DEFAULT_IMAGE).unwrap_or(IMAGES[0]);
         Ok(Options {
             size: size.unwrap_or_default(),
-            image: image.unwrap_or_else(default),
+            image: image.unwrap_or_else(|| Source::BuiltIn(default())),
             protect: protect.unwrap_or(false),
         })
     }

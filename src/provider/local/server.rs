@@ -32,7 +32,7 @@ pub(super) fn body(
 ) -> ContainerCreateBody {
     let mut labels = HashMap::from([
         (LABEL_PREFIX.to_owned(), prefix.to_owned()),
-        (LABEL_IMAGE.to_owned(), options.image.name.to_owned()),
+        (LABEL_IMAGE.to_owned(), options.image.name().to_owned()),
     ]);
     if options.protect {
         labels.insert(LABEL_PROTECT.to_owned(), "true".to_owned());
