@@ -4,7 +4,11 @@ use std::{thread::sleep, time::Duration};
 
 use serde_json::{Value as Json, json};
 
-use crate::support::{Run, cloud::Cloud, live::Live};
+use crate::support::{
+    Run,
+    cloud::Cloud,
+    live::{Live, docker},
+};
 
 /// A cloud, its project, and what an image's creation is there.
 struct Place {
@@ -586,10 +590,24 @@ fn a_local_server_becomes_an_image() {
     assert_ne!(web, copy);
     // It can be terminated: the first one's protection is not its own.
     run(&["run", "-H", "copy", "terminate", "image=last"]).ok();
+    // The image of a server that runs can be deleted, too.
+    run(&["run", "create", "name=again", "image=last"]).ok();
     for name in ["base", "last"] {
         run(&["run", "image.delete", name]).ok();
     }
     assert!(run(&["run", "image.list"]).ok().rows().is_empty());
+    let read = ["exec", "-H", "again", "--", "cat /srv/mark"];
+    assert_eq!(run(&read).ok().stdout, "kept\n");
+    // Nothing is left of it then: neither the image nor the commit, with or without a name.
+    run(&["run", "-H", "again", "terminate"]).ok();
+    for label in ["hitc.server.prefix", "hitc.image.prefix"] {
+        let prefix = match label {
+            "hitc.server.prefix" => live.container(""),
+            _ => live.container("").replace('-', "_2d"),
+        };
+        let label = format!("label={label}={prefix}");
+        assert_eq!(docker(&["images", "-aq", "--filter", &label]), "");
+    }
 }
 
 /// Servers that hitc does not make have neither.

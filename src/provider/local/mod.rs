@@ -37,6 +37,7 @@ use image::IMAGES;
 use jiff::Timestamp;
 use network::{NETWORK, address, ensure_network, free_address, is_address_taken};
 use options::{Options, Size, Source};
+use saved_image::remove_unnamed;
 use server::{LABEL_IMAGE, LABEL_MANIFEST, LABEL_PREFIX, LABEL_PROJECT, LABEL_PROTECT, body};
 use tokio::{sync::OnceCell, time::sleep};
 
@@ -433,15 +434,22 @@ impl Provider for Local {
 
     async fn terminate(&self, node: &Node) -> Result<(), Error> {
         let engine = self.engine().await?;
-        let id = match self.confirm(&engine, node).await {
-            Ok((found, id)) => {
-                refuse_protected([&found])?;
-                id
-            }
+        let (found, id) = match self.confirm(&engine, node).await {
+            Ok(confirmed) => confirmed,
             Err(Error::Gone { .. }) => return Ok(()),
             Err(error) => return Err(error),
         };
+        refuse_protected([&found])?;
+        let is_saved = IMAGES.iter().all(|image| image.name != found.image);
+        let container = if is_saved {
+            self.inspect(&engine, &id).await?
+        } else {
+            None
+        };
         self.remove(&engine, &id).await?;
+        if let Some(image) = container.and_then(|container| container.image) {
+            remove_unnamed(&engine, &image).await;
+        }
         self.host_keys.forget(node);
         forget_adoption(&engine, &id).await
     }

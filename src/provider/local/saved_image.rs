@@ -41,11 +41,11 @@ const COMMITS: &str = "hitc/commit";
 /// How many lines of a console are read.
 const LINES: &str = "10000";
 
-/// Host keys are made at the first boot of each server.
-const DOCKERFILE: &str = "FROM COMMIT AS server
+/// Host keys are made at the first boot of each server. No step is based on the commit, which could not be removed
+/// then.
+const DOCKERFILE: &str = "FROM scratch
+COPY --from=COMMIT / /
 RUN rm -f /etc/ssh/ssh_host_*
-FROM scratch
-COPY --from=server / /
 VOLUME /var/lib/docker
 CMD [\"/sbin/hitc-init\"]
 ";
@@ -186,6 +186,18 @@ impl Local {
 
 fn write(folder: &Path, dockerfile: &str) -> std::io::Result<()> {
     fs::write(folder.join("Dockerfile"), dockerfile)
+}
+
+/// Removes an image that was deleted while a server used it, when the server is gone.
+pub(super) async fn remove_unnamed(engine: &Engine, id: &str) {
+    let Ok(found) = engine.api().inspect_image(id).await else {
+        return;
+    };
+    if found.repo_tags.unwrap_or_default().is_empty() {
+        // Refused if another server uses it, which removes it later.
+        let options = RemoveImageOptionsBuilder::new().build();
+        let _ = engine.api().remove_image(id, Some(options), None).await;
+    }
 }
 
 /// Removes a name of an image. The layers stay while a server uses them.
