@@ -13,6 +13,7 @@ mod listing;
 mod options;
 mod order;
 mod token;
+mod volume;
 mod wire;
 
 use std::{
@@ -29,8 +30,9 @@ use tokio::{sync::OnceCell, time::Instant};
 use wire::{Droplet, Image, Size};
 
 use super::{
-    CloudFirewall, Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange,
-    differences, look_again, number, refuse_other_server, refuse_protected, tag,
+    CloudFirewall, Cost, Create, CreateVolume, Error, Node, NodeState, Prices, Provider,
+    ServerChange, Volume, differences, look_again, number, refuse_other_server, refuse_protected,
+    tag,
 };
 use crate::{
     core::{
@@ -362,6 +364,38 @@ impl Provider for DigitalOcean {
         self.droplet_firewalls(nodes).await
     }
 
+    async fn volumes(&self) -> Result<Vec<Volume>, Error> {
+        self.list_volumes().await
+    }
+
+    async fn find_volume(&self, volume: &Volume) -> Result<Option<Volume>, Error> {
+        self.volume_again(volume).await
+    }
+
+    async fn create_volume(&self, create: &CreateVolume) -> Result<Volume, Error> {
+        self.order_volume(create).await
+    }
+
+    async fn attach_volume(&self, volume: &Volume, node: &Node) -> Result<Volume, Error> {
+        self.attach_storage(volume, node).await
+    }
+
+    async fn detach_volume(&self, volume: &Volume) -> Result<(), Error> {
+        self.detach_storage(volume).await
+    }
+
+    async fn grow_volume(&self, volume: &Volume, size: u32) -> Result<(), Error> {
+        self.grow_storage(volume, size).await
+    }
+
+    async fn delete_volume(&self, volume: &Volume) -> Result<(), Error> {
+        self.delete_storage(volume).await
+    }
+
+    fn adopt_volume_help(&self, volume: &Volume, owner: &Owner) -> String {
+        DigitalOcean::adopt_storage_help(volume, owner)
+    }
+
     async fn login(&self, node: &Node) -> Result<Login, Error> {
         Ok(Login {
             name: node.name.clone(),
@@ -391,7 +425,12 @@ fn failed(what: &str, cause: &str) -> Error {
 /// The rest of the droplet's tag that begins with `prefix`, decoded. The cloud ignores the case
 /// of tags, and keeps the spelling of the first use.
 fn noted(droplet: &Droplet, prefix: &str) -> Option<String> {
-    droplet.tags.iter().find_map(|text| {
+    noted_in(&droplet.tags, prefix)
+}
+
+/// The same of these tags.
+fn noted_in(tags: &[String], prefix: &str) -> Option<String> {
+    tags.iter().find_map(|text| {
         let (start, rest) = text.split_at_checked(prefix.len())?;
         let is_it = start.eq_ignore_ascii_case(prefix);
         is_it.then(|| tag::decode(&rest.to_lowercase()))?
@@ -407,5 +446,9 @@ fn is_owner_tag(text: &str) -> bool {
 }
 
 fn has(droplet: &Droplet, tag: &str) -> bool {
-    droplet.tags.iter().any(|t| t.eq_ignore_ascii_case(tag))
+    has_tag(&droplet.tags, tag)
+}
+
+fn has_tag(tags: &[String], tag: &str) -> bool {
+    tags.iter().any(|t| t.eq_ignore_ascii_case(tag))
 }

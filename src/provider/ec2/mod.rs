@@ -38,11 +38,11 @@ use order::{Common, Order};
 use state::is_ended;
 use token::Token;
 use tokio::{sync::OnceCell, time::Instant};
-pub use volume::Volume;
 
 use super::{
-    Address, CloudFirewall, Cost, Create, Error, Node, NodeState, Prices, Provider, ServerChange,
-    differences, look_again, refuse_duplicates, refuse_other_server, refuse_protected, tag as tags,
+    Address, CloudFirewall, Cost, Create, CreateVolume, Error, Node, NodeState, Prices, Provider,
+    ServerChange, Volume, differences, look_again, refuse_duplicates, refuse_other_server,
+    refuse_protected, tag as tags,
 };
 use crate::{
     core::{
@@ -534,6 +534,41 @@ impl Provider for Ec2 {
 
     async fn set_firewall(&self, node: &Node, wanted: &Firewall) -> Result<(), Error> {
         self.set_group(node, wanted).await
+    }
+
+    async fn volumes(&self) -> Result<Vec<Volume>, Error> {
+        self.list_volumes().await
+    }
+
+    async fn find_volume(&self, volume: &Volume) -> Result<Option<Volume>, Error> {
+        self.volume_again(volume).await
+    }
+
+    async fn create_volume(&self, create: &CreateVolume) -> Result<Volume, Error> {
+        self.order_volume(create).await
+    }
+
+    async fn attach_volume(&self, volume: &Volume, node: &Node) -> Result<Volume, Error> {
+        self.attach_ebs(volume, node).await
+    }
+
+    async fn detach_volume(&self, volume: &Volume) -> Result<(), Error> {
+        self.detach_ebs(volume).await
+    }
+
+    async fn grow_volume(&self, volume: &Volume, size: u32) -> Result<(), Error> {
+        self.grow_ebs(volume, size).await
+    }
+
+    async fn delete_volume(&self, volume: &Volume) -> Result<(), Error> {
+        self.delete_ebs(volume).await
+    }
+
+    fn adopt_volume_help(&self, volume: &Volume, owner: &Owner) -> String {
+        format!(
+            "run `aws ec2 create-tags --resources {} --tags Key={TAG_PROJECT},Value={}`",
+            volume.id, owner.project
+        )
     }
 
     async fn login(&self, node: &Node) -> Result<Login, Error> {

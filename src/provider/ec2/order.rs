@@ -119,7 +119,7 @@ impl<'a> Order<'a> {
             None => self.own_key().await?,
         };
         let groups = self.groups().await?;
-        let token = Token::take(self.provider, create)?;
+        let token = Token::take(self.provider, &create.name)?;
         let (begun, mut tried) = (Instant::now(), 0);
         loop {
             tried += 1;
