@@ -9,7 +9,10 @@ Prints two addresses: EC2's and the price list's. In front of moto is what moto 
 - idempotency tokens (https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html);
 - instances that take a while to end
   (https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ec2-instance-lifecycle.html);
-- sizes that a zone does not offer, and user data that is too long.
+- sizes that a zone does not offer, and user data that is too long;
+- volumes that are attached elsewhere or in another zone
+  (https://docs.aws.amazon.com/ebs/latest/userguide/ebs-attaching-volume.html), that are being modified, or that
+  would become smaller (https://docs.aws.amazon.com/ebs/latest/userguide/ebs-modify-volume.html).
 
 `HITC_TEST_LAG=SECONDS` says how long it takes until something is known everywhere, and until an instance
 has ended (half a second, if it is not set). `HITC_TEST_PACE=FACTOR` fills the buckets faster.
@@ -138,6 +141,7 @@ class Ec2(Cloud):
         self.prices = prices
         self.born = {}
         self.ended = {}
+        self.modified = {}
         self.tokens = {}
         self.ordering = threading.Lock()
         self.buckets = {
@@ -197,12 +201,33 @@ class Ec2(Cloud):
                 return fault(400, "InvalidGroup.NotFound", f"The security group '{value}' does not exist")
             if is_new and re.match(r"InstanceId\.", name):
                 return fault(400, "InvalidInstanceID.NotFound", f"The instance ID '{value}' does not exist")
+            if is_new and re.match(r"VolumeId(\.|$)", name):
+                return fault(400, "InvalidVolume.NotFound", f"The volume '{value}' does not exist.")
+        if action in ("AttachVolume", "ModifyVolume"):
+            return self.refused_volume(action, ask)
         if action == "RunInstances":
             zone, size = ask.get("Placement.AvailabilityZone"), ask["InstanceType"]
             if zone and zone not in self.zones(size):
                 return fault(400, "Unsupported", f"Your requested instance type ({size}) is not supported in {zone}.")
             if len(base64.b64decode(ask.get("UserData", ""))) > 16384:
                 return fault(400, "InvalidParameterValue", "User data is limited to 16384 bytes")
+        return None
+
+    def refused_volume(self, action, ask):
+        ec2, id = client(self.moto), ask["VolumeId"]
+        [volume] = ec2.describe_volumes(VolumeIds=[id])["Volumes"]
+        if action == "AttachVolume":
+            [reserved] = ec2.describe_instances(InstanceIds=[ask["InstanceId"]])["Reservations"]
+            zone = reserved["Instances"][0]["Placement"]["AvailabilityZone"]
+            if volume["AvailabilityZone"] != zone:
+                return fault(400, "InvalidVolume.ZoneMismatch", f"The volume '{id}' is not in the same availability zone")
+            if volume["Attachments"]:
+                return fault(400, "VolumeInUse", f"{id} is already attached to an instance")
+            return None
+        if int(ask["Size"]) <= volume["Size"]:
+            return fault(400, "InvalidParameterValue", "New size cannot be smaller than existing size")
+        if time.monotonic() - self.modified.get(id, -1000) < LAG:
+            return fault(400, "IncorrectModificationState", f"The volume {id} is currently in the modifying state.")
         return None
 
     def zones(self, size):
@@ -215,9 +240,15 @@ class Ec2(Cloud):
         """Remembers when something was made or ended."""
         now, body = time.monotonic(), done[1].decode(errors="replace")
         action = ask.get("Action")
-        kinds = {"RunInstances": "instanceId", "CreateSecurityGroup": "groupId", "TerminateInstances": "instanceId"}
+        kinds = {
+            "RunInstances": "instanceId",
+            "CreateSecurityGroup": "groupId",
+            "TerminateInstances": "instanceId",
+            "CreateVolume": "volumeId",
+            "ModifyVolume": "volumeId",
+        }
         if action in kinds and done[0] == 200:
-            times = self.ended if action == "TerminateInstances" else self.born
+            times = {"TerminateInstances": self.ended, "ModifyVolume": self.modified}.get(action, self.born)
             times.update((id, now) for id in re.findall(f"<{kinds[action]}>([^<]+)", body))
 
     def as_known(self, ask, done):
@@ -225,11 +256,21 @@ class Ec2(Cloud):
         now = time.monotonic()
         new = {id for id, at in list(self.born.items()) if now - at < LAG}
         ending = {id for id, at in list(self.ended.items()) if now - at < LAG}
-        if ask.get("Action") != "DescribeInstances" or done[0] != 200 or not new | ending:
+        modified = {id for id, at in list(self.modified.items()) if now - at < LAG}
+        lists = ["DescribeInstances", "DescribeVolumes", "DescribeVolumesModifications"]
+        if ask.get("Action") not in lists or done[0] != 200 or not new | ending | modified:
             return done
         root = xml.fromstring(done[1])
         space = re.match(r"{.*}", root.tag)[0]
         xml.register_namespace("", space[1:-1])
+        for volumes in root.iter(f"{space}volumeSet"):
+            for item in list(volumes):
+                if item.findtext(f"{space}volumeId") in new:
+                    volumes.remove(item)
+        for modifications in root.iter(f"{space}volumeModificationSet"):
+            for item in modifications:
+                if item.findtext(f"{space}volumeId") in modified:
+                    item.find(f"{space}modificationState").text = "modifying"
         for instances in root.iter(f"{space}instancesSet"):
             for item in list(instances):
                 id = item.findtext(f"{space}instanceId")

@@ -52,3 +52,4 @@ mod ssh;
 mod stdlib;
 mod transfers;
 mod trouble;
+mod volumes;

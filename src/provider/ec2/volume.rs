@@ -208,7 +208,12 @@ impl Ec2 {
     /// Detaches a volume and waits until it is available.
     pub(super) async fn detach_ebs(&self, volume: &Volume) -> Result<(), Error> {
         let client = self.client().await?;
-        let detached = client.detach_volume().volume_id(&volume.id).send().await;
+        let detached = client
+            .detach_volume()
+            .volume_id(&volume.id)
+            .set_instance_id(volume.server.clone())
+            .send()
+            .await;
         let what = format!("detaching volume `{}`", volume.name);
         detached.map_err(|error| explain(&what, &error))?;
         let is_free = |found: &EbsVolume| found.state() == Some(&VolumeState::Available);
