@@ -89,6 +89,8 @@ pub async fn create_volume(
     }
     require_region(&volume, &create.node)?;
     wait_for_list(provider, &volume, true).await;
+    // Where names are not unique, another run may have created one at the same time.
+    find_volume(provider, name, &create.owner).await?;
     Ok(volume)
 }
 

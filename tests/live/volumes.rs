@@ -35,7 +35,8 @@ impl Place {
             _ => Cloud::reachable(provider),
         };
         if provider != "ec2" {
-            cloud.set(&json!({"volume": 0.5, "lag": 1}));
+            // The limits of a minute are those of six seconds.
+            cloud.set(&json!({"speed": 10, "volume": 5, "lag": 8}));
         }
         let live = live.file("hitcfile.rhai", TASKS);
         let name = format!("provider={provider}");
@@ -573,4 +574,252 @@ fn is_finished_after_a_kill_at_hetzner() {
 #[test]
 fn is_finished_after_a_kill_at_google() {
     is_finished_after_a_kill("gcp");
+}
+
+/// Mounts with a task, and expects that it fails with this message.
+fn cannot_mount(place: &Place, words: &[&str], message: &str) {
+    let run = place.on_db(&[&["volume.mount", "data"], words].concat());
+    assert!(
+        run.status != 0 && run.stderr.contains(message),
+        "{message}: {run}"
+    );
+}
+
+/// What is on a volume, in a folder or in fstab, and is not ours, stays as it is.
+#[test]
+fn foreign_content_stays() {
+    let place = Place::new("hetzner");
+    place.on_db(&["volume.create", "data", "10"]).ok();
+    place.on_db(&["volume.attach", "data"]).ok();
+    place.install("e2fsprogs", "mkfs.ext4");
+    let device = place.plug("data", "64M");
+    let path = &device.path;
+    cannot_mount(&place, &["srv"], "invalid folder `srv`");
+    cannot_mount(&place, &["/srv/../etc"], "invalid folder `/srv/../etc`");
+    cannot_mount(
+        &place,
+        &["/srv/data", "type=btrfs"],
+        "invalid file system `btrfs`",
+    );
+
+    // Data without a known form, at its begin or at its end, a partition table, and an encrypted volume.
+    let foreign = [
+        format!("printf mine | dd of={path} conv=notrunc bs=1 seek=5000"),
+        format!("printf mine | dd of={path} conv=notrunc bs=1 seek=66000000"),
+        format!("printf 'label: dos\\n,\\n' | sfdisk -q {path}"),
+        format!("printf 'LUKS\\272\\276\\000\\001aes' | dd of={path} conv=notrunc"),
+    ];
+    place.install("fdisk", "sfdisk");
+    for line in foreign {
+        place.sh(&format!("({line}) 2>/dev/null"));
+        let before = place.sh(&format!("sha256sum {path}"));
+        cannot_mount(
+            &place,
+            &["/srv/data"],
+            "volume data contains data that is not a file system",
+        );
+        assert_eq!(place.sh(&format!("sha256sum {path}")), before, "{line}");
+        place.sh(&format!(
+            "dd if=/dev/zero of={path} bs=1M count=64 2>/dev/null"
+        ));
+    }
+
+    // A folder with files, and one where something else is mounted.
+    place.sh(
+        "mkdir -p /srv/full /srv/other && touch /srv/full/file && mount -t tmpfs none /srv/other",
+    );
+    cannot_mount(&place, &["/srv/full"], "/srv/full is not empty");
+    cannot_mount(
+        &place,
+        &["/srv/other"],
+        "something else is mounted at /srv/other",
+    );
+    // An fstab whose last line does not end, and its permissions.
+    place.sh("printf '# own\\nnone /mnt tmpfs noauto 0 0' >/etc/fstab; chmod 640 /etc/fstab; umount /srv/other");
+    place.on_db(&["volume.mount", "data", "/srv/data"]).ok();
+    let lines = place.sh("cut -d' ' -f2-6 /etc/fstab; stat -c %a /etc/fstab");
+    assert_eq!(
+        lines,
+        "own\n/mnt tmpfs noauto 0 0\n/srv/data ext4 defaults,nofail 0 2\n640"
+    );
+    cannot_mount(
+        &place,
+        &["/srv/else"],
+        "volume data is mounted at /srv/data",
+    );
+    place.sh("umount /srv/data");
+    cannot_mount(
+        &place,
+        &["/srv/else"],
+        "/etc/fstab mounts volume data at /srv/data",
+    );
+    cannot_mount(
+        &place,
+        &["/srv/data", "type=xfs"],
+        "the file system of volume data is ext4, not xfs",
+    );
+    place.on_db(&["volume.mount", "data", "/srv/data"]).ok();
+    assert_eq!(place.sh("mountpoint -q /srv/data && echo yes"), "yes");
+    place.task(&["volume.detach", "data"]).ok();
+    assert_eq!(
+        place.sh("cat /etc/fstab; stat -c %a /etc/fstab"),
+        "# own\nnone /mnt tmpfs noauto 0 0\n640"
+    );
+}
+
+/// A volume that is in use stays attached, and the user learns who uses it.
+#[test]
+fn a_busy_volume_stays() {
+    let place = Place::new("hetzner");
+    place.on_db(&["volume.create", "data", "10"]).ok();
+    place.on_db(&["volume.attach", "data"]).ok();
+    place.install("e2fsprogs", "mkfs.ext4");
+    let device = place.plug("data", "64M");
+    place.on_db(&["volume.mount", "data", "/srv/data"]).ok();
+    let stays = |cause: &str| {
+        let run = place.task(&["volume.detach", "data"]);
+        assert!(
+            run.status == 1
+                && run.stderr.contains("volume data is in use: ")
+                && run.stderr.contains(cause)
+                && run.stderr.contains("nothing was detached"),
+            "{cause}: {run}"
+        );
+        assert_eq!(place.there(), [(10, true)]);
+        assert_eq!(
+            place.sh("mountpoint -q /srv/data && grep -c ^UUID= /etc/fstab"),
+            "1"
+        );
+    };
+    docker(&[
+        "exec",
+        "-d",
+        &place.container,
+        "sh",
+        "-c",
+        "cd /srv/data && exec sleep 1000",
+    ]);
+    stays("/srv/data is used by process ");
+    stays("(sleep)");
+    place.sh("kill $(pidof sleep); mkdir /srv/data/in && mount -t tmpfs none /srv/data/in");
+    stays("a mount at /srv/data/in");
+    place.sh("umount /srv/data/in");
+    // Another mount namespace keeps it, as that of a container does.
+    docker(&[
+        "exec",
+        "-d",
+        &place.container,
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sleep",
+        "1001",
+    ]);
+    place.sh("until pidof sleep; do sleep 0.1; done");
+    stays("(sleep) has it mounted, in a container or a service");
+    place.sh("kill $(pidof sleep)");
+    place.sh("while pidof sleep; do sleep 0.1; done");
+    place.task(&["volume.detach", "data"]).ok();
+    assert_eq!(place.there(), [(10, false)]);
+    drop(device);
+}
+
+/// A file system whose creation was interrupted is created again, and one that is complete never.
+#[test]
+fn an_interrupted_mount_is_finished() {
+    let place = Place::new("hetzner");
+    place.on_db(&["volume.create", "data", "10"]).ok();
+    place.on_db(&["volume.attach", "data"]).ok();
+    place.install("e2fsprogs", "mkfs.ext4");
+    let device = place.plug("data", "64M");
+    // As a power failure in mkfs leaves it.
+    place.sh(
+        "cd /sbin && mv mkfs.ext4 mkfs.real && cat >mkfs.ext4 <<'END'
+#!/bin/sh
+for device; do :; done
+printf part | dd of=$device conv=notrunc bs=1 seek=70000 2>/dev/null
+exit 1
+END
+chmod +x mkfs.ext4",
+    );
+    assert_ne!(
+        place.on_db(&["volume.mount", "data", "/srv/data"]).status,
+        0
+    );
+    place.sh("mv /sbin/mkfs.real /sbin/mkfs.ext4");
+    place.on_db(&["volume.mount", "data", "/srv/data"]).ok();
+    place.sh("echo kept >/srv/data/file; umount /srv/data; sed -i /UUID/d /etc/fstab");
+    place.on_db(&["volume.mount", "data", "/srv/data"]).ok();
+    assert_eq!(
+        place.sh("cat /srv/data/file; grep -c UUID= /etc/fstab"),
+        "kept\n1"
+    );
+    drop(device);
+}
+
+/// XFS, which grows while it is mounted without the rights that ext4 asks for.
+#[test]
+fn xfs() {
+    let place = Place::new("hetzner");
+    place.on_db(&["volume.create", "data", "10"]).ok();
+    place.on_db(&["volume.attach", "data"]).ok();
+    let device = place.plug("data", "10G");
+    place.sh("rm -f /sbin/mkfs.xfs /usr/sbin/mkfs.xfs");
+    cannot_mount(
+        &place,
+        &["/srv/data", "type=xfs"],
+        "mkfs.xfs is not installed on this server: install the package xfsprogs",
+    );
+    place.sh("(apt-get update -qq && apt-get install -qqy xfsprogs) >/dev/null 2>&1");
+    // As if mkfs.xfs had been interrupted: its superblock says so.
+    place.sh(&format!(
+        "mkfs.xfs -q {0} && printf '\\001' | dd of={0} conv=notrunc bs=1 seek=126 2>/dev/null",
+        device.path
+    ));
+    for _ in 0..2 {
+        place
+            .on_db(&["volume.mount", "data", "/srv/data", "type=xfs"])
+            .ok();
+    }
+    let size = || place.sh("echo $(df --output=fstype,size -BG /srv/data | tail -1)");
+    assert_eq!(size(), "xfs 10G");
+    place.sh("echo kept >/srv/data/file");
+    device.grow("12G");
+    for _ in 0..2 {
+        place.task(&["volume.grow", "data", "12"]).ok();
+    }
+    assert_eq!(size(), "xfs 12G");
+    assert_eq!(place.sh("cat /srv/data/file"), "kept");
+    place.sh("umount /srv/data");
+    device.grow("13G");
+    let unmounted = place.task(&["volume.grow", "data", "13"]).ok();
+    assert!(unmounted.stderr.contains("is not mounted"), "{unmounted}");
+    place.on_db(&["volume.mount", "data", "/srv/data"]).ok();
+    place.task(&["volume.grow", "data", "13"]).ok();
+    assert_eq!(size(), "xfs 13G");
+}
+
+/// Providers without volumes say so.
+#[test]
+fn without_volumes() {
+    let live = Live::new();
+    live.run(&["run", "create", "provider=local", "name=web"])
+        .ok();
+    refused(
+        &live.run(&["run", "-H", "web", "volume.create", "data", "10"]),
+        "provider `local` cannot manage volumes",
+        "ec2, digitalocean, hetzner and gcp have volumes",
+    );
+    refused(
+        &live.run(&["run", "-H", "127.0.0.1", "volume.attach", "data"]),
+        "provider `unmanaged` cannot manage volumes",
+        "",
+    );
+    refused(
+        &live.run(&["run", "volume.detach", "data"]),
+        "volume `data` not found",
+        "hitc run volume.list",
+    );
+    assert_eq!(live.run(&["run", "volume.list"]).ok().rows().len(), 0);
 }

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Ec2, NAME, TAG_KIND, TAG_NAME, TAG_PREFIX, TAG_PROJECT, Token, by,
-    client::{STATE_PAUSE, STATE_PAUSE_MOST, code, explain},
+    client::{STATE_PAUSE, STATE_PAUSE_MOST, VISIBLE_TIMEOUT, code, explain},
     tags,
 };
 use crate::provider::{CreateVolume, Error, Node, Volume};
@@ -148,21 +148,34 @@ impl Ec2 {
             .tag_specifications(specification)
             .send()
             .await;
-        // Without an answer, EC2 may have received it: the next order is the same one.
-        if made.as_ref().err().is_none_or(|error| {
-            let status = error.raw_response().map(|raw| raw.status().as_u16());
-            status.is_some_and(|status| status < 500)
-        }) {
-            token.forget();
-        }
-        let made = made.map_err(|error| explain(&format!("creating volume `{name}`"), &error))?;
+        let made = match made {
+            Ok(made) => made,
+            Err(error) => {
+                // Without an answer, EC2 may have received it: then the next order is the same one.
+                let status = error.raw_response().map(|raw| raw.status().as_u16());
+                if status.is_some_and(|status| (400..500).contains(&status)) {
+                    token.forget();
+                }
+                return Err(explain(&format!("creating volume `{name}`"), &error));
+            }
+        };
         let id = made.volume_id.unwrap_or_default();
         let made = self
             .wait_for_volume(&id, "is available", |volume| {
                 volume.state() != Some(&VolumeState::Creating)
             })
-            .await?;
-        self.volume(&made).ok_or_else(|| Error::Failed {
+            .await;
+        // Until it is listed, only the token tells another run that it exists.
+        let end = Instant::now() + VISIBLE_TIMEOUT;
+        while made.is_ok() && Instant::now() < end {
+            let listed = self.list_volumes().await?;
+            if listed.iter().any(|listed| listed.id == id) {
+                break;
+            }
+            sleep(STATE_PAUSE).await;
+        }
+        token.forget();
+        self.volume(&made?).ok_or_else(|| Error::Failed {
             provider: NAME.to_owned(),
             what: format!("creating volume `{name}`"),
             cause: "it was deleted meanwhile; create it again".to_owned(),
