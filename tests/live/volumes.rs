@@ -605,7 +605,7 @@ fn foreign_content_stays() {
     // Data without a known form, at its begin or at its end, a partition table, and an encrypted volume.
     let foreign = [
         format!("printf mine | dd of={path} conv=notrunc bs=1 seek=5000"),
-        format!("printf mine | dd of={path} conv=notrunc bs=1 seek=66000000"),
+        format!("printf mine | dd of={path} conv=notrunc bs=1 seek=67000000"),
         format!("printf 'label: dos\\n,\\n' | sfdisk -q {path}"),
         format!("printf 'LUKS\\272\\276\\000\\001aes' | dd of={path} conv=notrunc"),
     ];
@@ -774,7 +774,7 @@ fn xfs() {
     place.sh("(apt-get update -qq && apt-get install -qqy xfsprogs) >/dev/null 2>&1");
     // As if mkfs.xfs had been interrupted: its superblock says so.
     place.sh(&format!(
-        "mkfs.xfs -q {0} && printf '\\001' | dd of={0} conv=notrunc bs=1 seek=126 2>/dev/null",
+        "mkfs.xfs -q {0} && xfs_db -x -c 'sb 0' -c 'write inprogress 1' {0} >/dev/null",
         device.path
     ));
     for _ in 0..2 {

@@ -102,7 +102,8 @@ impl DigitalOcean {
         });
         let mut polls = Polls::new(TIMEOUT);
         loop {
-            let order = ApiRequest::post("/v2/volumes", body.clone());
+            // A name that is in use is a conflict (https://github.com/ansible/ansible/issues/39655).
+            let order = ApiRequest::post("/v2/volumes", body.clone()).conflict_is_final();
             let error = match self.read::<BlockStorage>(order, "volume").await {
                 Ok(storage) => return self.created(&storage, &create.name),
                 Err(error) => error,
@@ -221,7 +222,7 @@ impl DigitalOcean {
     /// Deletes a volume and waits until it is gone.
     pub(super) async fn delete_storage(&self, volume: &Volume) -> Result<(), Error> {
         let path = format!("/v2/volumes/{}", volume.id);
-        gone_is_fine(self.ask(ApiRequest::delete(path)).await)?;
+        gone_is_fine(self.ask(ApiRequest::delete(path).conflict_is_final()).await)?;
         let mut polls = Polls::new(TIMEOUT);
         while self.volume_again(volume).await?.is_some() {
             if !polls.next().await {
