@@ -423,6 +423,18 @@ fn volumes_have_owners(provider: &'static str) {
     let list = place.task(&["volume.list", "any_owner=true"]).ok();
     assert!(list.stdout.contains(&error), "{list}");
     assert_eq!(place.there(), [(10, false)]);
+    // A volume of one's own is not unmounted on the server of another.
+    for words in [
+        &["volume.create", "other", "11"][..],
+        &["volume.attach", "other"],
+    ] {
+        place.live.run(&[&on_db[..], words].concat()).ok();
+    }
+    refused(
+        &place.task(&["volume.detach", "other"]),
+        "volume `other` is attached to server `db`, which does not belong to this project",
+        "hitc run -H db --any-owner adopt",
+    );
 
     place.live.move_to(&own);
     if provider == "ec2" {
@@ -794,7 +806,10 @@ fn xfs() {
     place.sh("umount /srv/data");
     device.grow("13G");
     let unmounted = place.task(&["volume.grow", "data", "13"]).ok();
-    assert!(unmounted.stderr.contains("is not mounted"), "{unmounted}");
+    assert!(
+        unmounted.stderr.contains("is not mounted on"),
+        "{unmounted}"
+    );
     place.on_db(&["volume.mount", "data", "/srv/data"]).ok();
     place.task(&["volume.grow", "data", "13"]).ok();
     assert_eq!(size(), "xfs 13G");

@@ -25,10 +25,9 @@ pub(super) fn add(provider: &mut Namespace) {
         "volumes() -> array",
         "Returns the volumes of all owners, of all providers, as maps with `provider`, `name`, `id`,
          `size` (in GiB), `region`, `server` (the name of the server that it is attached to, or
-         `()`), `host` (that server, or `()` if it is not known), `server_state` (as of `nodes`),
-         `devices` (the paths of the device
-         on the server, of which its kernel shows one), `owner`, and `own`: whether it belongs to this
-         project.",
+         `()`), `host` (that server if it belongs to this project, else `()`), `server_state` (as of
+         `nodes`), `devices` (the paths of the device on the server, of which its kernel shows one),
+         `owner`, and `own`: whether it belongs to this project.",
         volumes,
     );
     provider.function(
@@ -185,9 +184,10 @@ fn describe(volume: &Volume, nodes: &[Node], project: Option<&str>) -> Map {
         ("server".into(), server.map_or(Dynamic::UNIT, Dynamic::from)),
         (
             "host".into(),
-            node.map_or(Dynamic::UNIT, |node| {
-                Dynamic::from(Host::from(node.clone()))
-            }),
+            node.filter(|node| node.is_of_project(project))
+                .map_or(Dynamic::UNIT, |node| {
+                    Dynamic::from(Host::from(node.clone()))
+                }),
         ),
         (
             "server_state".into(),
