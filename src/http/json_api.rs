@@ -72,6 +72,8 @@ pub struct ApiRequest {
     pub body: Option<Json>,
     /// The request is idempotent: to execute it twice has the same effect as once.
     pub is_repeatable: bool,
+    /// A conflict (409) is the answer, also with the code `conflict`: see [`is_locked`].
+    pub is_conflict_final: bool,
 }
 
 impl ApiRequest {
@@ -97,7 +99,15 @@ impl ApiRequest {
             method,
             path: path.into(),
             body,
+            is_conflict_final: false,
         }
+    }
+
+    /// Makes a conflict the answer: another thing has the name, or is in use. It does not pass.
+    #[must_use]
+    pub fn conflict_is_final(mut self) -> Self {
+        self.is_conflict_final = true;
+        self
     }
 
     /// Marks the request as repeatable.
@@ -342,7 +352,9 @@ impl JsonApi {
         let error = self.rejection(what, status, &headers, &text);
         let retry = if is_rate_limited(status) || error.code().is_some_and(is_quota) {
             Some(Retry::Limited(RateLimit::of(&headers)))
-        } else if is_locked(status, error.code()) {
+        } else if is_locked(status, error.code())
+            && !(request.is_conflict_final && status == StatusCode::CONFLICT)
+        {
             Some(Retry::Locked)
         } else if is_transient(status) && request.is_repeatable {
             Some(retry_after(&headers).map_or(Retry::Backoff, Retry::After))

@@ -29,7 +29,7 @@ use crate::{
     fleet::Selection,
     machine::{Machine, Server},
     project::{Project, ProjectId, UNMANAGED_FILE},
-    provider::{self, DigitalOcean, Ec2, Local, Node, OnServer, Provider, Unmanaged},
+    provider::{self, DigitalOcean, Ec2, Local, Node, OnServer, Provider, Unmanaged, Volume},
     ssh::{Command, Connection, OpenSsh, Target, Terminations},
 };
 
@@ -90,6 +90,13 @@ impl Inventory {
         let (nodes, errors) = self.list().await;
         self.report(errors);
         nodes
+    }
+
+    /// Lists all volumes. A provider that fails is reported and does not hide the others.
+    pub async fn volumes(&self) -> Vec<Volume> {
+        let (volumes, errors) = self.providers.volumes().await;
+        self.report(errors);
+        volumes
     }
 
     /// Warns of providers that failed. A mistake in a file of the project is an error, with which the

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use crate::{
     inventory::NodeCache,
-    provider::{Error, Node, Provider},
+    provider::{Error, Node, Provider, Volume},
 };
 
 /// The providers, by name.
@@ -33,6 +33,11 @@ impl Providers {
                 name: name.to_owned(),
                 known: self.names(),
             })
+    }
+
+    /// All providers.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn Provider>> {
+        self.0.iter()
     }
 
     /// The provider of a server. A container has none.
@@ -82,6 +87,24 @@ impl Providers {
             errors.extend(failed.into_iter().filter(is_error));
         }
         (nodes, errors)
+    }
+
+    /// Lists the volumes of all providers at once. Returns the errors of those that failed, too. A
+    /// provider that is not configured, or does not have volumes, has none.
+    pub async fn volumes(&self) -> (Vec<Volume>, Vec<Error>) {
+        let answers = join_all(self.0.iter().map(|provider| provider.volumes())).await;
+        let (mut volumes, mut errors) = (Vec::new(), Vec::new());
+        for answer in answers {
+            match answer {
+                Ok(mut found) => {
+                    found.sort_by(|a, b| natural(&a.name).cmp(&natural(&b.name)));
+                    volumes.append(&mut found);
+                }
+                Err(Error::NotConfigured { .. } | Error::Unsupported { .. }) => {}
+                Err(error) => errors.push(error),
+            }
+        }
+        (volumes, errors)
     }
 }
 

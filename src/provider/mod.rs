@@ -16,6 +16,7 @@ mod quotes;
 mod saved_image;
 pub mod tag;
 mod unmanaged;
+mod volume;
 
 pub use address::Address;
 use std::collections::HashMap;
@@ -24,7 +25,7 @@ use async_trait::async_trait;
 pub use cloud_firewall::CloudFirewall;
 use cloud_firewall::{ALL_V4, ALL_V6};
 pub use digitalocean::DigitalOcean;
-pub use ec2::{Ec2, Volume};
+pub use ec2::Ec2;
 pub use error::Error;
 pub use local::Local;
 pub use node::{
@@ -40,6 +41,7 @@ pub use saved_image::{
     is_image_name,
 };
 pub use unmanaged::{Unmanaged, read as read_servers};
+pub use volume::{CreateVolume, Volume};
 
 use crate::{
     core::{
@@ -259,6 +261,64 @@ pub trait Provider: Send + Sync {
             what: "read the console of a server",
             help: "read the server's logs: `hitc run ssh \"journalctl -b\"`".to_owned(),
         })
+    }
+
+    /// Lists the volumes that carry our prefix, of any owner.
+    async fn volumes(&self) -> Result<Vec<Volume>, Error> {
+        Err(self.no_volumes())
+    }
+
+    /// The error of a provider without volumes.
+    fn no_volumes(&self) -> Error {
+        Error::Unsupported {
+            provider: self.name().to_owned(),
+            what: "manage volumes",
+            help: "ec2, digitalocean, hetzner and gcp have volumes".to_owned(),
+        }
+    }
+
+    /// Looks at one volume again, by its id. None if it does not exist any more, or is being deleted.
+    async fn find_volume(&self, volume: &Volume) -> Result<Option<Volume>, Error> {
+        let volumes = self.volumes().await?;
+        Ok(volumes.into_iter().find(|found| found.id == volume.id))
+    }
+
+    /// Creates an empty volume and waits until it can be attached. The name is not in use, as far as
+    /// [`Provider::volumes`] knows. Returns a volume of the same name and owner that was created at
+    /// the same moment, or by a run that was interrupted.
+    async fn create_volume(&self, _create: &CreateVolume) -> Result<Volume, Error> {
+        Err(self.no_volumes())
+    }
+
+    /// Attaches a volume, which is attached to no server, to a server in its region, and waits until
+    /// that is done. Returns it with its devices.
+    async fn attach_volume(&self, _volume: &Volume, _node: &Node) -> Result<Volume, Error> {
+        Err(self.no_volumes())
+    }
+
+    /// Detaches a volume from the server that it is attached to, and waits until that is done.
+    async fn detach_volume(&self, _volume: &Volume) -> Result<(), Error> {
+        Err(self.no_volumes())
+    }
+
+    /// Makes a volume larger, to a size in GiB, and waits until its server can use that. It may be
+    /// attached meanwhile.
+    async fn grow_volume(&self, _volume: &Volume, _size: u32) -> Result<(), Error> {
+        Err(self.no_volumes())
+    }
+
+    /// Deletes a volume, which is attached to no server. Succeeds if it does not exist any more.
+    async fn delete_volume(&self, _volume: &Volume) -> Result<(), Error> {
+        Err(self.no_volumes())
+    }
+
+    /// How to give a volume to `owner`, by the provider's own tools: the end of a sentence.
+    fn adopt_volume_help(&self, _volume: &Volume, owner: &Owner) -> String {
+        format!(
+            "set its tag or label for the project to `{}` at {}",
+            tag::encode(&owner.project),
+            self.name()
+        )
     }
 
     /// How to log in to a server.

@@ -3,7 +3,7 @@
 use crate::core::diagnostic::{Diagnostic, Kind, did_you_mean};
 
 /// The scripts of the built-in tasks, by namespace. [`TOP`] has the tasks without namespace.
-pub(super) const TASKS: [(&str, &str); 8] = [
+pub(super) const TASKS: [(&str, &str); 9] = [
     ("tasks", include_str!("../../scripts/tasks.rhai")),
     ("docker", include_str!("../../scripts/docker.rhai")),
     ("ec2", include_str!("../../scripts/ec2.rhai")),
@@ -12,6 +12,7 @@ pub(super) const TASKS: [(&str, &str); 8] = [
     ("iptables", include_str!("../../scripts/iptables.rhai")),
     ("local", include_str!("../../scripts/local.rhai")),
     ("provider", include_str!("../../scripts/provider.rhai")),
+    ("volume", include_str!("../../scripts/volume.rhai")),
 ];
 
 /// Other names of namespaces: `firewall.open` is `iptables.open`.
@@ -21,11 +22,12 @@ pub(super) const ALIASES: [(&str, &str); 1] = [("firewall", "iptables")];
 pub(super) const TOP: &str = "tasks";
 
 /// The standard library: modules for hitcfiles to import, `import "std/retry" as retry;`.
-pub(super) const STDLIB: [(&str, &str); 4] = [
+pub(super) const STDLIB: [(&str, &str); 5] = [
     ("std/apt", include_str!("../../stdlib/apt.rhai")),
     ("std/bootstrap", include_str!("../../stdlib/bootstrap.rhai")),
     ("std/deploy", include_str!("../../stdlib/deploy.rhai")),
     ("std/retry", include_str!("../../stdlib/retry.rhai")),
+    ("std/volume", include_str!("../../stdlib/volume.rhai")),
 ];
 
 /// The providers that are written as scripts.

@@ -166,16 +166,6 @@ const CALLS: &[(&str, &str, &str)] = &[
         "cancel the spot request sir-1",
     ),
     (
-        "ec2::create_volume/3",
-        "ec2::create_volume(\"data\", 1, \"eu-west-1a\")",
-        "create volume data of 1 GiB",
-    ),
-    (
-        "ec2::attach_volume/2",
-        "ec2::attach_volume(of_ec2, \"data\")",
-        "attach volume data to web",
-    ),
-    (
         "fs::write/2",
         "fs::write(\"new\", \"text\")",
         "write `new` here",
@@ -246,6 +236,31 @@ const CALLS: &[(&str, &str, &str)] = &[
         "create 1 server: db",
     ),
     ("provider::adopt/1", "provider::adopt([host])", "adopt web"),
+    (
+        "provider::create_volume/3",
+        "provider::create_volume(host, \"data\", 10)",
+        "create volume data of 10 GiB",
+    ),
+    (
+        "provider::attach_volume/2",
+        "provider::attach_volume(host, \"data\")",
+        "attach volume data to web",
+    ),
+    (
+        "provider::detach_volume/2",
+        "provider::detach_volume(\"fake\", \"data\")",
+        "detach volume data",
+    ),
+    (
+        "provider::grow_volume/3",
+        "provider::grow_volume(\"fake\", \"data\", 20)",
+        "grow volume data to 20 GiB",
+    ),
+    (
+        "provider::delete_volume/2",
+        "provider::delete_volume(\"fake\", \"data\")",
+        "delete volume data",
+    ),
     (
         "provider::terminate/1",
         "provider::terminate([host])",
@@ -437,6 +452,12 @@ fn resize(node, options) { act() }
 fn images() { [] }
 fn create_image(order) { act() }
 fn delete_image(image) { act() }
+fn volumes() { [] }
+fn create_volume(order) { act() }
+fn attach_volume(volume, node) { act() }
+fn detach_volume(volume) { act() }
+fn grow_volume(volume, size) { act() }
+fn delete_volume(volume) { act() }
 private fn act() { local::run(\"touch acted\"); #{} }
 ";
 
@@ -491,7 +512,7 @@ fn call_all(mode: impl Fn() -> Mode) -> (Vec<Result<Vec<String>, String>>, bool)
     let url = format!("http://127.0.0.1:{port}");
     let tasks = CALLS.iter().enumerate().map(|(at, (_, call, _))| {
         let call = call.replace("URL", &url);
-        format!("/// T.\n/// @param of_ec2 A host.\nfn t{at}(host, of_ec2) {{ {call}; }}\n")
+        format!("/// T.\nfn t{at}(host) {{ {call}; }}\n")
     });
     fs::write(root.join(HITCFILE), tasks.collect::<String>()).unwrap();
     fs::write(root.join("image/Dockerfile"), "FROM scratch\n").unwrap();
@@ -525,22 +546,19 @@ fn call_all(mode: impl Fn() -> Mode) -> (Vec<Result<Vec<String>, String>>, bool)
     ));
     let built_in = Arc::new(Inventory::new(context, Terminations::default()));
     let inventory = Arc::new(built_in.with(scripted(&built_in)));
-    let host = |provider: &str| {
-        let node = inventory.providers.by_address("127.0.0.1").unwrap();
-        Host::from(Node {
-            provider: provider.to_owned(),
-            name: "web".to_owned(),
-            ..node
-        })
-    };
-    let (host, of_ec2) = (host("fake"), host("ec2"));
+    let node = inventory.providers.by_address("127.0.0.1").unwrap();
+    let host = Host::from(Node {
+        provider: "fake".to_owned(),
+        name: "web".to_owned(),
+        ..node
+    });
     api.start(inventory.clone());
     let before = snapshot(&project.root);
     let mut results = Vec::new();
     for at in 0..CALLS.len() {
         let task = scripts.find(&format!("t{at}")).unwrap();
         let frame = Frame::new(&mode(), false);
-        let arguments = vec![Dynamic::from(host.clone()), Dynamic::from(of_ec2.clone())];
+        let arguments = vec![Dynamic::from(host.clone())];
         let called = call_alone(&scripts, &frame, &task, arguments);
         let said = std::mem::take(&mut *recorder.0.lock().unwrap());
         results.push(called.map(|_| said).map_err(|error| error.to_string()));

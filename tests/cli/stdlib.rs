@@ -98,3 +98,34 @@ fn the_mode_is_that_of_the_local_file() {
         .run(&["test"])
         .ok();
 }
+
+#[test]
+fn volume() {
+    passes(
+        "volume",
+        r#"
+fn what_is_run() {
+    let host = test::host("db");
+    let data = #{ name: "data", id: "1", devices: ["/dev/disk/by-id/scsi-0HC_Volume_1"] };
+    test::answer("*mount volume data*", "ext4\n");
+    test::equal(it::mount(host, data, "/srv/data", ""), "ext4");
+    it::unmount(host, data);
+    test::check(it::grow(host, data, 20), "grown");
+    let log = test::log();
+    test::equal(log.len(), 3);
+    test::check(log[0].contains("mount volume data"), log[0]);
+    test::check(log[1].contains("unmount volume data"), log[1]);
+    test::check(log[2].contains("grow the file system of volume data"), log[2]);
+}
+fn what_is_wrong_is_refused() {
+    let host = test::host("db");
+    let data = #{ name: "data", id: "1", devices: [] };
+    let message = test::fails(|| it::mount(host, data, "srv", ""));
+    test::equal(message, "invalid folder `srv`");
+    let message = test::fails(|| it::mount(host, data, "/srv", "btrfs"));
+    test::equal(message, "invalid file system `btrfs`");
+    test::equal(test::log(), []);
+}
+"#,
+    );
+}

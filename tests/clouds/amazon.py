@@ -12,7 +12,10 @@ Prints two addresses: EC2's and the price list's. In front of moto is what moto 
 - sizes that a zone does not offer, and user data that is too long;
 - images that take a while, whose names are unique, whose snapshots have tags and are deleted with them
   (https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateImage.html, API_DeregisterImage.html);
-  an image of an instance with the tag `fails` becomes `failed`.
+  an image of an instance with the tag `fails` becomes `failed`;
+- volumes that are attached elsewhere or in another zone
+  (https://docs.aws.amazon.com/ebs/latest/userguide/ebs-attaching-volume.html), that are being modified, or that
+  would become smaller (https://docs.aws.amazon.com/ebs/latest/userguide/ebs-modify-volume.html).
 
 `HITC_TEST_LAG=SECONDS` says how long it takes until something is known everywhere, and until an instance
 has ended (half a second, if it is not set). `HITC_TEST_PACE=FACTOR` fills the buckets faster.
@@ -141,6 +144,7 @@ class Ec2(Cloud):
         self.prices = prices
         self.born = {}
         self.ended = {}
+        self.modified = {}
         self.tokens = {}
         # When images were ordered, and those that fail.
         self.images, self.failing = {}, set()
@@ -208,6 +212,10 @@ class Ec2(Cloud):
                 return fault(400, "InvalidGroup.NotFound", f"The security group '{value}' does not exist")
             if is_new and re.match(r"InstanceId\.", name):
                 return fault(400, "InvalidInstanceID.NotFound", f"The instance ID '{value}' does not exist")
+            if is_new and re.match(r"VolumeId(\.|$)", name):
+                return fault(400, "InvalidVolume.NotFound", f"The volume '{value}' does not exist.")
+        if action in ("AttachVolume", "ModifyVolume"):
+            return self.refused_volume(action, ask)
         if action == "RunInstances":
             zone, size = ask.get("Placement.AvailabilityZone"), ask["InstanceType"]
             if zone and zone not in self.zones(size):
@@ -255,6 +263,23 @@ class Ec2(Cloud):
         space = "http://ec2.amazonaws.com/doc/2016-11-15/"
         return 200, f'<{action}Response xmlns="{space}"><requestId>r-1</requestId>{content}</{action}Response>'
 
+    def refused_volume(self, action, ask):
+        ec2, id = client(self.moto), ask["VolumeId"]
+        [volume] = ec2.describe_volumes(VolumeIds=[id])["Volumes"]
+        if action == "AttachVolume":
+            [reserved] = ec2.describe_instances(InstanceIds=[ask["InstanceId"]])["Reservations"]
+            zone = reserved["Instances"][0]["Placement"]["AvailabilityZone"]
+            if volume["AvailabilityZone"] != zone:
+                return fault(400, "InvalidVolume.ZoneMismatch", f"The volume '{id}' is not in the same availability zone")
+            if volume["Attachments"]:
+                return fault(400, "VolumeInUse", f"{id} is already attached to an instance")
+            return None
+        if int(ask["Size"]) <= volume["Size"]:
+            return fault(400, "InvalidParameterValue", "New size cannot be smaller than existing size")
+        if time.monotonic() - self.modified.get(id, -1000) < LAG:
+            return fault(400, "IncorrectModificationState", f"The volume {id} is currently in the modifying state.")
+        return None
+
     def zones(self, size):
         offered = client(self.moto).describe_instance_type_offerings(
             LocationType="availability-zone", Filters=[{"Name": "instance-type", "Values": [size]}]
@@ -265,9 +290,15 @@ class Ec2(Cloud):
         """Remembers when something was made or ended."""
         now, body = time.monotonic(), done[1].decode(errors="replace")
         action = ask.get("Action")
-        kinds = {"RunInstances": "instanceId", "CreateSecurityGroup": "groupId", "TerminateInstances": "instanceId"}
+        kinds = {
+            "RunInstances": "instanceId",
+            "CreateSecurityGroup": "groupId",
+            "TerminateInstances": "instanceId",
+            "CreateVolume": "volumeId",
+            "ModifyVolume": "volumeId",
+        }
         if action in kinds and done[0] == 200:
-            times = self.ended if action == "TerminateInstances" else self.born
+            times = {"TerminateInstances": self.ended, "ModifyVolume": self.modified}.get(action, self.born)
             ids = re.findall(f"<{kinds[action]}>([^<]+)", body)
             times.update((id, now) for id in ids)
             if action == "TerminateInstances":
@@ -288,11 +319,21 @@ class Ec2(Cloud):
         ending = {id for id, at in list(self.ended.items()) if now - at < LAG}
         if ask.get("Action") == "DescribeImages" and done[0] == 200:
             return self.images_as_known(done)
-        if ask.get("Action") != "DescribeInstances" or done[0] != 200 or not new | ending:
+        modified = {id for id, at in list(self.modified.items()) if now - at < LAG}
+        lists = ["DescribeInstances", "DescribeVolumes", "DescribeVolumesModifications"]
+        if ask.get("Action") not in lists or done[0] != 200 or not new | ending | modified:
             return done
         root = xml.fromstring(done[1])
         space = re.match(r"{.*}", root.tag)[0]
         xml.register_namespace("", space[1:-1])
+        for volumes in root.iter(f"{space}volumeSet"):
+            for item in list(volumes):
+                if item.findtext(f"{space}volumeId") in new:
+                    volumes.remove(item)
+        for modifications in root.iter(f"{space}volumeModificationSet"):
+            for item in modifications:
+                if item.findtext(f"{space}volumeId") in modified:
+                    item.find(f"{space}modificationState").text = "modifying"
         for instances in root.iter(f"{space}instancesSet"):
             for item in list(instances):
                 id = item.findtext(f"{space}instanceId")

@@ -236,14 +236,14 @@ class Cloud:
         """The lists show a new server later."""
         self.shown[server["id"]] = self.clock.now() + self.settings["lag"]
 
-    def ends(self, server):
-        """The lists show a server that is gone for a while."""
-        self.hidden[server["id"]] = (dict(server), self.clock.now() + self.settings["lag"])
+    def ends(self, server, kind="server"):
+        """The lists of its kind show a server, or something else, that is gone for a while."""
+        self.hidden[server["id"]] = (dict(server), self.clock.now() + self.settings["lag"], kind)
 
-    def listed(self, servers):
-        """What a list shows of servers."""
+    def listed(self, servers, kind="server"):
+        """What a list shows of servers, or of something else."""
         now = self.clock.now()
-        late = [server for server, end in self.hidden.values() if now < end]
+        late = [server for server, end, of in self.hidden.values() if now < end and of == kind]
         return [server for server in servers if now >= self.shown.get(server["id"], 0)] + late
 
     def number(self):
@@ -310,7 +310,7 @@ class Cloud:
             return 200, self.count()
         if path == "/_ending":
             now = self.clock.now()
-            late = sum(now < end for _, end in list(self.hidden.values()))
+            late = sum(now < end and kind == "server" for _, end, kind in list(self.hidden.values()))
             return 200, late + self.being_deleted()
         if path == "/_served":
             return 200, self.served

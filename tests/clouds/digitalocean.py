@@ -10,6 +10,7 @@ import math
 import os
 import re
 import time
+import uuid
 from datetime import datetime, timezone
 
 from cloud import Cloud, Refused, Window, later, page, serve
@@ -104,6 +105,7 @@ class DigitalOcean(Cloud):
         self.snapshots, self.disks = {}, {}
         # The droplet of each reserved address.
         self.addresses = {}
+        self.volumes = {}
         self.keys = {}
         self.tags = set()
         self.actions = {}
@@ -138,6 +140,12 @@ class DigitalOcean(Cloud):
             # https://docs.digitalocean.com/reference/api/digitalocean/#operation/firewalls_list
             ("GET", "/v2/actions", lambda query, body: listing("actions", list(self.actions.values()), query)),
             ("GET", "/v2/firewalls", lambda query, body: listing("firewalls", self.firewalls, query)),
+            # https://docs.digitalocean.com/reference/api/digitalocean/#tag/Block-Storage
+            ("GET", "/v2/volumes", self.list_volumes),
+            ("POST", "/v2/volumes", self.create_volume),
+            ("GET", "/v2/volumes/([0-9a-f-]+)", lambda n, query, body: (200, {"volume": self.find_volume(n)})),
+            ("DELETE", "/v2/volumes/([0-9a-f-]+)", self.delete_volume),
+            ("POST", "/v2/volumes/([0-9a-f-]+)/actions", self.act_on_volume),
             ("POST", "/v2/tags", self.add_tag),
             ("POST", "/v2/tags/([^/]+)/resources", self.tag),
             ("DELETE", "/v2/tags/([^/]+)/resources", self.untag),
@@ -238,6 +246,15 @@ class DigitalOcean(Cloud):
                 for droplet in self.droplets.values():
                     if droplet["name"] == name:
                         droplet["tags"] = tags
+            return 200, {}
+        if path == "/_volumes":
+            return 200, list(self.volumes.values())
+        if path == "/_volume":
+            # As if somebody had changed it at the provider's page.
+            name, changes = body
+            for volume in self.volumes.values():
+                if volume["name"] == name:
+                    volume.update(changes)
             return 200, {}
         if path == "/_firewall":
             # As if somebody had made one at the provider's page and applied it to all droplets.
@@ -500,6 +517,9 @@ class DigitalOcean(Cloud):
             with self.lock:
                 self.droplets.pop(droplet["id"], None)
                 self.ends(droplet)
+                for volume in self.volumes.values():
+                    if droplet["id"] in volume["droplet_ids"]:
+                        volume["droplet_ids"] = []
             self.machines.remove(droplet["id"])
 
         self.begin(droplet, "destroy", work)
@@ -563,6 +583,112 @@ class DigitalOcean(Cloud):
         }
         self.actions[action["id"]] = action
         return 201, {"action": {**action, "status": "in-progress"}}
+
+    def list_volumes(self, query, body):
+        with self.lock:
+            found = [
+                volume
+                for volume in self.listed(self.volumes.values(), "volume")
+                if query.get("name", volume["name"]) == volume["name"]
+                and query.get("region", volume["region"]["slug"]) == volume["region"]["slug"]
+            ]
+        return listing("volumes", found, query)
+
+    def find_volume(self, number):
+        if number not in self.volumes:
+            raise error(404, "not_found", "The resource you requested could not be found.")
+        return self.volumes[number]
+
+    def create_volume(self, query, body):
+        name, size, where = body["name"], body["size_gigabytes"], body["region"]
+        # Names and sizes: `volume_base` in DigitalOcean's OpenAPI description, and
+        # https://docs.digitalocean.com/products/volumes/details/limits/
+        if not re.fullmatch("[a-z][a-z0-9-]{0,63}", name):
+            raise error(422, "unprocessable_entity", "invalid name")
+        if not 1 <= size <= 16384 or where not in REGIONS:
+            raise error(422, "unprocessable_entity", "invalid size or region")
+        with self.lock:
+            if any(v["name"] == name and v["region"]["slug"] == where for v in self.volumes.values()):
+                # https://github.com/ansible/ansible/issues/39655
+                raise error(409, "conflict", "failed to create volume")
+            volume = {
+                "id": str(uuid.UUID(int=self.number())),
+                "name": name,
+                "size_gigabytes": size,
+                "description": "",
+                "region": region(where),
+                "droplet_ids": [],
+                "tags": body.get("tags") or [],
+                "created_at": "2026-01-01T00:00:00Z",
+                "filesystem_type": "",
+                "filesystem_label": "",
+            }
+            self.volumes[volume["id"]] = volume
+            self.begins(volume)
+        return 201, {"volume": volume}
+
+    def delete_volume(self, number, query, body):
+        with self.lock:
+            volume = self.find_volume(number)
+            if volume["droplet_ids"]:
+                # https://docs.digitalocean.com/products/volumes/how-to/delete/: detach it first.
+                raise error(409, "conflict", "attached volume cannot be deleted")
+            del self.volumes[number]
+            self.ends(volume, "volume")
+        return 204, None
+
+    def act_on_volume(self, number, query, body):
+        """https://docs.digitalocean.com/reference/api/digitalocean/#operation/volumeActions_post_byId"""
+        volume, kind = self.find_volume(number), body["type"]
+        busy = []
+        with self.lock:
+            if body["region"] != volume["region"]["slug"]:
+                raise error(422, "unprocessable_entity", "invalid region")
+            if kind == "resize" and body["size_gigabytes"] <= volume["size_gigabytes"]:
+                raise error(422, "unprocessable_entity", "Volumes may only be resized upwards.")
+            if kind != "resize":
+                droplet = self.find(body["droplet_id"])
+                if kind == "attach" and volume["droplet_ids"]:
+                    raise error(422, "unprocessable_entity", "volume is already attached to a droplet")
+                if kind == "detach" and droplet["id"] not in volume["droplet_ids"]:
+                    raise error(422, "unprocessable_entity", "volume is not attached to the droplet")
+                if droplet["region"]["slug"] != volume["region"]["slug"]:
+                    raise error(422, "unprocessable_entity", "volume and droplet must be in the same region")
+                if sum(droplet["id"] in v["droplet_ids"] for v in self.volumes.values()) >= 15 and kind == "attach":
+                    raise error(422, "unprocessable_entity", "droplet has the most volumes already")
+                busy.append(droplet["id"])
+            busy.append(number)
+            if any(one in self.pending for one in busy):
+                raise error(422, "unprocessable_entity", "Droplet already has a pending event.")
+            self.pending.update((one, kind) for one in busy)
+        action = {
+            "id": self.number(),
+            "status": "in-progress",
+            "type": f"{kind}_volume",
+            "started_at": "2026-01-01T00:00:00Z",
+            "completed_at": None,
+            "resource_id": None,
+            "resource_type": "backend",
+            "region": volume["region"],
+            "region_slug": volume["region"]["slug"],
+        }
+        self.actions[action["id"]] = action
+        answer = dict(action)
+
+        def run():
+            self.clock.wait(self.takes("volume"))
+            with self.lock:
+                if kind == "resize":
+                    volume["size_gigabytes"] = body["size_gigabytes"]
+                else:
+                    volume["droplet_ids"] = [body["droplet_id"]] if kind == "attach" else []
+                action["completed_at"] = "2026-01-01T00:00:01Z"
+                action["status"] = "completed"
+                for one in busy:
+                    del self.pending[one]
+
+        later(run)
+        return 202, {"action": answer}
 
     def list_actions(self, number, query, body):
         self.find(number)

@@ -155,9 +155,10 @@ class Google(Cloud):
         super().__init__()
         self.instances = {}
         # The images of the project that were made of disks, and what is on these.
-        self.saved, self.disks = {}, {}
+        self.saved, self.contents = {}, {}
         # What instances write to their first serial port, by name.
         self.consoles = {}
+        self.disks = {}
         self.operations = {}
         self.requests = {}
         self.exhausted = []
@@ -193,6 +194,13 @@ class Google(Cloud):
         zone = at + "/zones/([a-z0-9-]+)"
         self.routes = [
             ("GET", at + "/aggregated/instances", self.list_all),
+            # https://docs.cloud.google.com/compute/docs/reference/rest/v1/disks
+            ("GET", at + "/aggregated/disks", self.list_all_disks),
+            ("GET", zone + "/disks", self.list_disks),
+            ("POST", zone + "/disks", self.insert_disk),
+            ("GET", zone + "/disks/([a-z0-9-]+)", lambda p, z, n, query, body: (200, self.find_disk(z, n))),
+            ("DELETE", zone + "/disks/([a-z0-9-]+)", self.delete_disk),
+            ("POST", zone + "/disks/([a-z0-9-]+)/resize", self.resize_disk),
             ("GET", zone + "/instances", self.list_zone),
             ("POST", zone + "/instances", self.insert),
             ("GET", zone + "/instances/([a-z0-9-]+)", lambda p, z, n, query, body: (200, self.find(z, n))),
@@ -266,6 +274,15 @@ class Google(Cloud):
             return 200, {}
         if path == "/_exhausted":
             self.exhausted = body
+            return 200, {}
+        if path == "/_volumes":
+            return 200, list(self.disks.values())
+        if path == "/_volume":
+            # As if somebody had changed it in Google's console.
+            name, changes = body
+            for disk in self.disks.values():
+                if disk["name"] == name:
+                    disk.update(changes)
             return 200, {}
         if path == "/_instances":
             return 200, list(self.instances.values())
@@ -487,7 +504,7 @@ class Google(Cloud):
             if "insert_image" in self.settings.get("fails", []):
                 image["status"] = "FAILED"
                 return "RESOURCE_OPERATION_RATE_EXCEEDED", "Operation rate exceeded for the disk."
-            self.disks[image["name"]] = self.machines.save(self.number_of(instance))
+            self.contents[image["name"]] = self.machines.save(self.number_of(instance))
             image.update(status="READY", archiveSizeBytes="123456789")
 
         return self.begin_global("insert", image, work)
@@ -551,10 +568,10 @@ class Google(Cloud):
     def get_network(self, project, name, query, body):
         return self.one(self.networks(), name, f"projects/{project}/global/networks/{name}")
 
-    def selected(self, query):
+    def selected(self, query, items=None):
         """https://docs.cloud.google.com/compute/docs/reference/rest/v1/instances/aggregatedList"""
         wanted = query.get("filter", "")
-        found = list(self.instances.values())
+        found = list((self.instances if items is None else items).values())
         if match := re.fullmatch(r"labels\.([a-z_-]+):\*", wanted):
             return [i for i in found if match[1] in i["labels"]]
         if match := re.fullmatch(r"labels\.([a-z_-]+)=([a-z0-9_-]*)", wanted):
@@ -570,14 +587,28 @@ class Google(Cloud):
         with self.lock:
             return self.listing([i for i in self.selected(query) if i["zone"].endswith("/" + zone)], query)
 
+    def list_disks(self, project, zone, query, body):
+        self.check_zone(zone)
+        with self.lock:
+            return self.listing([d for d in self.selected(query, self.disks) if d["zone"].endswith("/" + zone)], query)
+
+    def list_all_disks(self, project, query, body):
+        with self.lock:
+            found = self.listed(self.selected(query, self.disks), "disk")
+        return self.by_zone(found, "disks", query)
+
     def list_all(self, project, query, body):
         with self.lock:
-            status, answer = self.listing(self.selected(query), query)
+            found = self.selected(query)
+        return self.by_zone(found, "instances", query)
+
+    def by_zone(self, found, kind, query):
+        status, answer = self.listing(found, query)
         empty = {"warning": {"code": "NO_RESULTS_ON_PAGE", "message": "There are no results on this page."}}
         items = {}
         for zone in ZONES:
             here = [i for i in answer.get("items", []) if i["zone"].endswith("/" + zone)]
-            items["zones/" + zone] = {"instances": here} if here else empty
+            items["zones/" + zone] = {kind: here} if here else empty
         return status, {**answer, "items": items}
 
     def find(self, zone, name):
@@ -744,7 +775,7 @@ class Google(Cloud):
             instance["status"] = "STAGING"
             users = dict(line.split(":", 1) for line in lines)
             ip = self.machines.make(number, list(users.values()))
-            self.machines.load(number, self.disks.get(image))
+            self.machines.load(number, self.contents.get(image))
             for user in users if self.machines.prefix else ():
                 self.machines.docker("exec", self.machines.name(number), "sh", "-ec", MAKE_USER, "sh", user)
             if "accessConfigs" in card:
@@ -755,6 +786,118 @@ class Google(Cloud):
         if request:
             self.requests[request] = answer[1]["name"]
         return answer
+
+    def find_disk(self, zone, name):
+        self.check_zone(zone)
+        with self.lock:
+            for disk in self.disks.values():
+                if disk["zone"].endswith("/" + zone) and name == disk["name"]:
+                    return disk
+        raise missing(in_zone(zone, f"disks/{name}"))
+
+    def insert_disk(self, project, zone, query, body):
+        self.check_zone(zone)
+        request = query.get("requestId")
+        with self.lock:
+            if request in self.requests:
+                return 200, self.operations[self.requests[request]]
+            name, size = body.get("name", ""), int(body["sizeGb"])
+            kind = body.get("type", "pd-standard").split("/")[-1]
+            if not re.fullmatch(NAME, name):
+                raise error(400, "invalid", f"Invalid value for field 'resource.name': '{name}'.")
+            # https://docs.cloud.google.com/compute/docs/disks/persistent-disks
+            if not (10 if kind.startswith("pd-") else 4) <= size <= 65536:
+                raise error(400, "invalid", f"Disk size cannot be {size} GB.")
+            check_labels(body.get("labels") or {})
+            if any(d["name"] == name and d["zone"].endswith("/" + zone) for d in self.disks.values()):
+                raise error(409, "alreadyExists", f"The resource '{in_zone(zone, 'disks/' + name)}' already exists")
+            number, link = self.number(), ROOT + f"{PROJECT}/zones/{zone}"
+            disk = {
+                "kind": "compute#disk",
+                "id": str(number * 10**15 + 7),
+                "name": name,
+                "zone": link,
+                "selfLink": f"{link}/disks/{name}",
+                "type": f"{link}/diskTypes/{kind}",
+                "sizeGb": str(size),
+                "status": "CREATING",
+                "creationTimestamp": now(),
+                "labels": body.get("labels") or {},
+                "labelFingerprint": "",
+            }
+            self.mark(disk)
+            self.disks[number] = disk
+            self.begins(disk)
+        answer = self.begin("insert", disk, lambda: disk.update(status="READY"))
+        if request:
+            self.requests[request] = answer[1]["name"]
+        return answer
+
+    def delete_disk(self, project, zone, name, query, body):
+        with self.lock:
+            disk = self.find_disk(zone, name)
+            self.check_idle(disk)
+            self.check_unused(disk)
+
+        def end():
+            with self.lock:
+                self.disks.pop(int(disk["id"]) // 10**15, None)
+                self.ends(disk, "disk")
+
+        return self.begin("delete", disk, end)
+
+    def check_unused(self, disk):
+        if disk.get("users"):
+            path = disk["selfLink"].removeprefix(ROOT)
+            by = disk["users"][0].removeprefix(ROOT)
+            message = f"The disk resource 'projects/{path}' is already being used by 'projects/{by}'"
+            raise error(400, "resourceInUseByAnotherResource", message)
+
+    def resize_disk(self, project, zone, name, query, body):
+        disk, size = self.find_disk(zone, name), int(body["sizeGb"])
+        self.check_idle(disk)
+        if size <= int(disk["sizeGb"]):
+            raise error(400, "invalid", f"Invalid value for field 'sizeGb': '{size}'. Requested disk size cannot be smaller than or equal to the current size.")
+        return self.begin("resize", disk, lambda: disk.update(sizeGb=str(size)))
+
+    def attach_disk(self, instance, body):
+        """https://docs.cloud.google.com/compute/docs/reference/rest/v1/instances/attachDisk"""
+        zone = instance["zone"].split("/")[-1]
+        parts = body["source"].split("/")
+        if parts[-3] != zone:
+            raise error(400, "invalid", "Invalid value for field 'resource.source': the disk must be in the zone of the instance.")
+        disk = self.find_disk(zone, parts[-1])
+        self.check_idle(disk)
+        self.check_unused(disk)
+        attached = {
+            "kind": "compute#attachedDisk",
+            "type": "PERSISTENT",
+            "mode": body.get("mode", "READ_WRITE"),
+            "source": disk["selfLink"],
+            "deviceName": body.get("deviceName") or f"persistent-disk-{len(instance['disks'])}",
+            "boot": False,
+            "autoDelete": body.get("autoDelete", False),
+        }
+
+        def work():
+            with self.lock:
+                instance["disks"].append(attached)
+                disk["users"] = [instance["selfLink"]]
+
+        return self.begin("attachDisk", instance, work)
+
+    def detach_disk(self, instance, device):
+        found = [attached for attached in instance["disks"] if attached.get("deviceName") == device]
+        if not found:
+            raise error(400, "invalid", f"Invalid value for field 'disk': '{device}'. No attached disk found with device name '{device}'")
+        disk = self.find_disk(instance["zone"].split("/")[-1], found[0]["source"].split("/")[-1])
+
+        def work():
+            with self.lock:
+                instance["disks"].remove(found[0])
+                disk.pop("users", None)
+
+        return self.begin("detachDisk", instance, work)
 
     def check_order(self, zone, body):
         def invalid(field, value, cause):
@@ -804,6 +947,9 @@ class Google(Cloud):
             self.machines.remove(number)
             with self.lock:
                 self.instances.pop(number, None)
+                for disk in self.disks.values():
+                    if instance["selfLink"] in disk.get("users", []):
+                        del disk["users"]
 
         return self.begin("delete", instance, end)
 
@@ -817,6 +963,10 @@ class Google(Cloud):
             if status not in wanted:
                 raise error(400, "resourceNotStopped", f"The instance is {status}: it must be {' or '.join(wanted)}.")
 
+        if command == "attachDisk":
+            return self.attach_disk(instance, body)
+        if command == "detachDisk":
+            return self.detach_disk(instance, query["deviceName"])
         if command == "setLabels":
             with self.lock:
                 if body.get("labelFingerprint") != instance["labelFingerprint"]:

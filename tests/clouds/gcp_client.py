@@ -168,6 +168,41 @@ refused(NotFound, "was not found", lambda: images.get(project=PROJECT, image="ba
 port = compute_v1.GetSerialPortOutputInstanceRequest(**which, port=1, start=-100)
 assert client.get_serial_port_output(port).contents == ""
 
+# Disks.
+disks = compute_v1.DisksClient(**signed)
+
+
+def insert_disk(name, size, zone=ZONE, request_id=None):
+    disk = compute_v1.Disk(name=name, size_gb=size, type_=f"zones/{zone}/diskTypes/pd-balanced", labels={"hitc": "1"})
+    return disks.insert(compute_v1.InsertDiskRequest(project=PROJECT, zone=zone, disk_resource=disk, request_id=request_id))
+
+
+two = "22222222-2222-4222-8222-222222222222"
+operation = insert_disk("data", 10, request_id=two)
+assert insert_disk("data", 10, request_id=two).name == operation.name
+done(operation)
+data = dict(project=PROJECT, zone=ZONE, disk="data")
+assert disks.get(**data).status == "READY" and disks.get(**data).size_gb == 10
+refused(Conflict, "already exists", lambda: insert_disk("data", 10))
+refused(BadRequest, "Disk size", lambda: insert_disk("small", 5))
+source = f"projects/{PROJECT}/zones/{ZONE}/disks/data"
+attached = compute_v1.AttachedDisk(source=source, device_name="data", auto_delete=False)
+attach = lambda: client.attach_disk(**which, attached_disk_resource=attached)
+done(attach())
+assert disks.get(**data).users[0].endswith("/instances/uno")
+assert [d.device_name for d in client.get(**which).disks][1] == "data"
+refused(BadRequest, "already being used", attach)
+refused(BadRequest, "already being used", lambda: disks.delete(**data))
+grow = lambda size: disks.resize(**data, disks_resize_request_resource=compute_v1.DisksResizeRequest(size_gb=size))
+done(grow(20))
+refused(BadRequest, "smaller", lambda: grow(15))
+time.sleep(1)
+few = compute_v1.AggregatedListDisksRequest(project=PROJECT, filter="labels.hitc:*", max_results=7)
+assert [d.size_gb for _, part in disks.aggregated_list(few) for d in part.disks] == [20]
+done(client.detach_disk(**which, device_name="data"))
+done(disks.delete(**data))
+refused(NotFound, "was not found", lambda: disks.get(**data))
+
 # Lists of many pages, of one zone and of all.
 for n in range(30):
     insert(f"n-{n}", {"many": "1"})

@@ -163,6 +163,9 @@ class Hetzner(Cloud):
     def __init__(self):
         super().__init__()
         self.servers = {}
+        self.volumes = {}
+        # Those of volumes that have an action.
+        self.at_work = set()
         self.orders = []
         self.addresses = []
         self.keys = {}
@@ -195,6 +198,12 @@ class Hetzner(Cloud):
             ("GET", "/v1/networks", self.named("networks", [])),
             ("GET", "/v1/ssh_keys", lambda query, body: listing("ssh_keys", list(self.keys.values()), query)),
             ("POST", "/v1/ssh_keys", self.add_key),
+            # https://docs.hetzner.cloud/reference/cloud#volumes
+            ("GET", "/v1/volumes", self.list_volumes),
+            ("POST", "/v1/volumes", self.create_volume),
+            ("GET", "/v1/volumes/([0-9]+)", lambda n, query, body: (200, {"volume": self.find_volume(n)})),
+            ("DELETE", "/v1/volumes/([0-9]+)", self.delete_volume),
+            ("POST", "/v1/volumes/([0-9]+)/actions/([a-z_]+)", self.act_on_volume),
             # https://docs.hetzner.cloud/reference/cloud#firewalls-list-firewalls
             ("GET", "/v1/firewalls", lambda query, body: listing("firewalls", self.firewalls, query)),
         ]
@@ -254,6 +263,15 @@ class Hetzner(Cloud):
                 for server in self.servers.values():
                     if server["name"] == name:
                         server["labels"] = labels
+            return 200, {}
+        if path == "/_volumes":
+            return 200, list(self.volumes.values())
+        if path == "/_volume":
+            # As if somebody had changed it at the provider's page.
+            name, changes = body
+            for volume in self.volumes.values():
+                if volume["name"] == name:
+                    volume.update(changes)
             return 200, {}
         if path == "/_address":
             # As if somebody had made one at the provider's page.
@@ -556,6 +574,9 @@ class Hetzner(Cloud):
             with self.lock:
                 self.servers.pop(server["id"], None)
                 self.ends(server)
+                for volume in self.volumes.values():
+                    if volume["server"] == server["id"]:
+                        volume["server"] = None
                 for address in self.addresses:
                     if address["assignee_id"] == server["id"]:
                         address["assignee_id"] = None
@@ -594,6 +615,123 @@ class Hetzner(Cloud):
                 server["status"] = "off"
 
         return 201, {"action": self.begin(command, server, work, meanwhile.get(command))}
+
+    def list_volumes(self, query, body):
+        selector = query.get("label_selector")
+        with self.lock:
+            found = [
+                volume
+                for volume in self.listed(self.volumes.values(), "volume")
+                if query.get("name") in (None, volume["name"]) and (selector is None or selector in volume["labels"])
+            ]
+        return listing("volumes", found, query)
+
+    def find_volume(self, number):
+        volume = self.volumes.get(int(number))
+        if volume is None:
+            raise error(404, "not_found", f"volume with ID '{number}' not found")
+        return volume
+
+    def begin_volume(self, command, volume, server, work):
+        """An action on a volume, which locks it and the server (`locked`)."""
+        busy = [number for number in (volume["id"], server) if number]
+        with self.lock:
+            if any(number in self.at_work for number in busy) or server and self.find(server)["locked"]:
+                raise error(423, "locked", "volume or server is locked by another action")
+            self.at_work.update(busy)
+        resources = [{"id": volume["id"], "type": "volume"}]
+        if server:
+            resources.append({"id": server, "type": "server"})
+        action = {
+            "id": self.number(),
+            "command": command,
+            "status": "running",
+            "progress": 0,
+            "started": "2026-01-01T00:00:00+00:00",
+            "finished": None,
+            "resources": resources,
+            "error": None,
+        }
+        self.actions[action["id"]] = action
+
+        def run():
+            self.clock.wait(self.takes("volume"))
+            with self.lock:
+                work()
+                action.update(progress=100, finished="2026-01-01T00:00:01+00:00", status="success")
+                self.at_work.difference_update(busy)
+
+        answer = dict(action)
+        later(run)
+        return answer
+
+    def create_volume(self, query, body):
+        """10 to 10240 GB; names have 64 characters at most and are unique in a project."""
+        with self.lock:
+            if any(volume["name"] == body["name"] for volume in self.volumes.values()):
+                raise error(409, "uniqueness_error", "volume name is already used")
+            if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9])?", body["name"]):
+                raise error(422, "invalid_input", "invalid input in field 'name'")
+            if not 10 <= body["size"] <= 10240:
+                raise error(422, "invalid_input", "invalid input in field 'size'")
+            check_labels(body.get("labels") or {})
+            where = body.get("location")
+            if isinstance(where, int) or str(where).isdigit():
+                where = LOCATIONS[int(where) - 1][0]
+            number = self.number()
+            volume = {
+                "id": number,
+                "created": "2026-01-01T00:00:00+00:00",
+                "name": body["name"],
+                "server": None,
+                "location": location(where),
+                "size": body["size"],
+                "linux_device": f"/dev/disk/by-id/scsi-0HC_Volume_{number}",
+                "protection": {"delete": False},
+                "labels": body.get("labels") or {},
+                "status": "creating",
+                "format": None,
+            }
+            self.volumes[number] = volume
+            self.begins(volume)
+        answer = dict(volume)
+        action = self.begin_volume("create_volume", volume, None, lambda: volume.update(status="available"))
+        return 201, {"volume": answer, "action": action, "next_actions": []}
+
+    def delete_volume(self, number, query, body):
+        """It must not be attached (https://docs.hetzner.cloud/reference/cloud#volumes-delete-a-volume)."""
+        with self.lock:
+            volume = self.find_volume(number)
+            if volume["id"] in self.at_work:
+                raise error(423, "locked", "volume is locked by another action")
+            if volume["server"]:
+                raise error(422, "service_error", "volume is still attached to a server")
+            del self.volumes[volume["id"]]
+            self.ends(volume, "volume")
+        return 204, None
+
+    def act_on_volume(self, number, command, query, body):
+        volume = self.find_volume(number)
+        if command == "attach":
+            server = self.find(body["server"])
+            if volume["server"]:
+                raise error(422, "volume_already_attached", "volume is already attached to a server")
+            if server["location"]["name"] != volume["location"]["name"]:
+                raise error(422, "invalid_input", "server and volume must be in the same location")
+            work = lambda: volume.update(server=server["id"])
+            return 201, {"action": self.begin_volume("attach_volume", volume, server["id"], work)}
+        if command == "detach":
+            if not volume["server"]:
+                raise error(422, "invalid_input", "volume is not attached")
+            work = lambda: volume.update(server=None)
+            return 201, {"action": self.begin_volume("detach_volume", volume, volume["server"], work)}
+        if command == "resize":
+            if not volume["size"] < body["size"] <= 10240:
+                # Downsizing is not possible (https://docs.hetzner.cloud/reference/cloud#volume-actions-resize-a-volume).
+                raise error(422, "invalid_input", "invalid input in field 'size'")
+            work = lambda: volume.update(size=body["size"])
+            return 201, {"action": self.begin_volume("resize_volume", volume, None, work)}
+        return self.not_found()
 
     def get_action(self, number, query, body):
         return 200, {"action": self.actions[int(number)]}

@@ -87,6 +87,35 @@ places = {place.location.name: (place.available, place.deprecation) for place in
 assert not places["fsn1"][0] and places["nbg1"][1].unavailable_after and places["ash"][0]
 pricing = client.request(method="GET", url="/pricing")["pricing"]
 assert pricing["currency"] == "EUR" and pricing["primary_ips"][0]["type"] == "ipv4"
+# Volumes.
+made = client.volumes.create(size=10, name="data", location=Location(name="nbg1"), labels={"hitc": "1"})
+made.action.wait_until_finished()
+volume = client.volumes.get_by_id(made.volume.id)
+assert volume.status == "available" and volume.server is None and volume.linux_device.endswith(str(volume.id))
+assert listed(lambda: client.volumes.get_all(label_selector="hitc"), 1)[0].name == "data"
+
+
+def refused(code, do):
+    try:
+        do()
+    except APIException as error:
+        assert error.code == code, error.code
+        return
+    raise AssertionError(f"not refused: {code}")
+
+
+refused("uniqueness_error", lambda: client.volumes.create(size=10, name="data", location=Location(name="fsn1")))
+refused("invalid_input", lambda: client.volumes.create(size=9, name="small", location=Location(name="fsn1")))
+volume.attach(server, automount=False).wait_until_finished()
+assert client.volumes.get_by_id(volume.id).server.id == server.id
+refused("volume_already_attached", lambda: volume.attach(server))
+refused("service_error", lambda: volume.delete())
+volume.resize(20).wait_until_finished()
+refused("invalid_input", lambda: volume.resize(15))
+volume.detach().wait_until_finished()
+assert client.volumes.get_by_id(volume.id).size == 20
+assert volume.delete()
+refused("not_found", lambda: client.volumes.get_by_id(volume.id))
 deletion = server.delete()
 assert client.servers.get_by_id(server.id).status == "deleting"
 try:

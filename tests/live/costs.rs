@@ -296,6 +296,8 @@ fn the_permissions_of_the_pages_are_tried() {
         .collect();
     let list = [
         "account:read",
+        "block_storage:create",
+        "block_storage_action:create",
         "droplet:read",
         "image:create",
         "image:update",

@@ -55,3 +55,4 @@ mod ssh;
 mod stdlib;
 mod transfers;
 mod trouble;
+mod volumes;

@@ -1,8 +1,9 @@
-//! `provider::`: servers of all providers.
+//! `provider::`: servers and volumes of all providers.
 
 mod costs;
 mod images;
 mod prices;
+mod volumes;
 
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ use crate::{
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
-    let mut provider = Namespace::new(api, "provider", "Servers of all providers.");
+    let mut provider = Namespace::new(api, "provider", "Servers and volumes of all providers.");
     provider.function(
         "nodes() -> array",
         "Returns the servers of this project, as maps with `provider`, `name`, `role`, `id`,
@@ -122,6 +123,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
          image.",
         |call: &Call, name: ImmutableString| set_up(call, &name),
     );
+    volumes::add(&mut provider);
     provider
 }
 

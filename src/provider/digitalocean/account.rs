@@ -14,6 +14,9 @@ use crate::{
 /// An id that no droplet has: the largest number that JSON has for certain.
 const NO_DROPLET: u64 = (1 << 53) - 1;
 
+/// An id that no volume has.
+const NO_VOLUME: &str = "00000000-0000-4000-8000-000000000000";
+
 /// A name that no image or tag has.
 const NOTHING: &str = "hitc-check-does-not-exist";
 
@@ -103,6 +106,11 @@ fn requests() -> Vec<(&'static str, ApiRequest)> {
         (
             "image:delete",
             ApiRequest::delete(format!("/v2/images/{NO_DROPLET}")),
+        ),
+        ("block_storage:read", list("volumes")),
+        (
+            "block_storage:delete",
+            ApiRequest::delete(format!("/v2/volumes/{NO_VOLUME}")),
         ),
         ("ssh_key:read", list("account/keys")),
         (

@@ -35,13 +35,13 @@ const SHUTDOWN_ACTION_TIMEOUT: Duration = Duration::from_mins(20);
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Pauses between polls: short ones at first.
-struct Polls {
+pub(super) struct Polls {
     end: Instant,
     pause: Duration,
 }
 
 impl Polls {
-    fn new(timeout: Duration) -> Self {
+    pub fn new(timeout: Duration) -> Self {
         Polls {
             end: Instant::now() + timeout,
             pause: Duration::from_millis(200),
@@ -49,7 +49,7 @@ impl Polls {
     }
 
     /// Waits for the next poll. Returns whether there is time left for it.
-    async fn next(&mut self) -> bool {
+    pub async fn next(&mut self) -> bool {
         if Instant::now() > self.end {
             return false;
         }

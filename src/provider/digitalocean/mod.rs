@@ -15,6 +15,7 @@ mod options;
 mod order;
 mod saved_image;
 mod token;
+mod volume;
 mod wire;
 
 use std::{
@@ -31,9 +32,9 @@ use tokio::{sync::OnceCell, time::Instant};
 use wire::{Droplet, Image, Size};
 
 use super::{
-    CloudFirewall, Cost, Create, CreateImage, Error, Finding, Node, NodeState, Price, Prices,
-    Provider, SavedImage, ServerChange, differences, look_again, number, refuse_other_server,
-    refuse_protected, tag,
+    CloudFirewall, Cost, Create, CreateImage, CreateVolume, Error, Finding, Node, NodeState, Price,
+    Prices, Provider, SavedImage, ServerChange, Volume, differences, look_again, number,
+    refuse_other_server, refuse_protected, tag,
 };
 use crate::{
     core::{
@@ -416,6 +417,38 @@ impl Provider for DigitalOcean {
                 node.id
             ),
         })
+    }
+
+    async fn volumes(&self) -> Result<Vec<Volume>, Error> {
+        self.list_volumes().await
+    }
+
+    async fn find_volume(&self, volume: &Volume) -> Result<Option<Volume>, Error> {
+        self.volume_again(volume).await
+    }
+
+    async fn create_volume(&self, create: &CreateVolume) -> Result<Volume, Error> {
+        self.order_volume(create).await
+    }
+
+    async fn attach_volume(&self, volume: &Volume, node: &Node) -> Result<Volume, Error> {
+        self.attach_storage(volume, node).await
+    }
+
+    async fn detach_volume(&self, volume: &Volume) -> Result<(), Error> {
+        self.detach_storage(volume).await
+    }
+
+    async fn grow_volume(&self, volume: &Volume, size: u32) -> Result<(), Error> {
+        self.grow_storage(volume, size).await
+    }
+
+    async fn delete_volume(&self, volume: &Volume) -> Result<(), Error> {
+        self.delete_storage(volume).await
+    }
+
+    fn adopt_volume_help(&self, volume: &Volume, owner: &Owner) -> String {
+        DigitalOcean::adopt_storage_help(volume, owner)
     }
 
     async fn login(&self, node: &Node) -> Result<Login, Error> {

@@ -29,6 +29,7 @@ impl Ec2 {
         let ec2 = self.client().await?;
         let mut findings = try_reading(&ec2).await;
         findings.extend(try_changing(&ec2).await);
+        findings.extend(try_disks(&ec2).await);
         findings.push(match self.on_demand(Some("t3.micro")).await {
             Ok(_) => Finding::new("pricing:GetProducts", Verdict::Ok, ""),
             Err(error) => Finding::new("pricing:GetProducts", Verdict::Unknown, error.to_string()),
@@ -96,18 +97,6 @@ async fn try_changing(ec2: &Client) -> Vec<Finding> {
                 .spot_instance_request_ids("sir-00000000")
         ),
         tried!(
-            "ec2:CreateImage",
-            ec2.create_image().instance_id(INSTANCE).name("hitc-check")
-        ),
-        tried!(
-            "ec2:DeregisterImage",
-            ec2.deregister_image().image_id(IMAGE)
-        ),
-        tried!(
-            "ec2:DeleteSnapshot",
-            ec2.delete_snapshot().snapshot_id("snap-00000000000000000")
-        ),
-        tried!(
             "ec2:GetConsoleOutput",
             ec2.get_console_output().instance_id(INSTANCE)
         ),
@@ -155,6 +144,33 @@ async fn try_changing(ec2: &Client) -> Vec<Finding> {
         tried!(
             "ec2:RevokeSecurityGroupIngress",
             ec2.revoke_security_group_ingress().group_id(GROUP)
+        ),
+    ]
+}
+
+async fn try_disks(ec2: &Client) -> Vec<Finding> {
+    vec![
+        tried!("ec2:DetachVolume", ec2.detach_volume().volume_id(VOLUME)),
+        tried!(
+            "ec2:ModifyVolume",
+            ec2.modify_volume().volume_id(VOLUME).size(2)
+        ),
+        tried!("ec2:DeleteVolume", ec2.delete_volume().volume_id(VOLUME)),
+        tried!(
+            "ec2:DescribeVolumesModifications",
+            ec2.describe_volumes_modifications()
+        ),
+        tried!(
+            "ec2:CreateImage",
+            ec2.create_image().instance_id(INSTANCE).name("hitc-check")
+        ),
+        tried!(
+            "ec2:DeregisterImage",
+            ec2.deregister_image().image_id(IMAGE)
+        ),
+        tried!(
+            "ec2:DeleteSnapshot",
+            ec2.delete_snapshot().snapshot_id("snap-00000000000000000")
         ),
         tried!("ec2:CreateVolume", ec2.create_volume().size(1)),
         tried!(

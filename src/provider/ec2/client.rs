@@ -231,6 +231,10 @@ where
                  of a security group from AWS",
             ),
         ),
+        Some("VolumeModificationRateExceeded" | "IncorrectModificationState") => (
+            Kind::Failed,
+            Some("EC2 limits how often a volume is changed; try again in some hours"),
+        ),
         _ => (Kind::Failed, None),
     };
     Error::Refused(Box::new(Refusal {

@@ -41,12 +41,11 @@ use order::{Common, Order};
 use state::is_ended;
 use token::Token;
 use tokio::{sync::OnceCell, time::Instant};
-pub use volume::Volume;
 
 use super::{
-    Address, CloudFirewall, Cost, Create, CreateImage, Error, Finding, Node, NodeState, Prices,
-    Provider, SavedImage, ServerChange, differences, look_again, refuse_duplicates,
-    refuse_other_server, refuse_protected, tag as tags,
+    Address, CloudFirewall, Cost, Create, CreateImage, CreateVolume, Error, Finding, Node,
+    NodeState, Prices, Provider, SavedImage, ServerChange, Volume, differences, look_again,
+    refuse_duplicates, refuse_other_server, refuse_protected, tag as tags,
 };
 use crate::{
     core::{
@@ -400,7 +399,10 @@ impl Provider for Ec2 {
     async fn create(&self, create: &Create, activity: &Activity) -> Result<Node, Error> {
         let options = Options::decode(&create.options)?;
         let found = match self.named(&create.name).await? {
-            Some(found) => found,
+            Some(found) => {
+                Token::forget_of(self, &create.name);
+                found
+            }
             None => {
                 activity.update("ordering");
                 Order::new(self, &options).await?.place(create).await?
@@ -412,7 +414,6 @@ impl Provider for Ec2 {
             cause: "the provider created a different server than requested".to_owned(),
         })?;
         refuse_other_server(&node, create)?;
-        Token::forget_of(self, &create.name);
         if tag(&found, TAG_STATE) == Some("failed") {
             self.set_tag(&node.id, TAG_STATE, "creating").await?;
         }
@@ -426,6 +427,8 @@ impl Provider for Ec2 {
     }
 
     async fn settle(&self, node: &Node, is_ready: bool) -> Result<(), Error> {
+        // Until now, a run that is killed may leave an instance that is not listed yet.
+        Token::forget_of(self, &node.name);
         let state = if is_ready { "ready" } else { "failed" };
         self.set_tag(&node.id, TAG_STATE, state).await
     }
@@ -613,6 +616,41 @@ impl Provider for Ec2 {
 
     async fn console(&self, node: &Node) -> Result<String, Error> {
         self.console_output(node).await
+    }
+
+    async fn volumes(&self) -> Result<Vec<Volume>, Error> {
+        self.list_volumes().await
+    }
+
+    async fn find_volume(&self, volume: &Volume) -> Result<Option<Volume>, Error> {
+        self.volume_again(volume).await
+    }
+
+    async fn create_volume(&self, create: &CreateVolume) -> Result<Volume, Error> {
+        self.order_volume(create).await
+    }
+
+    async fn attach_volume(&self, volume: &Volume, node: &Node) -> Result<Volume, Error> {
+        self.attach_ebs(volume, node).await
+    }
+
+    async fn detach_volume(&self, volume: &Volume) -> Result<(), Error> {
+        self.detach_ebs(volume).await
+    }
+
+    async fn grow_volume(&self, volume: &Volume, size: u32) -> Result<(), Error> {
+        self.grow_ebs(volume, size).await
+    }
+
+    async fn delete_volume(&self, volume: &Volume) -> Result<(), Error> {
+        self.delete_ebs(volume).await
+    }
+
+    fn adopt_volume_help(&self, volume: &Volume, owner: &Owner) -> String {
+        format!(
+            "run `aws ec2 create-tags --resources {} --tags Key={TAG_PROJECT},Value={}`",
+            volume.id, owner.project
+        )
     }
 
     async fn login(&self, node: &Node) -> Result<Login, Error> {

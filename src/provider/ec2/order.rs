@@ -123,14 +123,13 @@ impl<'a> Order<'a> {
             None => self.own_key().await?,
         };
         let groups = self.groups().await?;
-        let token = Token::take(self.provider, create)?;
+        let token = Token::take(self.provider, &create.name)?;
         let (begun, mut tried) = (Instant::now(), 0);
         loop {
             tried += 1;
             self.provider.common.take_turn().await;
             let error = match self.send(create, &key, &groups, &token).await {
                 Ok(answer) => {
-                    token.forget();
                     let instances = answer.instances.unwrap_or_default();
                     return instances.into_iter().next().ok_or_else(|| Error::Failed {
                         provider: NAME.to_owned(),

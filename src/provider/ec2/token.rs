@@ -5,10 +5,7 @@ use std::{fs, io::ErrorKind, path::PathBuf, time::SystemTime};
 use data_encoding::HEXLOWER;
 
 use super::{Ec2, NAME};
-use crate::{
-    project::make_private_folder,
-    provider::{Create, Error},
-};
+use crate::{project::make_private_folder, provider::Error};
 
 /// How long EC2 remembers a token, in seconds (<https://docs.aws.amazon.com/ec2/latest/devguide/ec2-api-idempotency.html>
 /// says a day at least).
@@ -27,13 +24,14 @@ impl Token {
         provider.data.join("orders").join(file)
     }
 
-    pub fn take(provider: &Ec2, create: &Create) -> Result<Self, Error> {
+    /// The token of an order of this name: a new one, or that of a run that did not see the outcome.
+    pub fn take(provider: &Ec2, name: &str) -> Result<Self, Error> {
         let fail = |error: std::io::Error| Error::Failed {
             provider: NAME.to_owned(),
             what: "keeping the token of an order".to_owned(),
             cause: error.to_string(),
         };
-        let path = Token::path(provider, &create.name);
+        let path = Token::path(provider, name);
         make_private_folder(path.parent().unwrap_or(&provider.data)).map_err(fail)?;
         let is_old = fs::metadata(&path)
             .and_then(|metadata| metadata.modified())
