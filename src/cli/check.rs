@@ -22,7 +22,7 @@ use crate::{
 
 /// Runs the subcommand.
 pub(super) fn main(flags: &Flags, events: &Events) -> Result<(), Failure> {
-    let project = find_project()?;
+    let project = find_project(flags.hitcfile())?;
     environment::load(&project.root)?;
     let (scripts, mut findings) = audit(&project, events)?;
     let settings = flags.settings(Config::default());

@@ -19,7 +19,7 @@ pub(super) fn main(
     terminal: &Arc<Terminal>,
     events: &Events,
 ) -> Result<(), Failure> {
-    let start = Start::new(events)?;
+    let start = Start::new(flags.hitcfile(), events)?;
     let settings = Settings {
         selection: flags.select(&start.project)?,
         sudo_password: flags.ask_sudo_password(events)?,

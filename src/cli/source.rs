@@ -1,9 +1,10 @@
 //! The subcommand `hitc source`: prints the script of a task.
 
-use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
+use std::path::Path;
 
-use super::{completions::words, start::Start};
+use clap::Args;
+
+use super::start::Start;
 use crate::core::{
     diagnostic::Failure,
     event::{Event, Events},
@@ -13,13 +14,12 @@ use crate::core::{
 #[derive(Args)]
 pub(super) struct Source {
     /// The task
-    #[arg(add = ArgValueCompleter::new(words))]
     task: String,
 }
 
 impl Source {
-    pub fn main(self, events: &Events) -> Result<(), Failure> {
-        let mut start = Start::new(events)?;
+    pub fn main(self, hitcfile: Option<&Path>, events: &Events) -> Result<(), Failure> {
+        let mut start = Start::new(hitcfile, events)?;
         let task = start.scripts.find(&self.task)?;
         let (name, line) = (&task.source.name, task.lines.start);
         let text = format!("// {name}, line {line}\n{}\n", task.text());

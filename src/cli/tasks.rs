@@ -1,6 +1,6 @@
 //! The subcommand `hitc tasks`: lists tasks.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use clap::Args;
 use serde_json::json;
@@ -28,8 +28,8 @@ pub(super) struct Tasks {
 }
 
 impl Tasks {
-    pub fn main(self, events: &Events) -> Result<(), Failure> {
-        let mut start = Start::new(events)?;
+    pub fn main(self, hitcfile: Option<&Path>, events: &Events) -> Result<(), Failure> {
+        let mut start = Start::new(hitcfile, events)?;
         let pattern = self.pattern.unwrap_or_default();
         let mut tasks: Vec<Arc<Task>> = start
             .scripts

@@ -1,6 +1,9 @@
 //! The scripts that are compiled into the program.
 
-use crate::core::diagnostic::{Diagnostic, Kind, did_you_mean};
+use crate::{
+    api,
+    core::diagnostic::{Diagnostic, Kind, did_you_mean},
+};
 
 /// The scripts of the built-in tasks, by namespace. [`TOP`] has the tasks without namespace.
 pub(super) const TASKS: [(&str, &str); 6] = [
@@ -62,6 +65,17 @@ pub fn built_in(namespace: &str) -> Result<BuiltIn, Diagnostic> {
         ejected: ejected(name),
         text,
     })
+}
+
+/// The namespaces of built-in tasks. That of the tasks without namespace is `tasks`.
+pub fn built_in_namespaces() -> impl Iterator<Item = &'static str> {
+    TASKS.iter().map(|(name, _)| *name)
+}
+
+/// The namespaces of functions for scripts, and the modules of the standard library.
+pub fn function_namespaces() -> impl Iterator<Item = String> {
+    let own = api::docs().into_iter().map(|(name, _)| name.to_owned());
+    own.chain(STDLIB.iter().map(|(name, _)| (*name).to_owned()))
 }
 
 /// Returns the file of a project that replaces a built-in script.

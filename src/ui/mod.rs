@@ -19,7 +19,7 @@ use std::{
     env,
     io::{self, IsTerminal, Write},
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -46,7 +46,7 @@ use crate::core::{
 const SIGNAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How the terminal shows events.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TerminalOptions {
     /// When to use colours.
     pub color: Color,
@@ -62,8 +62,7 @@ pub struct TerminalOptions {
 
 /// The user's terminal.
 pub struct Terminal {
-    options: TerminalOptions,
-    has_color: bool,
+    look: RwLock<Look>,
     held: HeldOutput,
     progress: Progress,
     /// The hosts on which a task or command is running.
@@ -76,22 +75,54 @@ pub struct Terminal {
     question: Mutex<()>,
 }
 
+/// How events look.
+#[derive(Clone, Copy)]
+struct Look {
+    options: TerminalOptions,
+    has_color: bool,
+}
+
+impl Look {
+    fn new(options: TerminalOptions) -> Self {
+        Look {
+            has_color: options.color.is_used(io::stderr().is_terminal()),
+            options,
+        }
+    }
+}
+
 impl Terminal {
     /// Creates a terminal on standard output and standard error.
     pub fn new(options: TerminalOptions) -> Self {
         let is_terminal = io::stderr().is_terminal();
         let is_ci = env::var_os("CI").is_some();
         Terminal {
-            has_color: options.color.is_used(is_terminal),
+            look: RwLock::new(Look::new(options)),
             held: HeldOutput::default(),
             progress: Progress::new(is_terminal && !is_ci && !options.quiet),
-            options,
             running_hosts: Mutex::default(),
             is_on_one_host: AtomicBool::new(false),
             run: OnceLock::new(),
             has_lost_data: AtomicBool::new(false),
             question: Mutex::default(),
         }
+    }
+
+    /// Changes how events are shown from now on.
+    pub fn set_options(&self, options: TerminalOptions) {
+        *self.look.write().unwrap_or_else(PoisonError::into_inner) = Look::new(options);
+    }
+
+    fn look(&self) -> Look {
+        *self.look.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn options(&self) -> TerminalOptions {
+        self.look().options
+    }
+
+    fn has_color(&self) -> bool {
+        self.look().has_color
     }
 
     /// Cancels this run when standard output is closed: `hitc exec … | head`.
@@ -174,13 +205,13 @@ impl Terminal {
     }
 
     fn note(&self, text: &str) {
-        if !self.options.quiet {
+        if !self.options().quiet {
             self.err(format!("{text}\n"));
         }
     }
 
     fn paint(&self, style: Style, text: &str) -> String {
-        if self.has_color {
+        if self.has_color() {
             format!("{style}{text}{style:#}")
         } else {
             text.to_owned()
@@ -190,7 +221,7 @@ impl Terminal {
     /// Shows a line of a command's output. With several hosts it is text with the host's name; with
     /// one host, and with `-o raw`, bytes are passed through unchanged.
     fn command_output(&self, host: Option<&str>, stream: Stream, line: &[u8]) {
-        let line = match (host, self.options.style) {
+        let line = match (host, self.options().style) {
             (
                 Some(host),
                 style @ (OutputStyle::Group | OutputStyle::Fold | OutputStyle::Prefix),
@@ -244,7 +275,7 @@ impl Terminal {
 
     /// Shows the output of a host that ended, if output is grouped by host.
     fn host_ended(&self, host: &str) {
-        if self.options.style == OutputStyle::Group {
+        if self.options().style == OutputStyle::Group {
             self.blocks(self.held.take(host));
         }
     }
@@ -348,7 +379,7 @@ impl Interface for Terminal {
             }
             _ => {}
         }
-        if self.options.style == OutputStyle::Json
+        if self.options().style == OutputStyle::Json
             && let Some(line) = json::line(&event)
         {
             self.out(line);
@@ -375,7 +406,7 @@ impl Interface for Terminal {
             }
             Event::Note(text) => self.note(&escape_controls(&text)),
             Event::Detail(text) => {
-                if self.options.verbose {
+                if self.options().verbose {
                     self.note(&escape_controls(&text));
                 }
             }
@@ -388,7 +419,7 @@ impl Interface for Terminal {
                 lines, requested, ..
             } => self.plan(&lines, requested),
             Event::Started { id, thing, what } => {
-                if !self.options.quiet {
+                if !self.options().quiet {
                     self.progress
                         .start(id, &escape_controls(&thing), &escape_controls(&what));
                 }
@@ -400,7 +431,7 @@ impl Interface for Terminal {
                 self.progress.finish(id, what.as_deref());
             }
             Event::Failure(diagnostic) => {
-                let report = render(&diagnostic, self.has_color);
+                let report = render(&diagnostic, self.has_color());
                 self.err(format!("{report}\n"));
             }
             Event::Recap { noun, lines } => {
@@ -411,11 +442,11 @@ impl Interface for Terminal {
     }
 
     fn shows_data(&self) -> bool {
-        self.options.style == OutputStyle::Json
+        self.options().style == OutputStyle::Json
     }
 
     fn confirm(&self, question: &str, typed: Option<&str>) -> Result<bool, Diagnostic> {
-        if self.options.yes {
+        if self.options().yes {
             return Ok(true);
         }
         self.ask(|| prompt::confirm(&escape_controls(question), typed))

@@ -7,9 +7,56 @@ fn without_arguments_it_prints_help() {
     let run = Project::new().run(&[]).ok();
     assert!(run.stdout.starts_with(
         "Servers at any cloud, the containers on them, and the tasks you run there\n\n\
-         Usage: hitc [OPTIONS] [COMMAND]\n"
+         Usage: hitc [FLAGS] TASK [VALUE | NAME=VALUE]...\n"
     ));
     assert_eq!(run.stderr, "");
+    assert_eq!(Project::new().run(&["-h"]).ok().stdout, run.stdout);
+}
+
+/// 24 lines of 80 columns, with flags that exist.
+#[test]
+fn the_short_help_fits_on_a_screen() {
+    let project = Project::new().env("COLUMNS", "80");
+    let long = project.run(&["--help"]).ok().stdout;
+    for words in [
+        &["-h"][..],
+        &["run", "-h"],
+        &["exec", "-h"],
+        &["tasks", "-h"],
+        &["help", "-h"],
+        &["test", "-h"],
+        &["init", "-h"],
+        &["completions", "-h"],
+    ] {
+        let text = project.run(words).ok().stdout;
+        assert!(text.lines().count() <= 24, "{text}");
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+        for flag in text
+            .split_whitespace()
+            .filter(|word| word.starts_with("--"))
+        {
+            let flag = flag.trim_end_matches([';', '`', '.', '\'', ')']);
+            let own = ["--sort", "--json", "--help"].contains(&flag);
+            assert!(own || long.contains(flag), "{flag}");
+        }
+    }
+    // By topic.
+    for heading in [
+        "Selection:",
+        "Running:",
+        "Connection:",
+        "Output:",
+        "Project:",
+    ] {
+        assert!(long.contains(&format!("\n{heading}\n")), "{long}");
+    }
+    // Not again for each subcommand.
+    let exec = project.run(&["exec", "--help"]).ok().stdout;
+    assert!(!exec.contains("--forks"), "{exec}");
+    assert!(
+        exec.ends_with("`hitc --help` lists the flags of all commands.\n"),
+        "{exec}"
+    );
 }
 
 #[test]
@@ -117,8 +164,7 @@ Examples:
 fn help_for_a_subcommand() {
     let run = Project::new().run(&["help", "exec"]).ok();
     assert!(
-        run.stdout
-            .contains("Usage: hitc exec [OPTIONS] -- <COMMAND>..."),
+        run.stdout.contains("Usage: hitc exec <COMMAND>..."),
         "{run}"
     );
 }
@@ -203,12 +249,15 @@ fn invalid_arguments() {
          note: see `hitc help docker.kill` for its parameters\n\
          help: add `name=…`: the container's full name, or several, separated by commas\n",
     );
-    project.run(&["run", "ensemble.up", "x", "--yes"]).fails(
+    project.run(&["run", "ensemble.up", "x", "--yse"]).fails(
         2,
-        "error: ensemble.up: unknown parameter `yes`\n\
+        "error: unknown flag `--yse`\nhelp: did you mean `--yes`?\n",
+    );
+    project.run(&["run", "ensemble.up", "x", "--prnue"]).fails(
+        2,
+        "error: ensemble.up: unknown parameter `prnue`\n\
          note: see `hitc help ensemble.up` for its parameters\n\
-         note: flags of hitc itself come before the task\n\
-         help: the parameters are manifest, prune, replace, adopt\n",
+         help: did you mean `prune`?\n",
     );
 }
 
