@@ -34,6 +34,10 @@ use crate::{
     ui::{Terminal, TerminalOptions},
 };
 
+/// The exit status if the reader of standard output closes it before the end, as of a program that
+/// SIGPIPE ends.
+const CLOSED: u8 = 141;
+
 /// What a newcomer needs, in one screen. `--help` shows the rest.
 const SHORT_HELP: &str = include_str!("help.txt");
 
@@ -141,6 +145,14 @@ fn run(arguments: &[OsString]) -> ExitCode {
     };
     let status = result.unwrap_or_else(|failure| {
         events.report(&failure);
+        if terminal.is_closed()
+            && failure
+                .0
+                .iter()
+                .all(|error| error.kind == Kind::Interrupted)
+        {
+            return ExitCode::from(CLOSED);
+        }
         ExitCode::from(failure.kind().exit_code())
     });
     if terminal.has_lost_data() {

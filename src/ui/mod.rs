@@ -71,6 +71,8 @@ pub struct Terminal {
     is_on_one_host: AtomicBool,
     run: OnceLock<Cancel>,
     has_lost_data: AtomicBool,
+    /// Whether the reader of standard output has read enough: `hitc … | head`.
+    is_closed: AtomicBool,
     /// Held while a question waits for its answer: the tasks of several hosts ask one after the other.
     question: Mutex<()>,
 }
@@ -104,6 +106,7 @@ impl Terminal {
             is_on_one_host: AtomicBool::new(false),
             run: OnceLock::new(),
             has_lost_data: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
             question: Mutex::default(),
         }
     }
@@ -160,9 +163,9 @@ impl Terminal {
         });
         let Err(error) = written else { return };
         // A reader that has read enough closes the pipe (`hitc tasks | head`): not an error.
-        if error.kind() != io::ErrorKind::BrokenPipe
-            && !self.has_lost_data.swap(true, Ordering::Relaxed)
-        {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            self.is_closed.store(true, Ordering::Relaxed);
+        } else if !self.has_lost_data.swap(true, Ordering::Relaxed) {
             self.err(format!("error: standard output: {}\n", plain(error)));
         }
         if let Some(run) = self.run.get() {
@@ -195,6 +198,20 @@ impl Terminal {
     /// Whether data could not be written, for another reason than a closed pipe.
     pub fn has_lost_data(&self) -> bool {
         self.has_lost_data.load(Ordering::Relaxed)
+    }
+
+    /// Whether the reader of standard output has closed it.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
+    }
+
+    /// Whether an event is shown although nobody reads the data any more: what is not a consequence.
+    fn is_important(event: &Event) -> bool {
+        match event {
+            Event::Warning(_) => true,
+            Event::Failure(error) => error.kind != Kind::Interrupted,
+            _ => false,
+        }
     }
 
     /// Writes to standard error.
@@ -378,6 +395,9 @@ impl Interface for Terminal {
                 self.running_hosts().remove(host);
             }
             _ => {}
+        }
+        if self.is_closed() && !Terminal::is_important(&event) {
+            return;
         }
         if self.options().style == OutputStyle::Json
             && let Some(line) = json::line(&event)
