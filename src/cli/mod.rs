@@ -219,8 +219,8 @@ fn long_help() -> clap::Command {
     // Gives the subcommands their global flags.
     command.build();
     let hide = |argument: clap::Arg| {
-        let is_global = argument.is_global_set();
-        argument.hide(is_global)
+        let is_hidden = argument.is_global_set() || argument.is_hide_set();
+        argument.hide(is_hidden)
     };
     command.mut_subcommands(|subcommand| {
         subcommand

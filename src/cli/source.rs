@@ -5,20 +5,27 @@ use std::path::Path;
 use clap::Args;
 
 use super::start::Start;
-use crate::core::{
-    diagnostic::Failure,
-    event::{Event, Events},
-    text::escape_controls_in_lines,
+use crate::{
+    core::{
+        diagnostic::Failure,
+        event::{Event, Events},
+        text::escape_controls_in_lines,
+    },
+    script::standard_module,
 };
 
 #[derive(Args)]
 pub(super) struct Source {
-    /// The task
+    /// The task, or a module of the standard library such as std/deploy
     task: String,
 }
 
 impl Source {
     pub fn main(self, hitcfile: Option<&Path>, events: &Events) -> Result<(), Failure> {
+        if let Some(text) = standard_module(&self.task) {
+            events.emit(Event::Data(text.to_owned()));
+            return Ok(());
+        }
         let mut start = Start::new(hitcfile, events)?;
         let task = start.scripts.find(&self.task)?;
         let (name, line) = (&task.source.name, task.lines.start);

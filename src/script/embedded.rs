@@ -54,6 +54,15 @@ pub struct BuiltIn {
 /// Returns the script of a built-in namespace.
 pub fn built_in(namespace: &str) -> Result<BuiltIn, Diagnostic> {
     let found = TASKS.iter().find(|(name, _)| *name == namespace);
+    if let Some(module) = namespace
+        .strip_prefix("std/")
+        .filter(|_| standard_module(namespace).is_some())
+    {
+        let message = format!("`{namespace}` is a module, not a namespace of tasks");
+        return Err(Diagnostic::new(Kind::Usage, message).help(format!(
+            "copy it with `hitc source {namespace} > {module}.rhai`, and import `{module}`"
+        )));
+    }
     let Some((name, text)) = found else {
         let names = TASKS.map(|(name, _)| name);
         let message = format!("built-in namespace `{namespace}` not found");
@@ -65,6 +74,12 @@ pub fn built_in(namespace: &str) -> Result<BuiltIn, Diagnostic> {
         ejected: ejected(name),
         text,
     })
+}
+
+/// The text of a module of the standard library: `std/retry`.
+pub fn standard_module(name: &str) -> Option<&'static str> {
+    let found = STDLIB.iter().find(|(known, _)| *known == name);
+    found.map(|(_, text)| *text)
 }
 
 /// The namespaces of built-in tasks. That of the tasks without namespace is `tasks`.

@@ -413,7 +413,7 @@ impl Interface for Terminal {
             }
             Event::Logs(lines) => self.logs(&lines),
             Event::Refresh(table) => self.refresh(&table),
-            Event::Hosts(_) | Event::Begun(_) => {}
+            Event::Hosts(_) | Event::Begun(_) | Event::Record { .. } => {}
             Event::Ended(host) => self.host_ended(&host),
             Event::WouldDo(what) => {
                 let what = escape_controls(&what);

@@ -19,6 +19,28 @@ fn input_is_evaluated() {
     run.is(0, "42\n21\n\"saved\"\n\"[20]\"\n", "");
 }
 
+/// Values look as scripts print them.
+#[test]
+fn values_are_shown_as_text() {
+    let project = project().file("unmanaged_servers.txt", "10.0.0.1 web\n");
+    let typed = "ssh::host(\"web\")\n[ssh::host(\"web\"), \"a\"]\n#{a: 1}\n1.5\n";
+    let run = project.run_with_input(&["console"], typed);
+    run.is(0, "web\n[web, \"a\"]\n#{\"a\": 1}\n1.5\n", "");
+}
+
+#[test]
+fn help_in_the_console() {
+    let run = project().run_with_input(&["console"], "help\nhelp ssh::ping\nhelp nothing\n");
+    assert_eq!(run.status, 0, "{run}");
+    assert!(run.stdout.starts_with("Expressions of Rhai"), "{run}");
+    let function = project().run(&["help", "ssh::ping"]).ok().stdout;
+    assert!(run.stdout.contains(&function), "{run}");
+    assert!(
+        run.stdout.ends_with("no function or namespace `nothing`\n"),
+        "{run}"
+    );
+}
+
 /// The console continues after an error.
 #[test]
 fn an_error_is_shown() {

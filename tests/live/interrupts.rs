@@ -173,7 +173,8 @@ fn rsync_is_waited_for() {
     terminal.type_keys(CTRL_C);
     terminal.wait_for("stopping; waiting for");
     it.live.write("go", "");
-    terminal.wait_for("2 hosts");
+    let shown = terminal.wait_for("2 hosts");
+    assert!(!shown.contains("error"), "{shown}");
     terminal.end();
     let container = it.live.container("web");
     assert_eq!(docker(&["exec", &container, "cat", "/file"]), "content");

@@ -246,7 +246,8 @@ impl Completer {
             words = &words[len..];
         }
         if current.starts_with('-') {
-            let own = subcommand.get_arguments().filter_map(|arg| {
+            let own = subcommand.get_arguments().filter(|arg| !arg.is_hide_set());
+            let own = own.filter_map(|arg| {
                 let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
                 Some(candidate(&format!("--{}", arg.get_long()?), &help))
             });
@@ -277,7 +278,12 @@ impl Completer {
                 }));
                 all
             }
-            "source" => self.tasks(),
+            "source" => {
+                let modules = function_namespaces().filter(|name| name.starts_with("std/"));
+                let mut all = self.tasks();
+                all.extend(modules.map(|name| candidate(&name, "a module")));
+                all
+            }
             "eject" => names(built_in_namespaces().map(str::to_owned).collect()),
             "completions" => {
                 let shell = subcommand.get_positionals().next();
