@@ -361,9 +361,9 @@ fn every_file_is_documented() {
 /// that each task has a summary and documents its parameters.
 #[test]
 fn every_built_in_task_is_documented() {
-    let listed = Project::new().run(&["tasks", "--json"]).ok();
+    let listed = Project::new().run(&["tasks", "-o", "json"]).ok();
     let tasks: serde_json::Value = serde_json::from_str(&listed.stdout).unwrap();
-    let tasks = tasks.as_array().unwrap();
+    let tasks = tasks["tasks"].as_array().unwrap();
     assert!(tasks.len() > 10);
     for task in tasks {
         assert!(task["summary"].as_str().unwrap().ends_with('.'), "{task}");

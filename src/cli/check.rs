@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::{flags::Flags, start::find_project};
 use crate::{
     context::{Context, Mode},
@@ -9,7 +11,7 @@ use crate::{
         cancel::Cancel,
         diagnostic::{Diagnostic, Failure, Kind, Source, plain, plural},
         environment,
-        event::Events,
+        event::{Event, Events},
         text_file::read_text,
         value::{Data, Value},
     },
@@ -22,7 +24,7 @@ use crate::{
 
 /// Runs the subcommand.
 pub(super) fn main(flags: &Flags, events: &Events) -> Result<(), Failure> {
-    let project = find_project()?;
+    let project = find_project(flags.hitcfile())?;
     environment::load(&project.root)?;
     let (scripts, mut findings) = audit(&project, events)?;
     let settings = flags.settings(Config::default());
@@ -40,6 +42,10 @@ pub(super) fn main(flags: &Flags, events: &Events) -> Result<(), Failure> {
     let built_in = Arc::new(Inventory::new(context, Terminations::default()));
     let inventory = built_in.with(scripted(&built_in));
     let manifests = check_manifests(&project, &inventory.providers, &mut findings, events)?;
+    events.emit(Event::Record {
+        name: "checked",
+        data: json!({"scripts": scripts, "manifests": manifests, "errors": findings.len()}),
+    });
     if findings.is_empty() {
         events.note(format!(
             "{}, {}: no errors found",

@@ -13,13 +13,36 @@ use crate::{
     ui::{LineReader, Terminal},
 };
 
+const HELP: &str = "\
+Expressions of Rhai are evaluated and shown: 1 + 1, ssh::host(\"web\").run(\"uptime\").
+The functions of the hitcfile are called by their names; variables are kept.
+
+  help ssh         the functions of a namespace
+  help ssh::run    a function
+  Tab              completes names
+  Ctrl-D           ends the console
+
+https://rhai.rs/book describes the language.
+";
+
+/// What the user asks for with `help` or `help NAME`; empty without a name.
+fn help_topic(line: &str) -> Option<&str> {
+    let rest = line.trim().strip_prefix("help")?;
+    let is_word = rest.is_empty() || rest.starts_with(' ');
+    let name = rest.trim();
+    let is_name = name
+        .chars()
+        .all(|c| c.is_alphanumeric() || "_:/".contains(c));
+    (is_word && is_name).then_some(name)
+}
+
 /// Runs the subcommand.
 pub(super) fn main(
     flags: &Flags,
     terminal: &Arc<Terminal>,
     events: &Events,
 ) -> Result<(), Failure> {
-    let start = Start::new(events)?;
+    let start = Start::new(flags.hitcfile(), events)?;
     let settings = Settings {
         selection: flags.select(&start.project)?,
         sudo_password: flags.ask_sudo_password(events)?,
@@ -32,6 +55,15 @@ pub(super) fn main(
         .map_err(|error| Diagnostic::new(Kind::Failed, format!("console: {error}")))?;
     let mut text = String::new();
     while let Some(line) = reader.read(if text.is_empty() { "hitc> " } else { "  ... " }) {
+        if let Some(name) = help_topic(&line).filter(|_| text.is_empty()) {
+            let help = match name {
+                "" => Some(HELP.to_owned()),
+                name => console.help(name),
+            };
+            let unknown = || format!("no function or namespace `{name}`\n");
+            events.emit(Event::Data(help.unwrap_or_else(unknown)));
+            continue;
+        }
         text.push_str(&line);
         text.push('\n');
         if console.is_incomplete(&text) {

@@ -65,12 +65,8 @@ impl Start {
             terminal.clone(),
             terminations.clone(),
         );
-        let pending = Arc::new(Pending::new(terminal.clone()));
-        let events = if mode.is_real() {
-            events.clone()
-        } else {
-            events.with(pending.clone())
-        };
+        let pending = Arc::new(Pending::new(terminal.clone(), mode.is_real()));
+        let events = events.with(pending.clone());
         let context = Arc::new(Context::new(
             runtime.handle().clone(),
             events,
@@ -94,7 +90,7 @@ impl Start {
 }
 
 impl RunContext {
-    /// Ends the run. Returns whether a dry run found changes to make.
+    /// Ends the run. Returns whether a dry run or a plan found changes to make.
     pub fn end(self) -> bool {
         let context = &self.inventory.context;
         let assumed = context.assumed();
@@ -120,16 +116,18 @@ impl RunContext {
     }
 }
 
-/// The terminal in a dry run. Notes whether any changes would be made.
+/// The terminal, which notes whether any changes would be made.
 struct Pending {
     terminal: Arc<Terminal>,
+    is_real: bool,
     found: AtomicBool,
 }
 
 impl Pending {
-    fn new(terminal: Arc<Terminal>) -> Self {
+    fn new(terminal: Arc<Terminal>, is_real: bool) -> Self {
         Pending {
             terminal,
+            is_real,
             found: AtomicBool::new(false),
         }
     }
@@ -137,7 +135,14 @@ impl Pending {
 
 impl Interface for Pending {
     fn show(&self, event: Event) {
-        if matches!(event, Event::WouldDo(_)) {
+        let is_pending = match &event {
+            Event::WouldDo(_) => true,
+            Event::Plan {
+                requested, changes, ..
+            } => *requested && *changes,
+            _ => false,
+        };
+        if is_pending {
             self.found.store(true, Ordering::Relaxed);
         }
         self.terminal.show(event);
@@ -148,7 +153,10 @@ impl Interface for Pending {
     }
 
     /// A dry run changes nothing, so that no question needs an answer.
-    fn confirm(&self, _: &str, _: Option<&str>) -> Result<bool, Diagnostic> {
+    fn confirm(&self, question: &str, typed: Option<&str>) -> Result<bool, Diagnostic> {
+        if self.is_real {
+            return self.terminal.confirm(question, typed);
+        }
         Ok(true)
     }
 

@@ -1,6 +1,6 @@
 //! The subcommand `hitc eject`: copies built-in tasks into the project.
 
-use std::fs;
+use std::{fs, path::Path};
 
 use clap::Args;
 
@@ -20,8 +20,8 @@ pub(super) struct Eject {
 }
 
 impl Eject {
-    pub fn main(self, events: &Events) -> Result<(), Failure> {
-        let project = find_project()?;
+    pub fn main(self, hitcfile: Option<&Path>, events: &Events) -> Result<(), Failure> {
+        let project = find_project(hitcfile)?;
         let script = built_in(&self.namespace)?;
         let shown = &script.ejected;
         let path = project.root.join(shown);

@@ -1,15 +1,17 @@
 //! The global flags, and their values in the environment and the hitcfile.
 
-use std::{path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
-use clap_complete::engine::ArgValueCompleter;
 
-use super::completions::{hosts, roles};
 use crate::{
     context::{Mode, Settings},
     core::{
-        diagnostic::{Diagnostic, Kind},
+        diagnostic::{Diagnostic, Kind, plain},
         event::Events,
         units::duration,
         value::Value,
@@ -27,10 +29,11 @@ const PROVIDER: &str = "local";
 /// The default number of hosts on which a task runs in parallel.
 const FORKS: usize = 32;
 
-const SELECTION: &str = "Selection";
+pub(super) const SELECTION: &str = "Selection";
 const RUNNING: &str = "Running";
-const CONNECTION: &str = "Connection";
+pub(super) const CONNECTION: &str = "Connection";
 const OUTPUT: &str = "Output";
+pub(super) const PROJECT: &str = "Project";
 
 /// When to use colours.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -59,10 +62,10 @@ enum Output {
 #[expect(clippy::struct_excessive_bools, reason = "they are flags")]
 pub(super) struct Flags {
     /// Select servers by name, address or glob [env: HITC_HOSTS]
-    #[arg(short = 'H', long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION, add = ArgValueCompleter::new(hosts))]
+    #[arg(short = 'H', long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION)]
     hosts: Vec<String>,
     /// Select servers by role: the name without its number [env: HITC_ROLES]
-    #[arg(short = 'R', long, global = true, value_name = "ROLE", value_delimiter = ',', help_heading = SELECTION, add = ArgValueCompleter::new(roles))]
+    #[arg(short = 'R', long, global = true, value_name = "ROLE", value_delimiter = ',', help_heading = SELECTION)]
     roles: Vec<String>,
     /// Select all servers of this project
     #[arg(long, global = true, help_heading = SELECTION)]
@@ -71,13 +74,13 @@ pub(super) struct Flags {
     #[arg(long, global = true, env = "HITC_ANY_OWNER", value_parser = switch, help_heading = SELECTION)]
     any_owner: bool,
     /// Keep only these of the selected servers: names, addresses, roles or globs
-    #[arg(long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION, add = ArgValueCompleter::new(hosts))]
+    #[arg(long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION)]
     limit: Vec<String>,
     /// Select the servers on which the last run failed, and those that it skipped
     #[arg(long, global = true, help_heading = SELECTION, conflicts_with_all = ["hosts", "roles", "all"])]
     failed: bool,
     /// Remove servers from the selection: names, addresses, roles or globs [env: HITC_EXCLUDE]
-    #[arg(short = 'x', long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION, add = ArgValueCompleter::new(hosts))]
+    #[arg(short = 'x', long, global = true, value_name = "NAME", value_delimiter = ',', help_heading = SELECTION)]
     exclude: Vec<String>,
 
     /// Maximum number of servers to run on in parallel [default: 32]
@@ -104,8 +107,8 @@ pub(super) struct Flags {
     /// Show what would be done without doing it
     #[arg(short = 'n', long, global = true, help_heading = RUNNING)]
     dry_run: bool,
-    /// With --dry-run, exit with status 5 if there are changes to make
-    #[arg(long, global = true, requires = "dry_run", help_heading = RUNNING)]
+    /// With --dry-run or ensemble.plan, exit with status 5 if there are changes to make
+    #[arg(long, global = true, help_heading = RUNNING)]
     pub exit_code: bool,
     /// Answer every question with yes
     #[arg(short = 'y', long, global = true, env = "HITC_YES", value_parser = switch, help_heading = RUNNING)]
@@ -148,6 +151,13 @@ pub(super) struct Flags {
     /// When to use colours
     #[arg(long, global = true, value_enum, value_name = "WHEN", env = "HITC_COLOR", help_heading = OUTPUT)]
     color: Option<When>,
+
+    /// Run as if hitc was started in this folder
+    #[arg(short = 'C', long, global = true, value_name = "DIR", help_heading = PROJECT)]
+    directory: Option<PathBuf>,
+    /// Use this hitcfile, and its folder as the project
+    #[arg(short = 'f', long, global = true, value_name = "FILE", help_heading = PROJECT)]
+    file: Option<PathBuf>,
 }
 
 fn portion(text: &str) -> Result<Portion, String> {
@@ -175,6 +185,22 @@ fn switch(text: &str) -> Result<bool, String> {
 }
 
 impl Flags {
+    /// Changes to the folder of `--directory`.
+    pub fn change_directory(&self) -> Result<(), Diagnostic> {
+        let Some(folder) = &self.directory else {
+            return Ok(());
+        };
+        std::env::set_current_dir(folder).map_err(|error| {
+            let message = format!("folder `{}`: {}", folder.display(), plain(error));
+            Diagnostic::new(Kind::Usage, message)
+        })
+    }
+
+    /// The hitcfile that `--file` names.
+    pub fn hitcfile(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
     /// Returns how the terminal shows events.
     pub fn terminal_options(&self) -> TerminalOptions {
         TerminalOptions {
@@ -226,6 +252,11 @@ impl Flags {
             exclude,
             any_owner: self.any_owner,
         }
+    }
+
+    /// Whether servers are selected, by flags or the environment.
+    pub fn selects(&self) -> bool {
+        self.failed || !self.selection().is_empty()
     }
 
     /// Returns the settings: a flag takes precedence over the environment (which clap reads), then

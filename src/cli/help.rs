@@ -1,5 +1,7 @@
 //! The subcommand `hitc help`: documentation of tasks, script functions and subcommands.
 
+use std::path::Path;
+
 use clap::{Args, Command};
 
 use super::start::Start;
@@ -20,7 +22,12 @@ pub(super) struct Help {
 
 impl Help {
     /// `command` is the whole command line.
-    pub fn main(self, mut command: Command, events: &Events) -> Result<(), Failure> {
+    pub fn main(
+        self,
+        mut command: Command,
+        hitcfile: Option<&Path>,
+        events: &Events,
+    ) -> Result<(), Failure> {
         let Some(name) = self.task else {
             let help = command.render_long_help();
             events.emit(Event::Data(help.to_string()));
@@ -30,7 +37,7 @@ impl Help {
         command.build();
         let text = match command.find_subcommand_mut(&name) {
             Some(subcommand) => subcommand.render_long_help().to_string(),
-            None => explain(&name, events)?,
+            None => explain(&name, hitcfile, events)?,
         };
         // The comments may stand in a script of a project that the user only looks at.
         let text = escape_controls_in_lines(&text).into_owned();
@@ -41,8 +48,8 @@ impl Help {
 
 /// Documents a task, a script function, or a namespace of functions. A task takes precedence over a
 /// namespace of the same name.
-fn explain(name: &str, events: &Events) -> Result<String, Failure> {
-    let mut scripts = Start::new(events)?.scripts;
+fn explain(name: &str, hitcfile: Option<&Path>, events: &Events) -> Result<String, Failure> {
+    let mut scripts = Start::new(hitcfile, events)?.scripts;
     if name.contains("::") || name.starts_with("std/") {
         if let Some(text) = scripts.explain(name)? {
             return Ok(text);
@@ -66,7 +73,7 @@ fn explain(name: &str, events: &Events) -> Result<String, Failure> {
 }
 
 /// Formats the documentation of a task.
-fn describe(task: &Task) -> String {
+pub(super) fn describe(task: &Task) -> String {
     let mut text = format!("{}\n", task.full_name());
     let mut paragraph = |title: &str, body: &str| {
         if body.is_empty() {

@@ -7,6 +7,7 @@ mod context;
 mod definitions;
 mod eject;
 mod flags;
+mod global_flags;
 mod help;
 mod init;
 mod run;
@@ -15,13 +16,14 @@ mod start;
 mod tasks;
 mod test;
 
-use std::{ffi::OsString, process::ExitCode, sync::Arc};
+use std::{borrow::Cow, ffi::OsString, process::ExitCode, sync::Arc};
 
 use clap::{
-    CommandFactory, Parser, Subcommand,
+    CommandFactory, FromArgMatches, Parser, Subcommand,
     error::{ContextKind, ContextValue},
 };
 use flags::Flags;
+use global_flags::{GlobalFlags, Line};
 
 use crate::{
     core::{
@@ -29,8 +31,15 @@ use crate::{
         event::{Event, Events},
     },
     fleet::alone,
-    ui::Terminal,
+    ui::{Terminal, TerminalOptions},
 };
+
+/// The exit status if the reader of standard output closes it before the end, as of a program that
+/// SIGPIPE ends.
+const CLOSED: u8 = 141;
+
+/// What a newcomer needs, in one screen. `--help` shows the rest.
+const SHORT_HELP: &str = include_str!("help.txt");
 
 /// Servers at any cloud, the containers on them, and the tasks you run there.
 #[derive(Parser)]
@@ -38,7 +47,8 @@ use crate::{
     name = "hitc",
     version,
     disable_help_subcommand = true,
-    after_help = "`hitc TASK …` is short for `hitc run TASK …`. Run `hitc tasks` for a list of the tasks."
+    override_usage = "hitc [FLAGS] TASK [VALUE | NAME=VALUE]...\n       hitc [FLAGS] COMMAND",
+    after_help = "`hitc TASK …` is short for `hitc run TASK …`. Flags may also follow the task, unless it has a parameter of that name; after `--`, nothing is a flag. Run `hitc tasks` for a list of the tasks."
 )]
 struct Cli {
     #[command(flatten)]
@@ -83,55 +93,140 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     // The top level of a hitcfile is evaluated here, and values that tasks return are freed here: both
     // need the stack of a script's thread. It fails only if the system allows no thread.
-    alone(|| run(arguments)).unwrap_or_else(|_| ExitCode::from(Kind::Failed.exit_code()))
+    alone(|| run(&arguments)).unwrap_or_else(|_| ExitCode::from(Kind::Failed.exit_code()))
 }
 
-fn run(arguments: Vec<OsString>) -> ExitCode {
-    if completions::answer(Cli::command, &arguments) {
+fn run(arguments: &[OsString]) -> ExitCode {
+    if completions::answer(Cli::command, arguments) {
         return ExitCode::SUCCESS;
     }
-    let Cli { flags, command } = match Cli::try_parse_from(arguments) {
+    let known = GlobalFlags::new();
+    let line = known.split(&Cli::command(), arguments);
+    let Cli { flags, command } = match parse(line.flags.iter().chain(&line.rest)) {
         Ok(cli) => cli,
-        Err(error) => {
-            // A closed standard output is not an error.
-            let error = name_variable(error);
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+        Err(status) => return status,
     };
-    let terminal = Arc::new(Terminal::new(flags.terminal_options()));
+    let terminal = Arc::new(Terminal::new(terminal_options(
+        &flags,
+        command.as_ref(),
+        &known,
+        &line,
+    )));
     let events = Events::new(terminal.clone());
+    if let Err(error) = flags.change_directory() {
+        events.report(&error.into());
+        return ExitCode::from(Kind::Usage.exit_code());
+    }
+    let hitcfile = flags.hitcfile();
     let done = |result: Result<(), Failure>| result.map(|()| ExitCode::SUCCESS);
     let result = match command {
         None => {
-            let help = Cli::command().render_help();
-            events.emit(Event::Data(help.to_string()));
+            events.emit(Event::Data(SHORT_HELP.to_owned()));
             Ok(ExitCode::SUCCESS)
         }
-        Some(Command::Run(run)) => run.main(&flags, &terminal, &events),
-        Some(Command::Exec(exec)) => exec.main(&flags, &terminal, &events),
-        Some(Command::Task(words)) => {
-            text(words).and_then(|words| run::Run { words }.main(&flags, &terminal, &events))
-        }
-        Some(Command::Tasks(tasks)) => done(tasks.main(&events)),
-        Some(Command::Help(help)) => done(help.main(Cli::command(), &events)),
-        Some(Command::Source(source)) => done(source.main(&events)),
+        Some(Command::Run(run)) => run.main(&known, &line.flags, parse_flags, &terminal, &events),
+        Some(Command::Exec(exec)) => exec.main(&known, &flags, &terminal, &events),
+        Some(Command::Task(words)) => text(words).and_then(|words| {
+            run::Run { words }.main(&known, &line.flags, parse_flags, &terminal, &events)
+        }),
+        Some(Command::Tasks(tasks)) => done(tasks.main(hitcfile, &events)),
+        Some(Command::Help(help)) => done(help.main(long_help(), hitcfile, &events)),
+        Some(Command::Source(source)) => done(source.main(hitcfile, &events)),
         Some(Command::Check) => done(check::main(&flags, &events)),
         Some(Command::Init) => done(init::main(&events)),
         Some(Command::Test(test)) => done(test.main(&flags, &terminal, &events)),
-        Some(Command::Eject(eject)) => done(eject.main(&events)),
+        Some(Command::Eject(eject)) => done(eject.main(hitcfile, &events)),
         Some(Command::Console) => done(console::main(&flags, &terminal, &events)),
-        Some(Command::Completions(completions)) => done(completions.main(&events)),
+        Some(Command::Completions(completions)) => {
+            completions.main(&events);
+            Ok(ExitCode::SUCCESS)
+        }
         Some(Command::Definitions(definitions)) => done(definitions.main(&events)),
     };
     let status = result.unwrap_or_else(|failure| {
         events.report(&failure);
+        if terminal.is_closed()
+            && failure
+                .0
+                .iter()
+                .all(|error| error.kind == Kind::Interrupted)
+        {
+            return ExitCode::from(CLOSED);
+        }
         ExitCode::from(failure.kind().exit_code())
     });
     if terminal.has_lost_data() {
         return ExitCode::from(Kind::Failed.exit_code());
     }
     status
+}
+
+/// How the terminal shows events while scripts are loaded. Which flags after a task are hitc's is known
+/// when its script is loaded.
+fn terminal_options(
+    flags: &Flags,
+    command: Option<&Command>,
+    known: &GlobalFlags,
+    line: &Line,
+) -> TerminalOptions {
+    let words: Vec<String> = match command {
+        Some(Command::Run(run)) => run.words.clone(),
+        Some(Command::Task(words)) => {
+            let words = words.iter().map(|word| word.to_string_lossy());
+            words.map(Cow::into_owned).collect()
+        }
+        _ => return flags.terminal_options(),
+    };
+    let possible = known.possible(&words).into_iter().map(OsString::from);
+    match Cli::try_parse_from(line.flags.iter().cloned().chain(possible)) {
+        Ok(cli) => cli.flags.terminal_options(),
+        // Reported later, if it is one.
+        Err(_) => flags.terminal_options(),
+    }
+}
+
+/// Parses a command line. An error or the help is printed; then, the result is the exit status.
+fn parse<'a>(words: impl Iterator<Item = &'a OsString>) -> Result<Cli, ExitCode> {
+    let words: Vec<&OsString> = words.collect();
+    let is = |flag: &str| words.iter().any(|word| *word == flag);
+    let mut command = if is("-h") || is("--help") {
+        long_help()
+    } else {
+        Cli::command()
+    };
+    if is("-h") {
+        command = command.override_help(SHORT_HELP);
+    }
+    let parsed = command
+        .try_get_matches_from_mut(words)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    parsed.map_err(|error| {
+        // A closed standard output is not an error.
+        let error = name_variable(error);
+        let _ = error.print();
+        ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+    })
+}
+
+/// Parses flags without a subcommand.
+fn parse_flags(words: &[OsString]) -> Result<Flags, ExitCode> {
+    parse(words.iter()).map(|cli| cli.flags)
+}
+
+/// The command line for its help: subcommands do not repeat the global flags.
+fn long_help() -> clap::Command {
+    let mut command = Cli::command();
+    // Gives the subcommands their global flags.
+    command.build();
+    let hide = |argument: clap::Arg| {
+        let is_hidden = argument.is_global_set() || argument.is_hide_set();
+        argument.hide(is_hidden)
+    };
+    command.mut_subcommands(|subcommand| {
+        subcommand
+            .mut_args(hide)
+            .after_help("`hitc --help` lists the flags of all commands.")
+    })
 }
 
 /// The same error, with the name of the environment variable in place of the flag if the invalid value

@@ -1,27 +1,35 @@
 //! `hitc run`, `hitc exec` and `hitc TASK`: run tasks and commands.
 
-use std::{process::ExitCode, sync::Arc};
+use std::{ffi::OsString, path::Path, process::ExitCode, sync::Arc};
 
-use clap::{Args, Command};
-use clap_complete::engine::ArgValueCompleter;
+use clap::Args;
 
-use super::{completions::words, flags::Flags, start::Start};
+use super::{
+    flags::{Flags, SELECTION},
+    global_flags::{GlobalFlags, SEPARATOR},
+    help::describe,
+    start::Start,
+};
 use crate::{
     context::Settings,
     core::{
-        diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
-        event::Events,
+        diagnostic::{Diagnostic, Failure, Kind},
+        event::{Event, Events},
+        text::escape_controls_in_lines,
     },
     script::{self, Bound, Task, bind},
     ssh::command_line,
     ui::Terminal,
 };
 
-/// Separates tasks on the command line.
-const SEPARATOR: &str = ":::";
-
 /// The tasks that run one command, as `hitc exec` does.
 const PASS_STATUS: [&str; 2] = ["docker.exec", "docker.ssh"];
+
+/// The task that shows a plan, also without `--dry-run`.
+const PLAN: &str = "ensemble.plan";
+
+/// Parses flags, which follow the program's name. An error is printed; then, the result is the exit status.
+pub(super) type ParseFlags = fn(&[OsString]) -> Result<Flags, ExitCode>;
 
 #[derive(Args)]
 pub(super) struct Run {
@@ -30,28 +38,36 @@ pub(super) struct Run {
         required = true,
         trailing_var_arg = true,
         allow_hyphen_values = true,
-        value_name = "TASK",
-        add = ArgValueCompleter::new(words)
+        value_name = "TASK"
     )]
     pub words: Vec<String>,
 }
 
 #[derive(Args)]
 pub(super) struct Exec {
-    /// The command: a single word is a shell command line, several words are a program and its arguments
-    #[arg(required = true, last = true, value_name = "COMMAND")]
+    /// The command: a single word is a shell command line, several words are a program and its arguments.
+    /// Flags of hitc come before it
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     words: Vec<String>,
 }
 
 impl Run {
+    /// `given` is the program's name and the flags before the task.
     pub fn main(
         self,
-        flags: &Flags,
+        known: &GlobalFlags,
+        given: &[OsString],
+        parse: ParseFlags,
         terminal: &Arc<Terminal>,
         events: &Events,
     ) -> Result<ExitCode, Failure> {
-        let mut start = Start::new(events)?;
+        let hitcfile = match parse(given) {
+            Ok(flags) => flags.hitcfile().map(Path::to_owned),
+            Err(status) => return Ok(status),
+        };
+        let mut start = Start::new(hitcfile.as_deref(), events)?;
         let mut calls = Vec::new();
+        let mut line = given.to_vec();
         // Parse all tasks before the first one runs.
         for words in self.words.split(|word| word == SEPARATOR) {
             let Some((name, words)) = words.split_first() else {
@@ -60,17 +76,29 @@ impl Run {
                 );
             };
             if name.starts_with('-') {
-                return Err(unknown_flag(name).into());
+                return Err(known.unknown(name).into());
             }
             let task = start.scripts.find(name)?;
-            let bound = bind(&task, words)?;
+            let sorted = known.sort(&task, words)?;
+            if sorted.help {
+                let text = escape_controls_in_lines(&describe(&task)).into_owned();
+                events.emit(Event::Data(text));
+                return Ok(ExitCode::SUCCESS);
+            }
+            line.extend(sorted.flags.into_iter().map(OsString::from));
+            let bound = bind(&task, &sorted.own)?;
             calls.push((task, bound));
         }
+        let flags = match parse(&line) {
+            Ok(flags) => flags,
+            Err(status) => return Ok(status),
+        };
+        terminal.set_options(flags.terminal_options());
         let passes_status = match calls.as_slice() {
             [(task, _)] => PASS_STATUS.contains(&task.full_name().as_str()),
             _ => false,
         };
-        let executed = execute(start, &calls, flags, terminal, events);
+        let executed = execute(start, &calls, &flags, terminal, events);
         if passes_status {
             return status_of_command(executed, terminal, events);
         }
@@ -78,29 +106,30 @@ impl Run {
     }
 }
 
-/// The error for an unknown flag before the task.
-fn unknown_flag(flag: &str) -> Diagnostic {
-    let command = Flags::augment_args(Command::new("hitc"));
-    let known: Vec<String> = command
-        .get_arguments()
-        .filter_map(|argument| argument.get_long())
-        .map(|long| format!("--{long}"))
-        .collect();
-    let name = flag.split('=').next().unwrap_or(flag);
-    let help = did_you_mean(name, known.iter().map(String::as_str))
-        .unwrap_or_else(|| "`hitc --help` lists all flags".to_owned());
-    Diagnostic::new(Kind::Usage, format!("unknown flag `{name}`")).help(help)
-}
-
 impl Exec {
     pub fn main(
         self,
+        known: &GlobalFlags,
         flags: &Flags,
         terminal: &Arc<Terminal>,
         events: &Events,
     ) -> Result<ExitCode, Failure> {
         let line = command_line(&self.words);
-        let mut start = Start::new(events)?;
+        let selects = |word: &&String| {
+            let flag = known.at(std::slice::from_ref(*word));
+            flag.is_some_and(|flag| flag.arg.get_help_heading() == Some(SELECTION))
+        };
+        let late = self.words.iter().skip(1).find(selects);
+        if let Some(flag) = late.filter(|_| !flags.selects()) {
+            let message =
+                format!("no servers are selected: `{flag}` belongs to the command `{line}`");
+            return Err(Diagnostic::new(Kind::Usage, message)
+                .help(
+                    "flags of hitc come before the command: `hitc exec -H web uname -a`".to_owned(),
+                )
+                .into());
+        }
+        let mut start = Start::new(flags.hitcfile(), events)?;
         let task = start.scripts.find("exec")?;
         let bound = Bound {
             values: vec![line.into()],
@@ -140,6 +169,11 @@ fn execute(
     terminal: &Arc<Terminal>,
     events: &Events,
 ) -> Result<(), Failure> {
+    let is_plan = |(task, _): &(Arc<Task>, Bound)| task.full_name() == PLAN;
+    if flags.exit_code && flags.mode().is_real() && !calls.iter().all(is_plan) {
+        let error = Diagnostic::new(Kind::Usage, "`--exit-code` needs `--dry-run`");
+        return Err(error.into());
+    }
     let settings = Settings {
         selection: flags.select(&start.project)?,
         sudo_password: flags.ask_sudo_password(events)?,

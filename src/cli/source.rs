@@ -1,25 +1,32 @@
 //! The subcommand `hitc source`: prints the script of a task.
 
-use clap::Args;
-use clap_complete::engine::ArgValueCompleter;
+use std::path::Path;
 
-use super::{completions::words, start::Start};
-use crate::core::{
-    diagnostic::Failure,
-    event::{Event, Events},
-    text::escape_controls_in_lines,
+use clap::Args;
+
+use super::start::Start;
+use crate::{
+    core::{
+        diagnostic::Failure,
+        event::{Event, Events},
+        text::escape_controls_in_lines,
+    },
+    script::standard_module,
 };
 
 #[derive(Args)]
 pub(super) struct Source {
-    /// The task
-    #[arg(add = ArgValueCompleter::new(words))]
+    /// The task, or a module of the standard library such as std/deploy
     task: String,
 }
 
 impl Source {
-    pub fn main(self, events: &Events) -> Result<(), Failure> {
-        let mut start = Start::new(events)?;
+    pub fn main(self, hitcfile: Option<&Path>, events: &Events) -> Result<(), Failure> {
+        if let Some(text) = standard_module(&self.task) {
+            events.emit(Event::Data(text.to_owned()));
+            return Ok(());
+        }
+        let mut start = Start::new(hitcfile, events)?;
         let task = start.scripts.find(&self.task)?;
         let (name, line) = (&task.source.name, task.lines.start);
         let text = format!("// {name}, line {line}\n{}\n", task.text());

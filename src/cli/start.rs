@@ -1,6 +1,6 @@
 //! Loads the project and its scripts, as most subcommands do first.
 
-use std::{env, sync::Arc};
+use std::{env, path::Path, sync::Arc};
 
 use crate::{
     api::Api,
@@ -22,18 +22,26 @@ pub(super) struct Start {
     pub cancel: Cancel,
 }
 
-/// Finds the project of the current folder. Fails if another user could have written its files.
-pub(super) fn find_project() -> Result<Project, Diagnostic> {
-    let folder = env::current_dir()
-        .map_err(|error| Diagnostic::new(Kind::Usage, format!("the current folder: {error}")))?;
-    let project = Project::find(&folder)?;
+/// Finds the project: that of the hitcfile which `--file` names, else that of the current folder. Fails
+/// if another user could have written its files.
+pub(super) fn find_project(hitcfile: Option<&Path>) -> Result<Project, Diagnostic> {
+    let project = match hitcfile {
+        Some(file) => Project::of_hitcfile(file)?,
+        None => {
+            let folder = env::current_dir().map_err(|error| {
+                Diagnostic::new(Kind::Usage, format!("the current folder: {error}"))
+            })?;
+            Project::find(&folder)?
+        }
+    };
     project.check_trusted()?;
     Ok(project)
 }
 
 impl Start {
-    pub fn new(events: &Events) -> Result<Self, Failure> {
-        let project = find_project()?;
+    /// Loads the project of this hitcfile, else that of the current folder.
+    pub fn new(hitcfile: Option<&Path>, events: &Events) -> Result<Self, Failure> {
+        let project = find_project(hitcfile)?;
         environment::load(&project.root)?;
         let api = Arc::new(Api::default());
         let cancel = Cancel::default();

@@ -1,6 +1,6 @@
 //! The subcommand `hitc tasks`: lists tasks.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use clap::Args;
 use serde_json::json;
@@ -22,14 +22,18 @@ pub(super) struct Tasks {
     /// Sort by name instead of by the order in the scripts
     #[arg(long)]
     sort: bool,
-    /// Print JSON with all details
-    #[arg(long)]
+    /// Replaced by `-o json`
+    #[arg(long, hide = true)]
     json: bool,
 }
 
 impl Tasks {
-    pub fn main(self, events: &Events) -> Result<(), Failure> {
-        let mut start = Start::new(events)?;
+    pub fn main(self, hitcfile: Option<&Path>, events: &Events) -> Result<(), Failure> {
+        if self.json {
+            let error = Diagnostic::new(Kind::Usage, "unknown flag `--json`");
+            return Err(error.help("write `hitc tasks -o json`".to_owned()).into());
+        }
+        let mut start = Start::new(hitcfile, events)?;
         let pattern = self.pattern.unwrap_or_default();
         let mut tasks: Vec<Arc<Task>> = start
             .scripts
@@ -44,13 +48,15 @@ impl Tasks {
             let message = format!("no task name contains `{pattern}`");
             return Err(Diagnostic::new(Kind::NotFound, message).into());
         }
-        let text = if self.json {
+        events.emit(if events.shows_data() {
             let tasks: Vec<_> = tasks.iter().map(|task| describe(task)).collect();
-            format!("{:#}\n", serde_json::Value::from(tasks))
+            Event::Record {
+                name: "tasks",
+                data: tasks.into(),
+            }
         } else {
-            list(&tasks, !self.sort)
-        };
-        events.emit(Event::Data(text));
+            Event::Data(list(&tasks, !self.sort))
+        });
         Ok(())
     }
 }

@@ -33,7 +33,7 @@ impl Test {
         terminal: &Arc<Terminal>,
         events: &Events,
     ) -> Result<(), Failure> {
-        let mut start = Start::new(events)?;
+        let mut start = Start::new(flags.hitcfile(), events)?;
         let files = start.project.files(&["rhai"]).unwrap_or_default();
         let files: Vec<String> = files
             .into_iter()

@@ -1,12 +1,12 @@
 //! Cancellation by Ctrl-C, in two stages.
 //!
 //! While several jobs run in parallel (hosts, resources of a manifest), the first Ctrl-C starts no
-//! further job and waits for the running ones; the second cancels everything. With a single job,
-//! the first Ctrl-C cancels it.
+//! further job and waits for the running ones; the second cancels everything. With a single job, and
+//! where nothing could be left half done, the first Ctrl-C cancels everything.
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use tokio_util::sync::CancellationToken;
@@ -17,17 +17,24 @@ pub struct Cancel {
     stop: CancellationToken,
     kill: CancellationToken,
     scopes: Arc<AtomicUsize>,
+    ends_at_once: Arc<AtomicBool>,
 }
 
 impl Cancel {
     /// Handles a Ctrl-C. Returns true if running jobs are waited for, false if they are cancelled.
     pub fn interrupt(&self) -> bool {
-        let waits = self.is_parallel() && !self.stop.is_cancelled();
+        let ends_at_once = self.ends_at_once.load(Ordering::SeqCst);
+        let waits = self.is_parallel() && !ends_at_once && !self.stop.is_cancelled();
         self.stop.cancel();
         if !waits {
             self.kill.cancel();
         }
         waits
+    }
+
+    /// Sets whether the first Ctrl-C also cancels parallel jobs.
+    pub fn end_at_once(&self, ends_at_once: bool) {
+        self.ends_at_once.store(ends_at_once, Ordering::SeqCst);
     }
 
     /// Cancels everything immediately.
@@ -91,6 +98,15 @@ mod tests {
         let _scope = cancel.scope();
         assert!(cancel.interrupt());
         assert!(cancel.is_stopping() && !cancel.is_killed());
+        assert!(!cancel.interrupt());
+        assert!(cancel.is_killed());
+    }
+
+    #[test]
+    fn the_first_interrupt_cancels_what_can_be_left() {
+        let cancel = Cancel::default();
+        let _scope = cancel.scope();
+        cancel.end_at_once(true);
         assert!(!cancel.interrupt());
         assert!(cancel.is_killed());
     }

@@ -158,6 +158,15 @@ pub enum Event {
         data: Option<serde_json::Value>,
         /// Whether the user asked for the plan itself, so that it goes to standard output.
         requested: bool,
+        /// Whether it changes anything.
+        changes: bool,
+    },
+    /// Data for programs: an object of this name. Shown only as JSON.
+    Record {
+        /// What the data is.
+        name: &'static str,
+        /// The data.
+        data: serde_json::Value,
     },
     /// An activity starts that may take a while.
     Started {
@@ -235,6 +244,7 @@ impl Event {
                 mut lines,
                 data,
                 requested,
+                changes,
             } => {
                 for line in &mut lines {
                     line.text = text(std::mem::take(&mut line.text));
@@ -243,8 +253,13 @@ impl Event {
                     lines,
                     data: data.map(|data| secrets.masked_json(data)),
                     requested,
+                    changes,
                 }
             }
+            Event::Record { name, data } => Event::Record {
+                name,
+                data: secrets.masked_json(data),
+            },
             Event::Started { id, thing, what } => Event::Started {
                 id,
                 thing: text(thing),

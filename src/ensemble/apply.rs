@@ -25,7 +25,7 @@ enum Ended {
 
 /// Executes a plan. A failure stops only what depends on the step that failed; after Ctrl-C no
 /// further steps begin. Returns a line for each resource, in the plan's order.
-pub async fn apply(plan: &Plan, execution: &Execution<'_>) -> Vec<RecapLine> {
+pub async fn apply<'a>(plan: &'a Plan, execution: &'a Execution<'a>) -> Vec<RecapLine> {
     let steps = &plan.steps;
     let mut dependents: Vec<Vec<usize>> = vec![Vec::new(); steps.len()];
     let mut waiting: Vec<usize> = Vec::with_capacity(steps.len());
@@ -90,10 +90,15 @@ async fn undo(steps: &[Step], ended: &mut [Ended], execution: &Execution<'_>) {
     }
 }
 
-async fn run(at: usize, step: &Step, execution: &Execution<'_>) -> (usize, Ended) {
+async fn run<'a>(at: usize, step: &'a Step, execution: &'a Execution<'a>) -> (usize, Ended) {
     let started = Instant::now();
     let result = match &step.resource {
-        Some(resource) => step.operation.execute(resource, execution).await,
+        Some(resource) => {
+            let running = execution.begin(resource);
+            let result = step.operation.execute(resource, execution).await;
+            running.end();
+            result
+        }
         None => Ok(false),
     };
     let took = started.elapsed();

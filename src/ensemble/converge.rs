@@ -28,6 +28,7 @@ use crate::{
     project::Project,
     provider::{Node, NodeState},
     provision::Difference,
+    ssh::quote as quote_word,
 };
 
 /// The parts of a run that bringing a manifest up or down needs.
@@ -242,7 +243,14 @@ impl<'a> Converging<'a> {
             look.made.facts,
             locks,
         );
+        let mut half_done = HalfDone {
+            execution: &execution,
+            command: self.command(),
+            is_over: false,
+        };
         let lines = apply(plan, &execution).await;
+        half_done.is_over = true;
+        drop(half_done);
         drop(scope);
         self.report(lines)?;
         let seconds = started.elapsed().as_secs_f64();
@@ -352,6 +360,20 @@ impl<'a> Converging<'a> {
         }
     }
 
+    /// The command that does what is left to do.
+    fn command(&self) -> String {
+        let mut words = vec!["hitc".to_owned(), self.goal.task().to_owned()];
+        words.push(quote_word(&self.manifest.id));
+        if self.goal == Goal::Up && self.request.prune {
+            words.push("prune=true".to_owned());
+        }
+        if !self.request.adopt.is_empty() {
+            let names: Vec<&str> = self.request.adopt.iter().map(String::as_str).collect();
+            words.push(format!("adopt={}", quote_word(&names.join(","))));
+        }
+        words.join(" ")
+    }
+
     /// Shows the summary. Fails if an operation failed or was skipped by Ctrl-C.
     fn report(&self, lines: Vec<RecapLine>) -> Result<(), Failure> {
         let world = self.world;
@@ -363,10 +385,8 @@ impl<'a> Converging<'a> {
             lines,
         });
         if world.cancel().is_stopping() && is_skipped {
-            let help = format!(
-                "`{}` was changed in part; run the command again to finish",
-                self.manifest.name
-            );
+            let (name, command) = (&self.manifest.name, self.command());
+            let help = format!("`{name}` was changed in part; finish with `{command}`");
             failures.push(Diagnostic::new(Kind::Interrupted, "interrupted").help(help));
         }
         if failures.is_empty() {
@@ -377,7 +397,37 @@ impl<'a> Converging<'a> {
     }
 }
 
+/// The execution of a plan. Dropped before its end, it was cancelled: the user learns what is half done,
+/// and how to finish it.
+struct HalfDone<'a> {
+    execution: &'a Execution<'a>,
+    command: String,
+    is_over: bool,
+}
+
+impl Drop for HalfDone<'_> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let name = &self.execution.manifest.name;
+        let what = match self.execution.cut().join(", ") {
+            none if none.is_empty() => format!("`{name}` was changed in part"),
+            cut => format!("`{name}` is half done: {cut}"),
+        };
+        let events = self.execution.world.events();
+        events.warn(format!("{what}; finish with `{}`", self.command));
+    }
+}
+
 impl Goal {
+    fn task(self) -> &'static str {
+        match self {
+            Goal::Up => "ensemble.up",
+            Goal::Down => "ensemble.down",
+        }
+    }
+
     fn verb(self) -> &'static str {
         match self {
             Goal::Up => "bring up",

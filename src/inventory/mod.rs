@@ -275,7 +275,11 @@ impl Inventory {
         node.require_server()?;
         let machine = self.machine(node).await?;
         match self.connections.containers(node, &machine, all).await {
-            Ok(listed) => Ok(listed),
+            Ok(listed) => {
+                let names: Vec<&str> = listed.iter().map(|found| found.name.as_str()).collect();
+                self.context.project.see_containers(&node.name, &names);
+                Ok(listed)
+            }
             Err(docker::Error::NoEngine { host, cause }) => {
                 self.context.events.note(format!("host `{host}`: {cause}"));
                 Ok(Vec::new())

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 pub use trust::check_trusted;
 
 use crate::core::{
-    diagnostic::{Diagnostic, Kind},
+    diagnostic::{Diagnostic, Kind, plain},
     environment,
     event::Events,
     owner::Owner,
@@ -60,6 +60,8 @@ pub struct Project {
 
 /// The names of the servers in the last listing, for completion.
 const SEEN: &str = "seen";
+/// The names of the containers in the last listing, for completion.
+const CONTAINERS: &str = "containers";
 /// The servers on which the last run failed.
 const FAILED: &str = "failed";
 
@@ -91,6 +93,33 @@ impl Project {
             data,
             home,
         })
+    }
+
+    /// The project of this hitcfile: its folder.
+    pub fn of_hitcfile(file: &Path) -> Result<Self, Diagnostic> {
+        let name = file.display();
+        let fail =
+            |cause: String| Diagnostic::new(Kind::Usage, format!("hitcfile `{name}`: {cause}"));
+        let path = fs::canonicalize(file).map_err(|error| fail(plain(error)))?;
+        if path.is_dir() {
+            let help = format!("to use the hitcfile of a folder, write `-C {name}`");
+            return Err(fail("a folder".to_owned()).help(help));
+        }
+        if path.extension().is_none_or(|ending| ending != "rhai") {
+            return Err(fail("the name must end with .rhai".to_owned()));
+        }
+        let root = path.parent().unwrap_or(Path::new("/"));
+        Ok(Project {
+            root: root.to_owned(),
+            hitcfile: Some(path.clone()),
+            ..Project::find(root)?
+        })
+    }
+
+    /// The file name of the hitcfile, by which scripts and errors call it.
+    pub fn script(&self) -> Option<String> {
+        let name = self.hitcfile.as_ref()?.file_name()?;
+        Some(name.to_string_lossy().into_owned())
     }
 
     /// Fails if another user could have written one of the files that are used in every run. Scripts
@@ -163,6 +192,22 @@ impl Project {
     /// The names of the servers in the last listing.
     pub fn seen_servers(&self) -> Vec<String> {
         self.recall(SEEN)
+    }
+
+    /// Remembers the names of the containers in a listing of a server.
+    pub fn see_containers(&self, server: &str, names: &[&str]) {
+        let folder = self.remembered(CONTAINERS);
+        // Completion works without it.
+        if !server.contains('/') && make_private_folder(&folder).is_ok() {
+            let _ = fs::write(folder.join(server), names.join("\n"));
+        }
+    }
+
+    /// The names of the containers in the last listing of a server.
+    pub fn seen_containers(&self, server: &str) -> Vec<String> {
+        let file = self.remembered(CONTAINERS).join(server);
+        let text = fs::read_to_string(file).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
     }
 
     /// Stores the servers on which a run failed, or that it skipped.

@@ -4,7 +4,7 @@ use rhai::{Dynamic, Map};
 
 use super::{
     param::Type,
-    task::{OPTIONS, Task},
+    task::{OPTIONS, Task, is_name},
 };
 use crate::{
     core::diagnostic::{Diagnostic, Kind, did_you_mean},
@@ -20,13 +20,10 @@ pub struct Bound {
     pub values: Vec<Dynamic>,
 }
 
-/// The help for a flag of hitc after a task, where it would be taken for a parameter.
-const FLAGS_COME_FIRST: &str = "flags of hitc itself come before the task";
-
 /// Binds `VALUE`, `NAME=VALUE`, `--name VALUE` and `--flag` to the parameters of a task.
 ///
-/// Values without a name fill the parameters in order. Dashes in names stand for underscores. The
-/// words after `--` are one value: a command.
+/// Values without a name fill the parameters in order. Dashes in names stand for underscores. A name of
+/// one letter may have one dash only. The words after `--` are one value: a command.
 pub fn bind(task: &Task, words: &[String]) -> Result<Bound, Diagnostic> {
     let mut values: Vec<Option<Dynamic>> = vec![None; task.params.len()];
     let mut options = Map::new();
@@ -75,18 +72,18 @@ pub fn bind(task: &Task, words: &[String]) -> Result<Bound, Diagnostic> {
                 return Err(wrong(task, message));
             };
             set(&param.name.clone(), &command_line(&rest))?;
-        } else if let Some(name) = word.strip_prefix("--").filter(|name| !name.is_empty()) {
+        } else if let Some(name) = flag_name(task, word) {
             if let Some((name, text)) = name.split_once('=') {
                 set(name, text)?;
             } else if is_flag(task, name) {
                 set(name, "true")?;
             } else {
                 if position(task, &name.replace('-', "_")).is_none() && !task.takes_options() {
-                    return Err(unknown(task, name).note(FLAGS_COME_FIRST));
+                    return Err(unknown(task, name));
                 }
                 let text = words.next().ok_or_else(|| {
-                    let message = format!("{}: missing value for `--{name}`", task.full_name());
-                    wrong(task, message).note(FLAGS_COME_FIRST)
+                    let message = format!("{}: missing value for `{word}`", task.full_name());
+                    wrong(task, message)
                 })?;
                 set(name, text)?;
             }
@@ -96,10 +93,10 @@ pub fn bind(task: &Task, words: &[String]) -> Result<Bound, Diagnostic> {
         {
             set(name, text)?;
         } else if is_short_flag(word) {
-            let message = format!("{}: unexpected flag `{word}`", task.full_name());
-            return Err(wrong(task, message)
-                .note(FLAGS_COME_FIRST)
-                .help(format!("to pass it as a value, write `NAME={word}`")));
+            let message = format!("{}: unknown flag `{word}`", task.full_name());
+            return Err(
+                wrong(task, message).help(format!("to pass it as a value, write `NAME={word}`"))
+            );
         } else {
             let param = task.params.get(next).filter(|param| param.name != OPTIONS);
             let Some(param) = param else {
@@ -171,20 +168,20 @@ fn is_flag(task: &Task, name: &str) -> bool {
     position(task, &name.replace('-', "_")).is_some_and(|at| task.params[at].kind == Type::Bool)
 }
 
-/// Whether a word is a flag such as `-R`, which belongs before the task. `-1` is a value.
-fn is_short_flag(word: &str) -> bool {
-    let mut chars = word.chars();
-    chars.next() == Some('-')
-        && chars.next().is_some_and(|c| c.is_ascii_alphabetic())
-        && chars.next().is_none()
+/// The part of a word after its dashes, if it is a parameter written as a flag.
+fn flag_name<'a>(task: &Task, word: &'a str) -> Option<&'a str> {
+    match word.strip_prefix("--") {
+        Some(name) => Some(name).filter(|name| !name.is_empty()),
+        None => word
+            .strip_prefix('-')
+            .filter(|_| task.flag_len(word).is_some()),
+    }
 }
 
-/// Whether the text before an `=` can be a parameter's name. `a/b=c` is a value.
-fn is_name(text: &str) -> bool {
-    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
+/// Whether a word is a flag such as `-R`. `-1` and `-` are values.
+fn is_short_flag(word: &str) -> bool {
+    let mut chars = word.chars();
+    chars.next() == Some('-') && chars.next().is_some_and(|c| c.is_ascii_alphabetic())
 }
 
 fn unknown(task: &Task, name: &str) -> Diagnostic {
@@ -302,8 +299,24 @@ mod tests {
         assert_eq!(error(&["--count"]), "deploy: missing value for `--count`; ");
         assert_eq!(
             error(&["a", "-R", "web"]),
-            "deploy: unexpected flag `-R`; to pass it as a value, write `NAME=-R`"
+            "deploy: unknown flag `-R`; to pass it as a value, write `NAME=-R`"
         );
+    }
+
+    #[test]
+    fn a_name_of_one_letter_is_a_short_flag() {
+        let it = task("/// X.\n/// @param n = 1\n/// @param f = false\nfn it(n, f) {}");
+        assert_eq!(values(&it, &["-n", "2", "-f"]).unwrap(), "[2, true]");
+        assert_eq!(values(&it, &["-n=-2", "--f"]).unwrap(), "[-2, true]");
+        assert_eq!(
+            values(&it, &["-n"]).unwrap_err(),
+            "it: missing value for `-n`; "
+        );
+        assert_eq!(
+            values(&it, &["-nf"]).unwrap_err(),
+            "it: unknown flag `-nf`; to pass it as a value, write `NAME=-nf`"
+        );
+        assert_eq!(values(&it, &["-3"]).unwrap(), "[-3, false]");
     }
 
     #[test]

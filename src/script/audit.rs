@@ -60,7 +60,7 @@ pub fn audit(project: &Project, events: &Events) -> Result<(usize, Vec<Diagnosti
         }
     }
     // Check doc comments of tasks also in scripts with other errors.
-    let hitcfile = library.compiled(HITCFILE);
+    let hitcfile = project.script().and_then(|name| library.compiled(&name));
     let namespaces = hitcfile.as_ref().map(|unit| library.namespaces(unit));
     let tasks = namespaces
         .unwrap_or_default()

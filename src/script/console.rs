@@ -2,7 +2,13 @@
 
 use rhai::{AST, Dynamic, Engine, ParseErrorType, Scope};
 
-use super::{Scripts, error::explain, library::Library, unit::explain_parse_error};
+use super::{
+    Scripts,
+    error::explain,
+    library::Library,
+    reference::{Namespace, explain as explain_function},
+    unit::explain_parse_error,
+};
 use crate::{
     api::to_table,
     core::diagnostic::{Diagnostic, Failure, Kind, Source},
@@ -19,12 +25,14 @@ pub struct Console<'a> {
     scope: Scope<'static>,
     functions: AST,
     words: Vec<String>,
+    namespaces: Vec<Namespace>,
 }
 
 impl<'a> Console<'a> {
     /// Creates an interpreter with the functions of the hitcfile and of its imports.
     pub fn new(scripts: &'a mut Scripts) -> Result<Self, Failure> {
         let words = scripts.share_functions()?;
+        let namespaces = scripts.reference()?;
         let (engine, library) = scripts.parts();
         Ok(Console {
             engine,
@@ -32,12 +40,18 @@ impl<'a> Console<'a> {
             scope: Scope::new(),
             functions: AST::empty(),
             words,
+            namespaces,
         })
     }
 
     /// Returns the words to complete: the functions of all namespaces.
     pub fn words(&self) -> Vec<String> {
         self.words.clone()
+    }
+
+    /// Returns the help text of a function or namespace. None if the name is unknown.
+    pub fn help(&self, name: &str) -> Option<String> {
+        explain_function(&self.namespaces, name)
     }
 
     /// Whether more lines must follow, because a bracket or string is not closed.
@@ -58,6 +72,15 @@ impl<'a> Console<'a> {
         }
     }
 
+    /// A value as scripts print it in lists.
+    fn text_of(&self, value: Dynamic) -> String {
+        let fallback = value.to_string();
+        let mut scope = Scope::new();
+        scope.push_dynamic("value", value);
+        let text = self.engine.eval_with_scope(&mut scope, "to_debug(value)");
+        text.unwrap_or(fallback)
+    }
+
     /// Evaluates an input. Returns its value as text; none if it has no value.
     pub fn eval(&mut self, text: &str) -> Result<Option<String>, Failure> {
         let source = Source::new(NAME, text);
@@ -75,7 +98,7 @@ impl<'a> Console<'a> {
         Ok(match to_table(&value) {
             Some(table) => Some(table.to_string()),
             None if value.is_unit() => None,
-            None => Some(format!("{value:?}")),
+            None => Some(self.text_of(value)),
         })
     }
 }

@@ -1,6 +1,9 @@
 //! The scripts that are compiled into the program.
 
-use crate::core::diagnostic::{Diagnostic, Kind, did_you_mean};
+use crate::{
+    api,
+    core::diagnostic::{Diagnostic, Kind, did_you_mean},
+};
 
 /// The scripts of the built-in tasks, by namespace. [`TOP`] has the tasks without namespace.
 pub(super) const TASKS: [(&str, &str); 9] = [
@@ -55,6 +58,15 @@ pub struct BuiltIn {
 /// Returns the script of a built-in namespace.
 pub fn built_in(namespace: &str) -> Result<BuiltIn, Diagnostic> {
     let found = TASKS.iter().find(|(name, _)| *name == namespace);
+    if let Some(module) = namespace
+        .strip_prefix("std/")
+        .filter(|_| standard_module(namespace).is_some())
+    {
+        let message = format!("`{namespace}` is a module, not a namespace of tasks");
+        return Err(Diagnostic::new(Kind::Usage, message).help(format!(
+            "copy it with `hitc source {namespace} > {module}.rhai`, and import `{module}`"
+        )));
+    }
     let Some((name, text)) = found else {
         let names = TASKS.map(|(name, _)| name);
         let message = format!("built-in namespace `{namespace}` not found");
@@ -66,6 +78,23 @@ pub fn built_in(namespace: &str) -> Result<BuiltIn, Diagnostic> {
         ejected: ejected(name),
         text,
     })
+}
+
+/// The text of a module of the standard library: `std/retry`.
+pub fn standard_module(name: &str) -> Option<&'static str> {
+    let found = STDLIB.iter().find(|(known, _)| *known == name);
+    found.map(|(_, text)| *text)
+}
+
+/// The namespaces of built-in tasks. That of the tasks without namespace is `tasks`.
+pub fn built_in_namespaces() -> impl Iterator<Item = &'static str> {
+    TASKS.iter().map(|(name, _)| *name)
+}
+
+/// The namespaces of functions for scripts, and the modules of the standard library.
+pub fn function_namespaces() -> impl Iterator<Item = String> {
+    let own = api::docs().into_iter().map(|(name, _)| name.to_owned());
+    own.chain(STDLIB.iter().map(|(name, _)| (*name).to_owned()))
 }
 
 /// Returns the file of a project that replaces a built-in script.

@@ -125,12 +125,45 @@ pub(super) fn explain(namespaces: &[Namespace], name: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
+/// The width of the sentences in the list of a namespace.
+const WIDTH: usize = 74;
+
+/// The first sentence of a comment.
+fn first_sentence(doc: &str) -> String {
+    let paragraph: Vec<&str> = doc.lines().take_while(|line| !line.is_empty()).collect();
+    let text = paragraph.join(" ");
+    match text.find(". ") {
+        Some(end) => text[..=end].to_owned(),
+        None => text,
+    }
+}
+
+/// Breaks a text into lines of at most this many characters.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last().map_or(0, |line| line.chars().count());
+        if line > 0 && line + 1 + word.chars().count() > width {
+            lines.push(String::new());
+        }
+        if let Some(line) = lines.last_mut() {
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
+        }
+    }
+    lines
+}
+
 /// Lists the functions of a namespace.
 fn overview(namespace: &Namespace) -> String {
     let mut text = format!("{}\n\n{}\n\n", namespace.name, namespace.doc);
     for function in &namespace.functions {
-        let summary = function.doc.lines().next().unwrap_or_default();
-        text.push_str(&format!("  {}\n      {summary}\n", function.signature));
+        text.push_str(&format!("  {}\n", function.signature));
+        for line in wrapped(&first_sentence(&function.doc), WIDTH) {
+            text.push_str(&format!("      {line}\n"));
+        }
     }
     text
 }
@@ -217,6 +250,14 @@ mod tests {
                 assert!(!function.doc.is_empty(), "{}", function.signature);
             }
         }
+    }
+
+    #[test]
+    fn sentences_are_whole() {
+        let doc = "Copies a file to\na server. It is checked.\n\nMore.";
+        assert_eq!(first_sentence(doc), "Copies a file to a server.");
+        assert_eq!(first_sentence("Only\none"), "Only one");
+        assert_eq!(wrapped("aa bb cc", 5), ["aa bb", "cc"]);
     }
 
     #[test]

@@ -20,6 +20,9 @@ use crate::{
     inventory::Inventory,
 };
 
+/// The task that runs one command, as the user typed it.
+const EXEC: &str = "exec";
+
 /// Runs tasks, one after the other. Asks their questions before any of them runs.
 pub fn run(
     scripts: &Scripts,
@@ -102,6 +105,9 @@ fn run_one(
     // Another selection may find other hosts by now.
     let hosts = confirmed.map_or_else(|| selected(inventory, task), Ok)?;
     context.events.emit(Event::Hosts(hosts.len()));
+    // A command may have no end (`tail -f`), and only reading leaves nothing half done.
+    let is_left_whole = task.readonly || task.full_name() == EXEC;
+    context.cancel.end_at_once(is_left_whole);
     if let Some(question) = task.confirm.as_ref().filter(|_| !is_confirmed) {
         let question = fill_in(question, task, bound, &hosts);
         context.events.confirm(&question, None)?;

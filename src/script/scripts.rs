@@ -21,13 +21,15 @@ use crate::{
         diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
         event::Events,
     },
-    project::{HITCFILE, Project},
+    project::Project,
 };
 
 /// The scripts of a run. Built-in scripts are compiled when one of their tasks is looked up.
 pub struct Scripts {
     engine: Engine,
     library: Arc<Library>,
+    /// The name of the hitcfile, if there is one.
+    hitcfile: Option<String>,
     entries: Vec<Entry>,
     built_in: Vec<&'static str>,
 }
@@ -65,6 +67,7 @@ impl Scripts {
         Scripts {
             engine: engine::new(api, library, events, cancel),
             library: library.clone(),
+            hitcfile: None,
             entries: Vec::new(),
             built_in: Vec::new(),
         }
@@ -72,9 +75,10 @@ impl Scripts {
 
     /// Adds the tasks of the hitcfile and of what it imports, if there is one.
     fn add_project(&mut self, project: &Project) -> Result<(), Failure> {
-        if project.hitcfile.is_some() {
-            self.add(HITCFILE, None, TaskFilter::All)?;
-            let unit = self.library.unit(&self.engine, HITCFILE)?;
+        if let Some(hitcfile) = project.script() {
+            self.add(&hitcfile, None, TaskFilter::All)?;
+            let unit = self.library.unit(&self.engine, &hitcfile)?;
+            self.hitcfile = Some(hitcfile);
             for (name, alias) in self.library.namespaces(&unit) {
                 self.add(&name, Some(&alias), TaskFilter::Documented)?;
             }
@@ -150,9 +154,9 @@ impl Scripts {
             .iter()
             .flat_map(|namespace| namespace.functions.iter().map(|f| namespace.full_name(f)))
             .collect();
-        let hitcfile = self.library.compiled(HITCFILE);
-        if let Some(unit) = hitcfile {
-            let module = self.library.module(&self.engine, HITCFILE)?;
+        if let Some(hitcfile) = &self.hitcfile {
+            let unit = self.library.unit(&self.engine, hitcfile)?;
+            let module = self.library.module(&self.engine, hitcfile)?;
             self.engine.register_global_module(module);
             for (name, alias) in self.library.namespaces(&unit) {
                 let module = self.library.module(&self.engine, &name)?;
@@ -250,7 +254,8 @@ impl Scripts {
 
     /// Returns the settings that the hitcfile makes with `config`.
     pub fn config(&self, api: &Api) -> Result<Config, Diagnostic> {
-        match self.library.source(HITCFILE) {
+        let hitcfile = self.hitcfile.as_ref();
+        match hitcfile.and_then(|name| self.library.source(name)) {
             Some(hitcfile) => Config::read(api, &hitcfile),
             None => Ok(Config::default()),
         }

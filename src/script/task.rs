@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc};
 
-use super::param::Param;
+use super::param::{Param, Type};
 use crate::core::diagnostic::Source;
 
 /// Where a task runs.
@@ -74,9 +74,52 @@ impl Task {
     }
 
     /// Whether the last parameter takes all further `NAME=VALUE`.
-    pub(super) fn takes_options(&self) -> bool {
+    pub fn takes_options(&self) -> bool {
         self.params
             .last()
             .is_some_and(|param| param.name == OPTIONS)
     }
+
+    /// The options that the documentation of a last parameter `options` names: `size=SIZE`.
+    pub fn documented_options(&self) -> impl Iterator<Item = &str> {
+        let last = self.params.last().filter(|_| self.takes_options());
+        let doc = last.map_or("", |param| param.doc.as_str());
+        doc.split_whitespace()
+            .filter_map(|word| Some(word.split_once('=')?.0))
+            .filter(|name| is_name(name))
+    }
+
+    /// How many words a parameter takes that is written as a flag: two as `--tag v1`, one as `--tag=v1`
+    /// and if its type is bool. None if the word is no flag of a parameter. A parameter with a name of
+    /// one letter is also a short flag.
+    pub fn flag_len(&self, word: &str) -> Option<usize> {
+        let flag = match word.strip_prefix("--") {
+            Some(flag) => flag,
+            None => {
+                let flag = word.strip_prefix('-')?;
+                let name = flag.split('=').next().unwrap_or(flag);
+                (name.chars().count() == 1).then_some(flag)?
+            }
+        };
+        let name = flag.split('=').next().unwrap_or(flag).replace('-', "_");
+        let own = self.params.iter().find(|param| param.name == name);
+        let own = own.filter(|param| !(self.takes_options() && param.name == OPTIONS));
+        if own.is_none() && !self.documented_options().any(|option| option == name) {
+            return None;
+        }
+        let is_switch = own.is_some_and(|param| param.kind == Type::Bool);
+        Some(if is_switch || flag.contains('=') {
+            1
+        } else {
+            2
+        })
+    }
+}
+
+/// Whether the text before an `=` can be a parameter's name. `a/b=c` is a value.
+pub(super) fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && text
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '-')
 }

@@ -34,6 +34,7 @@ pub(super) fn line(event: &Event) -> Option<String> {
         Event::WouldDo(what) => json!({"event": "would", "what": what}),
         Event::Diff(text) => json!({"event": "diff", "text": text}),
         Event::Plan { data, .. } => json!({"event": "plan", "plan": data}),
+        Event::Record { name, data } => json!({"event": name, *name: data}),
         Event::Warning(text) => json!({"event": "warning", "text": text}),
         Event::Failure(diagnostic) => {
             let mut object = failure(diagnostic);
@@ -109,4 +110,100 @@ fn failure(diagnostic: &Diagnostic) -> Value {
         "notes": diagnostic.notes,
         "help": diagnostic.help,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::core::{diagnostic::Kind, table::Table};
+
+    /// Every event, as `docs/output.schema.json` says.
+    #[test]
+    fn the_schema_describes_every_event() {
+        let text = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        let mut compiler = boon::Compiler::new();
+        let mut add = |name: &str, schema: &str| {
+            let url = format!("file:///{name}");
+            compiler.add_resource(&url, text(schema)).unwrap();
+        };
+        add(
+            "plan.schema.json",
+            include_str!("../../docs/plan.schema.json"),
+        );
+        add(
+            "output.schema.json",
+            include_str!("../../docs/output.schema.json"),
+        );
+        let mut schemas = boon::Schemas::new();
+        let schema = compiler
+            .compile("file:///output.schema.json", &mut schemas)
+            .unwrap();
+        let table = Table {
+            columns: vec!["name".to_owned()],
+            rows: vec![vec!["web".to_owned()]],
+        };
+        let error = Diagnostic::new(Kind::Unreachable, "no")
+            .note("why")
+            .help("so".to_owned());
+        let result = |outcome, failure| RecapLine {
+            name: "web".to_owned(),
+            outcome,
+            seconds: 1.0,
+            failure,
+        };
+        let plan = json!({
+            "version": 1, "manifest": "it", "owner": {"project": "", "manifest": null},
+            "observed": "", "steps": [], "left_alone": [], "cost": [], "servers": []
+        });
+        let output = |line: &[u8]| Event::Output {
+            host: None,
+            stream: Stream::Stdout,
+            line: line.to_vec(),
+        };
+        let it = || "it".to_owned();
+        let events = [
+            Event::Data(it()),
+            Event::Table(table.clone()),
+            Event::Refresh(table),
+            output(b"text\n"),
+            output(b"\xff\n"),
+            Event::Hosts(2),
+            Event::Begun(it()),
+            Event::Ended(it()),
+            Event::WouldDo(it()),
+            Event::Diff(it()),
+            Event::Warning(it()),
+            Event::Plan {
+                lines: Vec::new(),
+                data: Some(plan),
+                requested: true,
+                changes: false,
+            },
+            Event::Record {
+                name: "checked",
+                data: json!({"scripts": 1, "manifests": 0, "errors": 0}),
+            },
+            Event::Failure(error.clone()),
+            Event::Recap {
+                noun: "host",
+                lines: vec![
+                    result(Outcome::Failed, Some(error)),
+                    result(Outcome::Skipped, None),
+                ],
+            },
+            Event::Recap {
+                noun: "resource",
+                lines: vec![result(Outcome::Changed, None)],
+            },
+        ];
+        for event in events {
+            let line = line(&event).unwrap();
+            let value = text(&line);
+            if let Err(error) = schemas.validate(&value, schema) {
+                panic!("{error:#}\n{value:#}");
+            }
+        }
+        let unknown = json!({"event": "data", "text": "x", "more": 1});
+        assert!(schemas.validate(&unknown, schema).is_err());
+    }
 }

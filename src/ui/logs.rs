@@ -11,7 +11,7 @@ impl Terminal {
     /// Shows lines in their order. If there are several sources, each line is text with the name of
     /// its own; else, and with `-o raw`, bytes are passed through unchanged.
     pub(super) fn logs(&self, logs: &LogLines) {
-        let has_prefix = logs.has_prefix && self.options.style != OutputStyle::Raw;
+        let has_prefix = logs.has_prefix && self.options().style != OutputStyle::Raw;
         let mut buffer = Vec::new();
         for part in logs.lines.chunk_by(|a, b| a.stream == b.stream) {
             for line in part {

@@ -19,7 +19,7 @@ use std::{
     env,
     io::{self, IsTerminal, Write},
     sync::{
-        Mutex, MutexGuard, OnceLock, PoisonError,
+        Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -46,7 +46,7 @@ use crate::core::{
 const SIGNAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How the terminal shows events.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TerminalOptions {
     /// When to use colours.
     pub color: Color,
@@ -62,8 +62,7 @@ pub struct TerminalOptions {
 
 /// The user's terminal.
 pub struct Terminal {
-    options: TerminalOptions,
-    has_color: bool,
+    look: RwLock<Look>,
     held: HeldOutput,
     progress: Progress,
     /// The hosts on which a task or command is running.
@@ -72,8 +71,26 @@ pub struct Terminal {
     is_on_one_host: AtomicBool,
     run: OnceLock<Cancel>,
     has_lost_data: AtomicBool,
+    /// Whether the reader of standard output has read enough: `hitc … | head`.
+    is_closed: AtomicBool,
     /// Held while a question waits for its answer: the tasks of several hosts ask one after the other.
     question: Mutex<()>,
+}
+
+/// How events look.
+#[derive(Clone, Copy)]
+struct Look {
+    options: TerminalOptions,
+    has_color: bool,
+}
+
+impl Look {
+    fn new(options: TerminalOptions) -> Self {
+        Look {
+            has_color: options.color.is_used(io::stderr().is_terminal()),
+            options,
+        }
+    }
 }
 
 impl Terminal {
@@ -82,16 +99,33 @@ impl Terminal {
         let is_terminal = io::stderr().is_terminal();
         let is_ci = env::var_os("CI").is_some();
         Terminal {
-            has_color: options.color.is_used(is_terminal),
+            look: RwLock::new(Look::new(options)),
             held: HeldOutput::default(),
             progress: Progress::new(is_terminal && !is_ci && !options.quiet),
-            options,
             running_hosts: Mutex::default(),
             is_on_one_host: AtomicBool::new(false),
             run: OnceLock::new(),
             has_lost_data: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
             question: Mutex::default(),
         }
+    }
+
+    /// Changes how events are shown from now on.
+    pub fn set_options(&self, options: TerminalOptions) {
+        *self.look.write().unwrap_or_else(PoisonError::into_inner) = Look::new(options);
+    }
+
+    fn look(&self) -> Look {
+        *self.look.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn options(&self) -> TerminalOptions {
+        self.look().options
+    }
+
+    fn has_color(&self) -> bool {
+        self.look().has_color
     }
 
     /// Cancels this run when standard output is closed: `hitc exec … | head`.
@@ -129,9 +163,9 @@ impl Terminal {
         });
         let Err(error) = written else { return };
         // A reader that has read enough closes the pipe (`hitc tasks | head`): not an error.
-        if error.kind() != io::ErrorKind::BrokenPipe
-            && !self.has_lost_data.swap(true, Ordering::Relaxed)
-        {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            self.is_closed.store(true, Ordering::Relaxed);
+        } else if !self.has_lost_data.swap(true, Ordering::Relaxed) {
             self.err(format!("error: standard output: {}\n", plain(error)));
         }
         if let Some(run) = self.run.get() {
@@ -166,6 +200,20 @@ impl Terminal {
         self.has_lost_data.load(Ordering::Relaxed)
     }
 
+    /// Whether the reader of standard output has closed it.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
+    }
+
+    /// Whether an event is shown although nobody reads the data any more: what is not a consequence.
+    fn is_important(event: &Event) -> bool {
+        match event {
+            Event::Warning(_) => true,
+            Event::Failure(error) => error.kind != Kind::Interrupted,
+            _ => false,
+        }
+    }
+
     /// Writes to standard error.
     fn err(&self, text: impl AsRef<[u8]>) {
         self.progress.suspend(|| {
@@ -174,13 +222,13 @@ impl Terminal {
     }
 
     fn note(&self, text: &str) {
-        if !self.options.quiet {
+        if !self.options().quiet {
             self.err(format!("{text}\n"));
         }
     }
 
     fn paint(&self, style: Style, text: &str) -> String {
-        if self.has_color {
+        if self.has_color() {
             format!("{style}{text}{style:#}")
         } else {
             text.to_owned()
@@ -190,7 +238,7 @@ impl Terminal {
     /// Shows a line of a command's output. With several hosts it is text with the host's name; with
     /// one host, and with `-o raw`, bytes are passed through unchanged.
     fn command_output(&self, host: Option<&str>, stream: Stream, line: &[u8]) {
-        let line = match (host, self.options.style) {
+        let line = match (host, self.options().style) {
             (
                 Some(host),
                 style @ (OutputStyle::Group | OutputStyle::Fold | OutputStyle::Prefix),
@@ -244,7 +292,7 @@ impl Terminal {
 
     /// Shows the output of a host that ended, if output is grouped by host.
     fn host_ended(&self, host: &str) {
-        if self.options.style == OutputStyle::Group {
+        if self.options().style == OutputStyle::Group {
             self.blocks(self.held.take(host));
         }
     }
@@ -348,7 +396,10 @@ impl Interface for Terminal {
             }
             _ => {}
         }
-        if self.options.style == OutputStyle::Json
+        if self.is_closed() && !Terminal::is_important(&event) {
+            return;
+        }
+        if self.options().style == OutputStyle::Json
             && let Some(line) = json::line(&event)
         {
             self.out(line);
@@ -362,7 +413,7 @@ impl Interface for Terminal {
             }
             Event::Logs(lines) => self.logs(&lines),
             Event::Refresh(table) => self.refresh(&table),
-            Event::Hosts(_) | Event::Begun(_) => {}
+            Event::Hosts(_) | Event::Begun(_) | Event::Record { .. } => {}
             Event::Ended(host) => self.host_ended(&host),
             Event::WouldDo(what) => {
                 let what = escape_controls(&what);
@@ -375,7 +426,7 @@ impl Interface for Terminal {
             }
             Event::Note(text) => self.note(&escape_controls(&text)),
             Event::Detail(text) => {
-                if self.options.verbose {
+                if self.options().verbose {
                     self.note(&escape_controls(&text));
                 }
             }
@@ -388,7 +439,7 @@ impl Interface for Terminal {
                 lines, requested, ..
             } => self.plan(&lines, requested),
             Event::Started { id, thing, what } => {
-                if !self.options.quiet {
+                if !self.options().quiet {
                     self.progress
                         .start(id, &escape_controls(&thing), &escape_controls(&what));
                 }
@@ -400,7 +451,7 @@ impl Interface for Terminal {
                 self.progress.finish(id, what.as_deref());
             }
             Event::Failure(diagnostic) => {
-                let report = render(&diagnostic, self.has_color);
+                let report = render(&diagnostic, self.has_color());
                 self.err(format!("{report}\n"));
             }
             Event::Recap { noun, lines } => {
@@ -411,11 +462,11 @@ impl Interface for Terminal {
     }
 
     fn shows_data(&self) -> bool {
-        self.options.style == OutputStyle::Json
+        self.options().style == OutputStyle::Json
     }
 
     fn confirm(&self, question: &str, typed: Option<&str>) -> Result<bool, Diagnostic> {
-        if self.options.yes {
+        if self.options().yes {
             return Ok(true);
         }
         self.ask(|| prompt::confirm(&escape_controls(question), typed))

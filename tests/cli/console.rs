@@ -1,4 +1,4 @@
-//! `hitc console`, and shell completion.
+//! `hitc console`.
 
 use crate::support::Project;
 
@@ -19,6 +19,28 @@ fn input_is_evaluated() {
     run.is(0, "42\n21\n\"saved\"\n\"[20]\"\n", "");
 }
 
+/// Values look as scripts print them.
+#[test]
+fn values_are_shown_as_text() {
+    let project = project().file("unmanaged_servers.txt", "10.0.0.1 web\n");
+    let typed = "ssh::host(\"web\")\n[ssh::host(\"web\"), \"a\"]\n#{a: 1}\n1.5\n";
+    let run = project.run_with_input(&["console"], typed);
+    run.is(0, "web\n[web, \"a\"]\n#{\"a\": 1}\n1.5\n", "");
+}
+
+#[test]
+fn help_in_the_console() {
+    let run = project().run_with_input(&["console"], "help\nhelp ssh::ping\nhelp nothing\n");
+    assert_eq!(run.status, 0, "{run}");
+    assert!(run.stdout.starts_with("Expressions of Rhai"), "{run}");
+    let function = project().run(&["help", "ssh::ping"]).ok().stdout;
+    assert!(run.stdout.contains(&function), "{run}");
+    assert!(
+        run.stdout.ends_with("no function or namespace `nothing`\n"),
+        "{run}"
+    );
+}
+
 /// The console continues after an error.
 #[test]
 fn an_error_is_shown() {
@@ -26,93 +48,4 @@ fn an_error_is_shown() {
     assert_eq!(run.status, 0, "{run}");
     assert_eq!(run.stdout, "1\n");
     assert_eq!(run.errors(), ["error: undefined variable `y`", "error: no"]);
-}
-
-/// Returns the completions of the last word.
-fn complete(project: Project, words: &[&str]) -> Vec<String> {
-    let index = (words.len() - 1).to_string();
-    let project = project
-        .env("COMPLETE", "bash")
-        .env("_CLAP_COMPLETE_INDEX", &index)
-        .env("_CLAP_COMPLETE_COMP_TYPE", "9")
-        .env("_CLAP_COMPLETE_SPACE", "true");
-    let mut arguments = vec!["--"];
-    arguments.extend(words);
-    let run = project.run(&arguments).ok();
-    run.stdout
-        .split(['\u{b}', '\n'])
-        .filter(|word| !word.is_empty())
-        .map(str::to_owned)
-        .collect()
-}
-
-#[test]
-fn tasks_and_their_parameters() {
-    assert_eq!(complete(project(), &["hitc", "tw"]), ["twice"]);
-    assert_eq!(complete(project(), &["hitc", "run", "db"]), ["db.backup"]);
-    let first: Vec<String> = complete(project(), &["hitc", "run", "twice", ""]);
-    assert_eq!(
-        first[..3],
-        ["n=", "loud=true", "loud=false"],
-        "before the flags"
-    );
-    assert_eq!(
-        complete(project(), &["hitc", "run", "twice", "n=2", "l"]),
-        ["loud=true", "loud=false"]
-    );
-    assert_eq!(
-        complete(project(), &["hitc", "source", "docker.p"]),
-        ["docker.ps", "docker.prune", "docker.pull", "docker.push"]
-    );
-    assert_eq!(
-        complete(project(), &["hitc", "run", "twice", ":::", "db"]),
-        ["db.backup"]
-    );
-}
-
-/// With an invalid hitcfile, only subcommands are completed, and no error is shown.
-#[test]
-fn a_broken_project_offers_its_subcommands() {
-    let broken = Project::new().file("hitcfile.rhai", "fn (");
-    assert_eq!(complete(broken, &["hitc", "exe"]), ["exec"]);
-}
-
-/// Hosts come from the last listing: no provider is contacted.
-#[test]
-fn hosts_and_roles() {
-    let project = project().file(
-        "unmanaged_servers.txt",
-        "10.0.0.1 web\n10.0.0.2 web-1\n10.0.0.3 db\n",
-    );
-    project.run(&["nodes"]).ok();
-    project.write("unmanaged_servers.txt", "this is wrong\n");
-    let hosts = complete(project, &["hitc", "exec", "-H", "db,w"]);
-    assert_eq!(hosts, ["db,web", "db,web-1"]);
-}
-
-/// Each shell passes the command line in its own way.
-#[test]
-fn every_shell_is_answered() {
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let run = project()
-            .env("COMPLETE", shell)
-            .env("_CLAP_COMPLETE_INDEX", "3")
-            .env("_CLAP_COMPLETE_COMP_TYPE", "9")
-            .env("_CLAP_COMPLETE_SPACE", "true")
-            .env("_CLAP_IFS", "\n")
-            .run(&["--", "hitc", "run", "twice", "lo"])
-            .ok();
-        assert!(run.stdout.contains("loud=true"), "{shell}: {run}");
-        assert!(!run.stdout.contains("n="), "{shell}: {run}");
-    }
-}
-
-#[test]
-fn scripts_for_shells() {
-    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        let run = Project::new().run(&["completions", shell]).ok();
-        assert!(run.stdout.contains("COMPLETE"), "{shell}: {run}");
-    }
-    let run = Project::new().run(&["completions", "tcsh"]);
-    assert_eq!(run.status, 2, "{run}");
 }

@@ -1,6 +1,8 @@
 //! The program's exact output.
 
+mod completion;
 mod console;
+mod flags;
 mod fleets;
 mod foreign_files;
 mod hosts;

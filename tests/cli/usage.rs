@@ -1,15 +1,62 @@
 //! The command line: help, lists, arguments and usage errors.
 
-use crate::support::Project;
+use crate::support::{Project, sources};
 
 #[test]
 fn without_arguments_it_prints_help() {
     let run = Project::new().run(&[]).ok();
     assert!(run.stdout.starts_with(
         "Servers at any cloud, the containers on them, and the tasks you run there\n\n\
-         Usage: hitc [OPTIONS] [COMMAND]\n"
+         Usage: hitc [FLAGS] TASK [VALUE | NAME=VALUE]...\n"
     ));
     assert_eq!(run.stderr, "");
+    assert_eq!(Project::new().run(&["-h"]).ok().stdout, run.stdout);
+}
+
+/// 24 lines of 80 columns, with flags that exist.
+#[test]
+fn the_short_help_fits_on_a_screen() {
+    let project = Project::new().env("COLUMNS", "80");
+    let long = project.run(&["--help"]).ok().stdout;
+    for words in [
+        &["-h"][..],
+        &["run", "-h"],
+        &["exec", "-h"],
+        &["tasks", "-h"],
+        &["help", "-h"],
+        &["test", "-h"],
+        &["init", "-h"],
+        &["completions", "-h"],
+    ] {
+        let text = project.run(words).ok().stdout;
+        assert!(text.lines().count() <= 24, "{text}");
+        assert!(text.lines().all(|line| line.len() <= 80), "{text}");
+        for flag in text
+            .split_whitespace()
+            .filter(|word| word.starts_with("--"))
+        {
+            let flag = flag.trim_end_matches([';', '`', '.', '\'', ')']);
+            let own = ["--sort", "--help"].contains(&flag);
+            assert!(own || long.contains(flag), "{flag}");
+        }
+    }
+    // By topic.
+    for heading in [
+        "Selection:",
+        "Running:",
+        "Connection:",
+        "Output:",
+        "Project:",
+    ] {
+        assert!(long.contains(&format!("\n{heading}\n")), "{long}");
+    }
+    // Not again for each subcommand.
+    let exec = project.run(&["exec", "--help"]).ok().stdout;
+    assert!(!exec.contains("--forks"), "{exec}");
+    assert!(
+        exec.ends_with("`hitc --help` lists the flags of all commands.\n"),
+        "{exec}"
+    );
 }
 
 #[test]
@@ -64,10 +111,11 @@ fn tasks_as_json() {
         "/// Deploy it.\n///\n/// All of it.\n/// @param tag = \"x\"  the tag\n\
          /// @example hitc run deploy\nfn deploy(host, tag) {}\n",
     );
-    let run = project.run(&["tasks", "--json", "deploy"]).ok();
-    let tasks: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    let run = project.run(&["tasks", "-o", "json", "deploy"]).ok();
+    let event: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(event["event"], "tasks");
     assert_eq!(
-        tasks,
+        event["tasks"],
         serde_json::json!([{
             "name": "deploy",
             "namespace": null,
@@ -81,6 +129,67 @@ fn tasks_as_json() {
             "line": 1,
         }])
     );
+}
+
+/// The older spelling names the new one.
+#[test]
+fn json_has_one_spelling() {
+    Project::new().run(&["tasks", "--json"]).fails(
+        2,
+        "error: unknown flag `--json`\nhelp: write `hitc tasks -o json`\n",
+    );
+}
+
+/// What a program reads follows the schema, event by event.
+#[test]
+fn json_follows_the_schema() {
+    let mut compiler = boon::Compiler::new();
+    for name in ["plan.schema.json", "output.schema.json"] {
+        let text = std::fs::read_to_string(sources().join("docs").join(name)).unwrap();
+        let schema = serde_json::from_str(&text).unwrap();
+        compiler
+            .add_resource(&format!("file:///{name}"), schema)
+            .unwrap();
+    }
+    let mut schemas = boon::Schemas::new();
+    let schema = compiler
+        .compile("file:///output.schema.json", &mut schemas)
+        .unwrap();
+    let project = Project::new()
+        .file(
+            "hitcfile.rhai",
+            "/// A.\nfn a(host) { print(1); local::run(\"echo x; echo y >&2\"); }\n\
+               /// F.\nfn f(host) { throw \"no\"; }\n",
+        )
+        .file("unmanaged_servers.txt", "10.0.0.1 web\n10.0.0.2 db\n");
+    let events = |words: &[&str]| -> Vec<String> {
+        let run = project.run(&[words, &["-o", "json"]].concat());
+        let lines = run.stdout.lines().map(|line| {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            if let Err(error) = schemas.validate(&value, schema) {
+                panic!("{error:#}\n{value:#}");
+            }
+            value["event"].as_str().unwrap().to_owned()
+        });
+        lines.collect()
+    };
+    assert_eq!(events(&["tasks"]), ["tasks"]);
+    assert_eq!(events(&["nodes"]), ["start", "table"]);
+    assert_eq!(events(&["check"]), ["checked"]);
+    assert_eq!(events(&["nosuch"]), ["failure"]);
+    assert_eq!(
+        events(&["-H", "web", "a"]),
+        ["start", "begin", "data", "output", "output", "end"]
+    );
+    let failed = events(&["--all", "f"]);
+    assert_eq!(
+        failed.last().map(String::as_str),
+        Some("failure"),
+        "{failed:?}"
+    );
+    assert_eq!(events(&["-H", "web", "a", "-n"])[2..4], ["data", "would"]);
+    project.write("hitcfile.rhai", "fn (");
+    assert_eq!(events(&["check"]), ["checked", "failure"]);
 }
 
 #[test]
@@ -117,8 +226,7 @@ Examples:
 fn help_for_a_subcommand() {
     let run = Project::new().run(&["help", "exec"]).ok();
     assert!(
-        run.stdout
-            .contains("Usage: hitc exec [OPTIONS] -- <COMMAND>..."),
+        run.stdout.contains("Usage: hitc exec <COMMAND>..."),
         "{run}"
     );
 }
@@ -144,6 +252,28 @@ fn ps(host, all) {
 ",
         "",
     );
+}
+
+#[test]
+fn modules_of_the_standard_library() {
+    let project = Project::new();
+    let text = std::fs::read_to_string(sources().join("stdlib/retry.rhai")).unwrap();
+    project.run(&["source", "std/retry"]).is(0, &text, "");
+    project.run(&["eject", "std/retry"]).fails(
+        2,
+        "error: `std/retry` is a module, not a namespace of tasks\n\
+         help: copy it with `hitc source std/retry > retry.rhai`, and import `retry`\n",
+    );
+}
+
+/// The sentences of a list are whole.
+#[test]
+fn help_for_a_namespace() {
+    let help = Project::new().run(&["help", "ensemble::"]).ok().stdout;
+    let up = "  up(manifest: string, options: map)\n      \
+              Brings up the servers and containers of a manifest: shows the plan, asks\n      \
+              for confirmation, and executes it.\n";
+    assert!(help.contains(up), "{help}");
 }
 
 #[test]
@@ -203,12 +333,15 @@ fn invalid_arguments() {
          note: see `hitc help docker.kill` for its parameters\n\
          help: add `name=…`: the container's full name, or several, separated by commas\n",
     );
-    project.run(&["run", "ensemble.up", "x", "--yes"]).fails(
+    project.run(&["run", "ensemble.up", "x", "--yse"]).fails(
         2,
-        "error: ensemble.up: unknown parameter `yes`\n\
+        "error: unknown flag `--yse`\nhelp: did you mean `--yes`?\n",
+    );
+    project.run(&["run", "ensemble.up", "x", "--prnue"]).fails(
+        2,
+        "error: ensemble.up: unknown parameter `prnue`\n\
          note: see `hitc help ensemble.up` for its parameters\n\
-         note: flags of hitc itself come before the task\n\
-         help: the parameters are manifest, prune, replace, adopt\n",
+         help: did you mean `prune`?\n",
     );
 }
 

@@ -574,3 +574,15 @@ fn volumes_have_owners() {
     assert_eq!(labels("theirs"), " \n");
     assert_eq!(plan(&live), "no changes\n");
 }
+
+/// For scripts that only look.
+#[test]
+fn the_exit_status_of_a_plan() {
+    let live = Live::new().file("it.yml", "web:\n  provider: local\n");
+    let plan = ["ensemble.plan", "it", "--exit-code"];
+    let run = live.run(&plan);
+    assert_eq!(run.status, 5, "{run}");
+    assert_eq!(run.errors(), ["error: there are changes to make"]);
+    live.run(&["ensemble.up", "it", "-y"]).ok();
+    live.run(&plan).ok();
+}

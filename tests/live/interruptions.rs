@@ -168,7 +168,7 @@ fn ctrl_c_finishes_running_operations_and_starts_no_others() {
     let skipped: Vec<&str> = skipped.map(|pair| pair[0]).collect();
     assert_eq!(skipped, ["one.first", "two.second", "2"], "{rest}");
     assert!(
-        rest.contains("help: `it` was changed in part; run the command again to finish"),
+        rest.contains("help: `it` was changed in part; finish with `hitc ensemble.up it`"),
         "{rest}"
     );
     finish(&live, &[("one", "first"), ("two", "second")]);
@@ -184,6 +184,17 @@ fn a_second_ctrl_c_ends_the_run() {
     up.signal("-INT");
     let (status, rest) = up.end();
     assert_eq!(status, Some(130), "{rest}");
+    // What is half done, and what to do.
+    let warning = rest
+        .lines()
+        .find(|line| line.starts_with("warning: `it` is half done"));
+    let warning = warning.unwrap_or_else(|| panic!("{rest}"));
+    assert!(warning.contains("one.first"), "{warning}");
+    assert!(
+        warning.ends_with("; finish with `hitc ensemble.up it`"),
+        "{warning}"
+    );
+    assert!(rest.ends_with("error: interrupted\n"), "{rest}");
 }
 
 #[test]

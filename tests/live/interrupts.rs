@@ -35,7 +35,11 @@ fn a_proxy_command_is_waited_for() {
         key.display()
     ));
     it.exec("one.it", "true").ok();
-    let exec = "$HITC exec -H one.it -H two.it -- 'echo begun; until [ -e /go ]; do sleep 0.1; done; echo \"all done\"'";
+    it.live.write(
+        "hitcfile.rhai",
+        "/// I.\nfn it(host) { host.stream(\"echo begun; until [ -e /go ]; do sleep 0.1; done; echo 'all done'\"); }\n",
+    );
+    let exec = "$HITC -H one.it -H two.it it";
     let mut terminal = it.live.terminal(exec);
     terminal.wait_for("begun\n");
     terminal.wait_for("begun\n");
@@ -56,6 +60,54 @@ fn a_proxy_command_is_waited_for() {
     terminal.type_keys(CTRL_C);
     assert_eq!(terminal.end(), 130);
     assert_eq!(it.inside("pgrep -cf '[u]ntil' || true"), "0");
+
+    // A command that the user typed ends at the first one, on several hosts as on one.
+    let exec = "$HITC exec -H one.it -H two.it 'echo begun; tail -f /dev/null'";
+    let mut terminal = it.live.terminal(exec);
+    terminal.wait_for("begun\n");
+    terminal.wait_for("begun\n");
+    terminal.type_keys(CTRL_C);
+    terminal.wait_for("error: interrupted\n");
+    assert_eq!(terminal.end(), 130);
+    assert_eq!(it.inside("pgrep -cx tail || true"), "0");
+}
+
+/// Only reading leaves nothing half done.
+#[test]
+fn what_only_reads_ends_at_the_first_one() {
+    let hitcfile =
+        "/// It.\n/// @readonly\nfn it(host) { local::run(\"echo begun; sleep 4391\"); }\n";
+    let project = Project::new().file("hitcfile.rhai", hitcfile);
+    let mut terminal = project.terminal(IT);
+    terminal.wait_for("begun\n");
+    terminal.wait_for("begun\n");
+    terminal.type_keys(CTRL_C);
+    let shown = terminal.wait_for("2 hosts: 2 failed");
+    assert!(!shown.contains("stopping"), "{shown}");
+    assert_eq!(terminal.end(), 130);
+    assert!(!runs("^sleep 4391"));
+}
+
+/// `head` has read enough: no error, and the status that other programs have.
+#[test]
+fn a_closed_pipe_ends_the_run_quietly() {
+    let project = two_hosts("local::run(\"yes\")");
+    for words in [
+        "run -H 127.0.0.1 -H 127.0.0.2 it",
+        "run -H 127.0.0.1 it",
+        "-o json -H 127.0.0.1,127.0.0.2 it",
+    ] {
+        let line =
+            format!("bash -c 'set -o pipefail; $HITC {words} | head -1 >first; echo status=$?'");
+        let mut terminal = project.terminal(&line);
+        let shown = terminal.wait_for("status=141\n");
+        assert_eq!(shown, "status=141\n", "{words}");
+        terminal.end();
+    }
+    let mut terminal =
+        project.terminal("bash -c 'set -o pipefail; $HITC tasks | head -1; echo status=$?'");
+    terminal.wait_for("It.\nstatus=");
+    terminal.end();
 }
 
 #[test]
@@ -121,7 +173,8 @@ fn rsync_is_waited_for() {
     terminal.type_keys(CTRL_C);
     terminal.wait_for("stopping; waiting for");
     it.live.write("go", "");
-    terminal.wait_for("2 hosts");
+    let shown = terminal.wait_for("2 hosts");
+    assert!(!shown.contains("error"), "{shown}");
     terminal.end();
     let container = it.live.container("web");
     assert_eq!(docker(&["exec", &container, "cat", "/file"]), "content");

@@ -101,6 +101,14 @@ impl Terminal {
     }
 }
 
+impl Drop for Terminal {
+    /// Ends the terminal of a test that failed.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// The result of a run.
 #[derive(Debug)]
 pub struct Run {

@@ -43,7 +43,7 @@ pub(super) fn main(events: &Events) -> Result<(), Failure> {
             }
         }
     }
-    find_project()?.ensure_manifest_id(events)?;
+    find_project(None)?.ensure_manifest_id(events)?;
     events.emit(Event::Heading("Next:".to_owned()));
     for step in [
         "hitc run local.setup              prepare this machine for local servers",

@@ -1,7 +1,7 @@
 //! The state of an execution of a plan: known values, current servers and locks.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     future::Future,
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -19,6 +19,7 @@ use crate::{
     ensemble::{
         Manifest, Observed, Request, World,
         manifest::{Facts, Variable},
+        resource::ResourceName,
     },
     machine::Lock,
     provider::Node,
@@ -45,9 +46,53 @@ pub struct Execution<'a> {
     /// Serializes the changes of clouds' firewalls. Of two at the same time, the one that has read the
     /// ports first could be written last.
     opening: tokio::sync::Mutex<()>,
+    /// The resources of operations that were cancelled in their middle.
+    cut: Mutex<BTreeSet<String>>,
+}
+
+/// A running operation. Dropped before its end, it was cancelled.
+pub struct Running<'a> {
+    execution: &'a Execution<'a>,
+    resource: &'a ResourceName,
+    has_ended: bool,
+}
+
+impl Running<'_> {
+    /// The operation ended.
+    pub fn end(mut self) {
+        self.has_ended = true;
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            let mut cut = self
+                .execution
+                .cut
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            cut.insert(self.resource.to_string());
+        }
+    }
 }
 
 impl<'a> Execution<'a> {
+    /// Begins an operation on a resource.
+    pub fn begin(&'a self, resource: &'a ResourceName) -> Running<'a> {
+        Running {
+            execution: self,
+            resource,
+            has_ended: false,
+        }
+    }
+
+    /// The resources of operations that were cancelled in their middle, sorted.
+    pub fn cut(&self) -> Vec<String> {
+        let cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        cut.iter().cloned().collect()
+    }
+
     /// Creates an execution from the observed state. `facts` are the values of resources that do
     /// not change; `locks` are held until the execution ends.
     pub fn new(
@@ -80,6 +125,7 @@ impl<'a> Execution<'a> {
                     .collect(),
             ),
             locks: Mutex::new(locks),
+            cut: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
         }
     }

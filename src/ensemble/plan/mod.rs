@@ -104,6 +104,7 @@ impl Plan {
             lines: self.lines(),
             data: events.shows_data().then(to_data),
             requested,
+            changes: !self.is_empty(),
         });
     }
 }
