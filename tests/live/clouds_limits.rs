@@ -364,3 +364,66 @@ fn a_hundred_servers() {
         }
     });
 }
+
+/// The cloud is asked once for all servers, and not again while the list is remembered.
+#[test]
+fn three_hundred_servers_are_listed_once() {
+    let (cloud, live) = Cloud::reachable_digitalocean();
+    let prefix = live.container("");
+    let project = format!("hitc:project:{}", live.project_id());
+    let droplets: Vec<Json> = (0..300)
+        .map(|n| json!([format!("{prefix}n-{n}"), ["hitc", project]]))
+        .collect();
+    cloud.post("/_droplets", &json!(droplets));
+    let lists = || {
+        let log = cloud.log();
+        log.iter().filter(|line| line.starts_with("GET ")).count()
+    };
+    let words = [
+        "exec",
+        "--all",
+        "-x",
+        "behind",
+        "-P",
+        "8",
+        "-o",
+        "raw",
+        "--",
+        "echo here",
+    ];
+    let run = live.run(&words).ok();
+    assert_eq!(run.stdout.matches("here\n").count(), 300);
+    // Two pages of droplets, and the ones with GPUs.
+    assert_eq!(lists(), 3, "{:?}", cloud.log());
+    live.run(&["exec", "-H", "n-0", "--", "true"]).ok();
+    assert_eq!(lists(), 3);
+}
+
+/// The same at Google, whose limits are for reading, listing and changing, each for itself.
+#[test]
+fn a_hundred_servers_at_google() {
+    let (cloud, live) = Cloud::reachable_gcp();
+    // A minute passes in 3 s.
+    cloud.set(&json!({"speed": 20, "requests": 300}));
+    let begun = Instant::now();
+    let words = [
+        "-y",
+        "run",
+        "create",
+        "provider=gcp",
+        "name=web",
+        "count=100",
+    ];
+    live.run(&words).ok();
+    let took = begun.elapsed().as_secs_f64();
+    assert_eq!(cloud.get("/_count"), json!(100));
+    let rows = live.run(&["nodes"]).ok().rows();
+    let running = rows
+        .iter()
+        .filter(|row| row[0] == "gcp" && row.contains(&"running".to_owned()));
+    assert_eq!(running.count(), 100);
+    let requests = cloud.get("/_served").as_f64().unwrap();
+    let dictated = (requests / 300.0).floor() * 3.0;
+    assert!(requests < 1500.0, "{requests} requests, {took} s");
+    assert!(took < 1.2 * dictated + 60.0, "{took} s, not {dictated} s");
+}
