@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 
 use clap::{Arg, Args, Command};
 
-use super::flags::{CONNECTION, Flags, PROJECT};
+use super::flags::{CONNECTION, Flags, PROJECT, SELECTION};
 use crate::{
     core::diagnostic::{Diagnostic, Kind, did_you_mean, nearest},
     script::Task,
@@ -165,10 +165,41 @@ impl GlobalFlags {
                 if is_option { 2 } else { 1 }
             };
             let (taken, others) = words.split_at(len.min(words.len()));
+            if let [name, value] = taken {
+                self.refuse_as_value(name, value)?;
+            }
             sorted.own.extend_from_slice(taken);
             words = others;
         }
         Ok(sorted)
+    }
+
+    /// Refuses a flag of hitc in the place of a value: `deploy --tag -n` would not be a dry run.
+    fn refuse_as_value(&self, name: &str, value: &str) -> Result<(), Diagnostic> {
+        if self.at(&[value]).is_none() {
+            return Ok(());
+        }
+        let message = format!("missing value for `{name}`: `{value}` is a flag of hitc");
+        let help = format!("to pass it as the value, write `{name}={value}`");
+        Err(Diagnostic::new(Kind::Usage, message).help(help))
+    }
+
+    /// Refuses flags after one task of several that would select servers, or confirm, for all of them.
+    pub fn refuse_for_several(&self, flags: &[String]) -> Result<(), Diagnostic> {
+        let mut words = flags;
+        while let Some(found) = self.at(words) {
+            let arg = found.arg;
+            if arg.get_help_heading() == Some(SELECTION) || arg.get_id() == "yes" {
+                let message = format!(
+                    "`{}` stands after one task of several, and would hold for all of them",
+                    words[0]
+                );
+                let help = "write it before the first task, or run the tasks one by one".to_owned();
+                return Err(Diagnostic::new(Kind::Usage, message).help(help));
+            }
+            words = words.get(found.len..).unwrap_or_default();
+        }
+        Ok(())
     }
 
     /// The error for an unknown flag.

@@ -85,6 +85,9 @@ impl Run {
                 events.emit(Event::Data(text));
                 return Ok(ExitCode::SUCCESS);
             }
+            if self.words.iter().any(|word| word == SEPARATOR) {
+                known.refuse_for_several(&sorted.flags)?;
+            }
             line.extend(sorted.flags.into_iter().map(OsString::from));
             let bound = bind(&task, &sorted.own)?;
             calls.push((task, bound));

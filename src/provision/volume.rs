@@ -207,7 +207,7 @@ fn require_region(volume: &Volume, node: &Node) -> Result<(), Error> {
             "volume `{name}` is in `{there}`, and server `{server}` in `{}`",
             node.region
         ),
-        Some("create a volume of another name in the place of the server".to_owned()),
+        Some("create a volume with another name in the server's region".to_owned()),
     ))
 }
 

@@ -93,5 +93,12 @@ fn regions(value: &Value, what: &str) -> Result<Vec<String>, Invalid> {
         let text = format!("{what}: invalid region `{name}`");
         Err(Invalid::new(value, text).help("write it as `eu-central-1`".to_owned()))
     };
-    value.to_list(what)?.iter().map(region).collect()
+    let mut names = value
+        .to_list(what)?
+        .iter()
+        .map(region)
+        .collect::<Result<Vec<String>, Invalid>>()?;
+    names.sort();
+    names.dedup();
+    Ok(names)
 }

@@ -31,8 +31,19 @@ fn flags_follow_the_task() {
         "[db] db\n[web] web\n",
     );
     is(
-        &["deploy", ":::", "deploy", "v2", "-y"],
+        &["-y", "deploy", ":::", "deploy", "v2", "-q"],
         "deployed v1\ndeployed v2\n",
+    );
+    // It would confirm the first task, too.
+    project.run(&["deploy", ":::", "deploy", "v2", "-y"]).fails(
+        2,
+        "error: `-y` stands after one task of several, and would hold for all of them\n\
+         help: write it before the first task, or run the tasks one by one\n",
+    );
+    project.run(&["deploy", "--tag", "-n"]).fails(
+        2,
+        "error: missing value for `--tag`: `-n` is a flag of hitc\n\
+         help: to pass it as the value, write `--tag=-n`\n",
     );
     project
         .run(&["deploy", "v2", "-n"])

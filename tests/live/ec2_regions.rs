@@ -36,7 +36,7 @@ fn servers_in_two_regions() {
     let run = create(&live, &["provider=ec2", "name=db", "region=eu-central-1"]);
     assert!(
         run.status == 2
-            && run.stderr.contains("a region is a part of the provider at `ec2`")
+            && run.stderr.contains("unknown option `region`: at EC2, the region is part of the provider's name")
             && run.stderr.contains(
                 "write `provider=ec2:eu-central-1`, and `config(#{ ec2_regions: [\"eu-central-1\"] })` in the hitcfile"
             ),

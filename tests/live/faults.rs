@@ -4,7 +4,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use regex::Regex;
@@ -157,6 +157,20 @@ impl Place {
         rows.iter().filter(|row| row[0] == self.name).count()
     }
 
+    /// The number of servers that are listed, when it is the number of those that cost money: a list lags
+    /// behind for a moment.
+    fn count_settled(&self) -> usize {
+        let end = Instant::now() + Duration::from_secs(30);
+        loop {
+            let listed = self.count();
+            if self.cloud.get("/_count") == json!(listed) {
+                return listed;
+            }
+            assert!(Instant::now() < end, "{listed} servers are listed");
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
     /// Describes the outcome of an order. Terminates the servers.
     fn ordered(&self, run: &Run) -> String {
         let count = self.count();
@@ -210,7 +224,7 @@ impl Place {
         }
         hitc.kill().unwrap();
         hitc.wait().unwrap();
-        let between = self.count();
+        let between = self.count_settled();
         let again = self.create();
         format!(
             "{} left; next run: {}",

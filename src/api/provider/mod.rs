@@ -64,7 +64,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
          `currency` (empty if it costs nothing), `hour`, `month`, `parts` (maps with `what`, `hour`
          and `month`), `tax` (that the prices include, in words) and `unknown` (what they do not
          include, because the provider does not report its price). An EC2 instance that is stopped
-         costs only its disks.",
+         costs its disks and its Elastic IP address.",
         |call: &Call| costs(call),
     );
     provider.function(
@@ -306,6 +306,21 @@ fn terminate_with_image(call: &Call, hosts: &[Dynamic], name: &str) -> Answer<()
     let node = &host.0;
     call.check(refuse_protected([node.as_ref()]))?;
     let unfinished = images::check(call, node, name)?;
+    if let Some(old) = &unfinished {
+        // It lacks what the server wrote since then.
+        let created = old.created.map(|at| format!(", begun at {at}"));
+        let text = format!(
+            "image `{name}` ({}) is unfinished{}; nothing was terminated",
+            old.id,
+            created.unwrap_or_default()
+        );
+        let help = format!(
+            "choose another name, finish it with `hitc run -H {0} image.create {name}`, or delete it \
+             with `hitc run image.delete {name}`",
+            node.name
+        );
+        return Err(call.fail(Diagnostic::new(Kind::Usage, text).help(help)));
+    }
     let what = || format!("make image {name} of {0}, then terminate {0}", node.name);
     if call.would(what) {
         return Ok(());

@@ -42,7 +42,7 @@ pub(super) fn add(provider: &mut Namespace) {
     );
     provider.change(
         "create_volume(host: Host, name: string, size: int) -> map",
-        "Creates a volume of `size` GiB at the provider and in the place of a server, and waits until
+        "Creates a volume of `size` GiB in the region or zone of a server, at its provider, and waits until
          it can be attached. It is empty, and belongs to this project. Returns it as `volumes` does.
          An existing volume of that name is returned as it is; it must be in the same place, and not
          smaller.",
@@ -132,17 +132,21 @@ fn volume(call: &Call, provider: &str, name: &str) -> Answer<Dynamic> {
     let search = async {
         let inventory = &call.inventory;
         let found = if provider.is_empty() {
-            let (mut found, mut errors) = (Vec::new(), Vec::new());
+            let (mut found, mut errors, mut is_known) = (Vec::new(), Vec::new(), true);
             for provider in inventory.providers.iter() {
                 match find_volume(provider.as_ref(), name, &owner).await {
                     Ok(volume) => found.extend(volume),
                     Err(
                         provider::Error::NotConfigured { .. } | provider::Error::Unsupported { .. },
                     ) => {}
-                    Err(error) => errors.push(Diagnostic::from(error)),
+                    Err(error) => {
+                        is_known &= matches!(error, provider::Error::Invalid(_));
+                        errors.push(Diagnostic::from(error));
+                    }
                 }
             }
-            if found.is_empty() && !errors.is_empty() {
+            // One of another owner elsewhere does not matter; a provider that does not answer may have one.
+            if !errors.is_empty() && (found.is_empty() || !is_known) {
                 return Err(Failure(errors));
             }
             if let [first, second, ..] = &found[..] {

@@ -1,5 +1,5 @@
 //! What the token may do. DigitalOcean does not list a token's scopes: they are tried, with requests that
-//! name what does not exist, so that nothing comes of them.
+//! name what does not exist, so that they have no effect.
 
 use futures_util::future::join_all;
 use serde::Deserialize;

@@ -8,7 +8,7 @@ use aws_sdk_ec2::{
 };
 
 use super::{Ec2, client::code};
-use crate::provider::{Error, Finding, Verdict};
+use crate::provider::{Error, Finding, Provider, Verdict};
 
 /// Ids that do not exist.
 const INSTANCE: &str = "i-00000000000000000";
@@ -26,6 +26,8 @@ macro_rules! tried {
 impl Ec2 {
     /// Tries what hitc needs.
     pub(super) async fn try_account(&self) -> Result<Vec<Finding>, Error> {
+        // Credentials that are not valid are an error, not a list of missing permissions.
+        self.list().await?;
         let ec2 = self.client().await?;
         let mut findings = try_reading(&ec2).await;
         findings.extend(try_changing(&ec2).await);
@@ -197,8 +199,13 @@ fn finding<E: ProvideErrorMetadata + std::error::Error + 'static>(
             "add it to the policy: docs/ec2.md",
         ),
         // Permitted, and perhaps refused for the id that does not exist.
-        "DryRunOperation" => Finding::new(action, Verdict::Ok, ""),
-        found if found.starts_with("Invalid") || found == "MissingParameter" => {
+        "DryRunOperation" | "MissingParameter" => Finding::new(action, Verdict::Ok, ""),
+        found
+            if found.starts_with("Invalid")
+                && ["NotFound", "Malformed", "Unknown", "Parameter"]
+                    .iter()
+                    .any(|part| found.contains(part)) =>
+        {
             Finding::new(action, Verdict::Ok, "")
         }
         _ => {

@@ -4,7 +4,8 @@ use std::{env, fs, path::Path, time::Duration};
 
 use aws_config::{
     BehaviorVersion, Region, SdkConfig, imds::client::error::ImdsError,
-    profile::ProfileFileRegionProvider, retry::RetryConfig, timeout::TimeoutConfig,
+    meta::region::RegionProviderChain, profile::ProfileFileRegionProvider, retry::RetryConfig,
+    timeout::TimeoutConfig,
 };
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ec2::{
@@ -83,6 +84,13 @@ pub(super) async fn settings(
         loader = loader.profile_name("default");
     }
     if let Some(region) = region {
+        let own = RegionProviderChain::default_provider().region().await;
+        if own.is_some_and(|own| own.as_ref() == region) {
+            let text =
+                format!("`ec2_regions` names {region}, which is the region of `ec2` already");
+            let help = "remove it from `config(#{ ec2_regions: […] })`".to_owned();
+            return Err(Error::invalid(text, Some(help)));
+        }
         loader = loader.region(Region::new(region.to_owned()));
     }
     let settings = loader

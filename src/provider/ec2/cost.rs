@@ -178,9 +178,10 @@ fn present_cost(instance: &Instance, volumes: &[Volume], known: &Known) -> Cost 
             Some(hour) => parts.push(part("instance", hour)),
             None => unknown.push("instance".to_owned()),
         }
-        if instance.public_ip_address().is_some() {
-            parts.push(part("IPv4 address", ADDRESS));
-        }
+    }
+    // An Elastic IP address costs the same while its instance is stopped.
+    if instance.public_ip_address().is_some() {
+        parts.push(part("IPv4 address", ADDRESS));
     }
     let mut disks = 0.0;
     for volume in volumes {

@@ -52,7 +52,8 @@ impl Options {
             let help = format!(
                 "write `provider=ec2:{name}`, and `config(#{{ ec2_regions: [\"{name}\"] }})` in the hitcfile"
             );
-            let text = "a region is a part of the provider at `ec2`".to_owned();
+            let text = "unknown option `region`: at EC2, the region is part of the provider's name"
+                .to_owned();
             return Err(Invalid::new(&region, text).help(help));
         }
         let text = |value: &Value, what: &str| value.to_text(what);

@@ -164,10 +164,18 @@ impl Ec2 {
             .wait_for_volume(&id, "is available", |volume| {
                 volume.state() != Some(&VolumeState::Creating)
             })
-            .await;
+            .await?;
+        if made.state() == Some(&VolumeState::Error) {
+            token.forget();
+            return Err(Error::Failed {
+                provider: NAME.to_owned(),
+                what: format!("creating volume `{name}`"),
+                cause: format!("EC2 could not create it; {id} is in the state `error`"),
+            });
+        }
         // Until it is listed, only the token tells another run that it exists.
         let end = Instant::now() + VISIBLE_TIMEOUT;
-        while made.is_ok() && Instant::now() < end {
+        while Instant::now() < end {
             let listed = self.list_volumes().await?;
             if listed.iter().any(|listed| listed.id == id) {
                 break;
@@ -175,7 +183,7 @@ impl Ec2 {
             sleep(STATE_PAUSE).await;
         }
         token.forget();
-        self.volume(&made?).ok_or_else(|| Error::Failed {
+        self.volume(&made).ok_or_else(|| Error::Failed {
             provider: NAME.to_owned(),
             what: format!("creating volume `{name}`"),
             cause: "it was deleted meanwhile; create it again".to_owned(),
