@@ -49,6 +49,15 @@ fn servers_in_two_regions() {
         "{run}"
     );
 
+    // Each of its servers would be listed twice.
+    live.write(
+        "hitcfile.rhai",
+        "config(#{ ec2_regions: [\"us-east-1\"] });\n",
+    );
+    let run = live.run(&["nodes"]);
+    let error = "`ec2_regions` names us-east-1, which is the region of `ec2` already";
+    assert!(run.stderr.contains(error), "{run}");
+
     live.write(
         "hitcfile.rhai",
         "config(#{ ec2_regions: [\"eu-central-1\"] });\n",

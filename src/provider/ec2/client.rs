@@ -3,9 +3,9 @@
 use std::{env, fs, path::Path, time::Duration};
 
 use aws_config::{
-    BehaviorVersion, Region, SdkConfig, imds::client::error::ImdsError,
-    meta::region::RegionProviderChain, profile::ProfileFileRegionProvider, retry::RetryConfig,
-    timeout::TimeoutConfig,
+    BehaviorVersion, Region, SdkConfig, environment::EnvironmentVariableRegionProvider,
+    imds::client::error::ImdsError, meta::region::RegionProviderChain,
+    profile::ProfileFileRegionProvider, retry::RetryConfig, timeout::TimeoutConfig,
 };
 use aws_credential_types::provider::error::CredentialsError;
 use aws_sdk_ec2::{
@@ -84,7 +84,9 @@ pub(super) async fn settings(
         loader = loader.profile_name("default");
     }
     if let Some(region) = region {
-        let own = RegionProviderChain::default_provider().region().await;
+        let own = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+            .or_else(ProfileFileRegionProvider::new());
+        let own = own.region().await;
         if own.is_some_and(|own| own.as_ref() == region) {
             let text =
                 format!("`ec2_regions` names {region}, which is the region of `ec2` already");
