@@ -1,10 +1,10 @@
 //! The subcommand `hitc help`: documentation of tasks, script functions and subcommands.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use clap::{Args, Command};
 
-use super::start::Start;
+use super::{start::Start, tasks::list};
 use crate::{
     core::{
         diagnostic::{Diagnostic, Failure, Kind},
@@ -46,8 +46,8 @@ impl Help {
     }
 }
 
-/// Documents a task, a script function, or a namespace of functions. A task takes precedence over a
-/// namespace of the same name.
+/// Documents a task, a script function, or a namespace: its tasks and its functions. A task takes
+/// precedence over a namespace of the same name.
 fn explain(name: &str, hitcfile: Option<&Path>, events: &Events) -> Result<String, Failure> {
     let mut scripts = Start::new(hitcfile, events)?.scripts;
     if name.contains("::") || name.starts_with("std/") {
@@ -68,7 +68,15 @@ fn explain(name: &str, hitcfile: Option<&Path>, events: &Events) -> Result<Strin
             }
             Ok(text)
         }
-        Err(failure) => scripts.explain(name)?.ok_or(failure),
+        Err(failure) => {
+            let is_in = |task: &Arc<Task>| !task.hidden && task.namespace.as_deref() == Some(name);
+            let tasks: Vec<Arc<Task>> = scripts.all()?.into_iter().filter(is_in).collect();
+            match (tasks.as_slice(), scripts.explain(name)?) {
+                ([], functions) => functions.ok_or(failure),
+                (tasks, None) => Ok(list(tasks, false)),
+                (tasks, Some(functions)) => Ok(format!("{}\n{functions}", list(tasks, false))),
+            }
+        }
     }
 }
 

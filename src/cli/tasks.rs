@@ -62,7 +62,7 @@ impl Tasks {
 }
 
 /// Formats one line per task. With `grouped`, an empty line separates namespaces.
-fn list(tasks: &[Arc<Task>], grouped: bool) -> String {
+pub(super) fn list(tasks: &[Arc<Task>], grouped: bool) -> String {
     let width = tasks
         .iter()
         .map(|task| task.full_name().chars().count())

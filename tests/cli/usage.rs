@@ -267,6 +267,24 @@ fn modules_of_the_standard_library() {
 }
 
 /// The sentences of a list are whole.
+/// A namespace has tasks, and perhaps functions.
+#[test]
+fn help_lists_the_tasks_of_a_namespace() {
+    let project = Project::new();
+    project.run(&["help", "image"]).is(
+        0,
+        "image.list    List the images that this project made of servers.\n\
+         image.create  Make an image of a server, and wait until it is usable.\n\
+         image.delete  Delete an image that this project made.\n",
+        "",
+    );
+    let both = project.run(&["help", "docker"]).ok().stdout;
+    assert!(
+        both.contains("docker.ps") && both.contains("bind(host: Host, name: string"),
+        "{both}"
+    );
+}
+
 #[test]
 fn help_for_a_namespace() {
     let help = Project::new().run(&["help", "ensemble::"]).ok().stdout;
