@@ -205,7 +205,8 @@ impl Terminal {
         self.is_closed.load(Ordering::Relaxed)
     }
 
-    /// Whether an event is shown although nobody reads the data any more: what is not a consequence.
+    /// Whether an event is shown after the reader of standard output closed it: every event that the closed
+    /// output did not cause.
     fn is_important(event: &Event) -> bool {
         match event {
             Event::Warning(_) => true,

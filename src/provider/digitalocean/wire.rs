@@ -73,7 +73,7 @@ pub struct Region {
     pub available: bool,
 }
 
-/// The price of a droplet's size, also of one that is not sold any more.
+/// The price of a droplet's size, which the list of sizes lacks if the size is no longer sold.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct SizePrice {
     pub price_hourly: f64,

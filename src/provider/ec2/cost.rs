@@ -72,7 +72,7 @@ struct Known {
 }
 
 impl Ec2 {
-    /// What instances cost at present: one that is stopped, only its disks.
+    /// The present cost of instances. A stopped one costs its disks and its Elastic IP address.
     pub(super) async fn present_costs(&self, nodes: &[Node]) -> Result<Vec<Cost>, Error> {
         let instances = self
             .instances(vec![by("tag:hitc:prefix", &self.prefix)])
