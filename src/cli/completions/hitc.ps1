@@ -2,26 +2,26 @@
 Register-ArgumentCompleter -Native -CommandName hitc -ScriptBlock {
     param($wordToComplete, $commandAst, $cursorPosition)
 
-    $before = $env:COMPLETE;
-    $env:COMPLETE = "powershell";
-    $line = $commandAst.Extent.Text
-    $line = $line.Substring(0, [math]::Min($cursorPosition, $line.Length));
-    if ($wordToComplete -eq "") {
-        $line += " ''";
-    }
-    $results = Invoke-Expression @"
-& hitc -- $line
-"@;
+    # The words as they are written: a variable or a command among them is not evaluated.
+    $words = @($commandAst.CommandElements | Select-Object -Skip 1 |
+        Where-Object { $_.Extent.EndOffset -lt $cursorPosition } |
+        ForEach-Object {
+            if ($_ -is [System.Management.Automation.Language.StringConstantExpressionAst]) { $_.Value }
+            else { $_.Extent.Text }
+        })
+    $before = $env:COMPLETE
+    $env:COMPLETE = "powershell"
+    $results = & hitc -- hitc @words $wordToComplete 2>$null
     if ($null -eq $before) {
-        Remove-Item Env:\COMPLETE;
+        Remove-Item Env:\COMPLETE
     } else {
-        $env:COMPLETE = $before;
+        $env:COMPLETE = $before
     }
     $results | ForEach-Object {
-        $value, $help = $_.Split("`t");
+        $value, $help = $_.Split("`t")
         if (-not $help) {
-            $help = $value;
+            $help = $value
         }
         [System.Management.Automation.CompletionResult]::new($value, $value, 'ParameterValue', "$help")
     }
-};
+}
