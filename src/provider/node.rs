@@ -68,6 +68,10 @@ pub enum NodeState {
     Unfinished,
     /// It runs.
     Running,
+    /// It is being stopped or suspended. It may still write to its disks.
+    Stopping,
+    /// It is suspended: its memory is kept, with what is not on its disks yet.
+    Suspended,
     /// It is stopped.
     Stopped,
     /// It runs, but did not become ready. It is kept for inspection.
@@ -208,12 +212,18 @@ impl Node {
 impl NodeState {
     /// Whether its creation is complete; it may be stopped since.
     pub fn is_made(self) -> bool {
-        matches!(self, NodeState::Running | NodeState::Stopped)
+        self == NodeState::Running || self.is_off()
     }
 
     /// Whether it runs, so that it may answer on SSH.
     pub fn is_up(self) -> bool {
-        !matches!(self, NodeState::Creating | NodeState::Stopped)
+        self != NodeState::Creating && !self.is_off()
+    }
+
+    /// Whether it does not run, or soon will not, until it is started.
+    pub fn is_off(self) -> bool {
+        use NodeState::{Stopped, Stopping, Suspended};
+        matches!(self, Stopping | Suspended | Stopped)
     }
 }
 
@@ -223,6 +233,8 @@ impl fmt::Display for NodeState {
             NodeState::Creating => "creating",
             NodeState::Unfinished => "unfinished",
             NodeState::Running => "running",
+            NodeState::Stopping => "stopping",
+            NodeState::Suspended => "suspended",
             NodeState::Stopped => "stopped",
             NodeState::Failed => "failed",
         })

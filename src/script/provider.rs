@@ -267,6 +267,8 @@ impl Scripted {
             ("running", "failed") => NodeState::Failed,
             ("running", "creating") => NodeState::Unfinished,
             ("running", _) => NodeState::Running,
+            ("stopping", _) => NodeState::Stopping,
+            ("suspended", _) => NodeState::Suspended,
             ("stopped", _) => NodeState::Stopped,
             _ => NodeState::Creating,
         };

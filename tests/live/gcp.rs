@@ -102,11 +102,15 @@ fn spot() {
     assert_eq!(made["scheduling"]["instanceTerminationAction"], "STOP");
     let exec = run(&live, &["exec", "-H", "web", "--", "id -un"]).ok();
     assert_eq!(exec.stdout, "ops\n");
-    for state in ["STOPPING", "TERMINATED", "SUSPENDED"] {
+    for (state, shown) in [
+        ("STOPPING", "stopping"),
+        ("TERMINATED", "stopped"),
+        ("SUSPENDED", "suspended"),
+    ] {
         cloud.post("/_state", &json!([live.container("web"), state]));
         run(&live, &["run", "uncache"]).ok();
         let rows = run(&live, &["nodes"]).ok().rows();
-        assert!(rows[0].contains(&"stopped".to_owned()), "{state}: {rows:?}");
+        assert!(rows[0].contains(&shown.to_owned()), "{state}: {rows:?}");
     }
     run(&live, &["run", "-H", "web", "reboot"]).ok();
     run(&live, &["exec", "-H", "web", "--", "true"]).ok();

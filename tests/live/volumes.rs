@@ -530,11 +530,16 @@ fn is_finished_after_a_kill(provider: &'static str) {
         (&detach, &[(10, false)], &[&attach]),
         (&delete, &[], &[&create]),
     ];
+    // Steps 1 and 2 are of one volume.
+    let mut device = None;
     for (at, (command, after, undo)) in steps.into_iter().enumerate() {
         match at {
-            1 => drop(place.live.run(&create).ok()),
+            1 => {
+                place.live.run(&create).ok();
+                device = Some(place.plug("data", "1M"));
+            }
             2 => drop(place.live.run(&attach).ok()),
-            _ => {}
+            _ => drop(device.take()),
         }
         let mut n = 1;
         while killed_after(n, command) {
@@ -735,6 +740,55 @@ fn a_busy_volume_stays() {
     place.task(&["volume.detach", "data"]).ok();
     assert_eq!(place.there(), [(10, false)]);
     drop(device);
+}
+
+/// A server whose kernel does not show a volume may have mounted it all the same, for example by another
+/// path.
+#[test]
+fn a_volume_that_its_server_does_not_show_stays() {
+    let place = Place::new("hetzner");
+    place.on_db(&["volume.create", "data", "10"]).ok();
+    place.on_db(&["volume.attach", "data"]).ok();
+    let run = place.task(&["volume.detach", "data"]);
+    let error = "server db does not show volume data (none of [";
+    assert!(
+        run.status == 1
+            && run.stderr.contains(error)
+            && run.stderr.contains("nothing was detached"),
+        "{run}"
+    );
+    assert_eq!(place.there(), [(10, true)]);
+    // Another run detaches it meanwhile.
+    let hitc = place.live.spawn(&["-y", "run", "volume.detach", "data"]);
+    let device = place.plug("data", "1M");
+    place.task(&["volume.detach", "data"]).ok();
+    device.unplug();
+    let ended = hitc.wait_with_output().unwrap();
+    assert!(ended.status.success(), "{ended:?}");
+    assert_eq!(place.there(), [(10, false)]);
+}
+
+/// A server that is not off yet still writes.
+#[test]
+fn a_volume_of_a_server_that_is_not_off_stays() {
+    let place = Place::new("gcp");
+    place.on_db(&["volume.create", "data", "10"]).ok();
+    place.on_db(&["volume.attach", "data"]).ok();
+    let server = place.live.container("db");
+    for (state, shown) in [("STOPPING", "stopping"), ("SUSPENDED", "suspended")] {
+        place.cloud.post("/_state", &json!([server, state]));
+        place.task(&["uncache"]).ok();
+        refused(
+            &place.task(&["volume.detach", "data"]),
+            &format!("server `db` is {shown} and may still write to volume `data`"),
+            "hitc run -H db reboot",
+        );
+        assert_eq!(place.there(), [(10, true)]);
+    }
+    place.cloud.post("/_state", &json!([server, "TERMINATED"]));
+    place.task(&["uncache"]).ok();
+    place.task(&["volume.detach", "data"]).ok();
+    assert_eq!(place.there(), [(10, false)]);
 }
 
 /// A file system whose creation was interrupted is created again, and one that is complete never.

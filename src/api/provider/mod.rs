@@ -25,7 +25,7 @@ use crate::{
     },
     inventory::Inventory,
     project::ProjectId,
-    provider::{self, Finding, Node, NodeState, Provider, refuse_protected},
+    provider::{self, Finding, Node, Provider, refuse_protected},
     provision::{Order, Quote, check_name, reboot, wait_for},
 };
 
@@ -386,7 +386,7 @@ fn resize(call: &Call, host: &Host, options: &Map) -> Answer<()> {
         Ok::<_, Diagnostic>(size)
     };
     let has_size = call.check(check())? == node.size;
-    if has_size && node.state != NodeState::Stopped {
+    if has_size && !node.state.is_off() {
         call.context
             .events
             .note(format!("{}: already has this size", node.name));

@@ -128,7 +128,7 @@ fn existing(
             drafts.push(create(server, Some(node.id.clone())));
             return Ok(drafts);
         }
-        NodeState::Stopped => {
+        NodeState::Stopping | NodeState::Suspended | NodeState::Stopped => {
             drafts.push(Draft::new(
                 Operation::StartServer { server: id },
                 Cause::Stopped,

@@ -255,6 +255,7 @@ impl Ec2 {
                 (Some(InstanceStateName::Running), Some("creating")) => NodeState::Unfinished,
                 (Some(InstanceStateName::Running), _) => NodeState::Running,
                 (Some(InstanceStateName::Pending), _) => NodeState::Creating,
+                (Some(InstanceStateName::Stopping), _) => NodeState::Stopping,
                 _ => NodeState::Stopped,
             },
             created: launched.and_then(|at| Timestamp::from_second(at.secs()).ok()),
@@ -470,7 +471,7 @@ impl Provider for Ec2 {
     }
 
     async fn reboot(&self, node: &Node) -> Result<(), Error> {
-        if look_again(self, node).await?.state == NodeState::Stopped {
+        if look_again(self, node).await?.state.is_off() {
             return self.start_instance(&node.id).await;
         }
         let client = self.client().await?;
