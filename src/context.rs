@@ -25,6 +25,8 @@ pub struct Settings {
     pub name_prefix: String,
     /// The default provider of new servers.
     pub provider: String,
+    /// The providers to ask, besides `unmanaged`; all of them if empty.
+    pub providers: Vec<String>,
     /// The regions of EC2 besides the one of AWS's own settings. Each is a provider, `ec2:REGION`.
     pub ec2_regions: Vec<String>,
     /// The number of hosts on which a task runs in parallel.

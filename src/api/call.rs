@@ -143,6 +143,11 @@ impl Call<'_> {
         self.frame.mode.is_real()
     }
 
+    /// Whether this is a dry run.
+    pub fn is_dry(&self) -> bool {
+        matches!(self.frame.mode, Mode::Dry)
+    }
+
     /// The mock that answers commands in `hitc test`.
     pub fn mock(&self) -> Option<&Arc<Mock>> {
         self.frame.mode.mock()

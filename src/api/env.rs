@@ -20,7 +20,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "get(name: string) -> string",
         "Returns the value of an environment variable. Throws if it is not set.",
         |call: &Call, name: ImmutableString| {
-            environment::get(&name).ok_or_else(|| {
+            call.check(read(&name))?.ok_or_else(|| {
                 let text = format!("environment variable `{name}` is not set");
                 let help = format!("set it, or write env::get(\"{name}\", \"default\")");
                 call.fail(Diagnostic::new(Kind::Usage, text).help(help))
@@ -30,9 +30,20 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     env.function(
         "get(name: string, default: string) -> string",
         "Returns the value of an environment variable, or the default if it is not set.",
-        |_: &Call, name: ImmutableString, default: ImmutableString| {
-            Ok(environment::get(&name).unwrap_or_else(|| default.to_string()))
+        |call: &Call, name: ImmutableString, default: ImmutableString| {
+            let value = call.check(read(&name))?;
+            Ok(value.unwrap_or_else(|| default.to_string()))
         },
     );
     env
+}
+
+/// Reads an environment variable; none if it is not set. Fails if its value is not UTF-8.
+pub(super) fn read(name: &str) -> Result<Option<String>, Diagnostic> {
+    let value = environment::get(name);
+    if value.is_none() && environment::is_not_utf8(name) {
+        let text = format!("environment variable `{name}` is not valid UTF-8");
+        return Err(Diagnostic::new(Kind::Usage, text));
+    }
+    Ok(value)
 }

@@ -1,6 +1,6 @@
 //! Errors of script functions.
 //!
-//! A script that catches an error gets an `Error` with `kind`, `message`, `host` and `code`. It holds
+//! A script that catches an error gets an `Error` with `kind`, `message`, `help`, `host` and `code`. It holds
 //! the error itself, so that nothing is lost when no script catches it.
 
 use std::sync::Arc;
@@ -48,6 +48,15 @@ pub(super) fn register(engine: &mut Engine) {
     FuncRegistration::new_getter("message")
         .with_comments(["/// The message, without what to do."])
         .register_into_engine(engine, |error: &mut ScriptError| error.0.message.clone());
+    FuncRegistration::new_getter("help")
+        .with_comments(["/// What to do, or `()`."])
+        .register_into_engine(engine, move |error: &mut ScriptError| {
+            let help = match &error.0.cause {
+                Cause::Failure(failure) => failure.0.first().and_then(|first| first.help.clone()),
+                Cause::Closures(_) => None,
+            };
+            optional(help.map(Dynamic::from))
+        });
     FuncRegistration::new_getter("host")
         .with_comments(["/// The name of the host where the error occurred, or `()`."])
         .register_into_engine(engine, move |error: &mut ScriptError| {

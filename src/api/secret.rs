@@ -11,11 +11,11 @@ use rhai::{Dynamic, Engine, FuncRegistration, ImmutableString};
 use super::{
     Api,
     call::{Answer, Call},
+    env,
     namespace::Namespace,
 };
 use crate::core::{
     diagnostic::{Diagnostic, Kind, plain},
-    environment,
     process::Program,
     secrets::{MASK, SecretText},
 };
@@ -36,7 +36,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "env(name: string) -> Secret",
         "Returns the value of an environment variable, also of one in `.env`.",
         |call: &Call, name: ImmutableString| {
-            let value = environment::get(&name).ok_or_else(|| {
+            let value = call.check(env::read(&name))?.ok_or_else(|| {
                 Diagnostic::new(
                     Kind::Usage,
                     format!("environment variable `{name}` is not set"),

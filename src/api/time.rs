@@ -1,8 +1,9 @@
-//! `time::`: sleeping, and the current time.
+//! `time::`: sleeping, the current time, and dates.
 
 use std::{sync::Arc, time::Duration};
 
-use rhai::Dynamic;
+use jiff::{SignedDuration, Timestamp, fmt::strtime, tz::TimeZone};
+use rhai::{Dynamic, ImmutableString};
 
 use super::{
     Api,
@@ -12,7 +13,7 @@ use super::{
 use crate::core::diagnostic::{Diagnostic, Kind};
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
-    let mut time = Namespace::new(api, "time", "Sleeping, and the current time.");
+    let mut time = Namespace::new(api, "time", "Sleeping, the current time, and dates.");
     time.function(
         "sleep(seconds: number)",
         "Sleeps for this number of seconds. Does nothing in a test.",
@@ -21,21 +22,73 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     time.function(
         "now() -> float",
         "Returns the seconds since 1970.",
-        |_: &Call| Ok(jiff::Timestamp::now().as_duration().as_secs_f64()),
+        |_: &Call| Ok(Timestamp::now().as_duration().as_secs_f64()),
+    );
+    time.function(
+        "format(time: float, format: string) -> string",
+        "Formats seconds since 1970, as `now` returns them, in the time zone of this machine. The
+         format is that of strftime(3): `time::format(time::now(), \"%Y-%m-%d_%H%M%S\")`.",
+        |call: &Call, time: Dynamic, format: ImmutableString| {
+            formatted(call, &time, &format, TimeZone::system())
+        },
+    );
+    time.function(
+        "format(time: float, format: string, zone: string) -> string",
+        "Formats seconds since 1970 in a time zone, such as `UTC` or `Europe/Berlin`.",
+        |call: &Call, time: Dynamic, format: ImmutableString, zone: ImmutableString| {
+            let zone = TimeZone::get(&zone).map_err(|_| {
+                let text = format!("time::format: unknown time zone `{zone}`");
+                let help = "write `UTC`, or a name such as `Europe/Berlin`".to_owned();
+                call.fail(Diagnostic::new(Kind::Usage, text).help(help))
+            })?;
+            formatted(call, &time, &format, zone)
+        },
+    );
+    time.function(
+        "parse(text: string) -> float",
+        "Returns the seconds since 1970 of a time as of RFC 3339: `2026-11-27T20:15:00Z`, as the
+         engine and most clouds write it.",
+        |call: &Call, text: ImmutableString| {
+            let time: Timestamp = text.parse().map_err(|_| {
+                let message = format!("time::parse: invalid time `{text}`");
+                let help = "write it as 2026-11-27T20:15:00Z".to_owned();
+                call.fail(Diagnostic::new(Kind::Usage, message).help(help))
+            })?;
+            Ok(time.as_duration().as_secs_f64())
+        },
     );
     time
 }
 
-fn sleep(call: &Call, seconds: &Dynamic) -> Answer<()> {
+fn formatted(call: &Call, time: &Dynamic, format: &str, zone: TimeZone) -> Answer<String> {
+    let duration = seconds(time).and_then(|n| SignedDuration::try_from_secs_f64(n).ok());
+    let time = duration
+        .and_then(|duration| Timestamp::from_duration(duration).ok())
+        .ok_or_else(|| {
+            let text = format!("time::format: invalid time `{time}`");
+            call.fail(Diagnostic::new(Kind::Usage, text))
+        })?;
+    strtime::format(format, &time.to_zoned(zone)).map_err(|error| {
+        let text = format!("time::format: invalid format `{format}`: {error}");
+        let help = "see strftime(3): %Y-%m-%d %H:%M:%S".to_owned();
+        call.fail(Diagnostic::new(Kind::Usage, text).help(help))
+    })
+}
+
+/// A number of seconds; none if it is no number.
+fn seconds(value: &Dynamic) -> Option<f64> {
     #[expect(clippy::cast_precision_loss, reason = "2^53 seconds are long enough")]
-    let number = seconds
+    let number = value
         .as_float()
-        .or_else(|_| seconds.as_int().map(|n| n as f64));
-    let duration = number
-        .ok()
+        .or_else(|_| value.as_int().map(|n| n as f64));
+    number.ok()
+}
+
+fn sleep(call: &Call, time: &Dynamic) -> Answer<()> {
+    let duration = seconds(time)
         .and_then(|number| Duration::try_from_secs_f64(number).ok())
         .ok_or_else(|| {
-            let text = format!("time::sleep: invalid number of seconds `{seconds}`");
+            let text = format!("time::sleep: invalid number of seconds `{time}`");
             call.fail(Diagnostic::new(Kind::Usage, text))
         })?;
     if call.mock().is_some() {

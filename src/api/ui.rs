@@ -8,7 +8,7 @@ use super::{
     Api,
     call::{Answer, Call},
     namespace::Namespace,
-    value::{ScriptTable, table, texts},
+    value::{ScriptTable, table, texts, to_table},
 };
 use crate::core::{
     diagnostic::{Diagnostic, Kind},
@@ -22,6 +22,18 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Creates a table from maps, with the columns in this order. Print it, or return it from a
          task.",
         |call: &Call, columns: Array, rows: Array| make_table(call, &columns, &rows),
+    );
+    ui.function(
+        "show(table: Table)",
+        "Prints a table, for a task that prints several of them or fails afterwards.",
+        |call: &Call, table: Dynamic| {
+            let table = to_table(&table).ok_or_else(|| {
+                let text = "ui::show: expected a table, as `ui::table` creates it";
+                call.fail(Diagnostic::new(Kind::Usage, text))
+            })?;
+            call.context.events.emit(Event::Table(table));
+            Ok(())
+        },
     );
     ui.function(
         "heading(text: string)",

@@ -145,5 +145,13 @@ pub(super) fn table(columns: Vec<String>, maps: &[Map]) -> Table {
     };
     let row = |map| columns.iter().map(|column| cell(map, column)).collect();
     let rows = maps.iter().map(row).collect();
-    Table { columns, rows }
+    let data = maps.iter().map(|map| match to_options(map).to_json() {
+        serde_json::Value::Object(fields) => fields,
+        _ => serde_json::Map::new(),
+    });
+    Table {
+        columns,
+        rows,
+        data: data.collect(),
+    }
 }

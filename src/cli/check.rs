@@ -9,7 +9,7 @@ use crate::{
     context::{Context, Mode},
     core::{
         cancel::Cancel,
-        diagnostic::{Diagnostic, Failure, Kind, Source, plain, plural},
+        diagnostic::{Diagnostic, Failure, Kind, Source, did_you_mean, plain, plural},
         environment,
         event::{Event, Events},
         text_file::read_text,
@@ -18,16 +18,30 @@ use crate::{
     ensemble,
     inventory::{Inventory, Providers},
     project::Project,
-    script::{Config, audit, scripted},
+    script::{Audit, audit, scripted},
     ssh::Terminations,
 };
 
-/// Runs the subcommand.
-pub(super) fn main(flags: &Flags, events: &Events) -> Result<(), Failure> {
+/// Keys of servers by which a file is taken for a manifest.
+const SERVER_KEYS: [&str; 4] = ["provider", "containers", "firewall", "template"];
+/// Keys of the files of other programs: Compose, and the workflows of forges.
+const FOREIGN_KEYS: [&str; 4] = ["services", "jobs", "apiVersion", "stages"];
+
+/// Runs the subcommand. `subcommands` are the names of all of them.
+pub(super) fn main(flags: &Flags, subcommands: &[&str], events: &Events) -> Result<(), Failure> {
     let project = find_project(flags.hitcfile())?;
     environment::load(&project.root)?;
-    let (scripts, mut findings) = audit(&project, events)?;
-    let settings = flags.settings(Config::default());
+    let Audit {
+        scripts,
+        errors: mut findings,
+        warnings,
+        config,
+    } = audit(&project, subcommands, events)?;
+    for warning in warnings {
+        events.warn(warning);
+    }
+    let settings = flags.settings(config);
+    let provider = settings.provider.clone();
     // Scripted providers validate the options of their servers, as in a run.
     let runtime = tokio::runtime::Runtime::new()
         .map_err(|error| Diagnostic::new(Kind::Failed, format!("internal error: {error}")))?;
@@ -40,7 +54,12 @@ pub(super) fn main(flags: &Flags, events: &Events) -> Result<(), Failure> {
         Mode::Dry,
     ));
     let built_in = Arc::new(Inventory::new(context, Terminations::default()));
-    let inventory = built_in.with(scripted(&built_in));
+    let inventory = built_in.with(scripted(&built_in))?;
+    if let Err(error) = inventory.providers.get(&provider) {
+        let mut error = Diagnostic::from(error);
+        error.message = format!("`config(#{{ provider }})`: {}", error.message);
+        findings.push(error);
+    }
     let manifests = check_manifests(&project, &inventory.providers, &mut findings, events)?;
     events.emit(Event::Record {
         name: "checked",
@@ -54,11 +73,11 @@ pub(super) fn main(flags: &Flags, events: &Events) -> Result<(), Failure> {
         ));
         return Ok(());
     }
-    let failed = |finding| Diagnostic {
-        kind: Kind::Failed,
+    let invalid = |finding| Diagnostic {
+        kind: Kind::Usage,
         ..finding
     };
-    Err(Failure(findings.into_iter().map(failed).collect()))
+    Err(Failure(findings.into_iter().map(invalid).collect()))
 }
 
 /// Checks all manifests of a project, and returns how many there are.
@@ -68,12 +87,7 @@ fn check_manifests(
     findings: &mut Vec<Diagnostic>,
     events: &Events,
 ) -> Result<usize, Diagnostic> {
-    let files = project.files(&["yml", "yaml"]).map_err(|error| {
-        Diagnostic::new(
-            Kind::Failed,
-            format!("`{}`: {error}", project.root.display()),
-        )
-    })?;
+    let files = project.files(&["yml", "yaml"])?;
     let mut count = 0;
     for file in files {
         let path = project.root.join(&file);
@@ -104,20 +118,23 @@ fn check_manifests(
 /// Whether a YAML file is a manifest, and not the file of another program.
 fn is_manifest(text: &str) -> bool {
     let source = Source::new("", text);
-    let has = |value: &Value, key: &str| match &value.data {
-        Data::Map(entries) => entries.iter().any(|entry| entry.key == key),
+    // A key may be misspelled.
+    let is_server = |value: &Value| match &value.data {
+        Data::Map(entries) => entries.iter().any(|entry| {
+            SERVER_KEYS.contains(&entry.key.as_str())
+                || did_you_mean(&entry.key, SERVER_KEYS).is_some()
+        }),
         _ => false,
     };
     match ensemble::parse_yaml(&source) {
         Ok(Value {
             data: Data::Map(entries),
             ..
-        }) => entries.iter().any(|entry| {
-            ["provider", "containers", "firewall"]
-                .iter()
-                .any(|key| has(&entry.value, key))
-                && !["services", "jobs"].contains(&entry.key.as_str())
-        }),
+        }) => {
+            let is_foreign = |key: &str| entries.iter().any(|entry| entry.key == key);
+            !FOREIGN_KEYS.iter().any(|key| is_foreign(key))
+                && entries.iter().any(|entry| is_server(&entry.value))
+        }
         Ok(_) => false,
         // The file is incomplete.
         Err(_) => text

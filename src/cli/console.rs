@@ -64,6 +64,9 @@ pub(super) fn main(
             events.emit(Event::Data(help.unwrap_or_else(unknown)));
             continue;
         }
+        if text.is_empty() && matches!(line.trim(), "exit" | "quit") {
+            break;
+        }
         text.push_str(&line);
         text.push('\n');
         if console.is_incomplete(&text) {

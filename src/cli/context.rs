@@ -76,7 +76,7 @@ impl Start {
             mode,
         ));
         let built_in = Arc::new(Inventory::new(context.clone(), terminations.clone()));
-        let inventory = Arc::new(built_in.with(scripted(&built_in)));
+        let inventory = Arc::new(built_in.with(scripted(&built_in))?);
         enable_run_by_name(&self.scripts, &self.api, &context);
         self.api.start(inventory.clone());
         Ok(RunContext {

@@ -130,7 +130,7 @@ pub(super) struct Flags {
     #[arg(short = 'A', long, global = true, help_heading = CONNECTION)]
     forward_agent: bool,
     /// SSH port
-    #[arg(long, global = true, env = "HITC_PORT", help_heading = CONNECTION)]
+    #[arg(long, global = true, env = "HITC_PORT", value_parser = positive::<u16>, help_heading = CONNECTION)]
     port: Option<u16>,
     /// Docker configuration with the credentials for registries: a file, or a folder with a config.json [default: ~/.docker]
     #[arg(long, global = true, value_name = "PATH", env = "HITC_DOCKER_CONFIG", help_heading = CONNECTION)]
@@ -270,6 +270,7 @@ impl Flags {
                 .or(config.name_prefix)
                 .unwrap_or_else(|| NAME_PREFIX.to_owned()),
             provider: config.provider.unwrap_or_else(|| PROVIDER.to_owned()),
+            providers: config.providers,
             ec2_regions: config.ec2_regions,
             forks: if self.serial {
                 1

@@ -132,7 +132,11 @@ fn run(arguments: &[OsString]) -> ExitCode {
         Some(Command::Tasks(tasks)) => done(tasks.main(hitcfile, &events)),
         Some(Command::Help(help)) => done(help.main(long_help(), hitcfile, &events)),
         Some(Command::Source(source)) => done(source.main(hitcfile, &events)),
-        Some(Command::Check) => done(check::main(&flags, &events)),
+        Some(Command::Check) => {
+            let command = Cli::command();
+            let names = command.get_subcommands().map(clap::Command::get_name);
+            done(check::main(&flags, &names.collect::<Vec<_>>(), &events))
+        }
         Some(Command::Init) => done(init::main(&events)),
         Some(Command::Test(test)) => done(test.main(&flags, &terminal, &events)),
         Some(Command::Eject(eject)) => done(eject.main(hitcfile, &events)),
@@ -197,15 +201,33 @@ fn parse<'a>(words: impl Iterator<Item = &'a OsString>) -> Result<Cli, ExitCode>
     if is("-h") {
         command = command.override_help(SHORT_HELP);
     }
-    let parsed = command
-        .try_get_matches_from_mut(words)
-        .and_then(|matches| Cli::from_arg_matches(&matches));
-    parsed.map_err(|error| {
+    let read = |mut command: clap::Command| {
+        let matches = command.try_get_matches_from_mut(words.iter())?;
+        Cli::from_arg_matches(&matches)
+    };
+    read(command).map_err(|error| {
+        let error = if error.use_stderr() {
+            read(with_usage(Cli::command())).err().unwrap_or(error)
+        } else {
+            error
+        };
         // A closed standard output is not an error.
         let error = name_variable(error);
         let _ = error.print();
         ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
     })
+}
+
+/// Fixes the usage lines of subcommands in errors: clap shows flags that an environment variable sets as if
+/// they were required.
+fn with_usage(mut command: clap::Command) -> clap::Command {
+    command.build();
+    for subcommand in command.get_subcommands_mut() {
+        let usage = subcommand.render_usage().to_string();
+        let usage = usage.trim_start_matches("Usage: ").to_owned();
+        *subcommand = std::mem::take(subcommand).override_usage(usage);
+    }
+    command
 }
 
 /// Parses flags without a subcommand.

@@ -11,7 +11,7 @@ use crate::{
         event::{Event, Events},
         text::escape_controls_in_lines,
     },
-    script::standard_module,
+    script::{missing_module, standard_module},
 };
 
 #[derive(Args)]
@@ -25,6 +25,9 @@ impl Source {
         if let Some(text) = standard_module(&self.task) {
             events.emit(Event::Data(text.to_owned()));
             return Ok(());
+        }
+        if self.task.starts_with("std/") {
+            return Err(missing_module(&self.task).into());
         }
         let mut start = Start::new(hitcfile, events)?;
         let task = start.scripts.find(&self.task)?;

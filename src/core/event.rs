@@ -206,6 +206,8 @@ pub enum Event {
         noun: &'static str,
         /// The rows.
         lines: Vec<RecapLine>,
+        /// Whether the terminal shows only the counts, because another table has a row for each.
+        counts_only: bool,
     },
 }
 
@@ -278,13 +280,21 @@ impl Event {
                 what: what.map(text),
             },
             Event::Failure(diagnostic) => Event::Failure(diagnostic.masked(secrets)),
-            Event::Recap { noun, mut lines } => {
+            Event::Recap {
+                noun,
+                mut lines,
+                counts_only,
+            } => {
                 for line in &mut lines {
                     line.name = text(std::mem::take(&mut line.name));
                     let failure = line.failure.take();
                     line.failure = failure.map(|failure| failure.masked(secrets));
                 }
-                Event::Recap { noun, lines }
+                Event::Recap {
+                    noun,
+                    lines,
+                    counts_only,
+                }
             }
         }
     }

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use serde_json::{Map, Value};
+
 use crate::core::text::escape_controls;
 
 /// A table of text.
@@ -13,6 +15,9 @@ pub struct Table {
     pub columns: Vec<String>,
     /// The rows: one cell per column.
     pub rows: Vec<Vec<String>>,
+    /// The rows for programs: an object each, with all fields and their types. Without them, programs get
+    /// the cells.
+    pub data: Vec<Map<String, Value>>,
 }
 
 impl Table {
@@ -23,10 +28,19 @@ impl Table {
         for row in &mut self.rows {
             row.insert(0, text.to_owned());
         }
+        for row in &mut self.data {
+            row.insert(column.to_owned(), text.into());
+        }
         self
     }
 
-    /// Replaces each title and cell.
+    /// Appends the rows of a table with the same columns.
+    pub fn extend(&mut self, other: Table) {
+        self.rows.extend(other.rows);
+        self.data.extend(other.data);
+    }
+
+    /// Replaces each title, cell and text.
     #[must_use]
     pub fn map(mut self, replace: impl Fn(String) -> String) -> Self {
         let cells = self
@@ -36,7 +50,24 @@ impl Table {
         for cell in cells {
             *cell = replace(std::mem::take(cell));
         }
+        for value in self.data.iter_mut().flat_map(Map::values_mut) {
+            replace_texts(value, &replace);
+        }
         self
+    }
+}
+
+/// Replaces each text in a value.
+fn replace_texts(value: &mut Value, replace: &impl Fn(String) -> String) {
+    match value {
+        Value::String(text) => *text = replace(std::mem::take(text)),
+        Value::Array(items) => items
+            .iter_mut()
+            .for_each(|item| replace_texts(item, replace)),
+        Value::Object(entries) => entries
+            .values_mut()
+            .for_each(|item| replace_texts(item, replace)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -69,6 +100,7 @@ mod tests {
         let table = Table {
             columns: row(&["name", "ip"]),
             rows: vec![row(&["web", "10.0.0.1"]), row(&["db-primär", ""])],
+            ..Table::default()
         };
         assert_eq!(
             table.with_first("host", "a").to_string(),
@@ -81,6 +113,7 @@ mod tests {
         let table = Table {
             columns: vec!["name".to_owned()],
             rows: vec![vec!["web\n- w9\u{1b}[31m".to_owned()]],
+            ..Table::default()
         };
         assert_eq!(table.to_string(), "name\nweb\\n- w9\\x1b[31m");
     }

@@ -31,7 +31,7 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads a text file of at most `limit` bytes. Text that is not UTF-8 is an error of the kind
+/// Reads a text file of at most `limit` bytes, without a byte order mark, which some editors write. Text that is not UTF-8 is an error of the kind
 /// `InvalidData`.
 pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     let mut text = String::new();
@@ -41,7 +41,12 @@ pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
             let cause = format!("larger than {}", human_bytes(limit));
             Err(io::Error::other(cause))
         }
-        Ok(_) => Ok(text),
+        Ok(_) => {
+            if text.starts_with('\u{feff}') {
+                text.drain(..'\u{feff}'.len_utf8());
+            }
+            Ok(text)
+        }
         // A large file may end within a character.
         Err(error) if error.kind() == io::ErrorKind::InvalidData && file.limit() > 0 => {
             Err(io::Error::new(error.kind(), "not valid UTF-8"))
@@ -77,6 +82,14 @@ mod tests {
         }
         let error = read_text(folder.path(), USUAL_LIMIT).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "\u{feff}A=1\u{feff}").unwrap();
+        assert_eq!(read_text(&path, USUAL_LIMIT).unwrap(), "A=1\u{feff}");
     }
 
     #[test]

@@ -425,6 +425,12 @@ impl<'a> Fields<'a> {
         Some(self.entries.remove(at).value)
     }
 
+    /// The value of a key that is not one of the known keys, which errors list and suggest.
+    pub fn unknown(&self, key: &str) -> Option<&Value> {
+        let entry = self.entries.iter().find(|entry| entry.key == key)?;
+        Some(&entry.value)
+    }
+
     /// Takes the value of a key and decodes it.
     pub fn decode<T>(
         &mut self,

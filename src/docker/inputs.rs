@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     core::{
+        diagnostic::plain,
         text_file::{USUAL_LIMIT, read_text},
         value::{Data, Invalid, Value},
     },
@@ -101,7 +102,7 @@ fn read_folder(folder: PathBuf) -> Result<Image, String> {
 /// quotes are part of the value, and `export` is not understood.
 pub fn read_env_file(path: &Path) -> Result<Pairs, String> {
     let fail = |cause: String| format!("env_file `{}`: {cause}", path.display());
-    let text = read_text(path, USUAL_LIMIT).map_err(|error| fail(error.to_string()))?;
+    let text = read_text(path, USUAL_LIMIT).map_err(|error| fail(plain(error)))?;
     let mut pairs = Pairs::new();
     for (index, line) in text.lines().enumerate() {
         let line = line.trim();

@@ -179,6 +179,7 @@ fn table<'a>(stats: impl IntoIterator<Item = &'a Stats>) -> Table {
     Table {
         columns: COLUMNS.map(str::to_owned).to_vec(),
         rows: stats.into_iter().map(Stats::row).collect(),
+        ..Table::default()
     }
 }
 

@@ -383,6 +383,7 @@ impl<'a> Converging<'a> {
         world.events().emit(Event::Recap {
             noun: "resource",
             lines,
+            counts_only: false,
         });
         if world.cancel().is_stopping() && is_skipped {
             let (name, command) = (&self.manifest.name, self.command());

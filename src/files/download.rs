@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     Error, Progress, TransferCounts,
+    pattern::shell_pattern,
     private_file::{PrivateFile, unpack},
     tree::{self, Links},
 };
@@ -30,7 +31,7 @@ pub struct Download<'a> {
     pub events: &'a Events,
     /// The server.
     pub machine: &'a dyn Machine,
-    /// The path on the server.
+    /// The path on the server. A pattern with `*`, `?` or `[…]` stands for all paths that match it.
     pub from: &'a str,
     /// The local path; a folder if it ends with a slash.
     pub to: &'a Path,
@@ -43,15 +44,73 @@ pub struct Download<'a> {
 impl Download<'_> {
     /// Runs the download.
     pub async fn run(self) -> Result<TransferCounts, Error> {
+        if let Some(files) = self.machine.raw_files().await? {
+            return self.raw(files).await;
+        }
+        match shell_pattern(self.from) {
+            Some(pattern) => self.all_of(&pattern).await,
+            None => self.one().await,
+        }
+    }
+
+    /// Downloads all files and folders that match a pattern, a word of `sh`, into a folder.
+    async fn all_of(self, pattern: &str) -> Result<TransferCounts, Error> {
+        let Download { machine, from, .. } = self;
+        let wrong = |cause: &str| Error::Pattern {
+            host: machine.name().to_owned(),
+            from: from.to_owned(),
+            cause: cause.to_owned(),
+        };
+        // A path that exists is not a pattern.
+        let path = quote(from);
+        let query = Command {
+            sudo: self.sudo,
+            ..Command::new(format!(
+                "if [ -e {path} ]; then printf '%s\\0' {path}; exit; fi
+                 for path in {pattern}; do [ ! -e \"$path\" ] || printf '%s\\0' \"$path\"; done"
+            ))
+        };
+        let output = machine.run(&query).await?;
+        Error::check(machine.name(), &format!("download {from}"), &output)?;
+        let text = str::from_utf8(&output.stdout).map_err(|_| wrong("a name is not UTF-8"))?;
+        let paths: Vec<&str> = text
+            .split_terminator('\0')
+            .map(|path| path.trim_end_matches('/'))
+            .filter(|path| !matches!(name_of(path), "" | "." | ".."))
+            .collect();
+        if paths.is_empty() {
+            return Err(wrong("no file matches"));
+        }
+        if paths == [from.trim_end_matches('/')] {
+            return self.one().await;
+        }
+        if self.remove {
+            return Err(wrong("`delete` needs the path of one folder"));
+        }
+        let names: BTreeSet<&str> = paths.iter().map(|path| name_of(path)).collect();
+        if names.len() < paths.len() {
+            return Err(wrong("two matches have the same name"));
+        }
+        fs::create_dir_all(self.to).map_err(|error| Error::local(self.to, error))?;
+        let mut counts = TransferCounts::default();
+        for path in paths {
+            let to = &self.to.join(name_of(path));
+            let from = path;
+            let added = Download { from, to, ..self }.one().await?;
+            counts.transferred += added.transferred;
+            counts.unchanged += added.unchanged;
+        }
+        Ok(counts)
+    }
+
+    /// Downloads one file or folder.
+    async fn one(self) -> Result<TransferCounts, Error> {
         let Download {
             machine,
             from,
             sudo,
             ..
         } = self;
-        if let Some(files) = machine.raw_files().await? {
-            return self.raw(files).await;
-        }
         let host = machine.name();
         let what = format!("download {from}");
         let path = quote(from);
@@ -59,7 +118,8 @@ impl Download<'_> {
             sudo,
             ..Command::new(format!(
                 "if [ -d {path} ]; then echo folder
-                 elif [ -f {path} ] || [ ! -e {path} ]; then wc -c <{path} && stat -Lc %a -- {path}
+                 elif [ -f {path} ]; then wc -c <{path} && stat -Lc %a -- {path}
+                 elif [ ! -e {path} ]; then echo {path}: not found, or its folder cannot be read >&2; exit 1
                  else echo {path}: neither a file nor a folder >&2; exit 1; fi"
             ))
         };
@@ -80,7 +140,7 @@ impl Download<'_> {
     /// The local path of a file.
     pub(super) fn place(&self) -> PathBuf {
         let Download { from, to, .. } = self;
-        let name = from.rsplit('/').next().unwrap_or(from);
+        let name = name_of(from);
         if to.to_string_lossy().ends_with('/') || to.is_dir() {
             to.join(name)
         } else {
@@ -202,6 +262,11 @@ impl Download<'_> {
         }
         Ok(tally)
     }
+}
+
+/// The last part of a path on a server.
+fn name_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
 }
 
 /// Runs a command, and writes its standard output to a file.

@@ -24,6 +24,16 @@ pub enum Error {
         /// The message of the system.
         cause: String,
     },
+    /// A pattern does not say what to download.
+    #[error("host `{host}`: download {from}: {cause}")]
+    Pattern {
+        /// The name of the host.
+        host: String,
+        /// The pattern.
+        from: String,
+        /// What is wrong.
+        cause: String,
+    },
     /// A command on the server failed.
     #[error("host `{host}`: {what}: {cause}")]
     Remote {
@@ -68,7 +78,7 @@ impl From<Error> for Diagnostic {
         match error {
             Error::Machine(error) => error.into(),
             Error::Local { .. } => Diagnostic::new(Kind::Usage, error.to_string()),
-            Error::Remote { ref host, .. } => {
+            Error::Pattern { ref host, .. } | Error::Remote { ref host, .. } => {
                 let host = host.clone();
                 Diagnostic::new(Kind::Failed, error.to_string()).on(&host)
             }

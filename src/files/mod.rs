@@ -4,6 +4,7 @@
 mod diff;
 mod download;
 mod error;
+mod pattern;
 mod private_file;
 mod progress;
 mod raw;
@@ -17,7 +18,7 @@ pub use error::Error;
 pub use progress::Progress;
 pub use raw::{digest, read_raw};
 pub use tree::read_digests;
-pub use upload::Upload;
+pub use upload::{Upload, UploadPreview};
 
 /// How many files a transfer changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

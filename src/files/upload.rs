@@ -13,7 +13,7 @@ use super::{
 use crate::{
     core::event::Events,
     machine::{Machine, WriteOptions},
-    ssh::{Command, Input},
+    ssh::{Command, Input, quote},
 };
 
 /// Smaller files are written at once, without a query whether a part exists.
@@ -36,13 +36,122 @@ pub struct Upload<'a> {
     pub remove: bool,
 }
 
+/// What an upload would change.
+pub struct UploadPreview {
+    /// The paths of the files that would be transferred, on the server.
+    pub transferred: Vec<String>,
+    /// The paths of the files that would be removed.
+    pub removed: Vec<String>,
+    /// Files that are identical on both sides.
+    pub unchanged: usize,
+}
+
+/// The files of a folder on both sides.
+struct Comparison {
+    remote: tree::Tree,
+    /// Files that differ, or do not exist on the server.
+    changed: Vec<PathBuf>,
+    /// Files that exist only on the server, if they are to be removed.
+    extra: Vec<PathBuf>,
+    unchanged: usize,
+}
+
 impl Upload<'_> {
+    /// Compares the files without changing anything. None for a container without a shell.
+    pub async fn preview(self) -> Result<Option<UploadPreview>, Error> {
+        if self.machine.raw_files().await?.is_some() {
+            return Ok(None);
+        }
+        let metadata = fs::metadata(self.from).map_err(|error| Error::local(self.from, error))?;
+        if !metadata.is_dir() {
+            let to = self.place();
+            let is_identical = self.is_identical(&to).await?;
+            return Ok(Some(UploadPreview {
+                transferred: (!is_identical).then_some(to).into_iter().collect(),
+                removed: Vec::new(),
+                unchanged: usize::from(is_identical),
+            }));
+        }
+        let Comparison {
+            changed,
+            extra,
+            unchanged,
+            ..
+        } = self.compare().await?;
+        let folder = self.to.trim_end_matches('/');
+        let on_server = |paths: Vec<PathBuf>| {
+            let paths = paths.iter();
+            paths
+                .map(|path| format!("{folder}/{}", path.display()))
+                .collect()
+        };
+        Ok(Some(UploadPreview {
+            transferred: on_server(changed),
+            removed: on_server(extra),
+            unchanged,
+        }))
+    }
+
+    /// The path of a file on the server. A path with a trailing slash names a folder.
+    fn place(&self) -> String {
+        let Upload { from, to, .. } = self;
+        let name = from.file_name().unwrap_or_default().to_string_lossy();
+        if to.ends_with('/') {
+            format!("{to}{name}")
+        } else {
+            (*to).to_owned()
+        }
+    }
+
+    /// Whether a file on the server has the content of the local one, and its mode and owner are not to be
+    /// changed.
+    async fn is_identical(&self, to: &str) -> Result<bool, Error> {
+        let options = self.write_options;
+        if options.mode.is_some() || options.owner.is_some() {
+            return Ok(false);
+        }
+        let query = Command {
+            sudo: options.sudo,
+            ..Command::new(format!("sha256sum <{} 2>/dev/null || true", quote(to)))
+        };
+        let output = self.machine.run(&query).await?;
+        let digest =
+            tree::digest(self.from, None).map_err(|error| Error::local(self.from, error))?;
+        Ok(output.text().starts_with(&digest))
+    }
+
+    /// Compares a folder with the one on the server.
+    async fn compare(&self) -> Result<Comparison, Error> {
+        let sudo = self.write_options.sudo;
+        let local = tree::read_local(self.from, true)?;
+        let remote = tree::read_remote(self.machine, self.to, sudo, Links::Skip).await?;
+        let is_changed = |path: &PathBuf, digest: &String| {
+            let found = remote.get(path);
+            found.is_none_or(|found| found.digest != *digest)
+        };
+        let changed: Vec<PathBuf> = local
+            .iter()
+            .filter(|(path, digest)| is_changed(path, digest))
+            .map(|(path, _)| path.clone())
+            .collect();
+        let extra = remote
+            .keys()
+            .filter(|path| self.remove && !local.contains_key(*path))
+            .cloned()
+            .collect();
+        Ok(Comparison {
+            unchanged: local.len() - changed.len(),
+            remote,
+            changed,
+            extra,
+        })
+    }
+
     /// Runs the upload.
     pub async fn run(self) -> Result<TransferCounts, Error> {
         let Upload {
             machine,
             from,
-            to,
             write_options,
             ..
         } = self;
@@ -54,13 +163,13 @@ impl Upload<'_> {
                 None => self.folder().await,
             };
         }
-        // A path with a trailing slash names a folder.
-        let name = from.file_name().unwrap_or_default().to_string_lossy();
-        let to = if to.ends_with('/') {
-            format!("{to}{name}")
-        } else {
-            to.to_owned()
-        };
+        let to = self.place();
+        if raw.is_none() && self.is_identical(&to).await? {
+            return Ok(TransferCounts {
+                unchanged: 1,
+                ..TransferCounts::default()
+            });
+        }
         let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777;
         let write_options = &WriteOptions {
             new_mode: Some(format!("{mode:o}")),
@@ -150,28 +259,20 @@ impl Upload<'_> {
             from,
             to,
             write_options,
-            remove,
+            ..
         } = self;
         let host = machine.name();
-        let local = tree::read_local(from, true)?;
-        let remote = tree::read_remote(machine, to, write_options.sudo, Links::Skip).await?;
-        let is_changed = |path: &PathBuf, digest: &String| {
-            let found = remote.get(path);
-            found.is_none_or(|found| found.digest != *digest)
-        };
-        let changed: Vec<&Path> = local
-            .iter()
-            .filter(|(path, digest)| is_changed(path, digest))
-            .map(|(path, _)| path.as_path())
-            .collect();
-        let extra: Vec<&Path> = remote
-            .keys()
-            .filter(|path| remove && !local.contains_key(*path))
-            .map(PathBuf::as_path)
-            .collect();
+        let Comparison {
+            remote,
+            changed,
+            extra,
+            unchanged,
+        } = self.compare().await?;
+        let changed: Vec<&Path> = changed.iter().map(PathBuf::as_path).collect();
+        let extra: Vec<&Path> = extra.iter().map(PathBuf::as_path).collect();
         let counts = TransferCounts {
             transferred: changed.len(),
-            unchanged: local.len() - changed.len(),
+            unchanged,
             removed: extra.len(),
         };
         if changed.is_empty() && extra.is_empty() && !remote.is_empty() {

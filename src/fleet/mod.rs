@@ -7,7 +7,7 @@ mod selection;
 mod threads;
 
 pub use drive::Drive;
-pub use recap::{HostResult, finish};
+pub use recap::{HostResult, OnSuccess, finish};
 pub use rollout::{Portion, Rollout};
 pub use selection::Selection;
 pub use threads::{MAX_THREADS, alone, threads_are_exhausted};

@@ -20,16 +20,25 @@ pub struct HostResult {
     pub ended: Option<Result<(), Failure>>,
 }
 
-/// Reports the results of all hosts, and returns the failures.
-///
-/// With `recap`, the table is shown even if every host succeeded. With a `project`, the hosts that
+/// What is shown if every host succeeded. If one failed, it is the table.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum OnSuccess {
+    /// Nothing.
+    Nothing,
+    /// How many hosts succeeded.
+    Counts,
+    /// The table.
+    Table,
+}
+
+/// Reports the results of all hosts, and returns the failures. With a `project`, the hosts that
 /// did not succeed are remembered there, for `--failed`. `interrupted` says that hosts were not
 /// started because of Ctrl-C, not because of failures.
 pub fn finish(
     events: &Events,
     project: Option<&Project>,
     results: Vec<HostResult>,
-    recap: bool,
+    on_success: OnSuccess,
     interrupted: bool,
 ) -> Result<(), Failure> {
     let many = results.len() > 1;
@@ -73,10 +82,11 @@ pub fn finish(
     if interrupted && lines.iter().any(|line| line.outcome == Outcome::Skipped) {
         failures.push(Diagnostic::new(Kind::Interrupted, "interrupted"));
     }
-    if many && (recap || is_bad) {
+    if many && (on_success != OnSuccess::Nothing || is_bad) {
         events.emit(Event::Recap {
             noun: "host",
             lines,
+            counts_only: on_success == OnSuccess::Counts && !is_bad,
         });
         if is_bad && project.is_some() {
             events.note("use `--failed` to run again on the hosts that did not succeed");

@@ -6,6 +6,7 @@ mod connect;
 mod containers;
 mod poll;
 mod providers;
+mod resolve;
 mod selection;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub use connect::{Access, Connections};
 use futures_util::{StreamExt, stream};
 pub use poll::NodePoll;
 pub use providers::Providers;
+pub use resolve::Resolved;
 use selection::nothing_selected;
 
 use crate::{
@@ -62,24 +64,35 @@ impl Inventory {
         }
     }
 
-    /// The same with further providers. Connections and listings are shared with `self`.
-    #[must_use]
-    pub fn with(&self, further: Vec<Arc<dyn Provider>>) -> Self {
+    /// The same with further providers, but only those that the settings name. Connections and listings are
+    /// shared with `self`. Fails if the settings name an unknown provider.
+    pub fn with(&self, further: Vec<Arc<dyn Provider>>) -> Result<Self, Diagnostic> {
         let mut providers = self.providers.clone();
         providers.add(further);
-        Inventory {
+        providers
+            .keep(&self.context.settings.providers)
+            .map_err(|error| {
+                let mut error = Diagnostic::from(error);
+                error.message = format!("`config(#{{ providers }})`: {}", error.message);
+                error
+            })?;
+        Ok(Inventory {
             context: self.context.clone(),
             providers,
             ec2: self.ec2.clone(),
             cache: self.cache.clone(),
             poll: self.poll.clone(),
             connections: self.connections.clone(),
-        }
+        })
     }
 
     async fn list(&self) -> (Vec<Node>, Vec<provider::Error>) {
         let (nodes, errors) = self.providers.list(&self.cache).await;
-        let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+        // Those of other projects cannot be selected without a flag, so that completion does not offer them.
+        let project = self.context.project.id().ok().flatten();
+        let project = project.as_ref().map(ProjectId::as_str);
+        let own = nodes.iter().filter(|node| node.is_of_project(project));
+        let names: Vec<&str> = own.map(|node| node.name.as_str()).collect();
         self.context.project.see_servers(&names);
         (nodes, errors)
     }

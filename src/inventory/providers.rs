@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use crate::{
     inventory::NodeCache,
-    provider::{Error, Node, Provider, Volume},
+    provider::{Error, Node, Provider, UNMANAGED, Volume},
 };
 
 /// The providers, by name.
@@ -22,6 +22,23 @@ impl Providers {
     /// Adds providers.
     pub fn add(&mut self, further: Vec<Arc<dyn Provider>>) {
         self.0.extend(further);
+    }
+
+    /// Keeps the providers of these names, and `unmanaged`, which asks nobody. `ec2` includes its further
+    /// regions. Keeps all of them if there are no names. Fails if a name is unknown.
+    pub fn keep(&mut self, names: &[String]) -> Result<(), Error> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        for name in names {
+            self.get(name)?;
+        }
+        self.0.retain(|provider| {
+            let name = provider.name();
+            let family = name.split(':').next().unwrap_or(name);
+            name == UNMANAGED || names.iter().any(|kept| kept == name || kept == family)
+        });
+        Ok(())
     }
 
     /// A provider by name.

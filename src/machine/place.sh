@@ -41,7 +41,13 @@ enter() {
     if [ ! -d "./$1" ]; then
         case $make:$rest in
             all:*|last:) mkdir "./$1" ;;
-            *) ls -d "./$1" >/dev/null; fail "\`$1\` is not a folder" ;;
+            *)
+                why=$(ls -d "./$1" 2>&1 >/dev/null) || case $why in
+                    *"No such file"*) fail "folder \`$1\` not found: create it, or set folders=true" ;;
+                    *) fail "${why#ls: }" ;;
+                esac
+                fail "\`$1\` is not a folder"
+                ;;
         esac
         # Some file systems give a folder another number when it is first written to.
         look

@@ -86,6 +86,13 @@ impl Project {
                 .any(|name| folder.join(name).is_file())
         };
         let root = from.ancestors().find(is_root).unwrap_or(from);
+        // Such as a link to a file that does not exist, or a named pipe.
+        if fs::symlink_metadata(root.join(HITCFILE)).is_ok() && !root.join(HITCFILE).is_file() {
+            let path = root.join(HITCFILE);
+            let message = format!("`{}` is not a regular file", path.display());
+            let help = "correct or remove it".to_owned();
+            return Err(Diagnostic::new(Kind::Usage, message).help(help));
+        }
         let hitcfile = Some(root.join(HITCFILE)).filter(|path| path.is_file());
         Ok(Project {
             root: root.to_owned(),
@@ -238,21 +245,26 @@ impl Project {
     }
 
     /// The files of the project with one of these extensions, relative to its folder, sorted. Leaves
-    /// out hidden folders and those of other programs.
-    pub fn files(&self, endings: &[&str]) -> io::Result<Vec<String>> {
+    /// out hidden folders and those of other programs, and definitions for editors, `*.d.rhai`.
+    pub fn files(&self, endings: &[&str]) -> Result<Vec<String>, Diagnostic> {
         let mut found = Vec::new();
         let mut folders = vec![PathBuf::new()];
         while let Some(within) = folders.pop() {
-            for entry in fs::read_dir(self.root.join(&within))? {
-                let entry = entry?;
+            let folder = self.root.join(&within);
+            let fail = |error: io::Error| {
+                let message = format!("`{}`: {}", folder.display(), plain(error));
+                Diagnostic::new(Kind::Failed, message)
+            };
+            for entry in fs::read_dir(&folder).map_err(fail)? {
+                let entry = entry.map_err(fail)?;
                 let name = entry.file_name().to_string_lossy().into_owned();
                 let path = within.join(&name);
                 let has_ending = |ending: &std::ffi::OsStr| endings.iter().any(|e| ending == *e);
-                if entry.file_type()?.is_dir() {
+                if entry.file_type().map_err(fail)?.is_dir() {
                     if !name.starts_with('.') && !FOREIGN.contains(&name.as_str()) {
                         folders.push(path);
                     }
-                } else if path.extension().is_some_and(has_ending) {
+                } else if path.extension().is_some_and(has_ending) && !name.ends_with(".d.rhai") {
                     found.push(path.to_string_lossy().into_owned());
                 }
             }

@@ -103,7 +103,9 @@ pub fn bind(task: &Task, words: &[String]) -> Result<Bound, Diagnostic> {
                 let message = format!("{}: unexpected argument `{word}`", task.full_name());
                 return Err(wrong(task, message));
             };
-            set(&param.name.clone(), word)?;
+            // `docker.ps all` sets the flag `all`.
+            let is_own_name = param.kind == Type::Bool && *word == param.name;
+            set(&param.name.clone(), if is_own_name { "true" } else { word })?;
             next += 1;
         }
     }

@@ -3,12 +3,14 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{
-    Bound, Scripts, bind,
+    Bound, Config, Scripts, bind,
     check::check,
     discover::{TaskFilter, discover_tasks},
+    embedded::{TASKS, TOP, file_name},
     engine,
     library::Library,
     unit::Unit,
+    warnings::warnings_of,
 };
 use crate::{
     api::Api,
@@ -20,16 +22,24 @@ use crate::{
     project::{HITCFILE, Project},
 };
 
-/// Checks all scripts of a project, including those that no script imports. Returns the number of
-/// scripts and the errors.
-pub fn audit(project: &Project, events: &Events) -> Result<(usize, Vec<Diagnostic>), Failure> {
-    let files = project.files(&["rhai"]).map_err(|error| {
-        Diagnostic::new(
-            Kind::Failed,
-            format!("`{}`: {error}", project.root.display()),
-        )
-    })?;
+/// What the check of a project's scripts found.
+pub struct Audit {
+    /// The number of scripts.
+    pub scripts: usize,
+    /// What is wrong.
+    pub errors: Vec<Diagnostic>,
+    /// What is probably not meant, with its place.
+    pub warnings: Vec<String>,
+    /// The settings of the hitcfile, if they can be read.
+    pub config: Config,
+}
+
+/// Checks all scripts of a project, including those that no script imports. `subcommands` are names that
+/// do not run tasks on the command line.
+pub fn audit(project: &Project, subcommands: &[&str], events: &Events) -> Result<Audit, Failure> {
+    let files = project.files(&["rhai"])?;
     let cancel = Cancel::default();
+    let (mut config, mut warnings) = (Config::default(), Vec::new());
     let mut findings: Vec<Diagnostic> = Vec::new();
     let mut note = |failure: Failure| {
         for finding in failure.0 {
@@ -46,8 +56,9 @@ pub fn audit(project: &Project, events: &Events) -> Result<(usize, Vec<Diagnosti
             if let Err(failure) = scripts.all() {
                 note(failure);
             }
-            if let Err(error) = scripts.config(&api) {
-                note(error.into());
+            match scripts.config(&api) {
+                Ok(read) => config = read,
+                Err(error) => note(error.into()),
             }
         }
         Err(failure) => note(failure),
@@ -62,17 +73,30 @@ pub fn audit(project: &Project, events: &Events) -> Result<(usize, Vec<Diagnosti
     // Check doc comments of tasks also in scripts with other errors.
     let hitcfile = project.script().and_then(|name| library.compiled(&name));
     let namespaces = hitcfile.as_ref().map(|unit| library.namespaces(unit));
-    let tasks = namespaces
-        .unwrap_or_default()
-        .into_iter()
-        .map(|(name, _)| name);
-    let imported = tasks.filter_map(|name| library.compiled(&name));
-    let imported = imported.map(|unit| (unit, TaskFilter::Documented));
-    for (unit, filter) in imported.chain(hitcfile.map(|unit| (unit, TaskFilter::All))) {
-        let (_, errors) = discover_tasks(&unit.ast, &unit.source, None, filter);
+    let imported = namespaces.unwrap_or_default().into_iter();
+    let imported = imported.filter_map(|(name, alias)| {
+        Some((library.compiled(&name)?, alias, TaskFilter::Documented))
+    });
+    let own = hitcfile.map(|unit| (unit, TOP.to_owned(), TaskFilter::All));
+    for (unit, namespace, filter) in imported.chain(own) {
+        let (tasks, errors) = discover_tasks(&unit.ast, &unit.source, None, filter);
         note(Failure(errors));
+        let built_in = TASKS.iter().any(|(name, _)| *name == namespace);
+        let built_in = built_in.then(|| library.unit(&engine, &file_name(&namespace)));
+        let names = if namespace == TOP { subcommands } else { &[] };
+        warnings.extend(warnings_of(
+            &unit,
+            &tasks,
+            built_in.transpose()?.as_deref(),
+            names,
+        ));
     }
-    Ok((files.len(), findings))
+    Ok(Audit {
+        scripts: files.len(),
+        errors: findings,
+        warnings,
+        config,
+    })
 }
 
 /// Returns the errors in the text of a task script that imports nothing.
@@ -120,8 +144,8 @@ mod tests {
             data: folder.path().to_owned(),
             home: folder.path().to_owned(),
         };
-        let (count, _) = audit(&project, &Events::silent()).unwrap();
-        assert_eq!(count, 1);
+        let audit = audit(&project, &[], &Events::silent()).unwrap();
+        assert_eq!(audit.scripts, 1);
     }
 
     /// Pieces of real scripts, and unusual characters.

@@ -22,6 +22,8 @@ pub struct Config {
     pub name_prefix: Option<String>,
     /// See [`crate::context::Settings::provider`].
     pub provider: Option<String>,
+    /// See [`crate::context::Settings::providers`].
+    pub providers: Vec<String>,
     /// See [`crate::context::Settings::ec2_regions`].
     pub ec2_regions: Vec<String>,
     /// See [`crate::context::Settings::forks`].
@@ -63,12 +65,26 @@ impl Config {
             .decode("name_prefix", text)?
             .or(self.name_prefix.take());
         self.provider = fields.decode("provider", text)?.or(self.provider.take());
+        let names = |value: &Value, what: &str| -> Result<Vec<String>, Invalid> {
+            let names = value.to_list(what)?;
+            names.iter().map(|name| name.to_text(what)).collect()
+        };
+        if let Some(providers) = fields.decode("providers", names)? {
+            self.providers = providers;
+        }
         if let Some(regions) = fields.decode("ec2_regions", regions)? {
             self.ec2_regions = regions;
         }
         self.user = fields.decode("user", text)?.or(self.user.take());
         self.jump = fields.decode("jump", text)?.or(self.jump.take());
-        self.shell = fields.decode("shell", text)?.or(self.shell.take());
+        let shell = |value: &Value, what: &str| {
+            let shell = value.to_text(what)?;
+            if shell.trim().is_empty() {
+                return Err(Invalid::new(value, format!("{what} is empty")));
+            }
+            Ok(shell)
+        };
+        self.shell = fields.decode("shell", shell)?.or(self.shell.take());
         let identity = fields.decode("identity", text)?.map(PathBuf::from);
         self.identity = identity.or(self.identity.take());
         let docker_config = fields.decode("docker_config", text)?.map(PathBuf::from);

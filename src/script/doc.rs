@@ -83,6 +83,13 @@ impl<'a> TaskReader<'a> {
                 }
                 task.params.push(param);
             }
+            "readonly" | "serial" | "hidden" if !text.is_empty() => {
+                let message = format!("`@{}` takes no value", tag.name);
+                let word = text.split_whitespace().next().unwrap_or_default();
+                return Err(self
+                    .wrong(tag.line, word, message)
+                    .help(format!("write `/// @{}`, or leave it out", tag.name)));
+            }
             "readonly" => task.readonly = true,
             "serial" => task.serial = true,
             "hidden" => task.hidden = true,
@@ -149,6 +156,16 @@ impl<'a> TaskReader<'a> {
     fn order_params(&self, names: &[&str], task: &mut Task) -> Result<(), Diagnostic> {
         let mut documented = std::mem::take(&mut task.params);
         for name in names {
+            if matches!(*name, "host" | "hosts") {
+                let message = format!(
+                    "`{name}` is not the first parameter of `{}`",
+                    self.function.name
+                );
+                let help = format!(
+                    "a task runs on servers if its first parameter is `host` or `hosts`: move `{name}` there, or rename it"
+                );
+                return Err(self.wrong(self.function.line, name, message).help(help));
+            }
             let Some(at) = documented.iter().position(|param| param.name == *name) else {
                 let message = format!(
                     "undocumented parameter `{name}` of `{}`",
@@ -179,8 +196,8 @@ impl<'a> TaskReader<'a> {
     }
 }
 
-/// Returns the byte offset of a word in a line. A part of a longer word does not count.
-fn find_word(line: &str, word: &str) -> Option<usize> {
+/// Returns the byte offset of a word in a text. A part of a longer word does not count.
+pub(super) fn find_word(line: &str, word: &str) -> Option<usize> {
     let part_of_word = |c: char| c.is_alphanumeric() || c == '_';
     line.match_indices(word).map(|(at, _)| at).find(|at| {
         let before = line[..*at].chars().next_back();

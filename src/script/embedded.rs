@@ -86,6 +86,15 @@ pub fn standard_module(name: &str) -> Option<&'static str> {
     found.map(|(_, text)| *text)
 }
 
+/// The error that the standard library has no module of this name.
+pub fn missing_module(name: &str) -> Diagnostic {
+    let names = STDLIB.map(|(name, _)| name);
+    let help = did_you_mean(name, names)
+        .unwrap_or_else(|| format!("the modules are {}", names.join(", ")));
+    let message = format!("module `{name}` not found");
+    Diagnostic::new(Kind::Usage, message).help(help)
+}
+
 /// The namespaces of built-in tasks. That of the tasks without namespace is `tasks`.
 pub fn built_in_namespaces() -> impl Iterator<Item = &'static str> {
     TASKS.iter().map(|(name, _)| *name)

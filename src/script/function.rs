@@ -1,6 +1,8 @@
 //! The functions of a script: signature, doc comment, and place in the text.
 
-use rhai::{AST, FnAccess, ScriptFuncDef};
+use std::ops::Range;
+
+use rhai::{AST, FnAccess, Position, ScriptFuncDef};
 
 use crate::core::diagnostic::Source;
 
@@ -18,6 +20,8 @@ pub(super) struct Function<'a> {
     pub line: usize,
     /// The line of the closing brace, counted from 1.
     pub end: usize,
+    /// The byte range of the body in the script, with its braces.
+    pub body: Range<usize>,
 }
 
 /// One line of a doc comment.
@@ -47,7 +51,9 @@ impl<'a> Function<'a> {
     fn new(definition: &'a ScriptFuncDef, source: &Source, lines: &[&str]) -> Self {
         let body = &definition.body;
         let (open, close) = (body.start_position(), body.end_position());
-        let brace = source.offset(open.line().unwrap_or(1), open.position().unwrap_or(1));
+        let offset =
+            |at: Position| source.offset(at.line().unwrap_or(1), at.position().unwrap_or(1));
+        let brace = offset(open);
         let line = definition_line(&source.text[..brace]);
         let comments = definition.comments.iter().map(AsRef::as_ref);
         Function {
@@ -57,6 +63,7 @@ impl<'a> Function<'a> {
             comment: comment_lines(comments, lines, line),
             line,
             end: close.line().unwrap_or(line).max(line),
+            body: brace..offset(close).max(brace),
         }
     }
 

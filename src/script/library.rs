@@ -11,7 +11,9 @@ use rhai::{Engine, Module, Shared};
 
 use super::{
     check::{RegisteredFunctions, check},
-    embedded::{PROVIDERS, STDLIB, TASKS, file_name, provider_file},
+    embedded::{
+        PROVIDERS, STDLIB, TASKS, file_name, missing_module, provider_file, standard_module,
+    },
     unit::{Unit, span},
 };
 use crate::{
@@ -92,14 +94,10 @@ impl Library {
     /// Resolves the path of an import in the script `from` to a script's name.
     pub fn locate(&self, from: Option<&str>, path: &str) -> Result<String, Diagnostic> {
         if path.starts_with("std/") {
-            let names = STDLIB.map(|(name, _)| name);
-            if names.contains(&path) {
+            if standard_module(path).is_some() {
                 return Ok(format!("{path}.rhai"));
             }
-            let message = format!("module `{path}` not found");
-            let help = did_you_mean(path, names)
-                .unwrap_or_else(|| format!("the modules are {}", names.join(", ")));
-            return Err(Diagnostic::new(Kind::Usage, message).help(help));
+            return Err(missing_module(path));
         }
         let folder = from.and_then(|from| Path::new(from).parent());
         let file = normalize(&folder.unwrap_or(Path::new("")).join(format!("{path}.rhai")));
@@ -171,11 +169,7 @@ impl Library {
             };
             Diagnostic::new(Kind::Usage, format!("`{name}`: {cause}"))
         })?;
-        // Some editors begin a file with a byte order mark, which Rhai does not accept.
-        Ok(match text.strip_prefix('\u{feff}') {
-            Some(rest) => rest.to_owned(),
-            None => text,
-        })
+        Ok(text)
     }
 
     /// Returns a suggestion: a script in the same folder with a similar name.

@@ -24,12 +24,15 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod unit;
+mod warnings;
 
 pub use args::{Bound, bind};
-pub use audit::{audit, audit_text, bind_words};
+pub use audit::{Audit, audit, audit_text, bind_words};
 pub use config::Config;
 pub use console::Console;
-pub use embedded::{built_in, built_in_namespaces, function_namespaces, standard_module};
+pub use embedded::{
+    built_in, built_in_namespaces, function_namespaces, missing_module, standard_module,
+};
 pub use param::{Param, Type};
 pub use provider::scripted;
 pub use run::{call_alone, enable_run_by_name, run};

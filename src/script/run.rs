@@ -16,7 +16,7 @@ use crate::{
         event::Event,
         table::Table,
     },
-    fleet::{Drive, HostResult, Selection, alone, finish},
+    fleet::{Drive, HostResult, OnSuccess, Selection, alone, finish},
     inventory::Inventory,
 };
 
@@ -318,12 +318,17 @@ fn on_each(
             ended: result,
         });
     }
+    let on_success = match tables.len() {
+        _ if task.readonly => OnSuccess::Nothing,
+        count if count == hosts.len() => OnSuccess::Counts,
+        _ => OnSuccess::Table,
+    };
     show(context, merge(tables, many));
     let interrupted = context.cancel.is_stopping();
     let remembers = frame.mode.is_real() && !task.readonly;
     let remembers = remembers.then_some(&context.project);
     let (events, project) = (&context.events, remembers);
-    finish(events, project, ended, !task.readonly, interrupted)?;
+    finish(events, project, ended, on_success, interrupted)?;
     Ok(values)
 }
 
@@ -338,7 +343,7 @@ fn merge(tables: Vec<(String, Table)>, many: bool) -> Option<Table> {
         };
         match &mut merged {
             None => merged = Some(table),
-            Some(all) => all.rows.extend(table.rows),
+            Some(all) => all.extend(table),
         }
     }
     merged

@@ -545,7 +545,7 @@ fn call_all(mode: impl Fn() -> Mode) -> (Vec<Result<Vec<String>, String>>, bool)
         mode(),
     ));
     let built_in = Arc::new(Inventory::new(context, Terminations::default()));
-    let inventory = Arc::new(built_in.with(scripted(&built_in)));
+    let inventory = Arc::new(built_in.with(scripted(&built_in)).unwrap());
     let node = inventory.providers.by_address("127.0.0.1").unwrap();
     let host = Host::from(Node {
         provider: "fake".to_owned(),

@@ -25,17 +25,22 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// Listens on the local machine, and forwards to an address that the server can reach.
+    /// Listens on the local machine, and forwards to an address that the server can reach. `on_error` gets
+    /// the messages of connections that fail.
     pub async fn local(
         connection: &Arc<Connection>,
         from: &Endpoint,
         to: &Endpoint,
+        on_error: impl Fn(String) + Clone + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let (host, to) = (&connection.target().name, to.clone());
         let connection = connection.clone();
         let dial = move || {
-            let (connection, to) = (connection.clone(), to.clone());
-            async move { connection.dial(&to).await }
+            let (connection, to, on_error) = (connection.clone(), to.clone(), on_error.clone());
+            async move {
+                let dialed = connection.dial(&to).await;
+                dialed.map_err(|error| on_error(error.to_string()))
+            }
         };
         Forward::dialing(host, from, dial).await
     }
@@ -78,7 +83,7 @@ impl Forward {
         };
         let task = tokio::spawn(async move {
             while let Ok(client) = listener.accept().await {
-                forward_client(client, dial());
+                tokio::spawn(forward_client(client, dial()));
             }
         });
         Ok(Forward {
@@ -89,11 +94,13 @@ impl Forward {
         })
     }
 
-    /// Listens on the server, and forwards to an address that the local machine can reach.
+    /// Listens on the server, and forwards to an address that the local machine can reach. `on_error` gets
+    /// the messages of connections that fail.
     pub async fn remote(
         connection: &Arc<Connection>,
         from: &Endpoint,
         to: &Endpoint,
+        on_error: impl Fn(String) + Clone + Send + Sync + 'static,
     ) -> Result<Self, Error> {
         let fail = |_| {
             connection.target().error(Cause::Refused {
@@ -125,23 +132,27 @@ impl Forward {
             Endpoint::Unix(path) => path.clone(),
         };
         let mut channels = connection.state.register_forward(&key);
-        let to = to.clone();
+        let (to, host) = (to.clone(), connection.target().name.clone());
         let task = tokio::spawn(async move {
             while let Some((channel, permit)) = channels.recv().await {
-                let to = to.clone();
+                let (to, host, on_error) = (to.clone(), host.clone(), on_error.clone());
                 tokio::spawn(async move {
-                    let mut stream = Stream::of_socket(SpooledChannel::new(channel, Some(permit)));
-                    // If the target is unreachable, the connection is closed, as for a local client.
-                    let _ = match &to {
-                        Endpoint::Tcp(host, port) => match tcp::connect_host(host, *port).await {
-                            Ok(mut socket) => copy_bidirectional(&mut stream, &mut socket).await,
-                            Err(error) => Err(error),
-                        },
-                        Endpoint::Unix(path) => match UnixStream::connect(path).await {
-                            Ok(mut socket) => copy_bidirectional(&mut stream, &mut socket).await,
-                            Err(error) => Err(error),
-                        },
+                    let stream = Stream::of_socket(SpooledChannel::new(channel, Some(permit)));
+                    let connected = match &to {
+                        Endpoint::Tcp(host, port) => tcp::connect_host(host, *port)
+                            .await
+                            .map(|socket| Box::new(socket) as Box<dyn Duplex>),
+                        Endpoint::Unix(path) => UnixStream::connect(path)
+                            .await
+                            .map(|socket| Box::new(socket) as Box<dyn Duplex>),
                     };
+                    let dialing = async {
+                        connected.map_err(|error| {
+                            let cause = plain(&error);
+                            on_error(format!("host `{host}`: forwarding to {to} here: {cause}"));
+                        })
+                    };
+                    forward_client(Box::new(stream), dialing).await;
                 });
             }
         });
@@ -199,15 +210,14 @@ impl Listener {
     }
 }
 
-/// Forwards one accepted connection, in a task of its own.
-fn forward_client<S: Duplex + 'static, E: Send + 'static>(
+/// Forwards one accepted connection. If the target is unreachable, it is closed, as for a client on the
+/// other side.
+async fn forward_client<S: Duplex, E>(
     mut client: Box<dyn Duplex>,
-    dialing: impl Future<Output = Result<S, E>> + Send + 'static,
+    dialing: impl Future<Output = Result<S, E>>,
 ) {
-    tokio::spawn(async move {
-        // If the target is unreachable, the connection is closed, as for a client on the server.
-        if let Ok(mut stream) = dialing.await {
-            let _ = copy_bidirectional(&mut client, &mut stream).await;
-        }
-    });
+    if let Ok(mut stream) = dialing.await {
+        // The end of a connection is no error, however it ends.
+        let _ = copy_bidirectional(&mut client, &mut stream).await;
+    }
 }

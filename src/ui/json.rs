@@ -19,7 +19,11 @@ pub(super) fn line(event: &Event) -> Option<String> {
                     .map(|(column, cell)| (column.clone(), cell.as_str().into()))
                     .collect()
             };
-            let rows: Vec<_> = table.rows.iter().map(row).collect();
+            let rows: Vec<_> = if table.data.is_empty() {
+                table.rows.iter().map(row).collect()
+            } else {
+                table.data.clone()
+            };
             json!({"event": "table", "rows": rows})
         }
         Event::Logs(logs) => return Some(logs.lines.iter().map(log).collect()),
@@ -41,7 +45,7 @@ pub(super) fn line(event: &Event) -> Option<String> {
             object["event"] = "failure".into();
             object
         }
-        Event::Recap { noun, lines } => {
+        Event::Recap { noun, lines, .. } => {
             let lines: Vec<_> = lines.iter().map(|line| recap(noun, line)).collect();
             json!({"event": "summary", "results": lines})
         }
@@ -141,6 +145,7 @@ mod tests {
         let table = Table {
             columns: vec!["name".to_owned()],
             rows: vec![vec!["web".to_owned()]],
+            ..Table::default()
         };
         let error = Diagnostic::new(Kind::Unreachable, "no")
             .note("why")
@@ -190,10 +195,12 @@ mod tests {
                     result(Outcome::Failed, Some(error)),
                     result(Outcome::Skipped, None),
                 ],
+                counts_only: false,
             },
             Event::Recap {
                 noun: "resource",
                 lines: vec![result(Outcome::Changed, None)],
+                counts_only: true,
             },
         ];
         for event in events {

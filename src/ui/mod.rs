@@ -348,7 +348,7 @@ impl Terminal {
         }
     }
 
-    fn recap(&self, noun: &str, results: &[RecapLine]) {
+    fn recap(&self, noun: &str, results: &[RecapLine], counts_only: bool) {
         let row = |result: &RecapLine| {
             let outcome = result.outcome.name();
             let seconds = match result.outcome {
@@ -360,6 +360,7 @@ impl Terminal {
         let table = Table {
             columns: [noun, "result", "time"].map(str::to_owned).to_vec(),
             rows: results.iter().map(row).collect(),
+            ..Table::default()
         };
         let count = |outcome| results.iter().filter(|r| r.outcome == outcome).count();
         let all = [
@@ -375,7 +376,12 @@ impl Terminal {
             .map(|outcome| format!("{} {}", count(outcome), outcome.name()))
             .collect();
         let total = plural(results.len(), noun);
-        self.note(&format!("\n{table}\n\n{total}: {}", summary.join(", ")));
+        let counts = format!("{total}: {}", summary.join(", "));
+        self.note(&if counts_only {
+            counts
+        } else {
+            format!("\n{table}\n\n{counts}")
+        });
     }
 }
 
@@ -455,9 +461,13 @@ impl Interface for Terminal {
                 let report = render(&diagnostic, self.has_color());
                 self.err(format!("{report}\n"));
             }
-            Event::Recap { noun, lines } => {
+            Event::Recap {
+                noun,
+                lines,
+                counts_only,
+            } => {
                 self.flush();
-                self.recap(noun, &lines);
+                self.recap(noun, &lines, counts_only);
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Renders errors. All errors are rendered here.
 
+use std::borrow::Cow;
+
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use crate::core::{
@@ -7,12 +9,16 @@ use crate::core::{
     text::{escape_controls_in_lines, replace_controls},
 };
 
+/// How many characters of a message are shown.
+const LONGEST: usize = 4000;
+
 /// Renders an error: the message, excerpts of the user's files with a caret, notes and help.
 ///
 /// Control characters are escaped: the texts quote servers, clouds and files. Line ends are kept,
 /// because the renderer indents the lines that follow.
 pub fn render(diagnostic: &Diagnostic, color: bool) -> String {
     let message = escape_controls_in_lines(&diagnostic.message);
+    let message = shortened(&message);
     let notes: Vec<_> = diagnostic
         .notes
         .iter()
@@ -66,6 +72,14 @@ pub fn render(diagnostic: &Diagnostic, color: bool) -> String {
     renderer.render(&[group])
 }
 
+/// Cuts a long text, such as one that quotes a value of megabytes.
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(LONGEST) {
+        None => text.into(),
+        Some((end, _)) => format!("{} … ({} bytes)", &text[..end], text.len()).into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -105,6 +119,16 @@ error: unknown key `imgae`
           over two lines
   = help: did you mean `image`?";
         assert_eq!(render(&diagnostic, false), expected);
+    }
+
+    #[test]
+    fn a_long_message_is_cut() {
+        let error = Diagnostic::new(
+            Kind::Usage,
+            format!("invalid size `{}`", "é".repeat(100_000)),
+        );
+        let shown = render(&error, false);
+        assert!(shown.ends_with("é … (200015 bytes)"), "{}", shown.len());
     }
 
     #[test]

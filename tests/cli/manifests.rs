@@ -293,7 +293,7 @@ fn a_value_with_a_variable_is_checked_by_its_kind() {
 #[test]
 fn keys_that_take_no_variables() {
     check("web: {provider: local, count: \"${env.N}\"}\n").fails(
-        1,
+        2,
         "\
 error: count cannot contain variables
  --> it.yml:1:31
@@ -327,7 +327,7 @@ fn an_item_of_a_list() {
     };
     manifest("${host.containers.app.ports[0]}").ok();
     manifest("${web.containers.app.ports[1]}").fails(
-        1,
+        2,
         "\
 error: `${web.containers.app.ports[1]}`: index 1 is out of range: container `app` has 1 port
  --> it.yml:5:38

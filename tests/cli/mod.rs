@@ -1,5 +1,6 @@
 //! The program's exact output.
 
+mod check;
 mod completion;
 mod console;
 mod flags;

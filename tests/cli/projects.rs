@@ -31,7 +31,7 @@ fn check_finds_everything() {
         .file("compose.yml", "services:\n  web:\n    image: x\n")
         .file("half.yaml", "web:\n  provider: local\n  size: [\n");
     let run = project.run(&["check"]);
-    assert_eq!(run.status, 1, "{run}");
+    assert_eq!(run.status, 2, "{run}");
     let mut errors = run.errors();
     errors.sort_unstable();
     assert_eq!(errors.len(), 6, "{run}");
@@ -132,7 +132,7 @@ fn check_finds_invalid_settings() {
     let run = Project::new()
         .file("hitcfile.rhai", "config(#{ forks: \"x\" });\n")
         .run(&["check"]);
-    assert_eq!(run.status, 1, "{run}");
+    assert_eq!(run.status, 2, "{run}");
     assert!(
         run.stderr
             .starts_with("error: forks must be a whole number, not `x`\n --> hitcfile.rhai:1:1\n"),

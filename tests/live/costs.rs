@@ -82,18 +82,15 @@ fn of_instances() {
             "total | 12.04 | USD",
         ]
     );
-    let json = live.run(&["run", "costs", "--json"]).ok().stdout;
-    let costs: Json = serde_json::from_str(&json).unwrap();
+    let costs = live.run(&["costs", "-o", "json"]).ok().json_rows();
     assert_eq!(
         costs[0],
         json!({
-            "provider": "ec2", "name": "web", "role": "web", "size": "t3.micro", "state": "running",
-            "known": true, "currency": "USD", "hour": 0.016_496, "month": 12.042, "tax": "",
-            "unknown": [], "parts": [
-                {"what": "instance", "hour": 0.0104, "month": 7.592},
-                {"what": "IPv4 address", "hour": 0.005, "month": 3.65},
-                {"what": "disks", "hour": 0.001_096, "month": 0.8},
-            ]
+            "provider": "ec2", "role": "web", "name": "web", "servers": 1, "known": true,
+            "currency": "USD", "amount": 12.042, "month": "12.04", "tax": "",
+            "includes": "IPv4 address 3.65, disks 0.80, instance 7.59",
+            "parts": {"instance": 7.592, "IPv4 address": 3.65, "disks": 0.8},
+            "unknown": "", "unknown_parts": [],
         })
     );
     cloud.boto(
@@ -113,16 +110,15 @@ fn of_instances() {
 
 /// The lines of `provider.check`: what, result and detail.
 fn checked(live: &Live, provider: &str) -> (i32, Vec<Vec<String>>, String) {
-    let run = live.run(&["run", "provider.check", provider, "--json"]);
+    let run = live.run(&["run", "provider.check", provider, "-o", "json"]);
     let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
     let line = |line: &Json| {
         ["what", "result", "detail"]
             .map(|key| text(&line[key]))
             .to_vec()
     };
-    let lines: Json = serde_json::from_str(&run.stdout).unwrap_or_default();
-    let lines = lines.as_array().into_iter().flatten().map(line).collect();
-    (run.status, lines, run.stderr)
+    let lines = run.json_rows().iter().map(line).collect();
+    (run.status, lines, format!("{}{}", run.stdout, run.stderr))
 }
 
 /// The lines whose result is not `ok`.
@@ -134,8 +130,8 @@ fn not_ok(lines: &[Vec<String>]) -> Vec<&[String]> {
 #[test]
 fn a_token_of_digitalocean_that_lacks_scopes() {
     let (cloud, live) = Cloud::reachable_digitalocean();
-    let (status, lines, stderr) = checked(&live, "digitalocean");
-    assert_eq!((status, not_ok(&lines)), (0, vec![]), "{stderr}");
+    let (status, lines, said) = checked(&live, "digitalocean");
+    assert_eq!((status, not_ok(&lines)), (0, vec![]), "{said}");
     assert_eq!(
         lines[..3],
         [
@@ -153,7 +149,7 @@ fn a_token_of_digitalocean_that_lacks_scopes() {
         "droplet:create", "ssh_key:read", "ssh_key:create", "tag:read", "tag:create", "firewall:read",
         "reserved_ip:read"
     ]}));
-    let (status, lines, stderr) = checked(&live, "digitalocean");
+    let (status, lines, said) = checked(&live, "digitalocean");
     let scope = "create a token with this scope";
     assert_eq!(
         not_ok(&lines),
@@ -165,10 +161,10 @@ fn a_token_of_digitalocean_that_lacks_scopes() {
     );
     assert_eq!(status, 1);
     assert!(
-        stderr.contains(
+        said.contains(
             "provider `digitalocean`: missing: droplet:update, droplet:delete, tag:delete"
         ),
-        "{stderr}"
+        "{said}"
     );
     // Nothing came of it.
     cloud.set(&json!({"scopes": null}));
@@ -180,8 +176,8 @@ fn a_token_of_digitalocean_that_lacks_scopes() {
 fn a_token_of_hetzner_that_may_only_read() {
     let (cloud, live) = Cloud::reachable_hetzner();
     let limits = "see Limits of the project at https://console.hetzner.cloud";
-    let (status, lines, stderr) = checked(&live, "hetzner");
-    assert_eq!(status, 0, "{stderr}");
+    let (status, lines, said) = checked(&live, "hetzner");
+    assert_eq!(status, 0, "{said}");
     assert_eq!(
         lines,
         [
@@ -205,8 +201,8 @@ fn a_token_of_hetzner_that_may_only_read() {
 #[test]
 fn credentials_of_aws_that_lack_an_action() {
     let (cloud, live) = Cloud::reachable_ec2();
-    let (status, lines, stderr) = checked(&live, "ec2");
-    assert_eq!(status, 0, "{stderr}");
+    let (status, lines, said) = checked(&live, "ec2");
+    assert_eq!(status, 0, "{said}");
     let quotas = "see `aws service-quotas list-service-quotas --service-code ec2`";
     assert_eq!(not_ok(&lines), [["quotas", "unknown", quotas]]);
     let error = |code: &str| {
@@ -239,8 +235,8 @@ fn credentials_of_aws_that_lack_an_action() {
 #[test]
 fn a_role_of_google_that_lacks_permissions() {
     let (cloud, live) = Cloud::gcp(Live::new(), false);
-    let (status, lines, stderr) = checked(&live, "gcp");
-    assert_eq!((status, not_ok(&lines)), (0, vec![]), "{stderr}");
+    let (status, lines, said) = checked(&live, "gcp");
+    assert_eq!((status, not_ok(&lines)), (0, vec![]), "{said}");
     let quotas = lines.iter().filter(|line| line[0].starts_with("quota"));
     let quotas: Vec<Vec<String>> = quotas.cloned().collect();
     assert_eq!(

@@ -10,11 +10,10 @@ fn create(live: &Live, options: &[&str]) -> Run {
 
 /// Provider, name, region and address of each server of EC2.
 fn nodes(live: &Live) -> Vec<[String; 4]> {
-    let json = live.run(&["run", "nodes", "json=true"]).ok().stdout;
-    let nodes: Json = serde_json::from_str(&json).unwrap();
+    let nodes = live.run(&["nodes", "-o", "json"]).ok().json_rows();
     let text = |value: &Json| value.as_str().unwrap_or_default().to_owned();
-    let nodes = nodes.as_array().unwrap().iter();
     nodes
+        .iter()
         .filter(|node| text(&node["provider"]).starts_with("ec2"))
         .map(|node| ["provider", "name", "region", "ip"].map(|key| text(&node[key])))
         .collect()

@@ -271,6 +271,32 @@ fn connection_tasks() {
     interrupt(&forward);
     assert_eq!(forward.wait().unwrap().code(), Some(130));
 
+    // A client of a closed port is the only one to notice: hitc says why.
+    let mut forward = it.live.spawn(&["run", "-H", "here", "forward", "0", "1"]);
+    let mut said = BufReader::new(forward.stderr.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    let address = line
+        .trim_start_matches("forwarding ")
+        .split(" to ")
+        .next()
+        .unwrap();
+    assert_eq!(
+        TcpStream::connect(address)
+            .unwrap()
+            .read(&mut banner)
+            .unwrap_or(0),
+        0
+    );
+    line.clear();
+    said.read_line(&mut line).unwrap();
+    assert!(
+        line.starts_with("warning: host `here`: the server refused "),
+        "{line}"
+    );
+    interrupt(&forward);
+    forward.wait().unwrap();
+
     let run = it
         .live
         .run(&["exec", "-v", "-H", "here", "--", "true"])

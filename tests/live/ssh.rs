@@ -298,7 +298,9 @@ async fn forwards_ports_and_sockets() {
         assert_eq!(&banner, b"SSH-2.0-");
     };
     let any: Endpoint = "0".parse().unwrap();
-    let forward = Forward::local(&connection, &any, &sshd).await.unwrap();
+    let forward = Forward::local(&connection, &any, &sshd, |_| ())
+        .await
+        .unwrap();
     let address = forward.from.to_string();
     banner(&mut TcpStream::connect(&address).await.unwrap()).await;
     drop(forward);
@@ -309,7 +311,9 @@ async fn forwards_ports_and_sockets() {
 
     let path = live.root().join("ssh.sock");
     let socket = Endpoint::Unix(path.display().to_string());
-    let forward = Forward::local(&connection, &socket, &sshd).await.unwrap();
+    let forward = Forward::local(&connection, &socket, &sshd, |_| ())
+        .await
+        .unwrap();
     banner(&mut UnixStream::connect(&path).await.unwrap()).await;
     drop(forward);
     assert!(!path.exists());
@@ -321,7 +325,9 @@ async fn forwards_ports_and_sockets() {
             socket.write_all(b"from here\n").await.unwrap();
         }
     });
-    let forward = Forward::remote(&connection, &any, &here).await.unwrap();
+    let forward = Forward::remote(&connection, &any, &here, |_| ())
+        .await
+        .unwrap();
     let Endpoint::Tcp(_, port) = &forward.from else {
         panic!("{}", forward.from)
     };
@@ -331,7 +337,9 @@ async fn forwards_ports_and_sockets() {
     };
     assert_eq!(connection.run(&command).await.unwrap().text(), "from here");
     let there = Endpoint::Unix("/run/from-here.sock".to_owned());
-    let forward = Forward::remote(&connection, &there, &here).await.unwrap();
+    let forward = Forward::remote(&connection, &there, &here, |_| ())
+        .await
+        .unwrap();
     let command = Command::new("test -S /run/from-here.sock && echo listens");
     assert_eq!(connection.run(&command).await.unwrap().text(), "listens");
     drop(forward);
@@ -340,6 +348,7 @@ async fn forwards_ports_and_sockets() {
         &connection,
         &Endpoint::Tcp("192.0.2.1".to_owned(), 1),
         &sshd,
+        |_| (),
     )
     .await;
     assert!(matches!(busy.err().unwrap().cause, Cause::Listen { .. }));

@@ -209,6 +209,121 @@ fn a_dry_run_shows_the_differences() {
     assert_eq!(now.stdout, "Welcome\none\n");
 }
 
+/// A dry run names each file, and the real run does what it said. An identical file is not sent again.
+#[test]
+fn a_dry_run_of_an_upload_names_the_files() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web"]).ok();
+    let site = live.root().join("site");
+    write(&site.join("a"), b"a");
+    write(&site.join("deep/b"), b"b");
+    let run = |words: &[&str]| live.run(&[&["-q", "-H", "web"], words].concat());
+    let counts = |sent: usize, same: usize, removed: usize| {
+        format!("transferred  unchanged  removed\n{sent:<13}{same:<11}{removed}\n")
+    };
+    run(&["upload", "site", "/srv/www"]).ok();
+    write(&site.join("a"), b"other");
+    fs::remove_file(site.join("deep/b")).unwrap();
+    write(&site.join("c"), b"c");
+    let upload = ["upload", "site", "/srv/www", "delete=true"];
+    run(&[&upload[..], &["-n"]].concat()).is(
+        0,
+        &counts(2, 0, 1),
+        "would upload /srv/www/a to web\nwould upload /srv/www/c to web\n\
+         would remove /srv/www/deep/b on web\n",
+    );
+    run(&upload).is(0, &counts(2, 0, 1), "");
+    run(&[&upload[..], &["-n"]].concat()).is(0, &counts(0, 2, 0), "");
+    for words in [&["-n"][..], &[]] {
+        run(&[&["upload", "site/a", "/srv/www/"], words].concat()).is(0, &counts(0, 1, 0), "");
+    }
+    run(&["upload", "site/a", "/srv/www/a", "mode=600"]).is(0, &counts(1, 0, 0), "");
+}
+
+#[test]
+fn downloads_of_a_pattern() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web"]).ok();
+    let exec = |line: &str| live.run(&["exec", "-H", "web", "--", line]).ok().stdout;
+    exec(
+        "mkdir -p /srv/log/old '/srv/a [x]'; cd /srv/log; echo 1 >'a 1.log'; echo 2 >b.log; echo 3 >old/c.log; \
+         echo 4 >.hidden.log; echo 5 >'*.log'; echo 6 >'/srv/a [x]/f'",
+    );
+    let run = |words: &[&str]| live.run(&[&["-q", "-H", "web", "download"], words].concat());
+    let got = |folder: &str| {
+        let names = fs::read_dir(live.root().join(folder)).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    };
+    // A file of that name is not a pattern.
+    run(&["/srv/log/*.log", "one/"]).ok();
+    assert_eq!(got("one"), ["*.log"]);
+    exec("rm '/srv/log/*.log'");
+    run(&["/srv/log/*.log", "two"]).is(
+        0,
+        "transferred  unchanged  removed\n2            0          0\n",
+        "",
+    );
+    assert_eq!(got("two"), ["a 1.log", "b.log"]);
+    run(&["/srv/lo[g]/*", "three"]).ok();
+    assert_eq!(got("three"), ["a 1.log", "b.log", "old"]);
+    run(&["/srv/a [x]/f", "four/"]).ok();
+    assert_eq!(got("four"), ["f"]);
+    for (words, error) in [
+        (
+            &["/srv/log/*.gz", "x"][..],
+            "error: host `web`: download /srv/log/*.gz: no file matches\n",
+        ),
+        (
+            &["/srv/log/*", "x", "delete=true"],
+            "error: host `web`: download /srv/log/*: `delete` needs the path of one folder\n",
+        ),
+        (&["/srv/*/*.log", "three"], ""),
+        (
+            &["/nope", "x"],
+            "error: host `web`: download /nope: /nope: not found, or its folder cannot be read\n",
+        ),
+    ] {
+        let run = run(words);
+        if error.is_empty() {
+            run.ok();
+        } else {
+            run.fails(1, error);
+        }
+    }
+    assert!(!live.root().join("x").exists());
+}
+
+/// One table for several servers, not a second one with the times.
+#[test]
+fn one_table_for_all_servers() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web", "count=2"]).ok();
+    write(&live.root().join("f"), b"f");
+    let run = live.run(&["-R", "web", "upload", "f", "/srv/f"]).ok();
+    assert_eq!(
+        run.stdout,
+        "host   transferred  unchanged  removed\nweb    1            0          0\nweb-1  1            0          0\n"
+    );
+    assert!(
+        run.stderr.contains("2 hosts: 2 ok\n") && !run.stderr.contains("result"),
+        "{run}"
+    );
+    let json = live
+        .run(&["-R", "web", "upload", "f", "/srv/f", "-o", "json"])
+        .ok();
+    assert_eq!(
+        json.json_rows(),
+        [
+            serde_json::json!({"host": "web", "transferred": 0, "unchanged": 1, "removed": 0}),
+            serde_json::json!({"host": "web-1", "transferred": 0, "unchanged": 1, "removed": 0}),
+        ]
+    );
+    assert!(json.stdout.contains("{\"event\":\"summary\""), "{json}");
+}
+
 #[test]
 fn rsync_in_both_directions() {
     let installed = Command::new("rsync").arg("--version").output();
@@ -223,6 +338,15 @@ fn rsync_in_both_directions() {
     }
     let live = Live::new();
     live.run(&["run", "create", "name=web"]).ok();
+    write(&live.root().join("site/a"), b"a");
+    let missing = live.run(&["-H", "web", "rsync_up", "site/", "/srv/site"]);
+    assert!(
+        missing.status == 1
+            && missing
+                .stderr
+                .contains("help: install rsync on the server\n"),
+        "{missing}"
+    );
     live.run(&[
         "exec",
         "-H",
@@ -231,7 +355,6 @@ fn rsync_in_both_directions() {
         "apt-get update -q >&2 && apt-get install -qy rsync >&2",
     ])
     .ok();
-    write(&live.root().join("site/a"), b"a");
     write(&live.root().join("site/b.tmp"), b"b");
     let run = |words: &[&str]| live.run(&[&["run", "-H", "web"], words].concat());
     run(&["rsync_up", "site/", "/srv/site", "exclude=*.tmp"]).ok();

@@ -68,8 +68,7 @@ impl Place {
 
     /// The volumes as hitc lists them: names, sizes and servers.
     fn listed(&self) -> Vec<(String, i64, Option<String>)> {
-        let run = self.task(&["volume.list", "json=true"]).ok();
-        let rows: Vec<Json> = serde_json::from_str(&run.stdout).unwrap();
+        let rows = self.task(&["volume.list", "-o", "json"]).ok().json_rows();
         let text = |value: &Json| value.as_str().map(str::to_owned);
         rows.iter()
             .map(|row| {

@@ -378,6 +378,16 @@ impl Run {
         };
         self.stdout.lines().skip(1).map(words).collect()
     }
+
+    /// The rows of the tables among the events of `-o json`.
+    pub fn json_rows(&self) -> Vec<serde_json::Value> {
+        let events = self.stdout.lines().map(serde_json::from_str);
+        let rows = events.filter_map(|event| {
+            let mut event: serde_json::Value = event.unwrap();
+            serde_json::from_value::<Vec<serde_json::Value>>(event["rows"].take()).ok()
+        });
+        rows.flatten().collect()
+    }
 }
 
 impl std::fmt::Display for Run {

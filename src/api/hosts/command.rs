@@ -17,7 +17,7 @@ use crate::{
         event::Event,
         process::{Keep, Output},
     },
-    fleet::{Drive, HostResult, Rollout, finish},
+    fleet::{Drive, HostResult, OnSuccess, Rollout, finish},
     ssh::{Command, Input},
 };
 
@@ -177,7 +177,7 @@ fn stream_all(call: &Call, hosts: &[Dynamic], line: &str) -> Answer<()> {
         &call.context.events,
         call.remembers(),
         results,
-        true,
+        OnSuccess::Table,
         interrupted,
     )
     .map_err(|failure| call.fail(failure))

@@ -23,7 +23,7 @@ use crate::{
         diagnostic::{Diagnostic, Failure, Kind, plural},
         value::Fields,
     },
-    inventory::Inventory,
+    inventory::{Inventory, Resolved},
     project::ProjectId,
     provider::{self, Finding, Node, Provider, refuse_protected},
     provision::{Order, Quote, check_name, reboot, wait_for},
@@ -36,13 +36,14 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Returns the servers of this project, as maps with `provider`, `name`, `role`, `id`,
          `size`, `image`, `region`, `ip`, `internal_ip`, `state`, `created`, `owner`, `manifest`
          and `protected`.",
-        |call: &Call| nodes(call, false),
+        nodes,
     );
     provider.function(
         "all_nodes() -> array",
         "Returns the servers of all owners, as `nodes` does. `own` says whether a server belongs to
-         this project.",
-        |call: &Call| nodes(call, true),
+         this project. The names of unmanaged servers are resolved: `ip` is the address, and `state` is
+         `unresolvable` if there is none.",
+        all_nodes,
     );
     provider.change(
         "adopt(hosts: array)",
@@ -129,6 +130,14 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
 
 /// Functions for scripts that are providers.
 fn for_scripts(provider: &mut Namespace) {
+    provider.function(
+        "names() -> array",
+        "Returns the names of all providers: those that hitc has, and those of the project.",
+        |call: &Call| {
+            let names = call.inventory.providers.names().into_iter();
+            Ok(names.map(Dynamic::from).collect::<Array>())
+        },
+    );
     provider.function(
         "refuse(message: string, help: string)",
         "Throws a usage error, for scripts that are providers.",
@@ -228,14 +237,36 @@ fn check(call: &Call, name: &str) -> Answer<Array> {
     Ok(findings.iter().map(describe).collect())
 }
 
-fn nodes(call: &Call, any_owner: bool) -> Answer<Array> {
+fn nodes(call: &Call) -> Answer<Array> {
     let nodes = call.wait(async { Ok::<_, Diagnostic>(call.inventory.nodes().await) })?;
     let project = call.check(call.context.project.id())?;
     let project = project.as_ref().map(ProjectId::as_str);
-    let shown = nodes
-        .iter()
-        .filter(|node| any_owner || node.is_of_project(project));
-    Ok(shown.map(|node| describe(node, project)).collect())
+    let own = nodes.iter().filter(|node| node.is_of_project(project));
+    Ok(own.map(|node| describe(node, project).into()).collect())
+}
+
+fn all_nodes(call: &Call) -> Answer<Array> {
+    let listed = async {
+        let nodes = call.inventory.nodes().await;
+        let resolved = join_all(nodes.iter().map(|node| call.inventory.resolve(node))).await;
+        Ok::<_, Diagnostic>((nodes, resolved))
+    };
+    let (nodes, resolved) = call.wait(listed)?;
+    let project = call.check(call.context.project.id())?;
+    let project = project.as_ref().map(ProjectId::as_str);
+    let describe = |(node, resolved): (&Node, Resolved)| {
+        let mut map = describe(node, project);
+        let (ip, state) = match resolved {
+            Resolved::Nothing => return map.into(),
+            Resolved::To(ip) => (ip.to_string(), node.state.to_string()),
+            Resolved::Failed => (String::new(), "unresolvable".to_owned()),
+        };
+        map.insert("ip".into(), ip.clone().into());
+        map.insert("internal_ip".into(), ip.into());
+        map.insert("state".into(), state.into());
+        map.into()
+    };
+    Ok(nodes.iter().zip(resolved).map(describe).collect())
 }
 
 fn adopt(call: &Call, hosts: &[Dynamic]) -> Answer<()> {
@@ -336,7 +367,7 @@ fn names(hosts: &[Host]) -> String {
 }
 
 /// Describes a server for scripts. A field without a value is an empty text.
-fn describe(node: &Node, project: Option<&str>) -> Dynamic {
+fn describe(node: &Node, project: Option<&str>) -> Map {
     let json = serde_json::to_value(node).unwrap_or_default();
     let mut map: Map = from_json(&json).try_cast().unwrap_or_default();
     let created = node.created.map_or(Dynamic::UNIT, |created| {
@@ -358,7 +389,7 @@ fn describe(node: &Node, project: Option<&str>) -> Dynamic {
         ("own".into(), node.is_of_project(project).into()),
         ("protected".into(), protected),
     ]);
-    Dynamic::from_map(map)
+    map
 }
 
 fn rename(call: &Call, host: &Host, name: &str) -> Answer<()> {

@@ -79,10 +79,12 @@ fn forward(
             return Ok((forward, connection));
         }
         let connection = call.inventory.connect(&host.0).await?;
+        let events = call.context.events.clone();
+        let on_error = move |message: String| events.warn(message);
         let forward = if is_remote {
-            Forward::remote(&connection, &from, &to).await
+            Forward::remote(&connection, &from, &to, on_error).await
         } else {
-            Forward::local(&connection, &from, &to).await
+            Forward::local(&connection, &from, &to, on_error).await
         };
         Ok::<_, Diagnostic>((forward?, connection))
     });

@@ -103,7 +103,16 @@ fn rsync(call: &Call, host: &Host, from: &str, to: &str, up: bool, options: &Map
                     .on(name)
                     .help("install rsync on this machine and on the server".to_owned())
             })?;
-        super::command::check(&output, "rsync", Some(name))
+        // The shell of the server did not find the program: sh(1).
+        let is_missing = !output.ok() && output.error_text().contains("rsync: command not found")
+            || output.error_text().contains("rsync: not found");
+        super::command::check(&output, "rsync", Some(name)).map_err(|error| {
+            if is_missing {
+                error.help("install rsync on the server".to_owned())
+            } else {
+                error
+            }
+        })
     };
     call.change(what, running).map(drop)
 }

@@ -1,6 +1,6 @@
 //! `ssh::upload` and `ssh::download`: file transfers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rhai::{Dynamic, ImmutableString, Map};
 
@@ -13,7 +13,8 @@ use crate::{
         namespace::Namespace,
     },
     core::diagnostic::{Diagnostic, Kind},
-    files::{Download, TransferCounts, Upload},
+    files::{Download, TransferCounts, Upload, UploadPreview},
+    machine::Machine,
 };
 
 /// Adds the functions to the namespace.
@@ -38,7 +39,8 @@ pub(super) fn add(ssh: &mut Namespace) {
     );
     ssh.change_method(
         "download(host: Host, from: string, to: string) -> map",
-        "Downloads a file or folder into the project. Files of a folder that are identical in the
+        "Downloads a file or folder into the project, or all that match a pattern such as
+         `/var/log/*.gz`, into the folder `to`. Files of a folder that are identical in the
          project are skipped. `{host}` in `to` is replaced by the server's name, and is required if
          the task runs on several servers. Returns `#{transferred, unchanged, removed}`.",
         |call: &Call, host: Host, from: ImmutableString, to: ImmutableString| {
@@ -66,21 +68,61 @@ fn upload(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answ
         let text = format!("`{}` not found", from.display());
         return Err(call.fail(Diagnostic::new(Kind::Usage, text)));
     }
-    let what = || format!("upload {} to {to} on {}", from.display(), host.0.name);
+    let name = &host.0.name;
+    if call.is_dry() {
+        let comparing = async {
+            let machine = call.inventory.machine(&host.0).await?;
+            let upload = upload_to(call, machine.as_ref(), &from, to, &options);
+            upload.preview().await.map_err(Diagnostic::from)
+        };
+        match call.wait(async { Ok::<_, Diagnostic>(comparing.await) })? {
+            Ok(Some(preview)) => return Ok(announce(call, name, &preview)),
+            Ok(None) => {}
+            // A server that is unreachable now may exist when the task runs for real.
+            Err(_) => call
+                .context
+                .assume(format!("the current content of {to} on {name}")),
+        }
+    }
+    let what = || format!("upload {} to {to} on {name}", from.display());
     let counts = call.change(what, async {
         let machine = call.inventory.machine(&host.0).await?;
-        let (events, write_options) = (&call.context.events, &options.write_options);
-        let upload = Upload {
-            events,
-            machine: machine.as_ref(),
-            from: &from,
-            to,
-            write_options,
-            remove: options.delete,
-        };
+        let upload = upload_to(call, machine.as_ref(), &from, to, &options);
         upload.run().await.map_err(Diagnostic::from)
     })?;
     Ok(counts_map(counts))
+}
+
+/// Reports what a dry run does not upload to a host, and returns the counts.
+fn announce(call: &Call, host: &str, preview: &UploadPreview) -> Map {
+    for path in &preview.transferred {
+        call.would(|| format!("upload {path} to {host}"));
+    }
+    for path in &preview.removed {
+        call.would(|| format!("remove {path} on {host}"));
+    }
+    counts_map(Some(TransferCounts {
+        transferred: preview.transferred.len(),
+        unchanged: preview.unchanged,
+        removed: preview.removed.len(),
+    }))
+}
+
+fn upload_to<'a>(
+    call: &'a Call<'_>,
+    machine: &'a dyn Machine,
+    from: &'a Path,
+    to: &'a str,
+    options: &'a FileOptions,
+) -> Upload<'a> {
+    Upload {
+        events: &call.context.events,
+        machine,
+        from,
+        to,
+        write_options: &options.write_options,
+        remove: options.delete,
+    }
 }
 
 fn download(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answer<Map> {

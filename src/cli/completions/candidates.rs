@@ -19,15 +19,8 @@ use crate::{
     script::{Param, Task, Type, built_in_namespaces, function_namespaces},
 };
 
-/// The providers that need no script.
-const PROVIDERS: [&str; 6] = [
-    "local",
-    "ec2",
-    "digitalocean",
-    "gcp",
-    "hetzner",
-    "unmanaged",
-];
+/// The providers that create servers and need no script of the project.
+const PROVIDERS: [&str; 5] = ["local", "ec2", "digitalocean", "gcp", "hetzner"];
 /// Words at the end of the names of parameters that are local paths.
 const PATHS: [&str; 9] = [
     "from",

@@ -21,9 +21,10 @@ impl Spec {
     pub fn decode(name: &str, value: &Value, inputs: &Inputs, what: &str) -> Result<Self, Invalid> {
         let mut fields = Fields::new(value, what)?;
         for key in UNSUPPORTED {
-            if let Some(value) = fields.take(key) {
+            // Not `take`, which would suggest the key for a misspelled one.
+            if let Some(value) = fields.unknown(key) {
                 return Err(Invalid::new(
-                    &value,
+                    value,
                     format!("{what}: this version of hitc does not support `{key}`"),
                 )
                 .help(format!("remove `{key}`")));

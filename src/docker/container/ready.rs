@@ -61,11 +61,19 @@ impl Ready {
                 .map(|port| u16::try_from(port).unwrap_or(u16::MAX))
         };
         let http = fields.decode("http", Value::to_text)?;
-        let http_port = fields.decode("port", port)?;
+        let port_value = fields.take("port");
+        let http_port = port_value.as_ref().map(|value| port(value, "port"));
+        let http_port = http_port.transpose()?;
         let tcp = fields.decode("tcp", port)?;
         let exec = fields.take("exec");
         let timeout = fields.decode("timeout", duration)?.unwrap_or(TIMEOUT);
         fields.finish()?;
+        if http.is_none()
+            && let Some(value) = port_value
+        {
+            let error = Invalid::new(&value, format!("{what}: `port` is the port of `http`"));
+            return Err(error.help("write `{http: /, port: …}`, or `{tcp: …}`".to_owned()));
+        }
         let probe = match (http, tcp, exec) {
             (Some(path), None, None) => Probe::Http {
                 path: format!("/{}", path.trim_start_matches('/')),

@@ -47,6 +47,7 @@ use super::{
 };
 use crate::{
     core::{
+        diagnostic::plain,
         event::Activity,
         owner::{Owner, Ownership},
         value::{Invalid, Value},
@@ -129,9 +130,15 @@ impl Local {
     /// Takes the lock that serializes assigning addresses and building images among processes. It is
     /// held until the file is dropped.
     async fn lock(&self) -> Result<File, Error> {
-        let fail = |error: std::io::Error| failed("taking the lock", error);
+        let path = self.data.join("local.lock");
+        let fail = |error: std::io::Error| {
+            failed(
+                &format!("taking the lock `{}`", path.display()),
+                plain(error),
+            )
+        };
         make_private_folder(&self.data).map_err(fail)?;
-        let file = File::create(self.data.join("local.lock")).map_err(fail)?;
+        let file = File::create(&path).map_err(fail)?;
         // Waiting in the kernel could not be interrupted.
         loop {
             match file.try_lock() {
