@@ -109,6 +109,8 @@ fn request(call: &Call, options: &Map) -> Answer<Request> {
             prune,
             replace,
             adopt,
+            rollout: call.context.settings.rollout.clone(),
+            forks: call.context.settings.named_forks,
             wait_lock: call.context.settings.wait_lock,
         })
     };
