@@ -9,11 +9,10 @@ use crate::{
     context::{Context, Mode},
     core::{
         cancel::Cancel,
-        diagnostic::{Diagnostic, Failure, Kind, Source, plain, plural},
+        diagnostic::{Diagnostic, Failure, Kind, plain, plural},
         environment,
         event::{Event, Events},
         text_file::read_text,
-        value::{Data, Value},
     },
     ensemble,
     inventory::{Inventory, Providers},
@@ -85,7 +84,7 @@ fn check_manifests(
                 continue;
             }
         };
-        if !is_manifest(&text) {
+        if !ensemble::is_manifest(&text) {
             continue;
         }
         count += 1;
@@ -99,29 +98,4 @@ fn check_manifests(
         }
     }
     Ok(count)
-}
-
-/// Whether a YAML file is a manifest, and not the file of another program.
-fn is_manifest(text: &str) -> bool {
-    let source = Source::new("", text);
-    let has = |value: &Value, key: &str| match &value.data {
-        Data::Map(entries) => entries.iter().any(|entry| entry.key == key),
-        _ => false,
-    };
-    match ensemble::parse_yaml(&source) {
-        Ok(Value {
-            data: Data::Map(entries),
-            ..
-        }) => entries.iter().any(|entry| {
-            ["provider", "containers", "firewall"]
-                .iter()
-                .any(|key| has(&entry.value, key))
-                && !["services", "jobs"].contains(&entry.key.as_str())
-        }),
-        Ok(_) => false,
-        // The file is incomplete.
-        Err(_) => text
-            .lines()
-            .any(|line| line.trim_start().starts_with("provider:")),
-    }
 }

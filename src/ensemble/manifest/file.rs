@@ -6,13 +6,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::template::list;
+use super::{template::list, yaml};
 use crate::{
     core::{
-        diagnostic::{Diagnostic, Kind, did_you_mean, plain},
+        diagnostic::{Diagnostic, Kind, Source, did_you_mean, plain, plural},
         text_file::read_text as read_text_file,
+        value::{Data, Value},
     },
-    project::check_trusted,
+    project::{Project, check_trusted},
 };
 
 /// The extensions of manifests, which may be left out.
@@ -40,6 +41,66 @@ pub fn find(path: &Path) -> Result<PathBuf, Diagnostic> {
     }
     let message = format!("manifest `{}` not found", path.display());
     Err(Diagnostic::new(Kind::NotFound, message).help(suggestion(path)))
+}
+
+/// Finds the file of the only manifest of a project. None or several are an error that names them.
+pub fn find_only(project: &Project) -> Result<PathBuf, Diagnostic> {
+    let files = project.files(&EXTENSIONS).map_err(|error| {
+        let message = format!("`{}`: {error}", project.root.display());
+        Diagnostic::new(Kind::Failed, message)
+    })?;
+    let is_one = |file: &&String| {
+        let text = read_text_file(&project.root.join(file), LARGEST);
+        text.is_ok_and(|text| is_manifest(&text))
+    };
+    let manifests: Vec<&String> = files.iter().filter(is_one).collect();
+    match manifests.as_slice() {
+        [one] => Ok(project.root.join(one)),
+        [] => {
+            let message = "no manifest found in this project";
+            Err(Diagnostic::new(Kind::Usage, message)
+                .help("name one, or write a file such as production.yml".to_owned()))
+        }
+        all => {
+            let names: Vec<&str> = all
+                .iter()
+                .map(|file| {
+                    file.rsplit_once('.')
+                        .map_or(file.as_str(), |(stem, _)| stem)
+                })
+                .collect();
+            let message = format!(
+                "which manifest? this project has {}",
+                plural(all.len(), "manifest")
+            );
+            Err(Diagnostic::new(Kind::Usage, message).help(format!("name one: {}", list(&names))))
+        }
+    }
+}
+
+/// Whether a YAML file is a manifest, and not the file of another program.
+pub fn is_manifest(text: &str) -> bool {
+    let source = Source::new("", text);
+    let has = |value: &Value, key: &str| match &value.data {
+        Data::Map(entries) => entries.iter().any(|entry| entry.key == key),
+        _ => false,
+    };
+    match yaml::parse(&source) {
+        Ok(Value {
+            data: Data::Map(entries),
+            ..
+        }) => entries.iter().any(|entry| {
+            ["provider", "containers", "firewall"]
+                .iter()
+                .any(|key| has(&entry.value, key))
+                && !["services", "jobs"].contains(&entry.key.as_str())
+        }),
+        Ok(_) => false,
+        // The file is incomplete.
+        Err(_) => text
+            .lines()
+            .any(|line| line.trim_start().starts_with("provider:")),
+    }
 }
 
 /// Why a path that exists cannot be read as a manifest.

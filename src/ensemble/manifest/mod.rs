@@ -12,7 +12,7 @@ mod warning;
 mod yaml;
 
 pub use facts::Facts;
-pub use file::{LARGEST, find};
+pub use file::{LARGEST, find, find_only, is_manifest};
 pub use load::{load, read};
 pub use tree::Tree;
 pub use variable::{Awaited, Variable, read_variables};
