@@ -2,19 +2,20 @@
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
-use rhai::{ImmutableString, Map};
+use rhai::{Array, Dynamic, ImmutableString, Map};
 
 use super::{
     Api,
     call::{Answer, Call},
     namespace::Namespace,
+    secret,
     value::to_options,
 };
 use crate::{
     core::{
         diagnostic::Diagnostic,
         event::Event,
-        value::{Fields, Invalid, Value},
+        value::{Data, Fields, Invalid, Value},
     },
     ensemble::{self, Invocation, Request},
 };
@@ -30,14 +31,13 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Brings up the servers and containers of a manifest: shows the plan, asks for confirmation,
          and executes it. `prune` removes what was created for the manifest and is no longer in it;
          `replace` names servers to replace; `adopt` names servers (`web`) and containers
-         (`web.shop`) to take over from other owners, or is `all`.",
+         (`web.shop`) to take over from other owners, or is `all`. The flags `--batch`, `--serial`,
+         `-P`, `--fail-fast` and `--max-fail` hold for the replicas of a `count`. An empty name is
+         the only manifest of the project.",
         |call: &Call, manifest: ImmutableString, options: Map| {
             let request = request(call, &options)?;
-            call.try_wait(ensemble::up(
-                &invocation(call),
-                &path(call, &manifest),
-                &request,
-            ))
+            let path = path(call, &manifest)?;
+            call.try_wait(ensemble::up(&invocation(call), &path, &request))
         },
     );
     ensemble.function(
@@ -45,7 +45,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Shows the plan that `up` would execute. The options are those of `up`.",
         |call: &Call, manifest: ImmutableString, options: Map| {
             let request = request(call, &options)?;
-            let path = path(call, &manifest);
+            let path = path(call, &manifest)?;
             let plan = call.try_wait(ensemble::plan(&invocation(call), &path, &request))?;
             let events = &call.context.events;
             plan.show(events, true);
@@ -62,14 +62,61 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
          from servers that it does not own.",
         |call: &Call, manifest: ImmutableString| {
             let request = request(call, &Map::new())?;
-            call.try_wait(ensemble::down(
-                &invocation(call),
-                &path(call, &manifest),
-                &request,
-            ))
+            let path = path(call, &manifest)?;
+            call.try_wait(ensemble::down(&invocation(call), &path, &request))
+        },
+    );
+    ensemble.function(
+        "container(manifest: string, container: string) -> map",
+        "Returns what a manifest says of a container (`web.shop`), as options of `docker::run`: with
+         it, a task replaces the container as `up` would, and a plan finds it up to date. Contacts
+         servers only if its variables need their addresses.",
+        |call: &Call, manifest: ImmutableString, container: ImmutableString| {
+            let path = path(call, &manifest)?;
+            let found = call.try_wait(ensemble::container(&invocation(call), &path, &container))?;
+            Ok(to_map(found))
         },
     );
     ensemble
+}
+
+/// The options of a container, as scripts see them.
+fn to_map(entries: Vec<(String, Value)>) -> Map {
+    let entries = entries.into_iter();
+    entries
+        .map(|(key, value)| (key.into(), to_dynamic(value.data, true)))
+        .collect()
+}
+
+/// A value for scripts, with secrets as such. A number keeps its spelling. Of the value of a variable,
+/// `whole` takes the list or map, else the text.
+fn to_dynamic(data: Data, whole: bool) -> Dynamic {
+    match data {
+        Data::Null => Dynamic::UNIT,
+        Data::Bool(b) => b.into(),
+        Data::Number(text) => match text.parse::<i64>() {
+            Ok(number) if number.to_string() == text => number.into(),
+            _ => text.into(),
+        },
+        Data::Secret(secret) => Dynamic::from(secret::Secret(secret)),
+        Data::List(items) => {
+            let items = items.into_iter();
+            let items: Array = items.map(|item| to_dynamic(item.data, false)).collect();
+            items.into()
+        }
+        Data::Map(entries) => {
+            let entries = entries.into_iter();
+            let map: Map = entries
+                .map(|entry| (entry.key.into(), to_dynamic(entry.value.data, false)))
+                .collect();
+            map.into()
+        }
+        Data::Expanded { data, .. } if whole => to_dynamic(*data, false),
+        Data::Expanded { text, .. }
+        | Data::Text(text)
+        | Data::Argument(text)
+        | Data::Unknown(text) => text.into(),
+    }
 }
 
 fn invocation<'a>(call: &'a Call) -> Invocation<'a> {
@@ -82,16 +129,19 @@ fn invocation<'a>(call: &'a Call) -> Invocation<'a> {
 }
 
 /// The path of a manifest: relative to the current folder, as a user on the command line means it,
-/// or to the project's folder, as a task means it.
-fn path(call: &Call, manifest: &str) -> PathBuf {
+/// or to the project's folder, as a task means it. Without a name, the project's only manifest.
+fn path(call: &Call, manifest: &str) -> Answer<PathBuf> {
+    if manifest.is_empty() {
+        return call.check(ensemble::find_only(&call.context.project));
+    }
     let relative = PathBuf::from(manifest);
-    match ensemble::find(&relative) {
+    Ok(match ensemble::find(&relative) {
         Ok(found) => found,
         Err(_) => match ensemble::find(&call.context.project.root.join(manifest)) {
             Ok(found) => found,
             Err(_) => relative,
         },
-    }
+    })
 }
 
 fn request(call: &Call, options: &Map) -> Answer<Request> {
@@ -109,6 +159,8 @@ fn request(call: &Call, options: &Map) -> Answer<Request> {
             prune,
             replace,
             adopt,
+            rollout: call.context.settings.rollout.clone(),
+            forks: call.context.settings.named_forks,
             wait_lock: call.context.settings.wait_lock,
         })
     };

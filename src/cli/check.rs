@@ -9,11 +9,10 @@ use crate::{
     context::{Context, Mode},
     core::{
         cancel::Cancel,
-        diagnostic::{Diagnostic, Failure, Kind, Source, did_you_mean, plain, plural},
+        diagnostic::{Diagnostic, Failure, Kind, plain, plural},
         environment,
         event::{Event, Events},
         text_file::read_text,
-        value::{Data, Value},
     },
     ensemble,
     inventory::{Inventory, Providers},
@@ -21,11 +20,6 @@ use crate::{
     script::{Audit, audit, scripted},
     ssh::Terminations,
 };
-
-/// Keys of servers by which a file is taken for a manifest.
-const SERVER_KEYS: [&str; 4] = ["provider", "containers", "firewall", "template"];
-/// Keys of the files of other programs: Compose, and the workflows of forges.
-const FOREIGN_KEYS: [&str; 4] = ["services", "jobs", "apiVersion", "stages"];
 
 /// Runs the subcommand. `subcommands` are the names of all of them.
 pub(super) fn main(flags: &Flags, subcommands: &[&str], events: &Events) -> Result<(), Failure> {
@@ -99,7 +93,7 @@ fn check_manifests(
                 continue;
             }
         };
-        if !is_manifest(&text) {
+        if !ensemble::is_manifest(&text) {
             continue;
         }
         count += 1;
@@ -113,32 +107,4 @@ fn check_manifests(
         }
     }
     Ok(count)
-}
-
-/// Whether a YAML file is a manifest, and not the file of another program.
-fn is_manifest(text: &str) -> bool {
-    let source = Source::new("", text);
-    // A key may be misspelled.
-    let is_server = |value: &Value| match &value.data {
-        Data::Map(entries) => entries.iter().any(|entry| {
-            SERVER_KEYS.contains(&entry.key.as_str())
-                || did_you_mean(&entry.key, SERVER_KEYS).is_some()
-        }),
-        _ => false,
-    };
-    match ensemble::parse_yaml(&source) {
-        Ok(Value {
-            data: Data::Map(entries),
-            ..
-        }) => {
-            let is_foreign = |key: &str| entries.iter().any(|entry| entry.key == key);
-            !FOREIGN_KEYS.iter().any(|key| is_foreign(key))
-                && entries.iter().any(|entry| is_server(&entry.value))
-        }
-        Ok(_) => false,
-        // The file is incomplete.
-        Err(_) => text
-            .lines()
-            .any(|line| line.trim_start().starts_with("provider:")),
-    }
 }

@@ -277,6 +277,7 @@ impl Flags {
             } else {
                 self.forks.or(config.forks).unwrap_or(FORKS).max(1)
             },
+            named_forks: if self.serial { Some(1) } else { self.forks },
             rollout: Rollout {
                 batches: self.batch.clone(),
                 fail_fast: self.fail_fast,

@@ -58,6 +58,10 @@ pub trait Containers: Send + Sync {
     /// Stops a container. Does nothing if it does not run.
     async fn stop(&self, id: &str) -> Result<(), Error>;
 
+    /// Stops a container without waiting for its processes to end by themselves. Does nothing if it
+    /// does not run.
+    async fn stop_at_once(&self, id: &str) -> Result<(), Error>;
+
     /// Renames a container.
     async fn rename(&self, id: &str, name: &str) -> Result<(), Error>;
 

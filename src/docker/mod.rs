@@ -35,7 +35,7 @@ pub use bind::{Binding, bind, bindings, read_bindings, unbind};
 #[cfg(test)]
 pub(crate) use container::as_made;
 pub use container::{
-    Comparison, Container, Image, Listed, Pull, Ready, Replacement, Restart, Spec, State,
+    Comparison, Container, Image, Listed, Probe, Pull, Ready, Replacement, Restart, Spec, State,
     StepNames, Volume, labels, read_answers,
 };
 pub use containers::{Containers, Snapshot};

@@ -12,7 +12,7 @@ use crate::{
     core::{
         diagnostic::{Diagnostic, Kind},
         owner::Owner,
-        value::{Data, Entry, Fields, Value, shorten},
+        value::{Data, Entry, Fields, Invalid, Value, shorten},
     },
     machine::Machine,
 };
@@ -26,13 +26,15 @@ pub struct Run {
     pub replace: bool,
     /// Whether that container may belong to another owner, or to none.
     pub adopt: bool,
+    /// The manifest of this project that it belongs to; none for a container of a task.
+    pub manifest: Option<String>,
     /// Whether to show its output until it ends, rather than to wait until it is ready.
     pub attach: bool,
 }
 
 impl Run {
-    /// Decodes the options of `docker.run`: those of a container, `name`, `replace`, `adopt` and
-    /// `attach`.
+    /// Decodes the options of `docker.run`: those of a container, `name`, `replace`, `adopt`,
+    /// `manifest` and `attach`.
     /// Without a name, the container is named after its image. Relative paths start at `folder`.
     /// `internal_ip` is the server's internal address.
     ///
@@ -57,6 +59,8 @@ impl Run {
         let replace = flag(take("replace"), "replace")?;
         let adopt = flag(take("adopt"), "adopt")?;
         let attach = flag(take("attach"), "attach")?;
+        let manifest = take("manifest").map(|entry| manifest(&entry.value));
+        let manifest = manifest.transpose()?;
         let name = take("name").map(|entry| entry.value.to_text("name"));
         if let Some(ports) = entries.iter_mut().find(|entry| entry.key == "ports") {
             let address = internal_ip.map(|ip| ip.to_string()).unwrap_or_default();
@@ -66,11 +70,15 @@ impl Run {
             data: Data::Map(entries),
             span: None,
         };
-        // A misspelt key is reported here: the name may depend on the image.
-        let image = Fields::new(&value, "docker.run")?.require("image")?;
-        let name = match name.transpose()? {
-            Some(name) => name,
-            None => name_of(&image.to_text("image")?),
+        let mut fields = Fields::new(&value, "docker.run")?;
+        let name = name.transpose()?;
+        let name = match (name, fields.take("build")) {
+            (Some(name), Some(_)) => name,
+            // A misspelt key is reported here: the name may depend on the image.
+            (name, _) => {
+                let image = fields.require("image")?;
+                name.map_or_else(|| image.to_text("image").map(|image| name_of(&image)), Ok)?
+            }
         };
         // The rule of the engine (moby: `daemon/names`).
         if name.len() < 2
@@ -93,6 +101,7 @@ impl Run {
             spec,
             replace,
             adopt,
+            manifest,
             attach,
         })
     }
@@ -145,6 +154,16 @@ impl Run {
         }
         Ok(old)
     }
+}
+
+/// The manifest that a container belongs to: the path of its file in the project, without the ending.
+fn manifest(value: &Value) -> Result<String, Invalid> {
+    let text = value.to_text("manifest")?;
+    if text.is_empty() || text.contains(char::is_control) {
+        let message = format!("manifest: invalid name `{}`", shorten(&text));
+        return Err(Invalid::new(value, message));
+    }
+    Ok(text)
 }
 
 /// Refuses a restart policy for a container that is waited for until it ends.

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use super::{
     EngineState, Execution, Graph, Manifest, Observed, Plan, Request, World, apply, load, observe,
     operation::{Operation, ServerId},
-    plan::{Made, make},
+    plan::{Made, at_once, make},
     quote::quote,
     resource::ResourceName,
     warnings,
@@ -95,6 +95,7 @@ pub async fn plan(
     let converging = Converging::new(invocation.world, Goal::Up, &manifest, owner, request)?;
     let mut look = converging.look().await?;
     look.add_digest();
+    converging.advise(&look.made.plan);
     Ok(look.made.plan)
 }
 
@@ -126,7 +127,7 @@ pub async fn down(
 
 impl Invocation<'_> {
     /// Loads a manifest. With `creates`, the project gets an id if it has none.
-    fn load(&self, path: &Path, creates: bool) -> Result<(Manifest, Owner), Failure> {
+    pub(super) fn load(&self, path: &Path, creates: bool) -> Result<(Manifest, Owner), Failure> {
         let manifest = load(
             path,
             &self.project.root,
@@ -325,12 +326,25 @@ impl<'a> Converging<'a> {
         Err(error)
     }
 
+    /// Tells the user of replicas that are all replaced at the same time.
+    fn advise(&self, plan: &Plan) {
+        if self.request.has_batches() {
+            return;
+        }
+        for (name, count) in at_once(&self.wanted, &plan.steps) {
+            self.world.events().note(format!(
+                "all {count} replicas of `{name}` are replaced at once; with --batch 1, one after the other"
+            ));
+        }
+    }
+
     fn show(&self, look: &mut Look) {
         let events = self.world.events();
         if events.shows_data() {
             look.add_digest();
         }
         look.made.plan.show(events, false);
+        self.advise(&look.made.plan);
         // Where the plan changes something, the same is said afterwards, of what is then admitted.
         let steps = &look.made.plan.steps;
         let changed = steps.iter().filter_map(|step| step.resource.as_ref());
@@ -371,6 +385,9 @@ impl<'a> Converging<'a> {
             let names: Vec<&str> = self.request.adopt.iter().map(String::as_str).collect();
             words.push(format!("adopt={}", quote_word(&names.join(","))));
         }
+        if self.goal == Goal::Up {
+            words.extend(self.request.flags());
+        }
         words.join(" ")
     }
 
@@ -379,16 +396,23 @@ impl<'a> Converging<'a> {
         let world = self.world;
         let failures = lines.iter().filter_map(|line| line.failure.clone());
         let mut failures: Vec<Diagnostic> = failures.collect();
-        let is_skipped = lines.iter().any(|line| line.outcome == Outcome::Skipped);
+        let skipped = lines.iter().filter(|line| line.outcome == Outcome::Skipped);
+        let skipped: Vec<String> = skipped.map(|line| line.name.clone()).collect();
         world.events().emit(Event::Recap {
             noun: "resource",
             lines,
             counts_only: false,
         });
-        if world.cancel().is_stopping() && is_skipped {
+        if world.cancel().is_stopping() && !skipped.is_empty() {
             let (name, command) = (&self.manifest.name, self.command());
             let help = format!("`{name}` was changed in part; finish with `{command}`");
             failures.push(Diagnostic::new(Kind::Interrupted, "interrupted").help(help));
+        } else if !skipped.is_empty() {
+            world.events().note(format!(
+                "not changed: {}; go on with `{}`",
+                skipped.join(", "),
+                self.command()
+            ));
         }
         if failures.is_empty() {
             Ok(())

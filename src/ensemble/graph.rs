@@ -91,6 +91,13 @@ impl Graph {
                 let name = ResourceName::Container(server.name.clone(), container.name.clone());
                 let mut needed = vec![(this.clone(), container.span.clone())];
                 needed.extend(needs(&server.name, &container.body));
+                for one in container.depends_on.iter() {
+                    let targets = one.targets(manifest, server).into_iter();
+                    needed.extend(targets.map(|(server, container)| {
+                        let name = ResourceName::Container(server.to_owned(), container.to_owned());
+                        (Node::Resource(name), one.span.clone())
+                    }));
+                }
                 // The firewall is in force before a port is published, and open before it is needed.
                 let hosts = needed.iter().filter_map(|(node, span)| match node {
                     Node::Resource(name) => Some((name.server(), span)),

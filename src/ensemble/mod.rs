@@ -6,6 +6,7 @@
 
 mod apply;
 mod cloud_firewall;
+mod container_options;
 mod converge;
 mod graph;
 mod live;
@@ -21,10 +22,12 @@ mod tests;
 mod world;
 
 pub use apply::apply;
+pub use container_options::container;
 pub use converge::{Invocation, down, plan, up};
 pub use graph::Graph;
 pub use manifest::{
-    Container, LARGEST, Manifest, find, load, parse_yaml, read, read_variables, warnings,
+    Container, LARGEST, Manifest, find, find_only, is_manifest, load, parse_yaml, read,
+    read_variables, warnings,
 };
 pub use observe::{EngineState, Observed, observe};
 pub use operation::Execution;

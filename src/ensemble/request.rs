@@ -1,9 +1,12 @@
-//! The options of `ensemble.up`: prune, replace, adopt, and the time to wait for locks.
+//! The options of `ensemble.up`: prune, replace, adopt, batches, and the time to wait for locks.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use super::Manifest;
-use crate::core::diagnostic::{Diagnostic, Kind, did_you_mean};
+use crate::{
+    core::diagnostic::{Diagnostic, Kind, did_you_mean},
+    fleet::{Portion, Rollout},
+};
 
 /// The word that adopts everything in the manifest.
 pub const ALL: &str = "all";
@@ -17,11 +20,58 @@ pub struct Request {
     pub replace: BTreeSet<String>,
     /// The servers (`web`) and containers (`web.shop`) to take over from other owners, or `all`.
     pub adopt: BTreeSet<String>,
+    /// The batches in which the replicas of a `count` are changed, and the failures after which no
+    /// further one begins.
+    pub rollout: Rollout,
+    /// How many replicas of a `count` are changed at the same time, at most. None for no limit.
+    pub forks: Option<usize>,
     /// How long to wait for servers that another run is changing.
     pub wait_lock: Duration,
 }
 
 impl Request {
+    /// Whether replicas are changed in batches.
+    pub fn has_batches(&self) -> bool {
+        self.forks.is_some() || !self.rollout.batches.is_empty()
+    }
+
+    /// The sizes of the batches of `some` of `all` replicas.
+    pub fn batches(&self, some: usize, all: usize) -> Vec<usize> {
+        let most = self.forks.unwrap_or(usize::MAX).max(1);
+        let split = |size: usize| {
+            let whole = std::iter::repeat_n(most, size / most);
+            whole.chain(Some(size % most).filter(|rest| *rest > 0))
+        };
+        let sizes = self.rollout.sizes_of(some, all).into_iter();
+        sizes.flat_map(split).collect()
+    }
+
+    /// The flags of the command line that ask for the batches, in the order of the help.
+    pub fn flags(&self) -> Vec<String> {
+        let mut flags = Vec::new();
+        match self.forks {
+            Some(1) => flags.push("--serial".to_owned()),
+            Some(forks) => flags.push(format!("-P {forks}")),
+            None => {}
+        }
+        if !self.rollout.batches.is_empty() {
+            let sizes: Vec<String> = self
+                .rollout
+                .batches
+                .iter()
+                .map(Portion::to_string)
+                .collect();
+            flags.push(format!("--batch {}", sizes.join(",")));
+        }
+        if self.rollout.fail_fast {
+            flags.push("--fail-fast".to_owned());
+        }
+        if let Some(most) = self.rollout.max_fail {
+            flags.push(format!("--max-fail {most}"));
+        }
+        flags
+    }
+
     /// Whether a server, or a container on it, is to be taken over.
     pub fn adopts(&self, server: &str, container: Option<&str>) -> bool {
         if self.adopt.is_empty() {

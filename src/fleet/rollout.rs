@@ -1,6 +1,7 @@
 //! Batches of hosts, and when to stop after failures: `--batch`, `--fail-fast`, `--max-fail`.
 
 use std::{
+    fmt,
     str::FromStr,
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -29,6 +30,15 @@ impl FromStr for Portion {
     }
 }
 
+impl fmt::Display for Portion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Portion::Count(number) => write!(f, "{number}"),
+            Portion::Percent(share) => write!(f, "{share}%"),
+        }
+    }
+}
+
 impl Portion {
     /// The number of hosts of a batch of this size, out of `count`; a percentage is rounded down.
     pub fn of(self, count: usize) -> usize {
@@ -53,19 +63,32 @@ pub struct Rollout {
 impl Rollout {
     /// The sizes of the batches of `count` hosts.
     pub fn sizes(&self, count: usize) -> Vec<usize> {
+        self.sizes_of(count, count)
+    }
+
+    /// The sizes of the batches of `some` of `all` hosts. Percentages are of all.
+    pub fn sizes_of(&self, some: usize, all: usize) -> Vec<usize> {
         match self.batches.last() {
-            None => vec![count],
+            None => vec![some],
             Some(last) => {
-                let (mut rest, mut sizes) = (count, Vec::new());
+                let (mut rest, mut sizes) = (some, Vec::new());
                 let mut portions = self.batches.iter().chain(std::iter::repeat(last));
                 while rest > 0 {
                     // A percentage is at least one host.
-                    let size = portions.next().map_or(rest, |p| p.of(count).clamp(1, rest));
+                    let size = portions.next().map_or(rest, |p| p.of(all).clamp(1, rest));
                     sizes.push(size);
                     rest -= size;
                 }
                 sizes
             }
+        }
+    }
+
+    /// The number of failures among `count` hosts after which the next batch still starts.
+    pub fn tolerated(&self, count: usize) -> usize {
+        match self.max_fail {
+            Some(portion) if !self.fail_fast => portion.of(count),
+            _ => 0,
         }
     }
 
@@ -133,6 +156,7 @@ mod tests {
         assert_eq!(rollout(&["1", "25%"]).sizes(10), [1, 2, 2, 2, 2, 1]);
         assert_eq!(rollout(&["20%"]).sizes(2), [1, 1]);
         assert_eq!(rollout(&["5"]).sizes(0), [0; 0]);
+        assert_eq!(rollout(&["1", "50%"]).sizes_of(4, 10), [1, 3]);
         assert_eq!(rollout(&[]).sizes(3), [3]);
         for bad in ["x", "101%", "-1", ""] {
             assert!(bad.parse::<Portion>().is_err(), "{bad:?}");

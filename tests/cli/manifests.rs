@@ -485,6 +485,31 @@ warning: it.yml: container `web.app` uses `${db.ip}`, and the firewall of `db` a
     assert!(checked.stderr.starts_with(expected), "{checked}");
 }
 
+/// Docker writes the public port first. A port that `ready` asks tells which one is meant.
+#[test]
+fn ports_in_dockers_order() {
+    let project = Project::new().file(
+        "it.yml",
+        "\
+web:
+  provider: local
+  containers:
+    app: {image: \"app:1\", ports: [\"80:8000\"], ready: {http: /, port: 8000}}
+    admin: {image: \"app:1\", ports: [8080, 53/udp], ready: {tcp: 81}}
+    fine: {image: \"app:1\", ports: [\"8000:81\", 9000], ready: {tcp: 8000}}
+    inner: {image: \"app:1\", ready: {tcp: 8000}}
+    later: {image: \"app:1\", ports: [\"8000:${web.ip}:82\"], ready: {tcp: 8000}}
+",
+    );
+    let checked = project.run(&["check"]).ok();
+    let expected = "\
+warning: it.yml: container `web.app`: `ready` asks port 8000, and `ports` publishes the container's port 80 as 8000: the container's port comes first, `8000:80`
+warning: it.yml: container `web.admin`: `ready` asks port 81, and `ports` publishes 8080
+0 scripts, 1 manifest: no errors found
+";
+    assert_eq!(checked.stderr, expected, "{checked}");
+}
+
 #[test]
 fn errors_in_firewalls() {
     let project = Project::new().file(

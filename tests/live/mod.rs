@@ -21,6 +21,7 @@ mod ec2;
 mod ec2_limits;
 mod ec2_regions;
 mod engine_faults;
+mod ensemble_updates;
 mod ensembles;
 mod examples;
 mod faults;

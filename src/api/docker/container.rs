@@ -14,6 +14,7 @@ use crate::{
         diagnostic::Diagnostic,
         environment,
         lines::Lines,
+        owner::Owner,
         units::duration,
         value::{Fields, Invalid, Value},
     },
@@ -45,9 +46,10 @@ pub(super) fn register(docker: &mut Namespace) {
     docker.change(
         "run(host: Host, options: map) -> map",
         "Creates and starts a container and waits until it is ready. The options are those of a
-         manifest's container (`image`, `name`, `command`, `environment`, `ports`, `volumes`, …).
+         manifest's container (`image`, or `build` and `name`, `command`, `environment`, `ports`, `volumes`, …).
          `replace: true` replaces a container of that name; `adopt: true` also if it belongs to
-         another owner. `attach: true` shows its output until it ends, and fails if its exit status
+         another owner. `manifest` is the manifest that it belongs to, as `ensemble::container` says
+         it. `attach: true` shows its output until it ends, and fails if its exit status
          is not 0; Ctrl-C kills it. Sets Docker up if it is not installed. Returns the container's
          `name` and `ip`.",
         |call: &Call, host: Host, options: Map| run(call, &host, &options),
@@ -139,7 +141,14 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
                 .start(&host.0.name, format!("starting {name}"));
             let engine = ensure_engine(&call.inventory, &host.0, &activity).await?;
             let progress = |text| activity.update(text);
-            let owner = call.context.project.ensure_owner(&call.context.events)?;
+            let (project, events) = (&call.context.project, &call.context.events);
+            let owner = match &run.manifest {
+                Some(manifest) => Owner {
+                    project: project.ensure_manifest_id(events)?.to_string(),
+                    manifest: Some(manifest.clone()),
+                },
+                None => project.ensure_owner(events)?,
+            };
             if run.attach {
                 let mut lines = Lines::new(&call.context.events, Some(&host.0.name));
                 let on_output = |stream, bytes: &[u8]| lines.push(stream, bytes);

@@ -151,6 +151,10 @@ impl Containers for Engine {
         self.stop_within(id, None).await
     }
 
+    async fn stop_at_once(&self, id: &str) -> Result<(), Error> {
+        self.stop_within(id, Some(0)).await
+    }
+
     async fn rename(&self, id: &str, name: &str) -> Result<(), Error> {
         let options = RenameContainerOptionsBuilder::new().name(name).build();
         match self.brief().rename_container(full(id), options).await {

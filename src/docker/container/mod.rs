@@ -30,7 +30,7 @@ pub(crate) use as_made::as_made;
 pub use compare::Comparison;
 pub(super) use lookup::is_name;
 pub use observed::{Container, Listed, State, read_answers};
-pub use ready::Ready;
+pub use ready::{Probe, Ready};
 pub use replace::{Names as StepNames, Replacement};
 pub use restart::Restart;
 pub use spec::{Image, Pull, Spec};

@@ -53,7 +53,7 @@ impl Default for Ready {
 impl Ready {
     /// Decodes `{http: PATH, port: N}`, `{tcp: N}` or `{exec: COMMAND}`, each with an optional
     /// `timeout`.
-    pub(super) fn decode(value: &Value, what: &str) -> Result<Self, Invalid> {
+    pub fn decode(value: &Value, what: &str) -> Result<Self, Invalid> {
         let mut fields = Fields::new(value, what)?;
         let port = |value: &Value, what: &str| {
             value

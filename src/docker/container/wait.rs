@@ -22,6 +22,9 @@ use crate::docker::{Container, Engine, Error, Spec, State};
 /// start (an unknown option, a missing file) ends well before.
 const SETTLE: Duration = Duration::from_millis(500);
 
+/// How often the state of a container is read while a check waits for an answer.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// The pause between two checks.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -33,38 +36,22 @@ impl Engine {
         let started = Instant::now();
         loop {
             let status = self.status(id).await?;
-            if let Some(cause) = status.ended {
+            if let Some(cause) = status.ended.clone() {
                 return self.not_ready(spec, id, cause).await;
             }
             // No check takes longer than the time that is left.
             let left = end.saturating_duration_since(Instant::now()).max(RETRY);
-            let ready = match &spec.ready.probe {
-                Probe::Running => match status.health {
-                    Some(HealthStatusEnum::HEALTHY) => true,
-                    Some(HealthStatusEnum::UNHEALTHY) => {
-                        let cause = "is unhealthy: its health check failed".to_owned();
-                        return self.not_ready(spec, id, cause).await;
-                    }
-                    Some(HealthStatusEnum::STARTING) => false,
-                    _ => started.elapsed() >= SETTLE,
-                },
-                Probe::Tcp(port) => match status.ip {
-                    Some(ip) => timeout(left, self.dial(ip, *port))
-                        .await
-                        .is_ok_and(|dialled| dialled.is_ok()),
-                    None => false,
-                },
-                Probe::Http { path, port } => match status.ip {
-                    Some(ip) => timeout(left, self.get(ip, *port, path))
-                        .await
-                        .unwrap_or(None)
-                        .is_some_and(|status| status < 400),
-                    None => false,
-                },
-                Probe::Exec(command) => {
-                    let exec = timeout(left, self.exec(id, command)).await;
-                    exec.unwrap_or(Ok(false))?
-                }
+            if spec.ready.probe == Probe::Running
+                && status.health == Some(HealthStatusEnum::UNHEALTHY)
+            {
+                let cause = "is unhealthy: its health check failed".to_owned();
+                return self.not_ready(spec, id, cause).await;
+            }
+            // A check may wait for a container that ended meanwhile: a connection to it hangs.
+            let ready = tokio::select! {
+                biased;
+                ready = self.is_ready(id, spec, &status, started, left) => ready?,
+                cause = self.end_of(id) => return self.not_ready(spec, id, cause?).await,
             };
             if ready {
                 return Ok(());
@@ -74,6 +61,50 @@ impl Engine {
                 return self.not_ready(spec, id, cause).await;
             }
             sleep(RETRY).await;
+        }
+    }
+
+    /// Executes the check of a spec once, within a time.
+    async fn is_ready(
+        &self,
+        id: &str,
+        spec: &Spec,
+        status: &Status,
+        started: Instant,
+        left: Duration,
+    ) -> Result<bool, Error> {
+        Ok(match (&spec.ready.probe, status.ip) {
+            (Probe::Running, _) => match status.health {
+                Some(HealthStatusEnum::HEALTHY) => true,
+                Some(HealthStatusEnum::STARTING | HealthStatusEnum::UNHEALTHY) => false,
+                _ => started.elapsed() >= SETTLE,
+            },
+            (Probe::Tcp(port), Some(ip)) => timeout(left, self.dial(ip, *port))
+                .await
+                .is_ok_and(|dialled| dialled.is_ok()),
+            (Probe::Http { path, port }, Some(ip)) => timeout(left, self.get(ip, *port, path))
+                .await
+                .unwrap_or(None)
+                .is_some_and(|status| status < 400),
+            (Probe::Tcp(_) | Probe::Http { .. }, None) => false,
+            (Probe::Exec(command), _) => {
+                let exec = timeout(left, self.exec(id, command)).await;
+                match exec.unwrap_or(Ok(false)) {
+                    // A container that has ended executes nothing: the next look says why it ended.
+                    Err(_) if self.status(id).await?.ended.is_some() => false,
+                    result => result?,
+                }
+            }
+        })
+    }
+
+    /// Waits until a container has ended, and returns how.
+    async fn end_of(&self, id: &str) -> Result<String, Error> {
+        loop {
+            sleep(LOOK).await;
+            if let Some(cause) = self.status(id).await?.ended {
+                return Ok(cause);
+            }
         }
     }
 

@@ -86,6 +86,15 @@ pub(super) fn references(manifest: &Manifest) -> Vec<Invalid> {
         errors.extend(wrong);
         errors.extend(files(server, tree));
     }
+    let mut seen = HashSet::new();
+    for server in &manifest.servers {
+        for container in &server.containers {
+            if seen.insert(Arc::as_ptr(&container.body)) {
+                let needed = container.depends_on.iter();
+                errors.extend(needed.filter_map(|one| one.check(manifest, server).err()));
+            }
+        }
+    }
     errors
 }
 

@@ -6,19 +6,25 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::template::list;
+use super::{template::list, yaml};
 use crate::{
     core::{
-        diagnostic::{Diagnostic, Kind, did_you_mean, plain},
+        diagnostic::{Diagnostic, Kind, Source, did_you_mean, plain, plural},
         text_file::read_text as read_text_file,
+        value::{Data, Value},
     },
-    project::check_trusted,
+    project::{Project, check_trusted},
 };
 
 /// The extensions of manifests, which may be left out.
 const EXTENSIONS: [&str; 2] = ["yml", "yaml"];
 /// The largest file that is read, in bytes. Larger ones are not manifests.
 pub const LARGEST: u64 = 256 << 20;
+
+/// Keys of servers by which a file is taken for a manifest.
+const SERVER_KEYS: [&str; 4] = ["provider", "containers", "firewall", "template"];
+/// Keys of the files of other programs: Compose, and the workflows of forges.
+const FOREIGN_KEYS: [&str; 4] = ["services", "jobs", "apiVersion", "stages"];
 
 /// Finds the file of a manifest, whose extension may be left out.
 pub fn find(path: &Path) -> Result<PathBuf, Diagnostic> {
@@ -40,6 +46,66 @@ pub fn find(path: &Path) -> Result<PathBuf, Diagnostic> {
     }
     let message = format!("manifest `{}` not found", path.display());
     Err(Diagnostic::new(Kind::NotFound, message).help(suggestion(path)))
+}
+
+/// Finds the file of the only manifest of a project. None or several are an error that names them.
+pub fn find_only(project: &Project) -> Result<PathBuf, Diagnostic> {
+    let files = project.files(&EXTENSIONS)?;
+    let is_one = |file: &&String| {
+        let text = read_text_file(&project.root.join(file), LARGEST);
+        text.is_ok_and(|text| is_manifest(&text))
+    };
+    let manifests: Vec<&String> = files.iter().filter(is_one).collect();
+    match manifests.as_slice() {
+        [one] => Ok(project.root.join(one)),
+        [] => {
+            let message = "no manifest found in this project";
+            Err(Diagnostic::new(Kind::Usage, message)
+                .help("name one, or write a file such as production.yml".to_owned()))
+        }
+        all => {
+            let names: Vec<&str> = all
+                .iter()
+                .map(|file| {
+                    file.rsplit_once('.')
+                        .map_or(file.as_str(), |(stem, _)| stem)
+                })
+                .collect();
+            let message = format!(
+                "which manifest? this project has {}",
+                plural(all.len(), "manifest")
+            );
+            Err(Diagnostic::new(Kind::Usage, message).help(format!("name one: {}", list(&names))))
+        }
+    }
+}
+
+/// Whether a YAML file is a manifest, and not the file of another program.
+pub fn is_manifest(text: &str) -> bool {
+    let source = Source::new("", text);
+    // A key may be misspelled.
+    let is_server = |value: &Value| match &value.data {
+        Data::Map(entries) => entries.iter().any(|entry| {
+            SERVER_KEYS.contains(&entry.key.as_str())
+                || did_you_mean(&entry.key, SERVER_KEYS).is_some()
+        }),
+        _ => false,
+    };
+    match yaml::parse(&source) {
+        Ok(Value {
+            data: Data::Map(entries),
+            ..
+        }) => {
+            let has = |key: &&str| entries.iter().any(|entry| entry.key == **key);
+            !FOREIGN_KEYS.iter().any(|key| has(key))
+                && entries.iter().any(|entry| is_server(&entry.value))
+        }
+        Ok(_) => false,
+        // The file is incomplete.
+        Err(_) => text
+            .lines()
+            .any(|line| line.trim_start().starts_with("provider:")),
+    }
 }
 
 /// Why a path that exists cannot be read as a manifest.

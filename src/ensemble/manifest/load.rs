@@ -20,7 +20,7 @@ use crate::{
     ensemble::{
         Graph,
         manifest::{
-            Container, Manifest, Server, check,
+            Container, Manifest, Server, check, depends,
             file::{find, identity, read_text},
             name::{CONTAINER_RULE, is_address, is_container_name, is_reserved},
             template::{TEMPLATE, Templates, literal, merge},
@@ -337,7 +337,13 @@ impl Loader<'_> {
         };
         let mut fields = Vec::new();
         let mut count = Some(1);
+        let mut depends_on: Arc<[depends::Dependency]> = Arc::default();
         for mut entry in entries {
+            if entry.key == "depends_on" {
+                let read = depends::read(&entry.value, "depends_on");
+                depends_on = self.note(read).unwrap_or_default().into();
+                continue;
+            }
             if entry.key == "count" {
                 let given = literal(&entry.value, "count")
                     .and_then(|value| value.to_integer("count", 1..MOST + 1));
@@ -357,6 +363,7 @@ impl Loader<'_> {
             .map(|name| Container {
                 name,
                 body: body.clone(),
+                depends_on: depends_on.clone(),
                 span: entry.key_span.clone(),
             })
             .collect()

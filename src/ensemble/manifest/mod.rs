@@ -1,6 +1,7 @@
 //! Manifests: the wanted servers and containers.
 
 mod check;
+mod depends;
 mod facts;
 mod file;
 mod load;
@@ -11,8 +12,9 @@ mod variable;
 mod warning;
 mod yaml;
 
+pub use depends::Dependency;
 pub use facts::Facts;
-pub use file::{LARGEST, find};
+pub use file::{LARGEST, find, find_only, is_manifest};
 pub use load::{load, read};
 pub use tree::Tree;
 pub use variable::{Awaited, Variable, read_variables};
@@ -85,6 +87,8 @@ pub struct Container {
     pub name: String,
     /// Its options. Copies share them.
     pub(in crate::ensemble) body: Arc<Tree>,
+    /// The containers that are ready before it is created or replaced. Copies share them.
+    pub(in crate::ensemble) depends_on: Arc<[Dependency]>,
     /// The span of its key.
     pub(in crate::ensemble) span: Option<Span>,
 }

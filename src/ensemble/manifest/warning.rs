@@ -1,11 +1,11 @@
-//! Warns of firewalls that are valid and probably not what is meant.
+//! Warns of firewalls and ports that are valid and probably not what is meant.
 
 use std::collections::HashSet;
 
 use super::{Container, Facts, Manifest, Server, Tree, Variable, variable::ServerRef};
 use crate::{
     core::value::Value,
-    docker::{self, Port},
+    docker::{self, Port, Probe, Ready},
     iptables::{Ports, Protocol},
 };
 
@@ -37,8 +37,8 @@ struct Rule {
 }
 
 /// Returns a warning for each published port that the firewall closes, each rule that leads to no
-/// container, each database that is open to everyone, and each public address of a server that admits
-/// internal ones.
+/// container, each database that is open to everyone, each public address of a server that admits
+/// internal ones, and each `ready` that asks a port which the container publishes under another number.
 pub fn warnings(manifest: &Manifest) -> Vec<String> {
     let facts = Facts::of(manifest);
     let mut found = Vec::new();
@@ -54,6 +54,7 @@ pub fn warnings(manifest: &Manifest) -> Vec<String> {
         }
         for container in &server.containers {
             found.extend(of_addresses(manifest, server, container));
+            found.extend(of_ready(server, container, &known));
         }
     }
     found
@@ -76,11 +77,8 @@ fn rules(tree: &Tree, known: &dyn Fn(&Variable) -> Option<Value>) -> Vec<Rule> {
     rules
 }
 
-/// The ports of a container that face other machines.
-fn published(
-    container: &Container,
-    known: &dyn Fn(&Variable) -> Option<Value>,
-) -> Vec<(Protocol, u16)> {
+/// The ports that a container publishes, as far as they are known.
+fn ports(container: &Container, known: &dyn Fn(&Variable) -> Option<Value>) -> Vec<Port> {
     let ports = container
         .body
         .field("ports")
@@ -88,9 +86,18 @@ fn published(
     let items = ports
         .and_then(|ports| ports.to_list("").ok())
         .unwrap_or_default();
-    let ports = items
+    items
         .iter()
-        .filter_map(|item| item.scalar()?.parse::<Port>().ok());
+        .filter_map(|item| item.scalar()?.parse::<Port>().ok())
+        .collect()
+}
+
+/// The ports of a container that face other machines.
+fn published(
+    container: &Container,
+    known: &dyn Fn(&Variable) -> Option<Value>,
+) -> Vec<(Protocol, u16)> {
+    let ports = ports(container, known).into_iter();
     let outside = ports.filter(|port| port.address.is_none_or(|address| !address.is_loopback()));
     outside
         .map(|port| match port.protocol {
@@ -98,6 +105,51 @@ fn published(
             docker::Protocol::Udp => (Protocol::Udp, port.public),
         })
         .collect()
+}
+
+/// A container whose `ready` asks a port that `ports` does not name, although it names others. Docker
+/// writes the public port first.
+fn of_ready(
+    server: &Server,
+    container: &Container,
+    known: &dyn Fn(&Variable) -> Option<Value>,
+) -> Option<String> {
+    let ready = container.body.field("ready")?.resolve_known(known);
+    let ready = Ready::decode(&ready, "ready").ok()?;
+    let asked = match ready.probe {
+        Probe::Tcp(port) | Probe::Http { port, .. } => port,
+        Probe::Running | Probe::Exec(_) => return None,
+    };
+    // One that is not known yet may be the right one.
+    container.body.field("ports")?.resolve(known).ok()?;
+    let ports = ports(container, known);
+    let mut tcp = ports
+        .iter()
+        .filter(|port| port.protocol == docker::Protocol::Tcp)
+        .peekable();
+    tcp.peek()?;
+    let full_name = format!("{}.{}", server.name, container.name);
+    let ports: Vec<&Port> = tcp.collect();
+    if ports.iter().any(|port| port.container == asked) {
+        return None;
+    }
+    let Some(reversed) = ports.iter().find(|port| port.public == asked) else {
+        let inside: Vec<String> = ports
+            .iter()
+            .map(|port| port.container.to_string())
+            .collect();
+        return Some(format!(
+            "container `{full_name}`: `ready` asks port {asked}, and `ports` publishes {}",
+            inside.join(", ")
+        ));
+    };
+    let Port {
+        container, public, ..
+    } = reversed;
+    Some(format!(
+        "container `{full_name}`: `ready` asks port {asked}, and `ports` publishes the container's port \
+         {container} as {public}: the container's port comes first, `{public}:{container}`"
+    ))
 }
 
 fn of_server(

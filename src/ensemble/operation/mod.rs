@@ -142,6 +142,18 @@ pub enum Operation {
     },
     /// Does nothing. A step that would wait for many operations waits for this one instead.
     Barrier,
+    /// Ends a batch of replicas: the next batch waits for it. Does nothing, and fails if too many of the
+    /// replicas failed.
+    Batch {
+        /// Its number, from 1.
+        number: usize,
+        /// The number of batches.
+        of: usize,
+        /// The replicas that are changed in it.
+        replicas: Vec<ResourceName>,
+        /// How many replicas of this batch and of those before it may have failed.
+        may_fail: usize,
+    },
 }
 
 /// The kind of an operation, ordered by its effect on existing resources.
@@ -150,6 +162,8 @@ pub enum Operation {
 pub enum Kind {
     /// [`Operation::Barrier`].
     Barrier,
+    /// [`Operation::Batch`].
+    Batch,
     /// [`Operation::Deferred`].
     Deferred,
     /// [`Operation::ProvideImage`].
@@ -192,7 +206,7 @@ impl Kind {
     /// The verb in the sentence "it would have to …".
     pub fn verb(self) -> &'static str {
         match self {
-            Kind::Barrier => "wait",
+            Kind::Barrier | Kind::Batch => "wait",
             Kind::Deferred => "change",
             Kind::ProvideImage => "get its image",
             Kind::StartServer | Kind::StartContainer => "be started",
@@ -233,6 +247,7 @@ impl Operation {
             Operation::RemoveContainer { .. } => Kind::RemoveContainer,
             Operation::Deferred { .. } => Kind::Deferred,
             Operation::Barrier => Kind::Barrier,
+            Operation::Batch { .. } => Kind::Batch,
         }
     }
 
@@ -257,6 +272,7 @@ impl Operation {
             | Operation::CreateContainer { .. }
             | Operation::ProvideImage { .. }
             | Operation::Deferred { .. }
+            | Operation::Batch { .. }
             | Operation::Barrier => None,
         }
     }
@@ -279,7 +295,7 @@ impl Operation {
             Operation::StopContainer { .. } => "stopping",
             Operation::RemoveContainer { .. } | Operation::ClearFirewall => "removing",
             Operation::Deferred { .. } => "checking",
-            Operation::Barrier => return None,
+            Operation::Barrier | Operation::Batch { .. } => return None,
         })
     }
 
@@ -300,9 +316,10 @@ impl Operation {
             Operation::ReplaceContainer { .. } => "replaced",
             Operation::StopContainer { .. } => "stopped",
             Operation::RemoveContainer { .. } | Operation::ClearFirewall => "removed",
-            Operation::ProvideImage { .. } | Operation::Deferred { .. } | Operation::Barrier => {
-                return None;
-            }
+            Operation::ProvideImage { .. }
+            | Operation::Deferred { .. }
+            | Operation::Batch { .. }
+            | Operation::Barrier => return None,
         })
     }
 

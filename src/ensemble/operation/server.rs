@@ -93,7 +93,7 @@ impl Execution<'_> {
             Operation::Deferred { options, may, .. } => {
                 return self.deferred_server(name, options, may, activity).await;
             }
-            Operation::Barrier => return Ok(false),
+            Operation::Barrier | Operation::Batch { .. } => return Ok(false),
             _ => return Err(misplaced(name)),
         }
         Ok(true)

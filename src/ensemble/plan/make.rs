@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::{LeftAlone, Plan, Step, VERSION, order};
+use super::{LeftAlone, Plan, Step, VERSION, batches, order};
 use crate::{
     core::{
         diagnostic::{Diagnostic, Failure, Kind},
@@ -78,6 +78,7 @@ pub fn make(
         steps.push(step(resource, "not in the manifest", draft));
     }
     order::free_before_take(&mut steps, observed, &decisions);
+    batches::order(&mut steps, manifest, request);
     order::remove_last(&mut steps, others);
     let what = |name: &str| {
         let decision = decisions.get(&ResourceName::Server(name.to_owned()));

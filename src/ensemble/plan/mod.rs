@@ -1,5 +1,6 @@
 //! The plan: a graph of operations that turns the observed state into what the manifest says.
 
+mod batches;
 mod compare;
 mod make;
 mod order;
@@ -7,6 +8,7 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 
+pub use batches::at_once;
 pub use make::{Made, make};
 
 use super::{
@@ -80,10 +82,15 @@ pub struct LeftAlone {
 impl Step {
     /// A step that does nothing, after these.
     fn barrier(after: Vec<usize>) -> Self {
+        Step::order(Operation::Barrier, after)
+    }
+
+    /// A step that only orders others.
+    fn order(operation: Operation, after: Vec<usize>) -> Self {
         Step {
             resource: None,
             what: String::new(),
-            operation: Operation::Barrier,
+            operation,
             cause: Cause::Order,
             changes: Vec::new(),
             after,

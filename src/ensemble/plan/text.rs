@@ -1,6 +1,6 @@
 //! A plan as a tree of lines, with one line that sums it up.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{Plan, Step};
 use crate::{
@@ -156,11 +156,11 @@ impl Plan {
     /// the summary.
     pub fn lines(&self) -> Vec<PlanLine> {
         let by_resource = self.by_resource();
+        let batches = self.batches();
         let mut lines = Vec::new();
         let mut rest: Vec<&ResourceName> = Vec::new();
         let mut on_server: HashMap<&str, Vec<&ResourceName>> = HashMap::new();
-        let known: std::collections::HashSet<&str> =
-            self.servers.iter().map(|(name, _)| name.as_str()).collect();
+        let known: HashSet<&str> = self.servers.iter().map(|(name, _)| name.as_str()).collect();
         for step in &self.steps {
             let Some(resource) = &step.resource else {
                 continue;
@@ -184,7 +184,8 @@ impl Plan {
                 lines.push(line(Mark::None, 0, format!("  {server}  stays ({what})")));
             }
             for resource in resources {
-                self.resource(resource, &by_resource[resource], &mut lines);
+                let batch = batches.get(resource).map(String::as_str);
+                self.resource(resource, &by_resource[resource], batch, &mut lines);
             }
         }
         for resource in rest {
@@ -216,7 +217,67 @@ impl Plan {
         lines
     }
 
-    fn resource(&self, name: &ResourceName, steps: &[&Step], lines: &mut Vec<PlanLine>) {
+    /// The batch of each replica, as a line: `batch 2 of 3, after web.shop`.
+    fn batches(&self) -> HashMap<&ResourceName, String> {
+        let mut batches = HashMap::new();
+        for step in &self.steps {
+            if let Operation::Batch {
+                number,
+                of,
+                replicas,
+                ..
+            } = &step.operation
+            {
+                for name in replicas {
+                    let own = || format!("batch {number} of {of}");
+                    batches.entry(name).or_insert_with(own);
+                }
+            }
+        }
+        // The last batch has no step that ends it.
+        for step in &self.steps {
+            let Some(resource) = &step.resource else {
+                continue;
+            };
+            for at in &step.after {
+                let Operation::Batch {
+                    number,
+                    of,
+                    replicas,
+                    ..
+                } = &self.steps[*at].operation
+                else {
+                    continue;
+                };
+                // Not those that wait for this batch by other ways.
+                let before = &self.steps[*at].after;
+                let before = before
+                    .iter()
+                    .filter_map(|at| self.steps[*at].resource.as_ref());
+                let before: HashSet<&ResourceName> = before.collect();
+                let mut names = replicas.iter().filter(|name| before.contains(name));
+                let shown: Vec<String> = names.by_ref().take(3).map(ToString::to_string).collect();
+                let mut text = format!("batch {} of {of}", number + 1);
+                if !shown.is_empty() {
+                    text.push_str(&format!(", after {}", shown.join(", ")));
+                }
+                match names.count() {
+                    0 => {}
+                    more => text.push_str(&format!(" and {more} more")),
+                }
+                batches.insert(resource, text);
+            }
+        }
+        batches
+    }
+
+    fn resource(
+        &self,
+        name: &ResourceName,
+        steps: &[&Step],
+        batch: Option<&str>,
+        lines: &mut Vec<PlanLine>,
+    ) {
         let Some(action) = Action::of(steps) else {
             return;
         };
@@ -229,6 +290,7 @@ impl Plan {
         let text = format!("{short}  {} ({what})", action.word());
         lines.push(line(action.mark(), depth, text));
         let detail = |text: String| line(Mark::None, depth + 2, text);
+        lines.extend(batch.map(|text| detail(text.to_owned())));
         // What opens ports first closes others in a step of its own, after everything that may use them.
         let is_closing = |at: usize| at > 0 && steps[at].operation.kind() == Kind::ApplyFirewall;
         // A container that is in the way is stopped for another one, whose needs are not its own.
@@ -273,8 +335,10 @@ impl Plan {
         while let Some(at) = left.pop() {
             let before = &self.steps[at];
             let Some(other) = &before.resource else {
-                // A barrier stands for those before it.
-                left.extend(&before.after);
+                // A barrier stands for those before it. Batches have a line of their own.
+                if before.operation.kind() == Kind::Barrier {
+                    left.extend(&before.after);
+                }
                 continue;
             };
             let is_container = matches!(other, ResourceName::Container(..));

@@ -19,6 +19,7 @@ use crate::{
     },
     docker::{State as Condition, labels},
     ensemble::{Plan, Request},
+    fleet::Rollout,
     provider::NodeState,
     ui::render,
 };
@@ -40,6 +41,11 @@ struct Case {
     replace: BTreeSet<String>,
     #[serde(default)]
     adopt: BTreeSet<String>,
+    /// As `--batch`.
+    #[serde(default)]
+    batch: Vec<String>,
+    /// As `-P`.
+    forks: Option<usize>,
     plan: String,
 }
 
@@ -194,6 +200,15 @@ async fn decide(case: &Case) -> String {
         prune: case.prune,
         replace: case.replace.clone(),
         adopt: case.adopt.clone(),
+        rollout: Rollout {
+            batches: case
+                .batch
+                .iter()
+                .map(|size| size.parse().unwrap())
+                .collect(),
+            ..Rollout::default()
+        },
+        forks: case.forks,
         ..Request::default()
     };
     let decided: Result<Plan, Failure> = match load(&case.after) {

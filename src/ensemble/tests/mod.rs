@@ -2,6 +2,7 @@
 //! interruptions at any operation, two runs at once.
 
 mod against_the_real_engine;
+mod batches;
 mod cases;
 mod generate;
 mod interruptions;

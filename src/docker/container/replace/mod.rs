@@ -233,8 +233,9 @@ impl Replacement<'_> {
             Some(new) if new.state == State::Created => self.engine.remove(new_id).await?,
             Some(new) => {
                 self.claim().discard(steps, steps.failed.as_ref()).await?;
+                // It never served: nobody waits for it to finish its work.
                 if new.state.holds_processes() {
-                    self.engine.stop(new_id).await?;
+                    self.engine.stop_at_once(new_id).await?;
                 }
                 // Or the engine would start it beside the old one when the engine itself starts.
                 self.engine.disable_restart(new_id).await?;

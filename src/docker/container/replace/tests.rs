@@ -212,6 +212,10 @@ impl Containers for Memory {
         })
     }
 
+    async fn stop_at_once(&self, id: &str) -> Result<(), Error> {
+        self.stop(id).await
+    }
+
     async fn rename(&self, id: &str, name: &str) -> Result<(), Error> {
         self.request(|world| {
             if world.containers.iter().any(|one| one.name == name) {

@@ -251,6 +251,10 @@ impl Containers for SimulatedEngine {
         .await
     }
 
+    async fn stop_at_once(&self, id: &str) -> Result<(), docker::Error> {
+        self.stop(id).await
+    }
+
     async fn rename(&self, id: &str, name: &str) -> Result<(), docker::Error> {
         self.change("renaming", |engine, _| {
             engine.refuse_name(name)?;
