@@ -1,6 +1,9 @@
 //! `Api`: the state that the functions of all namespaces share.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 
 use rhai::{Dynamic, Map, Position};
 
@@ -27,6 +30,8 @@ pub struct Api {
     inventory: OnceLock<Arc<Inventory>>,
     runner: OnceLock<Runner>,
     config: Mutex<Vec<(Value, Position)>>,
+    /// The values of `provider::once`, by key. The lock of a value is held while it is made.
+    once: Mutex<HashMap<String, Arc<Mutex<Option<Dynamic>>>>>,
 }
 
 impl Api {
@@ -69,6 +74,26 @@ impl Api {
                 Err(Diagnostic::new(Kind::Usage, message).into())
             }
         }
+    }
+
+    /// Returns the value of this key, which the first caller makes. Callers at the same time wait for it. An
+    /// error is not kept.
+    pub(super) fn once<E>(
+        &self,
+        key: &str,
+        make: impl FnOnce() -> Result<Dynamic, E>,
+    ) -> Result<Dynamic, E> {
+        let cell = {
+            let mut all = self.once.lock().unwrap_or_else(PoisonError::into_inner);
+            all.entry(key.to_owned()).or_default().clone()
+        };
+        let mut value = cell.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(value) = &*value {
+            return Ok(value.clone());
+        }
+        let made = make()?;
+        *value = Some(made.clone());
+        Ok(made)
     }
 
     /// Adds what a call of `config(…)` sets.

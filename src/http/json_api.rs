@@ -281,7 +281,7 @@ impl JsonApi {
         }
     }
 
-    /// Pauses all requests. Tells the user, once, if they wait for long.
+    /// Pauses all requests. Tells the user, once, how long they wait, if that is long.
     fn pause(&self, wait: Duration, waited: Duration) {
         let until = Instant::now() + wait;
         let mut paused_until = lock(&self.paused_until);
@@ -289,8 +289,11 @@ impl JsonApi {
         drop(paused_until);
         if wait + waited > LONG_PAUSE && !self.told.swap(true, Ordering::Relaxed) {
             let text = format!(
-                "{}: rate limit reached; waiting until it admits more requests",
-                self.name
+                "{}: rate limit reached; waiting {} s, and up to {} minutes in all if it admits no more \
+                 requests",
+                self.name,
+                wait.as_secs_f64().ceil(),
+                RATE_LIMIT_PATIENCE.as_secs() / 60
             );
             self.events.note(text);
         }

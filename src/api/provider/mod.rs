@@ -10,7 +10,7 @@ use std::sync::Arc;
 use costs::costs;
 use futures_util::future::join_all;
 use prices::prices;
-use rhai::{Array, Dynamic, ImmutableString, Map};
+use rhai::{Array, Dynamic, FnPtr, ImmutableString, Map};
 
 use super::{
     Api, Host,
@@ -157,6 +157,18 @@ fn for_scripts(provider: &mut Namespace) {
             Err(call.fail(Diagnostic::from(error)))
         },
     );
+    provider.function(
+        "once(key: string, action: closure) -> ?",
+        "Returns what the action returns, and the same for the same key until hitc ends. Calls at the
+         same time wait for the first one. For scripts that are providers, which create servers at the
+         same time.",
+        |call: &Call, key: ImmutableString, action: FnPtr| once(call, &key, &action),
+    );
+}
+
+fn once(call: &Call, key: &str, action: &FnPtr) -> Answer<Dynamic> {
+    call.api
+        .once(key, || action.call_within_context(call.script, ()))
 }
 
 fn images_and_console(provider: &mut Namespace) {

@@ -217,7 +217,13 @@ impl DigitalOcean {
         }
         .await;
         let Err(cause) = started else {
-            return resized;
+            return match resized {
+                // A response was lost, and DigitalOcean changed the size.
+                Err(error) if is_outage(&error) && self.droplet(node).await?.size_slug == size => {
+                    Ok(())
+                }
+                resized => resized,
+            };
         };
         let first = resized
             .err()

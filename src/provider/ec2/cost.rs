@@ -8,16 +8,13 @@ use aws_sdk_ec2::types::{
 };
 use futures_util::future::join_all;
 
-use super::{Ec2, by, client::explain, order::Order, prices::MONTH};
+use super::{Ec2, by, client::explain, order::Order, partition::Partition, prices::MONTH};
 use crate::provider::{Cost, Error, Node, Price, PricePart};
 
 /// The most instances whose volumes are asked for at once
 /// (<https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeVolumes.html>: 200 values of a
 /// filter).
 const MOST_FILTERED: usize = 200;
-
-/// The price of an hour of a public IPv4 address, in USD, in every region (<https://aws.amazon.com/vpc/pricing/>).
-const ADDRESS: f64 = 0.005;
 
 impl Ec2 {
     /// The cost of an order. A bid that is too low is an error.
@@ -40,10 +37,14 @@ impl Ec2 {
         let Some(hour) = hour else {
             return Ok(Cost::Unknown);
         };
+        let partition = self.partition().await?;
         let mut parts = vec![part("instance", hour)];
         let mut unknown = Vec::new();
         if order.has_public_address().await? {
-            parts.push(part("IPv4 address", ADDRESS));
+            match partition.address_price() {
+                Some(price) => parts.push(part("IPv4 address", price)),
+                None => unknown.push("IPv4 address".to_owned()),
+            }
         }
         let (size, kind) = order.root_disk();
         let storage = self.storage(kind.as_str()).await.ok().flatten();
@@ -56,13 +57,13 @@ impl Ec2 {
             }
             _ => unknown.push("disk".to_owned()),
         }
-        let mut price = Price::of_parts("USD".to_owned(), parts, None);
+        let mut price = Price::of_parts(partition.currency().to_owned(), parts, None);
         price.unknown = unknown;
         Ok(Cost::Price(price))
     }
 }
 
-/// Hourly prices in USD; none where it is not known.
+/// Hourly prices; none where it is not known.
 #[derive(Default)]
 struct Known {
     /// By the size, and the zone of a spot instance.
@@ -85,8 +86,11 @@ impl Ec2 {
         let wanted: Vec<&Instance> = found.iter().copied().flatten().collect();
         let volumes = self.volumes_of(&wanted).await?;
         let known = self.known_prices(&wanted, &volumes).await;
+        let partition = self.partition().await?;
         let of = |instance: Option<&Instance>| {
-            instance.map_or(Cost::Unknown, |found| present_cost(found, &volumes, &known))
+            instance.map_or(Cost::Unknown, |found| {
+                present_cost(found, &volumes, &known, partition)
+            })
         };
         Ok(found.into_iter().map(of).collect())
     }
@@ -170,7 +174,12 @@ fn kind_of(instance: &Instance) -> (String, Option<String>) {
     (size.to_owned(), zone.filter(|_| is_spot).map(str::to_owned))
 }
 
-fn present_cost(instance: &Instance, volumes: &[Volume], known: &Known) -> Cost {
+fn present_cost(
+    instance: &Instance,
+    volumes: &[Volume],
+    known: &Known,
+    partition: Partition,
+) -> Cost {
     let mut parts = Vec::new();
     let mut unknown = Vec::new();
     if is_running(instance) {
@@ -181,7 +190,10 @@ fn present_cost(instance: &Instance, volumes: &[Volume], known: &Known) -> Cost 
     }
     // An Elastic IP address costs the same while its instance is stopped.
     if instance.public_ip_address().is_some() {
-        parts.push(part("IPv4 address", ADDRESS));
+        match partition.address_price() {
+            Some(price) => parts.push(part("IPv4 address", price)),
+            None => unknown.push("IPv4 address".to_owned()),
+        }
     }
     let mut disks = 0.0;
     for volume in volumes {
@@ -212,7 +224,7 @@ fn present_cost(instance: &Instance, volumes: &[Volume], known: &Known) -> Cost 
     if parts.is_empty() {
         return Cost::Unknown;
     }
-    let mut price = Price::of_parts("USD".to_owned(), parts, None);
+    let mut price = Price::of_parts(partition.currency().to_owned(), parts, None);
     price.unknown = unknown;
     Cost::Price(price)
 }

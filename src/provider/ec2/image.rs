@@ -6,14 +6,14 @@ use aws_sdk_ec2::{
     types::{ArchitectureValues, Filter, Image, InstanceTypeInfo},
 };
 
-use super::client::explain;
+use super::{client::explain, partition::Partition};
 use crate::provider::Error;
 
 /// An operating system, the publisher of its images, and their names.
 struct System {
     name: &'static str,
-    /// The account that publishes the images, or its alias at AWS.
-    owner: &'static str,
+    /// The account that publishes the images, or its alias at AWS, in each partition.
+    owner: fn(Partition) -> Option<&'static str>,
     /// The pattern of image names. `VERSION` and `ARCH` are placeholders.
     pattern: &'static str,
     /// How image names spell x86_64 and arm64.
@@ -24,13 +24,18 @@ struct System {
     versions: &'static [&'static str],
 }
 
-/// Accounts and names as their makers document them: Canonical
-/// (<https://documentation.ubuntu.com/aws/en/latest/aws-how-to/instances/find-ubuntu-images/>),
-/// Debian (<https://wiki.debian.org/Cloud/AmazonEC2Image>), Amazon.
+/// Accounts and names as their makers document them: Canonical, with an account in each partition
+/// (<https://documentation.ubuntu.com/aws/aws-how-to/instances/find-ubuntu-images/>), Debian, whose page
+/// has none in China and GovCloud (<https://wiki.debian.org/Cloud/AmazonEC2Image>), Amazon.
 static SYSTEMS: [System; 3] = [
     System {
         name: "ubuntu",
-        owner: "099720109477",
+        owner: |partition| match partition {
+            Partition::Commercial => Some("099720109477"),
+            Partition::China => Some("837727238323"),
+            Partition::GovCloud => Some("513442679011"),
+            Partition::Other => None,
+        },
         pattern: "ubuntu/images/*/ubuntu-*-VERSION-ARCH-server-*",
         architectures: ["amd64", "arm64"],
         user: "ubuntu",
@@ -38,7 +43,7 @@ static SYSTEMS: [System; 3] = [
     },
     System {
         name: "debian",
-        owner: "136693071363",
+        owner: |partition| (partition == Partition::Commercial).then_some("136693071363"),
         pattern: "debian-VERSION-ARCH-*",
         architectures: ["amd64", "arm64"],
         user: "admin",
@@ -46,7 +51,7 @@ static SYSTEMS: [System; 3] = [
     },
     System {
         name: "amazon",
-        owner: "amazon",
+        owner: |_| Some("amazon"),
         pattern: "alVERSION-ami-2*-ARCH",
         architectures: ["x86_64", "arm64"],
         user: "ec2-user",
@@ -89,6 +94,17 @@ pub(super) async fn find(
             Some("use the id of an AMI, a system and its version, or an image of `image.list`"),
         ));
     };
+    let region = client.config().region().map(ToString::to_string);
+    let partition = Partition::of(&region.unwrap_or_default());
+    let Some(owner) = (system.owner)(partition) else {
+        let text = format!(
+            "image `{image}`: hitc does not know who publishes images of {} in {}",
+            system.name,
+            partition.name()
+        );
+        let help = "use the id of an AMI, or `ubuntu VERSION`";
+        return Err(Error::invalid(text, Some(help.to_owned())));
+    };
     let spelling = match architecture {
         ArchitectureValues::Arm64 => system.architectures[1],
         _ => system.architectures[0],
@@ -100,7 +116,7 @@ pub(super) async fn find(
     let filter = |name: &str, value: &str| Filter::builder().name(name).values(value).build();
     let response = client
         .describe_images()
-        .owners(system.owner)
+        .owners(owner)
         .filters(filter("name", &pattern))
         .filters(filter("architecture", architecture.as_str()))
         .filters(filter("state", "available"))

@@ -13,6 +13,7 @@ mod group;
 mod image;
 mod options;
 mod order;
+mod partition;
 mod prices;
 mod saved_image;
 mod server_group;
@@ -38,6 +39,7 @@ use client::{TRIES, client, code, explain, is_garbled, settings};
 use jiff::Timestamp;
 use options::Options;
 use order::{Common, Order};
+use partition::Partition;
 use state::is_ended;
 use token::Token;
 use tokio::{sync::OnceCell, time::Instant};
@@ -158,6 +160,13 @@ impl Ec2 {
 
     async fn client(&self) -> Result<Client, Error> {
         Ok(self.reached().await?.client.clone())
+    }
+
+    /// The partition of the region.
+    async fn partition(&self) -> Result<Partition, Error> {
+        let reached = self.reached().await?;
+        let region = reached.settings.region();
+        Ok(Partition::of(region.map_or("", |region| region.as_ref())))
     }
 
     /// The instances that match these filters, without terminated ones.
@@ -454,7 +463,8 @@ impl Provider for Ec2 {
                     .send()
                     .await;
                 match ended {
-                    Err(error) if code(&error) == NO_INSTANCE => {}
+                    // A response that cannot be decoded still says that EC2 accepted the request.
+                    Err(error) if code(&error) == NO_INSTANCE || is_garbled(&error) => {}
                     Err(error) => {
                         return Err(explain(&format!("terminating `{}`", node.name), &error));
                     }
@@ -568,19 +578,34 @@ impl Provider for Ec2 {
         look_again(self, node).await?;
         self.check_resize(node, options).await?;
         let size = Options::decode(options)?.size;
-        self.stop(&node.id).await?;
-        let client = self.client().await?;
-        let resized = client
-            .modify_instance_attribute()
-            .instance_id(&node.id)
-            .instance_type(AttributeValue::builder().value(&size).build())
-            .send()
-            .await;
+        let resized = async {
+            self.stop(&node.id).await?;
+            let client = self.client().await?;
+            client
+                .modify_instance_attribute()
+                .instance_id(&node.id)
+                .instance_type(AttributeValue::builder().value(&size).build())
+                .send()
+                .await
+                .map(drop)
+                .map_err(|error| explain(&format!("resizing `{}`", node.name), &error))
+        }
+        .await;
         // It runs again even if that failed.
-        self.start_instance(&node.id).await?;
-        resized
-            .map(drop)
-            .map_err(|error| explain(&format!("resizing `{}`", node.name), &error))
+        let Err(cause) = self.start_instance(&node.id).await else {
+            return resized;
+        };
+        let first = resized
+            .err()
+            .map_or(String::new(), |error| format!("{error}; "));
+        Err(Error::Failed {
+            provider: NAME.to_owned(),
+            what: format!("resizing `{}`", node.name),
+            cause: format!(
+                "{first}it could not be started: {cause}; `hitc run -H {} reboot` starts it",
+                node.name
+            ),
+        })
     }
 
     fn has_firewalls(&self) -> bool {

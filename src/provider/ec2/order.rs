@@ -24,7 +24,7 @@ use tokio::{
 use super::{
     Ec2, NAME, TAG_IMAGE, TAG_MANIFEST, TAG_NAME, TAG_PREFIX, TAG_PROJECT, TAG_PROTECT, TAG_STATE,
     TAG_USER, by,
-    client::{NO_GROUP, VISIBLE_TIMEOUT, code, explain},
+    client::{NO_GROUP, VISIBLE_TIMEOUT, code, explain, is_garbled},
     image::{self, supports},
     options::Options,
     saved_image,
@@ -379,8 +379,11 @@ impl Outcome {
                 "InternalError" | "InternalFailure" | "ServiceUnavailable" | "Unavailable" => {
                     Outcome::Unclear
                 }
-                // A lack of capacity is a 5xx too, but lasts.
-                "" if service.raw().status().as_u16() >= 500 => Outcome::Unclear,
+                // A lack of capacity is a 5xx too, but lasts. A response of success that cannot be decoded
+                // says that EC2 received the order.
+                "" if service.raw().status().as_u16() >= 500 || is_garbled(error) => {
+                    Outcome::Unclear
+                }
                 _ => Outcome::Refused,
             },
             _ => Outcome::Unclear,

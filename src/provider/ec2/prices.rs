@@ -18,15 +18,12 @@ use aws_sigv4::{
 };
 use serde_json::{Value as Json, json};
 
-use super::{Ec2, NAME, client::explain, image, spot::PRODUCT};
+use super::{Ec2, NAME, client::explain, image, partition::Partition, spot::PRODUCT};
 use crate::{
     http::{client, root_cause},
     provider::{Error, Prices, number},
 };
 
-/// The region of the price list's endpoint. Three endpoints serve all regions
-/// (<https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/using-price-list-query-api.html>).
-const LIST_REGION: &str = "us-east-1";
 /// The timeout of one page.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -69,7 +66,7 @@ impl Ec2 {
         let months = hours.map(|hour| json!(hour.map(|hour| cents(hour * MONTH))));
         let months = months.collect();
         Ok(Prices {
-            currency: "USD".to_owned(),
+            currency: self.partition().await?.currency().to_owned(),
             includes: Vec::new(),
             columns: [
                 "size", "memory", "cores", "storage", "gpu", "recent", "median", "stddev", "max",
@@ -127,9 +124,10 @@ impl Ec2 {
         ];
         filters.extend(size.map(|size| ("instanceType", size)));
         let products = self.products(&filters).await?;
+        let currency = self.partition().await?.currency();
         let prices = products.iter().filter_map(|product| {
             let size = product["product"]["attributes"]["instanceType"].as_str()?;
-            Some((size.to_owned(), price_of(product)?))
+            Some((size.to_owned(), price_of(product, currency)?))
         });
         Ok(prices.collect())
     }
@@ -138,9 +136,10 @@ impl Ec2 {
     pub(super) async fn storage(&self, kind: &str) -> Result<Option<f64>, Error> {
         let filters = [("productFamily", "Storage"), ("volumeApiName", kind)];
         let products = self.products(&filters).await?;
+        let currency = self.partition().await?.currency();
         Ok(products
             .iter()
-            .find_map(price_of)
+            .find_map(|product| price_of(product, currency))
             .map(|month| month / MONTH))
     }
 
@@ -191,11 +190,11 @@ impl Ec2 {
     }
 }
 
-/// The price of a product of the price list, in USD and its own unit.
-fn price_of(product: &Json) -> Option<f64> {
+/// The price of a product of the price list, in this currency and its own unit.
+fn price_of(product: &Json, currency: &str) -> Option<f64> {
     let terms = product["terms"]["OnDemand"].as_object()?;
     let dimensions = terms.values().next()?["priceDimensions"].as_object()?;
-    let price = dimensions.values().next()?["pricePerUnit"]["USD"].as_str()?;
+    let price = dimensions.values().next()?["pricePerUnit"][currency].as_str()?;
     let price: f64 = price.parse().ok()?;
     // Capacity reservations are listed with a price of zero.
     (price > 0.0).then_some(price)
@@ -208,11 +207,16 @@ async fn ask_price_list(settings: &SdkConfig, ask: &Json) -> Result<Json, Error>
         what: "getting prices".to_owned(),
         cause,
     };
+    let region = settings.region().map_or("", |region| region.as_ref());
+    let partition = Partition::of(region);
+    let list = partition.price_list();
     // As AWS's own tools choose it.
     let url = env::var("AWS_ENDPOINT_URL_PRICING")
         .ok()
         .or_else(|| settings.endpoint_url().map(str::to_owned))
-        .unwrap_or_else(|| format!("https://api.pricing.{LIST_REGION}.amazonaws.com/"));
+        .or_else(|| Some(list.as_ref()?.url.to_owned()))
+        .ok_or_else(|| fail(format!("{} has no price list", partition.name())))?;
+    let list_region = list.map_or("us-east-1", |list| list.region);
     let provider = settings
         .credentials_provider()
         .ok_or_else(|| fail("no credentials".to_owned()))?;
@@ -225,7 +229,7 @@ async fn ask_price_list(settings: &SdkConfig, ask: &Json) -> Result<Json, Error>
     ];
     let parameters = v4::SigningParams::builder()
         .identity(&identity)
-        .region(LIST_REGION)
+        .region(list_region)
         .name("pricing")
         .time(SystemTime::now())
         .settings(SigningSettings::default())
@@ -362,7 +366,8 @@ mod tests {
                 "pricePerUnit": {"USD": "0.0104000000"}
             }}}}}
         });
-        assert_eq!(price_of(&product), Some(0.0104));
-        assert_eq!(price_of(&json!({})), None);
+        assert_eq!(price_of(&product, "USD"), Some(0.0104));
+        assert_eq!(price_of(&product, "CNY"), None);
+        assert_eq!(price_of(&json!({}), "USD"), None);
     }
 }

@@ -13,7 +13,7 @@ use crate::provider::Error;
 pub(super) const PRODUCT: &str = "Linux/UNIX";
 
 impl Ec2 {
-    /// Returns the lowest current hourly price of a size in USD, and its zone: of all zones, or of one.
+    /// Returns the lowest current hourly price of a size, and its zone: of all zones, or of one.
     pub(super) async fn spot_price(
         &self,
         size: &str,
@@ -51,9 +51,10 @@ impl Ec2 {
         if bid.parse::<f64>().is_ok_and(|bid| bid >= price) {
             return Ok(None);
         }
+        let currency = self.partition().await?.currency();
         Ok(Some(Error::invalid(
             format!(
-                "bid: {bid} is too low for {}: the current price is {price} USD an hour in {zone}",
+                "bid: {bid} is too low for {}: the current price is {price} {currency} an hour in {zone}",
                 options.size
             ),
             Some("`hitc run pricing provider=ec2` lists recent prices".to_owned()),
