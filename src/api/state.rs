@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use rhai::{Dynamic, Map, Position};
 
-use super::{Frame, Host};
+use super::{Frame, Host, functions::Functions};
 use crate::{
     core::{
         diagnostic::{Diagnostic, Failure, Kind},
@@ -27,6 +27,8 @@ pub struct Api {
     inventory: OnceLock<Arc<Inventory>>,
     runner: OnceLock<Runner>,
     config: Mutex<Vec<(Value, Position)>>,
+    /// The functions that a test answers for.
+    pub(super) functions: Functions,
 }
 
 impl Api {
@@ -35,6 +37,11 @@ impl Api {
     pub fn start(&self, inventory: Arc<Inventory>) {
         // A process has one run, so this is called once.
         let _ = self.inventory.set(inventory);
+    }
+
+    /// Forgets the functions that a test answers for, before the next test.
+    pub fn forget_mocks(&self) {
+        self.functions.clear();
     }
 
     /// Sets how tasks are run by name. The layer above knows the tasks.

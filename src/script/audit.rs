@@ -119,6 +119,7 @@ mod tests {
             hitcfile: Some(folder.path().join(HITCFILE)),
             data: folder.path().to_owned(),
             home: folder.path().to_owned(),
+            is_test: false,
         };
         let (count, _) = audit(&project, &Events::silent()).unwrap();
         assert_eq!(count, 1);

@@ -323,7 +323,8 @@ fn on_each(
     let remembers = frame.mode.is_real() && !task.readonly;
     let remembers = remembers.then_some(&context.project);
     let (events, project) = (&context.events, remembers);
-    finish(events, project, ended, !task.readonly, interrupted)?;
+    let is_shown = !task.readonly && frame.mode.mock().is_none();
+    finish(events, project, ended, is_shown, interrupted)?;
     Ok(values)
 }
 

@@ -177,7 +177,7 @@ fn stream_all(call: &Call, hosts: &[Dynamic], line: &str) -> Answer<()> {
         &call.context.events,
         call.remembers(),
         results,
-        true,
+        call.mock().is_none(),
         interrupted,
     )
     .map_err(|failure| call.fail(failure))
