@@ -12,8 +12,8 @@ use tokio::runtime::Handle;
 use crate::{
     core::{cancel::Cancel, diagnostic::Diagnostic, event::Events},
     fleet::{Rollout, Selection},
-    http::{self, AccessTokens, JsonApi},
-    machine::Mock,
+    http::{self, AccessTokens, JsonApi, Network},
+    mock::Mock,
     project::Project,
 };
 
@@ -103,6 +103,8 @@ pub struct Context {
     pub project: Project,
     /// The mode in which the run's tasks start. Each call of a function has its own copy.
     pub mode: Mode,
+    /// Where the requests of scripts go.
+    pub network: Network,
     /// The access tokens for APIs.
     pub tokens: AccessTokens,
     apis: Mutex<HashMap<[String; 3], Arc<JsonApi>>>,
@@ -120,6 +122,10 @@ impl Context {
         project: Project,
         mode: Mode,
     ) -> Self {
+        let network = match mode.mock() {
+            Some(mock) => Network::mocked(mock.clone()),
+            None => Network::default(),
+        };
         Context {
             runtime,
             events,
@@ -127,7 +133,8 @@ impl Context {
             settings,
             project,
             mode,
-            tokens: AccessTokens::default(),
+            tokens: AccessTokens::over(&network),
+            network,
             apis: Mutex::default(),
             assumed: Mutex::default(),
             late: Mutex::default(),
@@ -141,9 +148,16 @@ impl Context {
         if let Some(api) = apis.get(&key) {
             return Ok(api.clone());
         }
-        let api = Arc::new(JsonApi::new(name, url, token, &self.events)?);
+        let api = JsonApi::new(name, url, token, &self.events)?;
+        let api = Arc::new(api.over(&self.network));
         apis.insert(key, api.clone());
         Ok(api)
+    }
+
+    /// Forgets the clients of APIs and their access tokens.
+    pub fn forget_apis(&self) {
+        lock(&self.apis).clear();
+        self.runtime.block_on(self.tokens.clear());
     }
 
     /// Notes an error that lets the run go on, and fails it at its end.

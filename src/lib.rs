@@ -17,6 +17,7 @@ pub mod http;
 pub mod inventory;
 pub mod iptables;
 pub mod machine;
+pub mod mock;
 mod project;
 pub mod provider;
 mod provision;

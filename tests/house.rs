@@ -10,13 +10,14 @@ use crate::support::{Project, sources};
 
 /// The layers, bottom up: each uses only layers with a lower number. Layers with the same number do
 /// not use each other.
-const LAYERS: [(&str, u8); 20] = [
+const LAYERS: [(&str, u8); 21] = [
     ("core", 0),
     ("project", 1),
     ("http", 1),
     ("ui", 1),
     ("fleet", 2),
     ("ssh", 2),
+    ("mock", 2),
     ("machine", 3),
     ("context", 4),
     ("docker", 4),

@@ -19,7 +19,7 @@ use crate::{
         process::Output,
     },
     inventory::Inventory,
-    machine::Mock,
+    mock::Mock,
     project::Project,
 };
 
@@ -151,6 +151,23 @@ impl Call<'_> {
     /// The mock that answers commands in `hitc test`.
     pub fn mock(&self) -> Option<&Arc<Mock>> {
         self.frame.mode.mock()
+    }
+
+    /// The error of something that a test has no answer to; `help` is what the test has to call.
+    pub fn unanswered(&self, text: String, help: &str) -> Box<EvalAltResult> {
+        let error = match self.mock() {
+            Some(mock) => mock.unanswered(text, help),
+            None => Diagnostic::new(Kind::Usage, text),
+        };
+        self.fail(error)
+    }
+
+    /// The seconds since 1970. In a test, time passes only by sleeping.
+    pub fn now(&self) -> f64 {
+        match self.mock() {
+            Some(mock) => mock.now().as_secs_f64(),
+            None => jiff::Timestamp::now().as_duration().as_secs_f64(),
+        }
     }
 
     /// The project that records the failed hosts for `--failed`; none if the task changes nothing.

@@ -9,7 +9,7 @@ use super::{Api, call::Call, namespace::Namespace, value::from_json};
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut ec2 = Namespace::new(api, "ec2", "Functions that only Amazon EC2 has.");
-    ec2.function(
+    ec2.query(
         "images() -> array",
         "Returns the newest image for each short name, as maps with `name`, `id`, `architecture`,
          `created` and `image`.",
@@ -18,7 +18,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             Ok(rows(&call.wait(images)?))
         },
     );
-    ec2.function(
+    ec2.query(
         "spot_requests() -> array",
         "Returns the requests for spot instances, as maps with `id`, `state`, `status`, `price`,
          `instance` and `created`.",

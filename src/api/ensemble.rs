@@ -9,22 +9,26 @@ use super::{
     call::{Answer, Call},
     namespace::Namespace,
     secret,
+    test::mock_node,
     value::to_options,
 };
 use crate::{
     core::{
-        diagnostic::Diagnostic,
+        diagnostic::{Diagnostic, plural},
         event::Event,
+        owner::{Owner, Ownership},
         value::{Data, Fields, Invalid, Value},
     },
-    ensemble::{self, Invocation, Request},
+    ensemble::{self, Invocation, Manifest, Request},
+    provider::MockServers,
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut ensemble = Namespace::new(
         api,
         "ensemble",
-        "Servers and containers that a manifest describes.",
+        "Servers and containers that a manifest describes. In a test, the manifest is loaded, so that its
+         mistakes are found; `up` adds its servers to those of the test, and `down` removes them.",
     );
     ensemble.change(
         "up(manifest: string, options: map)",
@@ -36,6 +40,9 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
          the only manifest of the project.",
         |call: &Call, manifest: ImmutableString, options: Map| {
             let request = request(call, &options)?;
+            if let Some(servers) = &call.inventory.mock {
+                return up_in_test(call, servers, &manifest);
+            }
             let path = path(call, &manifest)?;
             call.try_wait(ensemble::up(&invocation(call), &path, &request))
         },
@@ -45,6 +52,9 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Shows the plan that `up` would execute. The options are those of `up`.",
         |call: &Call, manifest: ImmutableString, options: Map| {
             let request = request(call, &options)?;
+            if call.inventory.mock.is_some() {
+                return load(call, &manifest).map(drop);
+            }
             let path = path(call, &manifest)?;
             let plan = call.try_wait(ensemble::plan(&invocation(call), &path, &request))?;
             let events = &call.context.events;
@@ -62,6 +72,12 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
          from servers that it does not own.",
         |call: &Call, manifest: ImmutableString| {
             let request = request(call, &Map::new())?;
+            if let Some(servers) = &call.inventory.mock {
+                let manifest = load(call, &manifest)?;
+                call.would(|| format!("take down `{}`", manifest.name));
+                servers.remove(|node| node.owner.manifest() == Some(&manifest.id));
+                return Ok(());
+            }
             let path = path(call, &manifest)?;
             call.try_wait(ensemble::down(&invocation(call), &path, &request))
         },
@@ -117,6 +133,46 @@ fn to_dynamic(data: Data, whole: bool) -> Dynamic {
         | Data::Argument(text)
         | Data::Unknown(text) => text.into(),
     }
+}
+
+/// Loads a manifest in a test: its mistakes are found, and nothing is observed.
+fn load(call: &Call, manifest: &str) -> Answer<Manifest> {
+    let path = path(call, manifest)?;
+    let root = &call.context.project.root;
+    let loaded = ensemble::load(&path, root, &call.inventory.providers, &call.context.events);
+    loaded.map_err(|failure| call.fail(failure))
+}
+
+/// Records in a test that a manifest is brought up, and adds its servers to those of the test.
+fn up_in_test(call: &Call, servers: &MockServers, manifest: &str) -> Answer<()> {
+    let manifest = load(call, manifest)?;
+    let containers = manifest
+        .servers
+        .iter()
+        .map(|server| server.containers.len());
+    let (all, containers) = (manifest.servers.len(), containers.sum());
+    call.would(|| {
+        let name = &manifest.name;
+        let (all, containers) = (plural(all, "server"), plural(containers, "container"));
+        format!("bring up `{name}`: {all}, {containers}")
+    });
+    servers.declare();
+    let owner = call.check(call.context.project.ensure_owner(&call.context.events))?;
+    let known = servers.list().unwrap_or_default();
+    let is_known = |name: &str| known.iter().any(|node| node.name == name);
+    for server in manifest
+        .servers
+        .iter()
+        .filter(|server| !is_known(&server.name))
+    {
+        let mut node = mock_node(call, servers, &server.name, &server.provider);
+        node.owner = Ownership::Owner(Owner {
+            manifest: Some(manifest.id.clone()),
+            ..owner.clone()
+        });
+        servers.add(node);
+    }
+    Ok(())
 }
 
 fn invocation<'a>(call: &'a Call) -> Invocation<'a> {

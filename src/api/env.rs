@@ -2,25 +2,32 @@
 
 use std::sync::Arc;
 
-use rhai::ImmutableString;
+use rhai::{EvalAltResult, ImmutableString};
 
 use super::{Api, call::Call, namespace::Namespace};
-use crate::core::{
-    diagnostic::{Diagnostic, Kind},
-    environment,
+use crate::{
+    core::{
+        diagnostic::{Diagnostic, Kind},
+        environment,
+    },
+    mock::quoted,
 };
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut env = Namespace::new(
         api,
         "env",
-        "Environment variables: those of hitc, and those in the project's `.env`.",
+        "Environment variables: those of hitc, and those in the project's `.env`. In a test, only those that
+         the test sets (`test::env`).",
     );
     env.function(
         "get(name: string) -> string",
         "Returns the value of an environment variable. Throws if it is not set.",
         |call: &Call, name: ImmutableString| {
             call.check(read(&name))?.ok_or_else(|| {
+                if call.mock().is_some() {
+                    return unset(call, &name);
+                }
                 let text = format!("environment variable `{name}` is not set");
                 let help = format!("set it, or write env::get(\"{name}\", \"default\")");
                 call.fail(Diagnostic::new(Kind::Usage, text).help(help))
@@ -46,4 +53,10 @@ pub(super) fn read(name: &str) -> Result<Option<String>, Diagnostic> {
         return Err(Diagnostic::new(Kind::Usage, text));
     }
     Ok(value)
+}
+
+/// The error of a variable that a test did not set.
+pub(super) fn unset(call: &Call, name: &str) -> Box<EvalAltResult> {
+    let text = format!("environment variable `{name}` is not set in this test");
+    call.unanswered(text, &format!("test::env({}, \"…\")", quoted(name)))
 }

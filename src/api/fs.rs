@@ -1,11 +1,6 @@
 //! `fs::`: files on the local machine. Relative paths start at the project's folder.
 
-use std::{
-    fs, io,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, io, os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
 use data_encoding::HEXLOWER;
 use rhai::{Array, Dynamic, ImmutableString, Map};
@@ -14,24 +9,29 @@ use sha2::{Digest, Sha256};
 use super::{
     Api,
     call::{Answer, Call},
+    local_file::{absolute, file_error, files, read, read_bytes, read_text},
     namespace::Namespace,
     secret::{self, text_of},
 };
-use crate::core::diagnostic::{Diagnostic, Kind, did_you_mean, plain};
+use crate::{
+    core::diagnostic::{Diagnostic, Kind, did_you_mean},
+    mock,
+};
+
+/// The mode of a file with a secret.
+const SECRET_MODE: u32 = 0o600;
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut fs = Namespace::new(
         api,
         "fs",
-        "Files on the local machine. Relative paths start at the project's folder.",
+        "Files on the local machine. Relative paths start at the project's folder. In a test, the files of the
+         project can be read, and changes are kept in memory until the end of the test.",
     );
     fs.function(
         "read(path: string) -> string",
         "Returns the content of a text file.",
-        |call: &Call, path: ImmutableString| {
-            let text = fs::read_to_string(absolute(call, &path));
-            call.check(text.map_err(|error| file_error(&path, &error)))
-        },
+        |call: &Call, path: ImmutableString| read_text(call, &path),
     );
     fs.function(
         "fill(text: string, values: map) -> string",
@@ -52,55 +52,88 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             let secret = text_of(&text);
             let is_secret = secret.is_some();
             let text = secret.unwrap_or_else(|| text.to_string());
-            change(call, &path, "write", |file| write(file, &text, is_secret))
+            let mode = is_secret.then_some(SECRET_MODE);
+            let bytes = text.clone().into_bytes();
+            change(
+                call,
+                &path,
+                "write",
+                |file| write(file, &text, is_secret),
+                |files, file| files.write(file, bytes, mode),
+            )
         },
     );
+    add_readers(&mut fs);
+    add_facts(&mut fs);
+    fs.change(
+        "make_folder(path: string)",
+        "Creates a folder and its missing parents. Does nothing if it exists.",
+        |call: &Call, path: ImmutableString| {
+            change(
+                call,
+                &path,
+                "create",
+                |folder| fs::create_dir_all(folder),
+                mock::Files::make_folder,
+            )
+        },
+    );
+    fs.change(
+        "remove(path: string)",
+        "Removes a file, or a folder with its contents. Does nothing if it does not exist.",
+        |call: &Call, path: ImmutableString| {
+            change(call, &path, "remove", remove, mock::Files::remove)
+        },
+    );
+    fs
+}
+
+/// Adds the functions that look at folders.
+fn add_readers(fs: &mut Namespace) {
     fs.function(
         "exists(path: string) -> bool",
         "Returns whether a file or folder exists.",
-        |call: &Call, path: ImmutableString| Ok(absolute(call, &path).exists()),
+        |call: &Call, path: ImmutableString| {
+            let file = absolute(call, &path);
+            Ok(match files(call, &path, &file)? {
+                Some(files) => files.exists(&file),
+                None => file.exists(),
+            })
+        },
     );
     fs.function(
         "is_folder(path: string) -> bool",
         "Returns whether a folder exists.",
-        |call: &Call, path: ImmutableString| Ok(absolute(call, &path).is_dir()),
+        |call: &Call, path: ImmutableString| {
+            let file = absolute(call, &path);
+            Ok(match files(call, &path, &file)? {
+                Some(files) => files.is_folder(&file),
+                None => file.is_dir(),
+            })
+        },
     );
     fs.function(
         "list(path: string) -> array",
         "Returns the names of the files and folders in a folder, sorted.",
         |call: &Call, path: ImmutableString| {
-            let names = list(&absolute(call, &path)).map_err(|error| file_error(&path, &error));
-            Ok(call
-                .check(names)?
-                .into_iter()
-                .map(Into::into)
-                .collect::<Array>())
+            let names = read(call, &path, |files, folder| match files {
+                Some(files) => files.list(folder),
+                None => list(folder),
+            })?;
+            Ok(names.into_iter().map(Into::into).collect::<Array>())
         },
     );
     fs.function(
         "files(path: string) -> array",
         "Returns the paths of all files below a folder, relative to it, sorted.",
         |call: &Call, path: ImmutableString| {
-            let mut found = Vec::new();
-            let walked = walk(&absolute(call, &path), "", &mut found);
-            call.check(walked.map_err(|error| file_error(&path, &error)))?;
+            let found = read(call, &path, |files, folder| {
+                let mut found = Vec::new();
+                walk(files, folder, "", &mut found).map(|()| found)
+            })?;
             Ok(found.into_iter().map(Into::into).collect::<Array>())
         },
     );
-    add_facts(&mut fs);
-    fs.change(
-        "make_folder(path: string)",
-        "Creates a folder and its missing parents. Does nothing if it exists.",
-        |call: &Call, path: ImmutableString| {
-            change(call, &path, "create", |folder| fs::create_dir_all(folder))
-        },
-    );
-    fs.change(
-        "remove(path: string)",
-        "Removes a file, or a folder with its contents. Does nothing if it does not exist.",
-        |call: &Call, path: ImmutableString| change(call, &path, "remove", remove),
-    );
-    fs
 }
 
 /// Adds the functions that return digests and permissions.
@@ -109,8 +142,8 @@ fn add_facts(fs: &mut Namespace) {
         "sha256(path: string) -> string",
         "Returns the SHA-256 digest of a file, in hexadecimal digits.",
         |call: &Call, path: ImmutableString| {
-            let bytes = fs::read(absolute(call, &path)).map_err(|error| file_error(&path, &error));
-            Ok(HEXLOWER.encode(&Sha256::digest(call.check(bytes)?)))
+            let bytes = read_bytes(call, &path)?;
+            Ok(HEXLOWER.encode(&Sha256::digest(bytes)))
         },
     );
     fs.function(
@@ -125,17 +158,18 @@ fn add_facts(fs: &mut Namespace) {
         "mode(path: string) -> string",
         "Returns the permissions of a file, in octal digits: `640`.",
         |call: &Call, path: ImmutableString| {
-            let found = fs::metadata(absolute(call, &path));
-            let found = call.check(found.map_err(|error| file_error(&path, &error)))?;
-            Ok(format!("{:03o}", found.permissions().mode() & 0o777))
+            let mode = read(call, &path, |files, file| match files {
+                Some(files) => files.mode(file),
+                None => Ok(fs::metadata(file)?.permissions().mode() & 0o777),
+            })?;
+            Ok(format!("{mode:03o}"))
         },
     );
 }
 
 /// Fills in a template file of the project.
 pub(super) fn template(call: &Call, path: &str, values: &Map) -> Answer<Dynamic> {
-    let text = fs::read_to_string(absolute(call, path));
-    let text = call.check(text.map_err(|error| file_error(path, &error)))?;
+    let text = read_text(call, path)?;
     fill_in(call, &text, values)
 }
 
@@ -171,28 +205,21 @@ fn fill(text: &str, values: &Map) -> Result<(String, bool), Diagnostic> {
     Ok((filled, is_secret))
 }
 
-fn absolute(call: &Call, path: &str) -> PathBuf {
-    call.context.project.root.join(path)
-}
-
-fn file_error(path: &str, error: &io::Error) -> Diagnostic {
-    let cause = match error.kind() {
-        io::ErrorKind::InvalidData => "not valid UTF-8".to_owned(),
-        _ => plain(error),
-    };
-    Diagnostic::new(Kind::Failed, format!("`{path}`: {cause}"))
-}
-
 fn change(
     call: &Call,
     path: &str,
     verb: &str,
     act: impl FnOnce(&Path) -> io::Result<()>,
+    in_test: impl FnOnce(&mock::Files, &Path),
 ) -> Answer<()> {
+    let file = absolute(call, path);
     if call.would(|| format!("{verb} `{path}` here")) {
+        if let Some(mock) = call.mock() {
+            in_test(&mock.files, &file);
+        }
         return Ok(());
     }
-    let done = act(&absolute(call, path));
+    let done = act(&file);
     call.check(done.map_err(|error| file_error(path, &error)))
 }
 
@@ -234,13 +261,26 @@ fn list(folder: &Path) -> io::Result<Vec<String>> {
     Ok(names)
 }
 
-fn walk(folder: &Path, within: &str, found: &mut Vec<String>) -> io::Result<()> {
-    for name in list(folder)? {
+fn walk(
+    files: Option<&mock::Files>,
+    folder: &Path,
+    within: &str,
+    found: &mut Vec<String>,
+) -> io::Result<()> {
+    let names = match files {
+        Some(files) => files.list(folder)?,
+        None => list(folder)?,
+    };
+    for name in names {
         let path = folder.join(&name);
         let shown = format!("{within}{name}");
         // Links to folders are not followed: they can form a cycle.
-        if fs::symlink_metadata(&path)?.is_dir() {
-            walk(&path, &format!("{shown}/"), found)?;
+        let is_folder = match files {
+            Some(files) => files.is_folder(&path) && !path.is_symlink(),
+            None => fs::symlink_metadata(&path)?.is_dir(),
+        };
+        if is_folder {
+            walk(files, &path, &format!("{shown}/"), found)?;
         } else {
             found.push(shown);
         }

@@ -1,6 +1,6 @@
 //! `http::`: HTTP requests from the local machine.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use reqwest::{Method, header::HeaderMap};
 use rhai::{Dynamic, Engine, ImmutableString, Map};
@@ -18,20 +18,24 @@ use crate::{
         units,
         value::{Data, Fields, Value},
     },
-    http::{self, ApiRequest, Assertion, BodyError, JsonApi, TokenRequest},
+    http::{self, ApiRequest, Assertion, BodyError, JsonApi, Network, SendError, TokenRequest},
 };
 
 /// The default timeout of a request, including its response.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
-    let mut http = Namespace::new(api, "http", "HTTP requests from the local machine.");
+    let mut http = Namespace::new(
+        api,
+        "http",
+        "HTTP requests from the local machine. In a test, `test::http` answers them.",
+    );
     http.function(
         "get(url: string) -> string",
         "Sends a GET request and returns the body of the response. Throws unless the status is 2xx.",
         |call: &Call, url: ImmutableString| {
             let request = Request::new(Method::GET, &url);
-            let response = call.wait(request.send())?;
+            let response = answered(call, |network| request.send(network))?;
             if (200..300).contains(&response.status) {
                 return Ok(response.body);
             }
@@ -99,7 +103,7 @@ fn add_methods(http: &mut Namespace) {
         "As `get`, but returns the same response for the same path until hitc ends. For lists that do not
          change while servers are created.",
         |call: &Call, api: HttpApi, path: ImmutableString| {
-            let response = call.wait(api.0.get_once(&path))?;
+            let response = answered(call, |_| api.0.get_once(&path))?;
             Ok(from_json(&response))
         },
     );
@@ -166,7 +170,8 @@ fn api_of(call: &Call, options: &Map) -> Answer<HttpApi> {
 fn access_token(call: &Call, options: &Map) -> Answer<Secret> {
     let options = to_options(options);
     let (request, refused) = call.check(token_request(call, &options))?;
-    let token = call.wait(call.context.tokens.get(&request, refused.as_deref()))?;
+    let tokens = &call.context.tokens;
+    let token = answered(call, |_| tokens.get(&request, refused.as_deref()))?;
     Ok(secret::create(call, &token))
 }
 
@@ -204,14 +209,42 @@ fn token_request(
 }
 
 fn send(call: &Call, api: &HttpApi, request: &ApiRequest) -> Answer<Dynamic> {
-    let sending = api.0.send(request);
-    let response = if request.method == Method::GET {
-        Some(call.wait(sending)?)
-    } else {
-        let what = || format!("send {} {}", request.method, request.path);
-        call.change(what, sending)?
-    };
+    let what = || format!("send {} {}", request.method, request.path);
+    let response = send_once(call, &request.method, what, |_| api.0.send(request))?;
     Ok(response.map_or(Dynamic::UNIT, |response| from_json(&response)))
+}
+
+/// Sends a request. In a dry run, one that may change something is not sent. In a test, it is recorded
+/// and answered.
+fn send_once<'a, T, E: Into<Diagnostic>, F: Future<Output = Result<T, E>>>(
+    call: &'a Call,
+    method: &Method,
+    what: impl FnOnce() -> String,
+    send: impl FnOnce(&'a Network) -> F,
+) -> Answer<Option<T>> {
+    let is_safe = [Method::GET, Method::HEAD].contains(method);
+    if !is_safe && call.would(what) && call.mock().is_none() {
+        return Ok(None);
+    }
+    answered(call, send).map(Some)
+}
+
+/// Waits for the response to a request. In a test, one that the test has no answer to is an error that
+/// says so.
+fn answered<'a, T, E: Into<Diagnostic>, F: Future<Output = Result<T, E>>>(
+    call: &'a Call,
+    send: impl FnOnce(&'a Network) -> F,
+) -> Answer<T> {
+    let unanswered = || {
+        call.mock()
+            .map_or_else(Vec::new, |mock| mock.all_unanswered())
+    };
+    let before = unanswered().len();
+    let response = call.wait(send(&call.context.network));
+    match unanswered().into_iter().nth(before) {
+        Some(error) if response.is_err() => Err(call.fail(error)),
+        _ => response,
+    }
 }
 
 struct Request {
@@ -230,12 +263,8 @@ struct Response {
 
 fn request(call: &Call, method: &str, url: &str, options: &Map) -> Answer<Map> {
     let request = call.check(Request::decode(method, url, options))?;
-    let is_safe = [Method::GET, Method::HEAD].contains(&request.method);
-    let response = if is_safe {
-        Some(call.wait(request.send())?)
-    } else {
-        call.change(|| format!("send {} {url}", request.method), request.send())?
-    };
+    let what = || format!("send {} {url}", request.method);
+    let response = send_once(call, &request.method, what, |network| request.send(network))?;
     // A dry run assumes that the request succeeds.
     let response = response.unwrap_or(Response {
         status: 200,
@@ -309,16 +338,17 @@ impl Request {
         Ok(request)
     }
 
-    async fn send(&self) -> Result<Response, Diagnostic> {
-        let fail = |error: &reqwest::Error| self.explain(error);
-        let client = http::client(self.timeout).map_err(|error| fail(&error))?;
+    async fn send(&self, network: &Network) -> Result<Response, Diagnostic> {
+        let fail = |error: SendError| self.explain(&error);
+        let client = http::client(self.timeout);
+        let client = client.map_err(|error| fail(SendError::Failed(error)))?;
         let mut request = client
             .request(self.method.clone(), &self.url)
             .headers(self.headers.clone());
         if let Some(body) = &self.body {
             request = request.body(body.clone());
         }
-        let response = request.send().await.map_err(|error| fail(&error))?;
+        let response = network.send(request).await.map_err(fail)?;
         let text = |value: &reqwest::header::HeaderValue| {
             String::from_utf8_lossy(value.as_bytes()).into_owned()
         };
@@ -331,7 +361,7 @@ impl Request {
             headers,
             body: body.map_err(|error| match error {
                 BodyError::TooLarge => self.too_large(),
-                BodyError::Broken(error) => fail(&error),
+                BodyError::Broken(error) => fail(SendError::Failed(error)),
             })?,
         })
     }
@@ -343,8 +373,8 @@ impl Request {
             .help("download it into a file with a command, for example `curl`".to_owned())
     }
 
-    fn explain(&self, error: &reqwest::Error) -> Diagnostic {
-        let kind = if error.is_builder() {
+    fn explain(&self, error: &SendError) -> Diagnostic {
+        let kind = if error.is_invalid() {
             Kind::Usage
         } else if error.is_timeout() {
             Kind::Timeout
@@ -352,6 +382,6 @@ impl Request {
             Kind::Failed
         };
         let Request { method, url, .. } = self;
-        Diagnostic::new(kind, format!("{method} {url}: {}", http::root_cause(error)))
+        Diagnostic::new(kind, format!("{method} {url}: {}", error.cause()))
     }
 }

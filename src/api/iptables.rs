@@ -40,7 +40,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
 }
 
 fn add_readers(iptables: &mut Namespace) {
-    iptables.function(
+    iptables.query(
         "rules(host: Host) -> array",
         "Returns all rules and policies of the packet filter, also those of other programs, as maps with `family`,
          `table`, `chain`, `matches` and `target`.",
@@ -61,7 +61,7 @@ fn add_readers(iptables: &mut Namespace) {
             Ok(rules.into_iter().map(describe).collect::<Array>())
         },
     );
-    iptables.function(
+    iptables.query(
         "show(host: Host) -> map",
         "Returns the firewall of a server: `backend` (`nft` or `iptables`), `rules` (maps with `port`,
          `protocol` and `from`), `ssh` (the ports that stay open for SSH), `dropped` (the number of packets)
@@ -75,7 +75,7 @@ fn add_readers(iptables: &mut Namespace) {
             Ok(describe(installed.as_ref()))
         },
     );
-    iptables.function(
+    iptables.query(
         "listeners(host: Host) -> array",
         "Returns the ports that programs of a server listen to, as maps with `port`, `protocol`, `address`
          (empty for all) and `program`.",
@@ -97,7 +97,7 @@ fn add_readers(iptables: &mut Namespace) {
             Ok(listeners.into_iter().map(describe).collect::<Array>())
         },
     );
-    iptables.function(
+    iptables.query(
         "check(host: Host) -> array",
         "Tries from this machine which ports of TCP answer, and returns maps with `port`, `expected`, `found`
          (`open`, `refused` or `closed`), `ok` and `reason`.",

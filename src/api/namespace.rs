@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
-use rhai::{Engine, FuncRegistration, Module, NativeCallContext, Variant};
+use rhai::{Dynamic, Engine, FuncRegistration, Module, NativeCallContext, Variant};
 
 use super::{
     Api,
     call::{Answer, Call},
+    functions::{Effect, Entry},
+    mocked::call_in_test,
 };
 use crate::core::diagnostic::{Diagnostic, Kind};
 
@@ -22,7 +24,7 @@ pub(super) struct Namespace {
 pub(super) struct Registration {
     function: FuncRegistration,
     api: Arc<Api>,
-    may_change: bool,
+    entry: Entry,
 }
 
 impl Namespace {
@@ -42,18 +44,38 @@ impl Namespace {
     /// Adds a function that only reads. The signature is written as the user reads it:
     /// `exists(path: string) -> bool`.
     pub fn function<A, R>(&mut self, signature: &str, doc: &str, function: impl Function<A, R>) {
-        self.add(signature, registration(signature, doc), false, function);
+        let registration = registration(signature, doc);
+        self.add(signature, registration, Effect::None, function);
+    }
+
+    /// Adds a function that only reads, and asks a server, an engine or a cloud. In a test of scripts, the
+    /// test answers for it.
+    pub fn query<A, R>(&mut self, signature: &str, doc: &str, function: impl Function<A, R>) {
+        let registration = registration(signature, doc);
+        self.add(signature, registration, Effect::Asks, function);
+    }
+
+    /// Adds a function as [`Namespace::query`] does, that is also a method of its first parameter.
+    pub fn query_method<A, R>(
+        &mut self,
+        signature: &str,
+        doc: &str,
+        function: impl Function<A, R>,
+    ) {
+        let registration = registration(signature, doc).in_global_namespace();
+        self.add(signature, registration, Effect::Asks, function);
     }
 
     /// Adds a function that only reads and is also a method of its first parameter.
     pub fn method<A, R>(&mut self, signature: &str, doc: &str, function: impl Function<A, R>) {
         let registration = registration(signature, doc).in_global_namespace();
-        self.add(signature, registration, false, function);
+        self.add(signature, registration, Effect::None, function);
     }
 
     /// Adds a function that changes something or runs a command. It must do neither in a dry run.
     pub fn change<A, R>(&mut self, signature: &str, doc: &str, function: impl Function<A, R>) {
-        self.add(signature, registration(signature, doc), true, function);
+        let registration = registration(signature, doc);
+        self.add(signature, registration, Effect::Changes, function);
     }
 
     /// Adds a function that changes something and is also a method of its first parameter.
@@ -64,23 +86,30 @@ impl Namespace {
         function: impl Function<A, R>,
     ) {
         let registration = registration(signature, doc).in_global_namespace();
-        self.add(signature, registration, true, function);
+        self.add(signature, registration, Effect::Changes, function);
     }
 
     fn add<A, R>(
         &mut self,
         signature: &str,
         registration: FuncRegistration,
-        may_change: bool,
+        effect: Effect,
         function: impl Function<A, R>,
     ) {
-        if may_change {
+        if effect == Effect::Changes {
             self.changing.push(signature.to_owned());
         }
+        let (name, parameters) = parse(signature);
+        let entry = Entry {
+            name: format!("{}::{name}", self.name),
+            result: parameters.last().copied().unwrap_or("()").to_owned(),
+            effect,
+        };
+        self.api.functions.add(&entry.name);
         let registration = Registration {
             function: registration,
             api: self.api.clone(),
-            may_change,
+            entry,
         };
         function.register(registration, &mut self.module);
     }
@@ -121,13 +150,18 @@ macro_rules! function {
             $($type: Variant + Clone,)*
         {
             fn register(self, registration: Registration, module: &mut Module) {
-                let Registration { function, api, may_change } = registration;
+                let Registration { function, api, entry } = registration;
                 function.set_into_module(
                     module,
                     move |script: NativeCallContext, $($argument: $type),*| -> Answer<R> {
                         let call = api.call(&script)?;
+                        if call.mock().is_some() {
+                            let arguments = vec![$(Dynamic::from($argument.clone())),*];
+                            let own = || self(&call, $($argument),*);
+                            return call_in_test(&call, &entry, arguments, own);
+                        }
                         let answer = self(&call, $($argument),*);
-                        if may_change { answer } else { reading(&call, answer) }
+                        if entry.effect == Effect::Changes { answer } else { reading(&call, answer) }
                     },
                 );
             }

@@ -11,7 +11,8 @@ use rhai::{Dynamic, Engine, FuncRegistration, ImmutableString};
 use super::{
     Api,
     call::{Answer, Call},
-    env,
+    env::{self, unset},
+    local_file::read_in_test,
     namespace::Namespace,
 };
 use crate::core::{
@@ -36,7 +37,11 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "env(name: string) -> Secret",
         "Returns the value of an environment variable, also of one in `.env`.",
         |call: &Call, name: ImmutableString| {
-            let value = call.check(env::read(&name))?.ok_or_else(|| {
+            let value = call.check(env::read(&name))?;
+            if value.is_none() && call.mock().is_some() {
+                return Err(unset(call, &name));
+            }
+            let value = value.ok_or_else(|| {
                 Diagnostic::new(
                     Kind::Usage,
                     format!("environment variable `{name}` is not set"),
@@ -55,6 +60,10 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
                 Some(rest) => project.home.join(rest),
                 None => project.root.join(path.as_str()),
             };
+            if call.mock().is_some() {
+                let text = read_in_test(call, &path, &file)?;
+                return Ok(create(call, text.trim_end_matches(['\n', '\r'])));
+            }
             let text = fs::read_to_string(file).map_err(|error| {
                 Diagnostic::new(Kind::Usage, format!("secret `{path}`: {}", plain(error)))
             });
@@ -123,6 +132,11 @@ pub(super) fn create(call: &Call, text: &str) -> Secret {
 fn command(call: &Call, line: &str) -> Answer<Secret> {
     let mut program = Program::new(["sh", "-c", line]);
     program.folder = Some(call.context.project.root.clone());
+    if let Some(mock) = call.mock() {
+        let output = call.check(mock.evaluate(line))?;
+        call.check(super::ssh::command::check(&output, line, None))?;
+        return Ok(create(call, &output.text()));
+    }
     let output = call.wait(async {
         let output = program.run(|_, _| ()).await;
         output.map_err(|error| Diagnostic::new(Kind::Failed, plain(error)))

@@ -7,7 +7,7 @@ use std::{
 
 use rhai::{Dynamic, Map, Position};
 
-use super::{Frame, Host};
+use super::{Frame, Host, functions::Functions};
 use crate::{
     core::{
         diagnostic::{Diagnostic, Failure, Kind},
@@ -32,6 +32,8 @@ pub struct Api {
     config: Mutex<Vec<(Value, Position)>>,
     /// The values of `provider::once`, by key. The lock of a value is held while it is made.
     once: Mutex<HashMap<String, Arc<Mutex<Option<Dynamic>>>>>,
+    /// The functions that a test answers for.
+    pub(super) functions: Functions,
 }
 
 impl Api {
@@ -40,6 +42,11 @@ impl Api {
     pub fn start(&self, inventory: Arc<Inventory>) {
         // A process has one run, so this is called once.
         let _ = self.inventory.set(inventory);
+    }
+
+    /// Forgets the functions that a test answers for, before the next test.
+    pub fn forget_mocks(&self) {
+        self.functions.clear();
     }
 
     /// Sets how tasks are run by name. The layer above knows the tasks.

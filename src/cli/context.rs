@@ -65,7 +65,7 @@ impl Start {
             terminal.clone(),
             terminations.clone(),
         );
-        let pending = Arc::new(Pending::new(terminal.clone(), mode.is_real()));
+        let pending = Arc::new(Pending::new(terminal.clone(), mode.clone()));
         let events = events.with(pending.clone());
         let context = Arc::new(Context::new(
             runtime.handle().clone(),
@@ -76,7 +76,11 @@ impl Start {
             mode,
         ));
         let built_in = Arc::new(Inventory::new(context.clone(), terminations.clone()));
-        let inventory = Arc::new(built_in.with(scripted(&built_in))?);
+        let inventory = built_in.with(scripted(&built_in))?;
+        let inventory = Arc::new(match context.mode {
+            Mode::Mock(_) => inventory.mocked(),
+            Mode::Real | Mode::Dry => inventory,
+        });
         enable_run_by_name(&self.scripts, &self.api, &context);
         self.api.start(inventory.clone());
         Ok(RunContext {
@@ -119,15 +123,15 @@ impl RunContext {
 /// The terminal, which notes whether any changes would be made.
 struct Pending {
     terminal: Arc<Terminal>,
-    is_real: bool,
+    mode: Mode,
     found: AtomicBool,
 }
 
 impl Pending {
-    fn new(terminal: Arc<Terminal>, is_real: bool) -> Self {
+    fn new(terminal: Arc<Terminal>, mode: Mode) -> Self {
         Pending {
             terminal,
-            is_real,
+            mode,
             found: AtomicBool::new(false),
         }
     }
@@ -152,16 +156,26 @@ impl Interface for Pending {
         self.terminal.shows_data()
     }
 
-    /// A dry run changes nothing, so that no question needs an answer.
+    /// A dry run changes nothing, so that no question needs an answer. A test has its own answers.
     fn confirm(&self, question: &str, typed: Option<&str>) -> Result<bool, Diagnostic> {
-        if self.is_real {
-            return self.terminal.confirm(question, typed);
+        match &self.mode {
+            Mode::Real => self.terminal.confirm(question, typed),
+            Mode::Dry => Ok(true),
+            Mode::Mock(mock) => {
+                let answer = mock.reply(question)?;
+                Ok(match typed {
+                    Some(word) => answer == word,
+                    None => ["y", "yes"].contains(&answer.as_str()),
+                })
+            }
         }
-        Ok(true)
     }
 
     fn prompt(&self, question: &str, hidden: bool) -> Result<String, Diagnostic> {
-        self.terminal.prompt(question, hidden)
+        match &self.mode {
+            Mode::Mock(mock) => mock.reply(question),
+            Mode::Real | Mode::Dry => self.terminal.prompt(question, hidden),
+        }
     }
 }
 

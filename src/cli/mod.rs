@@ -73,7 +73,7 @@ enum Command {
     Check,
     /// Create a project: a hitcfile, a manifest and a list of servers
     Init,
-    /// Run the tests of the project's scripts on mock hosts
+    /// Run the tests of the project's scripts. Nothing is contacted
     Test(test::Test),
     /// Copy built-in tasks into the project, to change them
     Eject(eject::Eject),

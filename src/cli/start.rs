@@ -43,9 +43,28 @@ impl Start {
     pub fn new(hitcfile: Option<&Path>, events: &Events) -> Result<Self, Failure> {
         let project = find_project(hitcfile)?;
         environment::load(&project.root)?;
+        Start::of(project, events, Scripts::load)
+    }
+
+    /// Loads the project for a test of its scripts. hitc's own files are in `folder`.
+    pub fn for_test(
+        hitcfile: Option<&Path>,
+        folder: &Path,
+        events: &Events,
+    ) -> Result<Self, Failure> {
+        let project = find_project(hitcfile)?.of_test(folder);
+        environment::isolate();
+        Start::of(project, events, Scripts::load_for_test)
+    }
+
+    fn of(
+        project: Project,
+        events: &Events,
+        load: impl FnOnce(&Arc<Api>, &Project, &Events, &Cancel) -> Result<Scripts, Failure>,
+    ) -> Result<Self, Failure> {
         let api = Arc::new(Api::default());
         let cancel = Cancel::default();
-        let scripts = Scripts::load(&api, &project, events, &cancel)?;
+        let scripts = load(&api, &project, events, &cancel)?;
         Ok(Start {
             project,
             api,

@@ -1,9 +1,15 @@
 //! Environment variables: those of the process, which take precedence, and the project's `.env`.
 
-use std::{collections::HashMap, env, io, path::Path, sync::OnceLock};
+use std::{
+    collections::HashMap,
+    env, io,
+    path::Path,
+    sync::{Mutex, OnceLock},
+};
 
 use crate::core::{
     diagnostic::{Diagnostic, Kind, plain},
+    sync::lock,
     text_file::{USUAL_LIMIT, read_text},
 };
 
@@ -11,6 +17,9 @@ use crate::core::{
 pub const FILE: &str = ".env";
 
 static FROM_FILE: OnceLock<HashMap<String, String>> = OnceLock::new();
+
+/// The variables of a test of scripts, in the place of all others.
+static OF_TEST: Mutex<Option<HashMap<String, String>>> = Mutex::new(None);
 
 /// Loads the `.env` of a project's folder, if it exists. A process has one project.
 pub fn load(root: &Path) -> Result<(), Diagnostic> {
@@ -85,8 +94,28 @@ fn substituted_command(text: &str) -> Option<usize> {
     None
 }
 
+/// Removes all variables: a test of scripts does not depend on the machine that it runs on.
+pub fn isolate() {
+    *lock(&OF_TEST) = Some(HashMap::new());
+}
+
+/// Whether a test decides which variables are set.
+pub fn is_isolated() -> bool {
+    lock(&OF_TEST).is_some()
+}
+
+/// Sets a variable after [`isolate`].
+pub fn set(name: &str, value: &str) {
+    let mut variables = lock(&OF_TEST);
+    let variables = variables.get_or_insert_with(HashMap::new);
+    variables.insert(name.to_owned(), value.to_owned());
+}
+
 /// Returns the value of a variable, if it is set and UTF-8.
 pub fn get(name: &str) -> Option<String> {
+    if let Some(variables) = &*lock(&OF_TEST) {
+        return variables.get(name).cloned();
+    }
     let from_file = || FROM_FILE.get()?.get(name).cloned();
     env::var(name).ok().or_else(from_file)
 }
@@ -119,7 +148,7 @@ pub fn may_be_secret(name: &str, value: &str) -> bool {
 
 /// Whether a variable is set to bytes that are not UTF-8, which [`get`] does not return.
 pub fn is_not_utf8(name: &str) -> bool {
-    matches!(env::var(name), Err(env::VarError::NotUnicode(_)))
+    !is_isolated() && matches!(env::var(name), Err(env::VarError::NotUnicode(_)))
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ pub(super) async fn diagnose(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{MockMachine, mock::Answer};
+    use crate::{machine::MockMachine, mock::Answer};
 
     /// Diagnoses a machine on which looking for Docker prints `looked`, and `sudo` fails.
     async fn diagnosed(looked: &str, is_root: bool) -> Reason {

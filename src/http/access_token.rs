@@ -7,13 +7,10 @@ use std::{
 
 use reqwest::{StatusCode, Url, header::CONTENT_TYPE};
 use serde_json::Value as Json;
-use tokio::{
-    sync::Mutex,
-    time::{Instant, sleep},
-};
+use tokio::{sync::Mutex, time::Instant};
 
 use super::{
-    client, jwt,
+    Network, client, jwt,
     jwt::JwtError,
     read_text,
     retry::{MAX_ATTEMPTS, MAX_RETRY_AFTER, backoff, is_rate_limited, is_transient, retry_after},
@@ -105,9 +102,25 @@ struct Token {
 
 /// The tokens of a run.
 #[derive(Default)]
-pub struct AccessTokens(Mutex<HashMap<TokenRequest, Token>>);
+pub struct AccessTokens {
+    network: Network,
+    tokens: Mutex<HashMap<TokenRequest, Token>>,
+}
 
 impl AccessTokens {
+    /// No tokens yet; they are requested over this network.
+    pub fn over(network: &Network) -> Self {
+        AccessTokens {
+            network: network.clone(),
+            tokens: Mutex::default(),
+        }
+    }
+
+    /// Forgets all tokens.
+    pub async fn clear(&self) {
+        self.tokens.lock().await.clear();
+    }
+
     /// Returns a token, which is requested if there is none, if it is about to expire, or if it is
     /// `refused`, a token that the API did not accept. Of several callers, one requests it.
     pub async fn get(
@@ -115,14 +128,14 @@ impl AccessTokens {
         request: &TokenRequest,
         refused: Option<&str>,
     ) -> Result<String, TokenError> {
-        let mut tokens = self.0.lock().await;
+        let mut tokens = self.tokens.lock().await;
         if let Some(token) = tokens.get(request)
-            && token.renew_at > Instant::now()
+            && token.renew_at > self.network.now()
             && refused != Some(&token.text)
         {
             return Ok(token.text.clone());
         }
-        let token = request.send().await?;
+        let token = request.send(&self.network).await?;
         let text = token.text.clone();
         tokens.insert(request.clone(), token);
         Ok(text)
@@ -131,16 +144,17 @@ impl AccessTokens {
 
 impl TokenRequest {
     /// Sends the request, again if that may help.
-    async fn send(&self) -> Result<Token, TokenError> {
+    async fn send(&self, network: &Network) -> Result<Token, TokenError> {
         let mut attempt = 1;
         loop {
-            let (error, retry) = match self.send_once().await {
+            let (error, retry) = match self.send_once(network).await {
                 Ok(token) => return Ok(token),
                 Err(failed) => failed,
             };
             match retry {
                 Some(pause) if attempt < MAX_ATTEMPTS => {
-                    sleep(pause.unwrap_or_else(|| backoff(attempt))).await;
+                    let pause = pause.unwrap_or_else(|| backoff(attempt));
+                    network.sleep(pause).await;
                 }
                 _ => return Err(error),
             }
@@ -149,7 +163,10 @@ impl TokenRequest {
     }
 
     /// Sends the request once. An error says whether to retry, and perhaps after which pause.
-    async fn send_once(&self) -> Result<Token, (TokenError, Option<Option<Duration>>)> {
+    async fn send_once(
+        &self,
+        network: &Network,
+    ) -> Result<Token, (TokenError, Option<Option<Duration>>)> {
         let no_answer = |cause: String| TokenError::NoAnswer {
             url: self.url.clone(),
             cause,
@@ -159,14 +176,14 @@ impl TokenRequest {
             (TokenError::Unsigned { url, cause }, None)
         })?;
         let client = client(TIMEOUT).map_err(|error| (no_answer(root_cause(&error)), None))?;
-        let asked = Instant::now();
+        let asked = network.now();
         let sending = client
             .post(&self.url)
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(body);
-        let response = sending.send().await.map_err(|error| {
-            let retry = (!error.is_builder()).then_some(None);
-            (no_answer(root_cause(&error)), retry)
+        let response = network.send(sending).await.map_err(|error| {
+            let retry = (!error.is_final()).then_some(None);
+            (no_answer(error.cause()), retry)
         })?;
         let (status, pause) = (response.status(), retry_after(response.headers()));
         let text = read_text(response).await;

@@ -10,13 +10,10 @@ use std::{
 
 use reqwest::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value as Json;
-use tokio::{
-    sync::Semaphore,
-    time::{Instant, sleep, sleep_until},
-};
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{
-    BodyError, client, read_text,
+    BodyError, Network, client, read_text,
     retry::{
         LOCK_PATIENCE, MAX_ATTEMPTS, MAX_RETRY_AFTER, RATE_LIMIT_PATIENCE, RateLimit, backoff,
         is_locked, is_rate_limited, is_transient, retry_after,
@@ -50,6 +47,7 @@ pub struct JsonApi {
     base: String,
     token: String,
     client: reqwest::Client,
+    network: Network,
     slots: Semaphore,
     /// The end of the pause that the API requested.
     paused_until: Mutex<Option<Instant>>,
@@ -215,12 +213,20 @@ impl JsonApi {
             base: base.trim_end_matches('/').to_owned(),
             token: token.to_owned(),
             client,
+            network: Network::default(),
             slots: Semaphore::new(CONCURRENCY),
             paused_until: Mutex::default(),
             told: AtomicBool::default(),
             once: Memo::default(),
             timeout: TIMEOUT,
         })
+    }
+
+    /// The same API over another network.
+    #[must_use]
+    pub fn over(mut self, network: &Network) -> Self {
+        self.network = network.clone();
+        self
     }
 
     /// Returns the response to a GET request, and the same one for the same path from then on. Concurrent
@@ -240,7 +246,7 @@ impl JsonApi {
             let slot = self.slots.acquire().await.ok();
             let paused_until = *lock(&self.paused_until);
             if let Some(until) = paused_until {
-                sleep_until(until).await;
+                self.network.sleep_until(until).await;
             }
             let response = self.send_once(request).await;
             drop(slot);
@@ -253,7 +259,7 @@ impl JsonApi {
                 Some(Retry::Limited(limit)) => {
                     rejections += 1;
                     let wait = limit.pause(rejections);
-                    let waited = since.get_or_insert_with(Instant::now).elapsed();
+                    let waited = self.since(&mut since);
                     if wait > MAX_RETRY_AFTER || waited > RATE_LIMIT_PATIENCE {
                         return Err(error);
                     }
@@ -261,10 +267,10 @@ impl JsonApi {
                 }
                 Some(Retry::Locked) => {
                     rejections += 1;
-                    if since.get_or_insert_with(Instant::now).elapsed() > LOCK_PATIENCE {
+                    if self.since(&mut since) > LOCK_PATIENCE {
                         return Err(error);
                     }
-                    sleep(backoff(rejections.min(3))).await;
+                    self.network.sleep(backoff(rejections.min(3))).await;
                 }
                 Some(Retry::After(wait))
                     if attempts + 1 < MAX_ATTEMPTS && wait <= MAX_RETRY_AFTER =>
@@ -274,16 +280,22 @@ impl JsonApi {
                 }
                 Some(Retry::Backoff) if attempts + 1 < MAX_ATTEMPTS => {
                     attempts += 1;
-                    sleep(backoff(attempts)).await;
+                    self.network.sleep(backoff(attempts)).await;
                 }
                 _ => return Err(error),
             }
         }
     }
 
+    /// The time since a point, which is now if there is none.
+    fn since(&self, since: &mut Option<Instant>) -> Duration {
+        let now = self.network.now();
+        now.saturating_duration_since(*since.get_or_insert(now))
+    }
+
     /// Pauses all requests. Tells the user, once, how long they wait, if that is long.
     fn pause(&self, wait: Duration, waited: Duration) {
-        let until = Instant::now() + wait;
+        let until = self.network.now() + wait;
         let mut paused_until = lock(&self.paused_until);
         *paused_until = (*paused_until).max(Some(until));
         drop(paused_until);
@@ -322,15 +334,16 @@ impl JsonApi {
                 .body(body.to_string());
         }
         let if_repeatable = request.is_repeatable.then_some(Retry::Backoff);
-        let response = http_request.send().await.map_err(|error| {
-            let was_sent = !error.is_connect() && !error.is_builder();
+        let sending = self.network.send(http_request);
+        let response = sending.await.map_err(|error| {
+            let was_sent = error.was_sent();
             let retry = if was_sent {
                 if_repeatable
             } else {
-                (!error.is_builder()).then_some(Retry::Backoff)
+                (!error.is_final()).then_some(Retry::Backoff)
             };
             (
-                no_answer(root_cause(&error), was_sent && !request.is_repeatable),
+                no_answer(error.cause(), was_sent && !request.is_repeatable),
                 retry,
             )
         })?;

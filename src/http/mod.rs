@@ -3,6 +3,7 @@
 mod access_token;
 mod json_api;
 mod jwt;
+mod network;
 mod registry_api;
 mod retry;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 pub use access_token::{AccessTokens, Assertion, TokenError, TokenRequest};
 pub use json_api::{ApiRequest, Error, JsonApi};
 pub use jwt::JwtError;
+pub use network::{Network, Reply, Responder, SendError, Sent, Unanswered};
 pub use registry_api::{RegistryApi, RegistryError, RegistryLogin, read_challenge};
 pub use reqwest::Method;
 use rustls::crypto::ring;

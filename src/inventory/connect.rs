@@ -312,6 +312,7 @@ mod tests {
             hitcfile: None,
             data: folder.path().to_owned(),
             home: folder.path().to_owned(),
+            is_test: false,
         };
         let context = Arc::new(Context::new(
             Handle::current(),

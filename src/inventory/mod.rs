@@ -31,7 +31,9 @@ use crate::{
     fleet::Selection,
     machine::{Machine, Server},
     project::{Project, ProjectId, UNMANAGED_FILE},
-    provider::{self, DigitalOcean, Ec2, Local, Node, OnServer, Provider, Unmanaged, Volume},
+    provider::{
+        self, DigitalOcean, Ec2, Local, MockServers, Node, OnServer, Provider, Unmanaged, Volume,
+    },
     ssh::{Command, Connection, OpenSsh, Target, Terminations},
 };
 
@@ -47,6 +49,8 @@ pub struct Inventory {
     pub cache: NodeCache,
     /// The listings that callers who wait for servers share.
     pub poll: Arc<NodePoll>,
+    /// The servers of a test of scripts, which are in memory.
+    pub mock: Option<Arc<MockServers>>,
     connections: Arc<Connections>,
 }
 
@@ -59,6 +63,7 @@ impl Inventory {
             ec2,
             cache: NodeCache::new(context.project.remembered("nodes")),
             poll: Arc::default(),
+            mock: None,
             connections: Arc::new(Connections::new(context.clone(), endings)),
             context,
         }
@@ -82,8 +87,40 @@ impl Inventory {
             ec2: self.ec2.clone(),
             cache: self.cache.clone(),
             poll: self.poll.clone(),
+            mock: self.mock.clone(),
             connections: self.connections.clone(),
         })
+    }
+
+    /// The same with servers in memory, for a test of scripts: no provider is asked.
+    #[must_use]
+    pub fn mocked(self) -> Self {
+        let servers = Arc::default();
+        let providers = self.providers.mocked(&servers);
+        Inventory {
+            providers,
+            mock: Some(servers),
+            ..self
+        }
+    }
+
+    /// Forgets the servers of a test, and the clients of APIs, before the next test.
+    pub fn forget_mocks(&self) {
+        if let Some(servers) = &self.mock {
+            servers.clear();
+        }
+        self.context.forget_apis();
+    }
+
+    /// Fails in a test that did not say which servers there are.
+    pub fn check_mock(&self) -> Result<(), Diagnostic> {
+        match (&self.mock, self.context.mode.mock()) {
+            (Some(servers), Some(mock)) if servers.list().is_none() => {
+                let text = "the servers are not known in this test".to_owned();
+                Err(mock.unanswered(text, "test::hosts([\"web\"])"))
+            }
+            _ => Ok(()),
+        }
     }
 
     async fn list(&self) -> (Vec<Node>, Vec<provider::Error>) {
@@ -143,6 +180,7 @@ impl Inventory {
         selection: &Selection,
         readonly: bool,
     ) -> Result<Vec<Node>, Failure> {
+        self.check_mock()?;
         let project = self.context.project.id()?;
         let project = project.as_ref().map(ProjectId::as_str);
         let (mut nodes, mut errors) = self.list().await;

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 
 use crate::{
     inventory::NodeCache,
-    provider::{Error, Node, Provider, UNMANAGED, Volume},
+    provider::{Error, MockProvider, MockServers, Node, Provider, UNMANAGED, Volume},
 };
 
 /// The providers, by name.
@@ -39,6 +39,17 @@ impl Providers {
             name == UNMANAGED || names.iter().any(|kept| kept == name || kept == family)
         });
         Ok(())
+    }
+
+    /// Providers of servers in memory, with the names and options of these.
+    #[must_use]
+    pub fn mocked(&self, servers: &Arc<MockServers>) -> Self {
+        let reals = self.0.iter().cloned().map(Some).chain([None]);
+        let mocked = reals.map(|real| -> Arc<dyn Provider> {
+            let servers = servers.clone();
+            Arc::new(MockProvider { real, servers })
+        });
+        Providers(mocked.collect())
     }
 
     /// A provider by name.

@@ -26,9 +26,10 @@ pub enum Resolved {
 impl Inventory {
     /// Looks up the address of a server that is listed by host name, as a connection would.
     pub async fn resolve(&self, node: &Node) -> Resolved {
-        let Some(Address::Name(_)) = node.ip else {
+        // A test contacts no resolver.
+        if self.mock.is_some() || !matches!(node.ip, Some(Address::Name(_))) {
             return Resolved::Nothing;
-        };
+        }
         let Ok(target) = self.target(node).await else {
             return Resolved::Nothing;
         };

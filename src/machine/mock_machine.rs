@@ -4,9 +4,10 @@ use std::io;
 
 use async_trait::async_trait;
 
-use super::{Cause, Error, Machine, Mock, OnOutput, Stream};
+use super::{Cause, Error, Machine, OnOutput, Stream};
 use crate::{
     core::{event, process::Output},
+    mock::Mock,
     ssh::{Command, Endpoint},
 };
 

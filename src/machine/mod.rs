@@ -1,11 +1,9 @@
-//! Where commands run: the interface of a machine, servers, the local machine, mocks for `hitc
-//! test`, the lock on a machine.
+//! Where commands run: the interface of a machine, servers, the local machine, the lock on a machine.
 
 mod error;
 mod interface;
 mod local;
 mod lock;
-pub mod mock;
 #[cfg(test)]
 mod mock_machine;
 mod raw_files;
@@ -18,7 +16,7 @@ pub use error::{Cause, Error};
 pub use interface::{Machine, OnOutput};
 pub use local::Local;
 pub use lock::Lock;
-pub use mock::Mock;
+
 #[cfg(test)]
 pub use mock_machine::MockMachine;
 pub use raw_files::{LocalContent, LocalFile, RawContent, RawFiles};

@@ -36,6 +36,11 @@ impl ProjectId {
         Ok(ProjectId(HEXLOWER.encode(&bytes)))
     }
 
+    /// The id of the project of a test of scripts, which owns nothing real.
+    pub(super) fn of_test() -> Self {
+        ProjectId("0".repeat(2 * LENGTH))
+    }
+
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -56,6 +56,8 @@ pub struct Project {
     pub data: PathBuf,
     /// The user's home folder.
     pub home: PathBuf,
+    /// Whether its scripts are tested: then its id is not that of its files.
+    pub is_test: bool,
 }
 
 /// The names of the servers in the last listing, for completion.
@@ -99,6 +101,7 @@ impl Project {
             hitcfile,
             data,
             home,
+            is_test: false,
         })
     }
 
@@ -123,6 +126,17 @@ impl Project {
         })
     }
 
+    /// The same project for a test of its scripts: hitc's own files and the home folder are in `folder`.
+    #[must_use]
+    pub fn of_test(self, folder: &Path) -> Self {
+        Project {
+            data: folder.join("data"),
+            home: folder.join("home"),
+            is_test: true,
+            ..self
+        }
+    }
+
     /// The file name of the hitcfile, by which scripts and errors call it.
     pub fn script(&self) -> Option<String> {
         let name = self.hitcfile.as_ref()?.file_name()?;
@@ -144,6 +158,9 @@ impl Project {
     /// The id that marks the resources that tasks of this project create: the project's id, or
     /// outside of any project the user's own. None if it was not written yet. Does not write it.
     pub fn id(&self) -> Result<Option<ProjectId>, Diagnostic> {
+        if self.is_test {
+            return Ok(Some(ProjectId::of_test()));
+        }
         match ProjectId::read(&self.root.join(ID_FILE))? {
             None if self.hitcfile.is_none() => ProjectId::read(&self.data.join(USER_ID_FILE)),
             id => Ok(id),
@@ -153,11 +170,17 @@ impl Project {
     /// The id that marks the resources that manifests of this project create: always the project's
     /// id. None if it was not written yet. Does not write it.
     pub fn manifest_id(&self) -> Result<Option<ProjectId>, Diagnostic> {
+        if self.is_test {
+            return Ok(Some(ProjectId::of_test()));
+        }
         ProjectId::read(&self.root.join(ID_FILE))
     }
 
     /// Like [`Project::id`], but writes the id if there is none. Not for dry runs.
     pub fn ensure_id(&self, events: &Events) -> Result<ProjectId, Diagnostic> {
+        if self.is_test {
+            return Ok(ProjectId::of_test());
+        }
         let is_project = self.hitcfile.is_some() || self.root.join(ID_FILE).exists();
         if is_project {
             return self.ensure_manifest_id(events);
@@ -172,6 +195,9 @@ impl Project {
     /// Like [`Project::manifest_id`], but writes the id if there is none. The folder is a project
     /// from then on. Not for dry runs.
     pub fn ensure_manifest_id(&self, events: &Events) -> Result<ProjectId, Diagnostic> {
+        if self.is_test {
+            return Ok(ProjectId::of_test());
+        }
         let (id, is_new) = ProjectId::ensure(&self.root.join(ID_FILE))?;
         if is_new {
             events.note(format!(

@@ -9,6 +9,7 @@ mod digitalocean;
 mod ec2;
 mod error;
 mod local;
+mod mock;
 mod node;
 mod permission;
 mod price;
@@ -28,6 +29,7 @@ pub use digitalocean::DigitalOcean;
 pub use ec2::Ec2;
 pub use error::Error;
 pub use local::Local;
+pub use mock::{MOCK, MockProvider, MockServers};
 pub use node::{
     MOST, NAME_RULE, Node, NodeState, OnServer, UNMANAGED, is_name, is_user, numbered,
     refuse_duplicates, refuse_protected, role,

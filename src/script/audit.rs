@@ -143,6 +143,7 @@ mod tests {
             hitcfile: Some(folder.path().join(HITCFILE)),
             data: folder.path().to_owned(),
             home: folder.path().to_owned(),
+            is_test: false,
         };
         let audit = audit(&project, &[], &Events::silent()).unwrap();
         assert_eq!(audit.scripts, 1);

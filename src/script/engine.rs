@@ -39,6 +39,9 @@ pub(super) fn new(
         debugger.note(format!("{source}:{position:?}: {text}"));
     });
     api::register(&mut engine, api);
+    if let Some(coverage) = &library.coverage {
+        coverage.register(&mut engine);
+    }
     engine
 }
 

@@ -11,6 +11,7 @@ use rhai::{Engine, Module, Shared};
 
 use super::{
     check::{RegisteredFunctions, check},
+    coverage::Coverage,
     embedded::{
         PROVIDERS, STDLIB, TASKS, file_name, missing_module, provider_file, standard_module,
     },
@@ -32,6 +33,8 @@ pub(super) struct Library {
     modules: Mutex<HashMap<String, Shared<Module>>>,
     failed: Mutex<HashMap<String, Failure>>,
     known: OnceLock<Arc<RegisteredFunctions>>,
+    /// Which functions are called, in a test.
+    pub coverage: Option<Coverage>,
 }
 
 impl Library {
@@ -43,6 +46,15 @@ impl Library {
             modules: Mutex::default(),
             failed: Mutex::default(),
             known: OnceLock::new(),
+            coverage: None,
+        }
+    }
+
+    /// Creates a library that notes which functions of the project's scripts are called.
+    pub fn covered(root: PathBuf) -> Self {
+        Library {
+            coverage: Some(Coverage::default()),
+            ..Library::new(root)
         }
     }
 

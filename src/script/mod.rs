@@ -5,6 +5,7 @@ mod audit;
 mod check;
 mod config;
 mod console;
+mod coverage;
 mod discover;
 mod doc;
 mod embedded;

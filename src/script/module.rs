@@ -4,7 +4,7 @@ use std::{cell::RefCell, sync::Arc};
 
 use rhai::{Engine, EvalAltResult, Module, ModuleResolver, Position, Scope, Shared};
 
-use super::{error::explain, library::Library};
+use super::{coverage::instrument, error::explain, library::Library};
 use crate::{
     api::throw,
     core::diagnostic::{Diagnostic, Failure, Kind},
@@ -23,7 +23,12 @@ impl Library {
         }
         let _import = Import::begin(name)?;
         let unit = self.unit(engine, name)?;
-        let module = Module::eval_ast_as_new(Scope::new(), &unit.ast, engine)
+        let coverage = self.coverage.as_ref();
+        let is_noted =
+            coverage.is_some_and(|coverage| !coverage.is_complete()) && !Library::is_embedded(name);
+        let noting = is_noted.then(|| instrument(engine, &unit));
+        let ast = noting.as_ref().unwrap_or(&unit.ast);
+        let module = Module::eval_ast_as_new(Scope::new(), ast, engine)
             .map_err(|error| explain(self, Some(name), &error))?;
         let module: Shared<Module> = module.into();
         self.modules().insert(name.to_owned(), module.clone());

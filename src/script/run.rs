@@ -319,7 +319,7 @@ fn on_each(
         });
     }
     let on_success = match tables.len() {
-        _ if task.readonly => OnSuccess::Nothing,
+        _ if task.readonly || frame.mode.mock().is_some() => OnSuccess::Nothing,
         count if count == hosts.len() => OnSuccess::Counts,
         _ => OnSuccess::Table,
     };

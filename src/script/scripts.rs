@@ -63,6 +63,19 @@ impl Scripts {
         Ok(scripts)
     }
 
+    /// Loads the same for a test, which notes the tasks that are called.
+    pub fn load_for_test(
+        api: &Arc<Api>,
+        project: &Project,
+        events: &Events,
+        cancel: &Cancel,
+    ) -> Result<Self, Failure> {
+        let library = Arc::new(Library::covered(project.root.clone()));
+        let mut scripts = Scripts::empty(api, &library, events, cancel);
+        scripts.add_project(project)?;
+        Ok(scripts)
+    }
+
     fn empty(api: &Arc<Api>, library: &Arc<Library>, events: &Events, cancel: &Cancel) -> Self {
         Scripts {
             engine: engine::new(api, library, events, cancel),
@@ -115,6 +128,7 @@ impl Scripts {
             hitcfile: None,
             data: std::path::PathBuf::new(),
             home: std::path::PathBuf::new(),
+            is_test: false,
         };
         Scripts::load(&api, &project, &events, &Cancel::default())
     }
@@ -221,19 +235,30 @@ impl Scripts {
             .collect())
     }
 
-    /// Returns the tests in these files: their functions without parameters.
-    pub fn tests(&mut self, files: &[String]) -> Result<Vec<Arc<Task>>, Failure> {
+    /// Returns the tests in these files, each with the namespace that its tests get: their functions
+    /// without parameters.
+    pub fn tests(&mut self, files: &[(String, String)]) -> Result<Vec<Arc<Task>>, Failure> {
+        if let Some(coverage) = &self.library.coverage {
+            coverage.complete();
+        }
         let first = self.entries.len();
-        for file in files {
-            let name = Path::new(file).file_stem().unwrap_or_default();
-            self.add(
-                file,
-                Some(&name.to_string_lossy()),
-                TaskFilter::WithoutParameters,
-            )?;
+        for (file, namespace) in files {
+            self.add(file, Some(namespace), TaskFilter::WithoutParameters)?;
         }
         let tests = self.entries[first..].iter().map(|entry| entry.task.clone());
         Ok(tests.collect())
+    }
+
+    /// Returns the tasks of the project that are loaded, each with whether it was called since they were
+    /// loaded for a test.
+    pub fn covered(&self) -> Vec<(Arc<Task>, bool)> {
+        let is_own = |task: &&Arc<Task>| !Library::is_embedded(&task.source.name);
+        let tasks = self.entries.iter().map(|entry| &entry.task).filter(is_own);
+        let is_called = |task: &Task| {
+            let coverage = self.library.coverage.as_ref();
+            coverage.is_some_and(|coverage| coverage.has(&task.source.name, &task.name))
+        };
+        tasks.map(|task| (task.clone(), is_called(task))).collect()
     }
 
     /// Calls a task's function with a frame, on the thread of the caller.
@@ -243,10 +268,13 @@ impl Scripts {
         task: &Task,
         arguments: Vec<Dynamic>,
     ) -> Result<Dynamic, Failure> {
+        let has_name = |entry: &&Entry| entry.task.full_name() == task.full_name();
         let entry = self
             .entries
             .iter()
-            .find(|entry| entry.task.full_name() == task.full_name())
+            // A test may have the name of a task.
+            .find(|entry| std::ptr::eq(&raw const *entry.task, task))
+            .or_else(|| self.entries.iter().find(has_name))
             .ok_or_else(|| Diagnostic::new(Kind::NotFound, "task not loaded"))?;
         let function = format!("{}::{}", entry.module, task.name);
         call(&self.engine, &self.library, frame, &function, arguments)
@@ -322,7 +350,8 @@ impl Scripts {
         let name = format!("hitc_tasks_{}", self.entries.len());
         self.engine.register_static_module(&name, module);
         for task in tasks {
-            if self.lookup(&task.full_name()).is_none() {
+            let is_test = filter == TaskFilter::WithoutParameters;
+            if is_test || self.lookup(&task.full_name()).is_none() {
                 self.entries.push(Entry {
                     task: Arc::new(task),
                     module: name.clone(),

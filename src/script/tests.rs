@@ -19,8 +19,9 @@ use crate::{
         diagnostic::Diagnostic,
         event::{Event, Events, Interface},
     },
+    http::Reply,
     inventory::Inventory,
-    machine::Mock,
+    mock::{Answer, Mock, Pattern},
     project::{HITCFILE, Project},
     provider::Node,
     ssh::Terminations,
@@ -177,8 +178,8 @@ const CALLS: &[(&str, &str, &str)] = &[
     ),
     (
         "fs::remove/1",
-        "fs::remove(\"image\")",
-        "remove `image` here",
+        "fs::remove(\"providers\")",
+        "remove `providers` here",
     ),
     (
         "hosts::run/2",
@@ -522,6 +523,7 @@ fn call_all(mode: impl Fn() -> Mode) -> (Vec<Result<Vec<String>, String>>, bool)
         root,
         home: data.clone(),
         data,
+        is_test: false,
     };
 
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -590,6 +592,14 @@ fn a_dry_run_reaches_every_function_and_changes_nothing() {
 #[test]
 fn a_mock_is_told_and_nothing_is_changed() {
     let mock = Arc::new(Mock::default());
+    let anything = || Pattern::parse("*").unwrap();
+    mock.commands.add(anything(), vec![Answer::default()]);
+    let reply = Reply::Response {
+        status: 200,
+        headers: Vec::new(),
+        body: String::new(),
+    };
+    mock.answer_requests(anything(), vec![reply]);
     let (results, is_unchanged) = call_all(|| Mode::Mock(mock.clone()));
     for ((name, _, _), result) in CALLS.iter().zip(results) {
         let said = result.unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -188,6 +188,14 @@ mod tests {
                 name: "checked",
                 data: json!({"scripts": 1, "manifests": 0, "errors": 0}),
             },
+            Event::Record {
+                name: "test",
+                data: json!({"name": "shop.deploys", "ok": true}),
+            },
+            Event::Record {
+                name: "tested",
+                data: json!({"passed": 1, "failed": 0, "covered": ["deploy"], "not_covered": []}),
+            },
             Event::Failure(error.clone()),
             Event::Recap {
                 noun: "host",

@@ -78,7 +78,7 @@ fn help_on_functions() {
     let project = Project::new();
     project.run(&["help", "time::sleep"]).is(
         0,
-        "time::sleep(seconds: number)\n    Sleeps for this number of seconds. Does nothing in a test.\n",
+        "time::sleep(seconds: number)\n    Sleeps for this number of seconds. In a test, the clock advances at once.\n",
         "",
     );
     let both = project.run(&["help", "ssh::wait_for_port"]).ok();

@@ -44,6 +44,7 @@ fn one_after_the_other() {
     ]);
 }
 fn first_one_alone() {
+    test::prompt("a runs the new version. Update 2 more?", "yes");
     it::canary(test::hosts(["a", "b", "c"]), 1, #{ image: "shop:2" });
     test::equal(test::log().len(), 3);
 }

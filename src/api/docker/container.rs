@@ -24,13 +24,13 @@ use crate::{
 };
 
 pub(super) fn register(docker: &mut Namespace) {
-    docker.function(
+    docker.query(
         "ps(host: Host) -> array",
         "Returns the running containers, as maps with `name`, `state`, `ip`, `ports`, `created` and
          `image`. None run on a server without Docker; an engine that does not answer is an error.",
         |call: &Call, host: Host| ps(call, &host, false),
     );
-    docker.function(
+    docker.query(
         "ps(host: Host, options: map) -> array",
         "Like `ps` without options. With `all: true`, also the containers that do not run.",
         |call: &Call, host: Host, options: Map| {

@@ -8,7 +8,7 @@ use crate::{
 };
 
 pub(super) fn register(docker: &mut Namespace) {
-    docker.function(
+    docker.query(
         "inspect(host: Host, name: string) -> map",
         "Returns all that the engine says about a container. Values that were secret when hitc
          created the container are masked.",
@@ -20,7 +20,7 @@ pub(super) fn register(docker: &mut Namespace) {
             Ok(from_json(&details))
         },
     );
-    docker.function(
+    docker.query(
         "top(host: Host, name: string) -> map",
         "Returns the processes of a container: `columns` are the titles, and `rows` are maps by title.",
         |call: &Call, host: Host, name: ImmutableString| {

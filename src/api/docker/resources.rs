@@ -20,7 +20,7 @@ use crate::{
 };
 
 pub(super) fn register(docker: &mut Namespace) {
-    docker.function(
+    docker.query(
         "networks(host: Host) -> array",
         "Returns the networks, as maps with `name`, `driver`, `subnets` and `owner`.",
         |call: &Call, host: Host| {
@@ -44,7 +44,7 @@ pub(super) fn register(docker: &mut Namespace) {
             Ok(found.iter().map(describe).collect::<Array>())
         },
     );
-    docker.function(
+    docker.query(
         "volumes(host: Host) -> array",
         "Returns the volumes, as maps with `name`, `driver`, `folder` and `owner`.",
         |call: &Call, host: Host| {
@@ -66,7 +66,7 @@ pub(super) fn register(docker: &mut Namespace) {
             Ok(found.iter().map(describe).collect::<Array>())
         },
     );
-    docker.function(
+    docker.query(
         "unused(host: Host, options: map) -> array",
         "Returns the containers of this project that do not run, and its networks, volumes and images
          that no container uses, as maps with `kind`, `name`, `id`, `size` and `bytes`. With

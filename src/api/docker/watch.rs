@@ -19,7 +19,7 @@ use crate::{
 };
 
 pub(super) fn register(docker: &mut Namespace) {
-    docker.function(
+    docker.query(
         "logs(hosts: array, names: array, options: map)",
         "Shows the logs of containers on several servers, merged by time. `names` are names or globs;
          without any, the running containers of this project. With several containers, each line is
@@ -37,7 +37,7 @@ pub(super) fn register(docker: &mut Namespace) {
             })
         },
     );
-    docker.function(
+    docker.query(
         "events(hosts: array, options: map)",
         "Shows what the engines of servers report, merged by time, until Ctrl-C. Options: `since` and
          `until` (`10m` or a time).",
@@ -49,7 +49,7 @@ pub(super) fn register(docker: &mut Namespace) {
             })
         },
     );
-    docker.function(
+    docker.query(
         "stats(hosts: array, options: map)",
         "Shows a table of what the running containers of servers use. With `live: true`, it is
          refreshed every second until Ctrl-C.",

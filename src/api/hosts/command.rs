@@ -177,7 +177,11 @@ fn stream_all(call: &Call, hosts: &[Dynamic], line: &str) -> Answer<()> {
         &call.context.events,
         call.remembers(),
         results,
-        OnSuccess::Table,
+        if call.mock().is_none() {
+            OnSuccess::Table
+        } else {
+            OnSuccess::Nothing
+        },
         interrupted,
     )
     .map_err(|failure| call.fail(failure))

@@ -16,6 +16,7 @@ use super::{
     Api, Host,
     call::{Answer, Call},
     namespace::Namespace,
+    test::mock_node,
     value::{from_json, texts, to_options},
 };
 use crate::{
@@ -50,7 +51,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Makes this project the owner of servers, instead of their current owners.",
         |call: &Call, hosts: Array| adopt(call, &hosts),
     );
-    provider.function(
+    provider.query(
         "prices(options: map) -> array",
         "Returns the price lists of all configured providers that have one, or of the one that the
          option `provider` names, as maps `#{provider, currency, includes, columns, rows}`. The other
@@ -58,7 +59,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
          monthly one. `includes` lists what the prices include besides the server.",
         |call: &Call, options: Map| prices(call, &options),
     );
-    provider.function(
+    provider.query(
         "costs() -> array",
         "Returns what this project's servers cost at present, as maps with `provider`, `name`,
          `role`, `size`, `state`, `known` (false if the provider does not report the cost),
@@ -68,7 +69,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
          costs its disks and its Elastic IP address.",
         |call: &Call| costs(call),
     );
-    provider.function(
+    provider.query(
         "check(name: string) -> array",
         "Finds out what the account of a provider may do, and its limits, without changing anything.
          Returns maps with `what`, `result` (`ok`, `missing` or `unknown`) and `detail`.",
@@ -102,8 +103,11 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
                 let provider = call.inventory.providers.of(&host.0)?;
                 reboot(call.inventory.as_ref(), provider.as_ref(), &host.0).await
             };
-            call.change(|| format!("reboot server {}", host.0.name), rebooting)
-                .map(drop)
+            let rebooted = call.change(|| format!("reboot server {}", host.0.name), rebooting);
+            if let Some(servers) = &call.inventory.mock {
+                servers.change(&host.0, |node| node.state = NodeState::Running);
+            }
+            rebooted.map(drop)
         },
     );
     provider.change(
@@ -172,14 +176,14 @@ fn once(call: &Call, key: &str, action: &FnPtr) -> Answer<Dynamic> {
 }
 
 fn images_and_console(provider: &mut Namespace) {
-    provider.function(
+    provider.query(
         "images() -> array",
         "Returns the images that this project made of servers, of all providers, as maps with
          `provider`, `name`, `id`, `server` (of which it was made), `size` (GiB), `region`, `created`,
          `state` (`creating`, `usable` or `failed`) and `owner`.",
         |call: &Call| images::images(call),
     );
-    provider.function(
+    provider.query(
         "image(provider: string, name: string) -> map",
         "Returns the project's image of this name or id, as `images` does. An empty provider stands
          for all. Fails if it does not exist, or belongs to another project.",
@@ -214,7 +218,7 @@ fn images_and_console(provider: &mut Namespace) {
             terminate_with_image(call, &hosts, &image)
         },
     );
-    provider.function(
+    provider.query(
         "console(host: Host) -> string",
         "Returns the last output of a server on its console, 1 MiB at most, with control characters
          escaped.",
@@ -250,6 +254,7 @@ fn check(call: &Call, name: &str) -> Answer<Array> {
 }
 
 fn nodes(call: &Call) -> Answer<Array> {
+    call.check(call.inventory.check_mock())?;
     let nodes = call.wait(async { Ok::<_, Diagnostic>(call.inventory.nodes().await) })?;
     let project = call.check(call.context.project.id())?;
     let project = project.as_ref().map(ProjectId::as_str);
@@ -258,6 +263,7 @@ fn nodes(call: &Call) -> Answer<Array> {
 }
 
 fn all_nodes(call: &Call) -> Answer<Array> {
+    call.check(call.inventory.check_mock())?;
     let listed = async {
         let nodes = call.inventory.nodes().await;
         let resolved = join_all(nodes.iter().map(|node| call.inventory.resolve(node))).await;
@@ -309,7 +315,15 @@ fn create(call: &Call, options: &Map) -> Answer<Array> {
         format!("create {count}: {list}{}", cost.unwrap_or_default())
     };
     if call.would(what) {
-        return Ok(Array::new());
+        let servers = call.inventory.mock.as_ref();
+        return Ok(servers.map_or_else(Array::new, |servers| {
+            let hosts = names.iter().map(|name| {
+                let node = mock_node(call, servers, name, order.provider.name());
+                servers.add(node.clone());
+                Dynamic::from(Host::from(node))
+            });
+            hosts.collect()
+        }));
     }
     if let Some(cost) = cost {
         let place = order.provider.name();
@@ -330,6 +344,7 @@ fn terminate(call: &Call, hosts: &[Dynamic]) -> Answer<()> {
     let nodes = hosts.iter().map(|host| host.0.as_ref());
     call.check(refuse_protected(nodes).map_err(Diagnostic::from))?;
     if call.would(|| format!("terminate {}", names(&hosts))) {
+        forget(call, &hosts);
         return Ok(());
     }
     let terminate = async |p: &dyn Provider, node: &Node| p.terminate(node).await;
@@ -366,6 +381,7 @@ fn terminate_with_image(call: &Call, hosts: &[Dynamic], name: &str) -> Answer<()
     }
     let what = || format!("make image {name} of {0}, then terminate {0}", node.name);
     if call.would(what) {
+        forget(call, &hosts);
         return Ok(());
     }
     images::make(call, node, name, unfinished)?;
@@ -416,7 +432,11 @@ fn rename(call: &Call, host: &Host, name: &str) -> Answer<()> {
         Ok(act(&call.inventory, &host.0, "rename", rename).await?)
     };
     let what = || format!("rename server {} to {name}", host.0.name);
-    call.change(what, renaming).map(drop)
+    let renamed = call.change(what, renaming).map(drop);
+    if let Some(servers) = &call.inventory.mock {
+        servers.change(&host.0, |node| name.clone_into(&mut node.name));
+    }
+    renamed
 }
 
 fn resize(call: &Call, host: &Host, options: &Map) -> Answer<()> {
@@ -428,7 +448,8 @@ fn resize(call: &Call, host: &Host, options: &Map) -> Answer<()> {
         call.inventory.providers.of(node)?.validate(&options)?;
         Ok::<_, Diagnostic>(size)
     };
-    let has_size = call.check(check())? == node.size;
+    let size = call.check(check())?;
+    let has_size = size == node.size;
     if has_size && !node.state.is_off() {
         call.context
             .events
@@ -454,8 +475,21 @@ fn resize(call: &Call, host: &Host, options: &Map) -> Answer<()> {
         .await
         .map(drop)
     };
-    call.change(|| format!("{what} server {}", node.name), resize)
-        .map(drop)
+    let resized = call.change(|| format!("{what} server {}", node.name), resize);
+    if let Some(servers) = &call.inventory.mock {
+        servers.change(node, |node| {
+            node.size = size;
+            node.state = NodeState::Running;
+        });
+    }
+    resized.map(drop)
+}
+
+/// Removes servers from those of a test.
+fn forget(call: &Call, hosts: &[Host]) {
+    if let Some(servers) = &call.inventory.mock {
+        servers.remove(|node| hosts.iter().any(|host| host.0.key() == node.key()));
+    }
 }
 
 /// Executes `action` on several servers at the same time. A failure does not stop the others; all

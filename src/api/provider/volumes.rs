@@ -21,7 +21,7 @@ use crate::{
 
 /// Adds the functions to the namespace.
 pub(super) fn add(provider: &mut Namespace) {
-    provider.function(
+    provider.query(
         "volumes() -> array",
         "Returns the volumes of all owners, of all providers, as maps with `provider`, `name`, `id`,
          `size` (in GiB), `region`, `server` (the name of the server that it is attached to, or
@@ -30,7 +30,7 @@ pub(super) fn add(provider: &mut Namespace) {
          `owner`, and `own`: whether it belongs to this project.",
         volumes,
     );
-    provider.function(
+    provider.query(
         "volume(provider: string, name: string) -> value",
         "Returns the volume of this name that belongs to this project, as `volumes` does, or `()` if
          there is none. Searches all providers if `provider` is empty; several of the name are an

@@ -67,7 +67,12 @@ fn forward(
         format!("{from} on the local machine to {to} on {name}")
     };
     if call.would(|| format!("forward {what}")) {
-        return Ok(Dynamic::UNIT);
+        return match action {
+            Some(action) if call.mock().is_some() => {
+                action.call_within_context(call.script, (from.to_string(),))
+            }
+            _ => Ok(Dynamic::UNIT),
+        };
     }
     let opened = call.wait(async {
         if let (Some(container), false) = (&host.0.container, is_remote) {

@@ -21,10 +21,11 @@ use super::{
 };
 use crate::{
     core::{
-        diagnostic::{Diagnostic, Kind},
+        diagnostic::{Diagnostic, Failure, Kind},
         process::Keep,
     },
     fleet::Selection,
+    mock::quoted,
     ssh::{Command, Input},
 };
 
@@ -117,13 +118,36 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     ssh
 }
 
+/// The error of a server that is not one of the test.
+fn not_in_test(name: &str) -> Failure {
+    let text = format!("server `{name}` not found");
+    let help = format!(
+        "write `test::host({})` in the test, before the call",
+        quoted(name)
+    );
+    Diagnostic::new(Kind::NotFound, text).help(help).into()
+}
+
 fn find(call: &Call, name: &str) -> Answer<Host> {
     let selection = Selection {
         hosts: vec![name.to_owned()],
         any_owner: call.context.settings.selection.any_owner,
         ..Selection::default()
     };
-    let found = call.try_wait(call.inventory.select(&selection, true))?;
+    if call.mock().is_some()
+        && let Some((server, container)) = name.split_once('/')
+    {
+        let server = find(call, server)?;
+        let node = server.0.as_ref().clone();
+        return Ok(Host::from(node.inside(container, container, "", None)));
+    }
+    let selected = call.inventory.select(&selection, true);
+    let found = call.try_wait(async {
+        selected.await.map_err(|failure| match call.mock() {
+            Some(_) if failure.kind() == Kind::NotFound => not_in_test(name),
+            _ => failure,
+        })
+    })?;
     match <[_; 1]>::try_from(found) {
         Ok([node]) => Ok(Host::from(node)),
         Err(_) => {

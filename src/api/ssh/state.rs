@@ -29,7 +29,7 @@ const PORT_TIMEOUT: i64 = 60;
 
 /// Adds the functions to the namespace.
 pub(super) fn add(ssh: &mut Namespace) {
-    ssh.method(
+    ssh.query_method(
         "ping(host: Host) -> map",
         "Measures how long it takes to connect and to run a command. Returns `#{connect, command}`,
          in milliseconds. Throws if the server cannot be reached.",
@@ -52,7 +52,7 @@ pub(super) fn add(ssh: &mut Namespace) {
                 .collect::<Map>())
         },
     );
-    ssh.method(
+    ssh.query_method(
         "facts(host: Host) -> map",
         "Returns facts about a server:
          `#{hostname, os, version, kernel, architecture, cpus, memory}`, with the memory in bytes.",
@@ -83,11 +83,8 @@ while read -r key value unit; do [ \"$key\" != MemTotal: ] || echo $((value * 10
 
 fn facts(call: &Call, host: &Host) -> Answer<Map> {
     let name = &host.0.name;
-    let output = match call.mock() {
-        Some(mock) => mock.run(name, "facts"),
-        // The command is read-only, and also runs in a dry run.
-        None => call.wait(execute(&call.inventory, host, &Command::new(FACTS), false))?,
-    };
+    // The command is read-only, and also runs in a dry run.
+    let output = call.wait(execute(&call.inventory, host, &Command::new(FACTS), false))?;
     call.check(check(&output, "reading its facts", Some(name)))?;
     let text = output.text();
     let mut lines = text.lines();

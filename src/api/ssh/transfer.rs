@@ -10,6 +10,7 @@ use crate::{
         Host,
         call::{Answer, Call},
         current_host,
+        local_file::require,
         namespace::Namespace,
     },
     core::diagnostic::{Diagnostic, Kind},
@@ -59,15 +60,9 @@ pub(super) fn add(ssh: &mut Namespace) {
 
 fn upload(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answer<Map> {
     let options = call.check(FileOptions::decode(options, "upload"))?;
-    let from = call
-        .context
-        .project
-        .root
-        .join(from.replace("{host}", &host.0.name));
-    if !from.exists() {
-        let text = format!("`{}` not found", from.display());
-        return Err(call.fail(Diagnostic::new(Kind::Usage, text)));
-    }
+    let path = from.replace("{host}", &host.0.name);
+    let from = call.context.project.root.join(&path);
+    require(call, &path, &from)?;
     let name = &host.0.name;
     if call.is_dry() {
         let comparing = async {
@@ -84,7 +79,7 @@ fn upload(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answ
                 .assume(format!("the current content of {to} on {name}")),
         }
     }
-    let what = || format!("upload {} to {to} on {name}", from.display());
+    let what = || format!("upload {} to {to} on {name}", shown(call, &path, &from));
     let counts = call.change(what, async {
         let machine = call.inventory.machine(&host.0).await?;
         let upload = upload_to(call, machine.as_ref(), &from, to, &options);
@@ -132,13 +127,16 @@ fn download(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> An
         let help = "use `{host}` in the path; it is replaced by the server's name";
         return Err(call.fail(Diagnostic::new(Kind::Usage, text).help(help.to_owned())));
     }
+    let path = to.replace("{host}", &host.0.name);
     // A path that ends with a slash is a folder: joining keeps that.
-    let to: PathBuf = call
-        .context
-        .project
-        .root
-        .join(to.replace("{host}", &host.0.name));
-    let what = || format!("download {from} of {} to {}", host.0.name, to.display());
+    let to: PathBuf = call.context.project.root.join(&path);
+    let what = || {
+        format!(
+            "download {from} of {} to {}",
+            host.0.name,
+            shown(call, &path, &to)
+        )
+    };
     let counts = call.change(what, async {
         let machine = call.inventory.machine(&host.0).await?;
         let sudo = options.write_options.sudo;
@@ -153,6 +151,14 @@ fn download(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> An
         download.run().await.map_err(Diagnostic::from)
     })?;
     Ok(counts_map(counts))
+}
+
+/// A local path as it is shown. That of a test does not depend on where the project is.
+fn shown(call: &Call, path: &str, absolute: &Path) -> String {
+    match call.mock() {
+        Some(_) => path.to_owned(),
+        None => absolute.display().to_string(),
+    }
 }
 
 fn counts_map(counts: Option<TransferCounts>) -> Map {

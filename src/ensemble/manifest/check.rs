@@ -69,7 +69,11 @@ pub(super) fn environment(manifest: &Manifest) -> (BTreeMap<String, String>, Vec
                 "not set"
             };
             let message = format!("environment variable `{}` is {cause}", shorten(name));
-            errors.push(Invalid::at(one.span.cloned(), message));
+            let in_test = process::is_isolated();
+            let help =
+                || format!("write `test::env({name:?}, \"…\")` in the test, before the call");
+            let error = Invalid::at(one.span.cloned(), message);
+            errors.push(error.help(in_test.then(help)));
         }
     }
     (found, errors)

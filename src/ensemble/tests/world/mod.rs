@@ -34,7 +34,8 @@ use crate::{
     docker::{Container, Containers},
     inventory::{Access, NodePoll, Providers},
     iptables::{Backend, Firewall, Installed},
-    machine::{Lock, Machine, MockMachine, mock::Answer},
+    machine::{Lock, Machine, MockMachine},
+    mock::Answer,
     provider::{Node, Unmanaged},
 };
 
