@@ -26,7 +26,7 @@ use crate::{
     },
     inventory::{Inventory, Resolved},
     project::ProjectId,
-    provider::{self, Finding, Node, Provider, refuse_protected},
+    provider::{self, Finding, Node, NodeState, Provider, refuse_protected},
     provision::{Order, Quote, check_name, reboot, wait_for},
 };
 
