@@ -35,7 +35,8 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         "Brings up the servers and containers of a manifest: shows the plan, asks for confirmation,
          and executes it. `prune` removes what was created for the manifest and is no longer in it;
          `replace` names servers to replace; `adopt` names servers (`web`) and containers
-         (`web.shop`) to take over from other owners, or is `all`. The flags `--batch`, `--serial`,
+         (`web.shop`) to take over from other owners, or is `all`; `only` names servers and containers
+         to change, with what they need, and nothing else. The flags `--batch`, `--serial`,
          `-P`, `--fail-fast` and `--max-fail` hold for the replicas of a `count`. An empty name is
          the only manifest of the project.",
         |call: &Call, manifest: ImmutableString, options: Map| {
@@ -209,12 +210,13 @@ fn request(call: &Call, options: &Map) -> Answer<Request> {
             let list = fields.decode(key, Value::to_list)?.unwrap_or_default();
             list.iter().map(|name| name.to_text(key)).collect()
         };
-        let (replace, adopt) = (names("replace")?, names("adopt")?);
+        let (replace, adopt, only) = (names("replace")?, names("adopt")?, names("only")?);
         fields.finish()?;
         Ok(Request {
             prune,
             replace,
             adopt,
+            only,
             rollout: call.context.settings.rollout.clone(),
             forks: call.context.settings.named_forks,
             wait_lock: call.context.settings.wait_lock,

@@ -31,7 +31,8 @@ pub async fn container(
     path: &Path,
     name: &str,
 ) -> Result<Vec<(String, Value)>, Failure> {
-    let (manifest, owner) = invocation.load(path, false)?;
+    // Once for each host: without the warnings.
+    let (manifest, owner) = invocation.load_quietly(path, false)?;
     // Names of containers have no dots; addresses of servers have.
     let (server, short) = name.rsplit_once('.').unwrap_or(("", name));
     let container = manifest

@@ -95,7 +95,7 @@ pub async fn plan(
     let converging = Converging::new(invocation.world, Goal::Up, &manifest, owner, request)?;
     let mut look = converging.look().await?;
     look.add_digest();
-    converging.advise(&look.made.plan);
+    converging.advise(&look.made);
     Ok(look.made.plan)
 }
 
@@ -126,17 +126,28 @@ pub async fn down(
 }
 
 impl Invocation<'_> {
-    /// Loads a manifest. With `creates`, the project gets an id if it has none.
-    pub(super) fn load(&self, path: &Path, creates: bool) -> Result<(Manifest, Owner), Failure> {
+    /// Loads a manifest, and warns of what is probably a mistake. With `creates`, the project gets an id
+    /// if it has none.
+    fn load(&self, path: &Path, creates: bool) -> Result<(Manifest, Owner), Failure> {
+        let (manifest, owner) = self.load_quietly(path, creates)?;
+        for warning in warnings(&manifest) {
+            self.world.events().warn(warning);
+        }
+        Ok((manifest, owner))
+    }
+
+    /// Like [`Invocation::load`], without warnings.
+    pub(super) fn load_quietly(
+        &self,
+        path: &Path,
+        creates: bool,
+    ) -> Result<(Manifest, Owner), Failure> {
         let manifest = load(
             path,
             &self.project.root,
             self.world.providers(),
             self.world.events(),
         )?;
-        for warning in warnings(&manifest) {
-            self.world.events().warn(warning);
-        }
         let id = if creates {
             Some(self.project.ensure_manifest_id(self.world.events())?)
         } else {
@@ -326,8 +337,14 @@ impl<'a> Converging<'a> {
         Err(error)
     }
 
-    /// Tells the user of replicas that are all replaced at the same time.
-    fn advise(&self, plan: &Plan) {
+    /// Tells the user of what `only` leaves out, and of replicas that are all replaced at the same time.
+    fn advise(&self, made: &Made) {
+        let plan = &made.plan;
+        if !made.left_out.is_empty() {
+            let names: Vec<String> = made.left_out.iter().map(ToString::to_string).collect();
+            let events = self.world.events();
+            events.note(format!("left as it is by `only`: {}", names.join(", ")));
+        }
         if self.request.has_batches() {
             return;
         }
@@ -344,7 +361,7 @@ impl<'a> Converging<'a> {
             look.add_digest();
         }
         look.made.plan.show(events, false);
-        self.advise(&look.made.plan);
+        self.advise(&look.made);
         // Where the plan changes something, the same is said afterwards, of what is then admitted.
         let steps = &look.made.plan.steps;
         let changed = steps.iter().filter_map(|step| step.resource.as_ref());
@@ -384,6 +401,10 @@ impl<'a> Converging<'a> {
         if !self.request.adopt.is_empty() {
             let names: Vec<&str> = self.request.adopt.iter().map(String::as_str).collect();
             words.push(format!("adopt={}", quote_word(&names.join(","))));
+        }
+        if !self.request.only.is_empty() {
+            let names: Vec<&str> = self.request.only.iter().map(String::as_str).collect();
+            words.push(format!("only={}", quote_word(&names.join(","))));
         }
         if self.goal == Goal::Up {
             words.extend(self.request.flags());

@@ -135,6 +135,26 @@ impl Graph {
             })
     }
 
+    /// Resources with everything that they need, directly or not.
+    pub fn closure(&self, from: Vec<ResourceName>) -> HashSet<ResourceName> {
+        let mut found = HashSet::new();
+        let mut seen = HashSet::new();
+        let nodes = from.into_iter().map(Node::Resource);
+        let mut stack: Vec<NodeIndex> = nodes
+            .filter_map(|node| self.index.get(&node).copied())
+            .collect();
+        while let Some(at) = stack.pop() {
+            if !seen.insert(at) {
+                continue;
+            }
+            if let Node::Resource(name) = &self.edges[at] {
+                found.insert(name.clone());
+            }
+            stack.extend(self.edges.neighbors_directed(at, Direction::Incoming));
+        }
+        found
+    }
+
     /// What a resource needs: its server, and what its variables refer to.
     pub fn needs(&self, name: &ResourceName) -> impl Iterator<Item = Need<'_>> {
         let node = self.index.get(&Node::Resource(name.clone()));

@@ -20,6 +20,8 @@ pub struct Request {
     pub replace: BTreeSet<String>,
     /// The servers (`web`) and containers (`web.shop`) to take over from other owners, or `all`.
     pub adopt: BTreeSet<String>,
+    /// The servers (`web`) and containers (`web.shop`) to change, with what they need; all if empty.
+    pub only: BTreeSet<String>,
     /// The batches in which the replicas of a `count` are changed, and the failures after which no
     /// further one begins.
     pub rollout: Rollout,
@@ -109,6 +111,17 @@ impl Request {
                 &self.replace,
                 &servers().collect::<Vec<_>>(),
             ));
+        }
+        if !self.only.is_empty() {
+            let known: Vec<String> = servers().chain(containers.clone()).collect();
+            errors.extend(unknown("only", &self.only, &known));
+            // Both remove what `only` does not name.
+            for (other, is_set) in [("prune", self.prune), ("replace", !self.replace.is_empty())] {
+                if is_set {
+                    let message = format!("`only` and `{other}` cannot be used together");
+                    errors.push(Diagnostic::new(Kind::Usage, message));
+                }
+            }
         }
         if !self.adopt.is_empty() {
             let known: Vec<String> = [ALL.to_owned()]

@@ -1,9 +1,7 @@
 //! `depends_on` of a container: the containers that are ready before it is created or replaced.
 
-use std::sync::Arc;
-
 use super::{
-    Container, Manifest, Server,
+    Manifest, Server,
     template::{list, literal},
 };
 use crate::core::{
@@ -82,39 +80,13 @@ impl Dependency {
         manifest: &'a Manifest,
         host: &'a Server,
     ) -> Vec<(&'a str, &'a str)> {
-        let servers: Vec<&Server> = match &self.server {
+        let servers = match &self.server {
             None => vec![host],
-            Some(name) => {
-                let Some(first) = manifest.server(name) else {
-                    return Vec::new();
-                };
-                let is_copy = |other: &&Server| Arc::ptr_eq(&other.options, &first.options);
-                let copies: Vec<&Server> = manifest.servers.iter().filter(is_copy).collect();
-                if copies.first().is_some_and(|server| server.name == *name) {
-                    copies
-                } else {
-                    vec![first]
-                }
-            }
+            Some(name) => manifest.servers_named(name),
         };
         let of = |server: &'a Server| {
-            let first = server.container(&self.container);
-            let is_copy = move |other: &&Container| {
-                first.is_some_and(|first| Arc::ptr_eq(&other.body, &first.body))
-            };
-            let copies: Vec<&str> = server
-                .containers
-                .iter()
-                .filter(is_copy)
-                .map(|container| container.name.as_str())
-                .collect();
-            let is_first = copies.first() == Some(&self.container.as_str());
-            let meant: Vec<&str> = if is_first {
-                copies
-            } else {
-                first.map(|first| first.name.as_str()).into_iter().collect()
-            };
-            meant.into_iter().map(|name| (server.name.as_str(), name))
+            let named = server.containers_named(&self.container).into_iter();
+            named.map(|container| (server.name.as_str(), container.name.as_str()))
         };
         servers.into_iter().flat_map(of).collect()
     }

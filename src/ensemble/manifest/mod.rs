@@ -145,6 +145,21 @@ impl Manifest {
         self.servers.get(*self.index.get(name)?)
     }
 
+    /// The servers that a name stands for: that of the first copy which a `count` makes stands for all
+    /// copies.
+    pub fn servers_named(&self, name: &str) -> Vec<&Server> {
+        let Some(named) = self.server(name) else {
+            return Vec::new();
+        };
+        let copies = self.servers.iter();
+        let copies = copies.filter(|other| Arc::ptr_eq(&other.options, &named.options));
+        let copies: Vec<&Server> = copies.collect();
+        match copies.first() {
+            Some(first) if first.name == name => copies,
+            _ => vec![named],
+        }
+    }
+
     /// A container, by the names of its server and its own.
     pub fn container(&self, server: &str, name: &str) -> Option<&Container> {
         self.server(server)?.container(name)
@@ -167,5 +182,19 @@ impl Server {
     /// A container by name.
     pub fn container(&self, name: &str) -> Option<&Container> {
         self.containers.get(*self.index.get(name)?)
+    }
+
+    /// The containers that a name stands for, as [`Manifest::servers_named`] says.
+    pub fn containers_named(&self, name: &str) -> Vec<&Container> {
+        let Some(named) = self.container(name) else {
+            return Vec::new();
+        };
+        let copies = self.containers.iter();
+        let copies = copies.filter(|other| Arc::ptr_eq(&other.body, &named.body));
+        let copies: Vec<&Container> = copies.collect();
+        match copies.first() {
+            Some(first) if first.name == name => copies,
+            _ => vec![named],
+        }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     ensemble::{
         EngineState, Graph, Manifest, Observed, Request,
         graph::Need,
-        manifest::Facts,
+        manifest::{Container, Facts, Server},
         observe::{FirewallState, ServerState},
         operation::{self, Operation, ServerId},
         resource::{Cause, Decision, Draft, Known, ResourceName, View, container, decide},
@@ -25,6 +25,8 @@ pub struct Made {
     pub plan: Plan,
     /// The values that are known before it is executed.
     pub facts: Facts,
+    /// The resources that differ from the manifest and that the user did not ask to change.
+    pub left_out: Vec<ResourceName>,
 }
 
 /// Makes the plan for a manifest, without the digest of the observed state. `manifest` is the
@@ -41,6 +43,8 @@ pub fn make(
     let mut facts = Facts::of(manifest);
     let mut decisions: HashMap<ResourceName, Decision> =
         HashMap::with_capacity(manifest.resources());
+    let only = Only::of(manifest, graph, request);
+    let mut left_out = Vec::new();
     for name in graph.resources() {
         let view = View {
             manifest,
@@ -51,7 +55,13 @@ pub fn make(
             decisions: &decisions,
         };
         match decide(name, &view) {
-            Ok(decision) => {
+            Ok(mut decision) => {
+                if only
+                    .as_ref()
+                    .is_some_and(|only| only.restrict(name, &mut decision))
+                {
+                    left_out.push(name.clone());
+                }
                 match &decision.known {
                     Some(Known::Server(node)) => facts.server(node),
                     Some(Known::Container(server, found)) => facts.container(server, found),
@@ -59,9 +69,13 @@ pub fn make(
                 }
                 decisions.insert(name.clone(), decision);
             }
+            Err(_) if only.as_ref().is_some_and(|only| !only.all.contains(name)) => {
+                left_out.push(name.clone());
+            }
             Err(error) => errors.push(error),
         }
     }
+    left_out.sort();
     let extras = Extras::find(manifest, observed, owner, request, &decisions);
     errors.extend(extras.errors);
     if !errors.is_empty() {
@@ -101,7 +115,61 @@ pub fn make(
                 .collect(),
         },
         facts,
+        left_out,
     })
+}
+
+/// The resources that may be changed, if the user names some.
+struct Only {
+    named: HashSet<ResourceName>,
+    /// These, with what they need.
+    all: HashSet<ResourceName>,
+}
+
+impl Only {
+    fn of(manifest: &Manifest, graph: &Graph, request: &Request) -> Option<Self> {
+        if request.only.is_empty() {
+            return None;
+        }
+        let mut named = HashSet::new();
+        let of = |server: &Server, container: &Container| {
+            ResourceName::Container(server.name.clone(), container.name.clone())
+        };
+        for name in &request.only {
+            let servers = manifest.servers_named(name);
+            for server in &servers {
+                named.insert(ResourceName::Server(server.name.clone()));
+                named.insert(ResourceName::Firewall(server.name.clone()));
+                named.extend(server.containers.iter().map(|one| of(server, one)));
+            }
+            // Names of containers have no dots; addresses of servers have.
+            let Some((host, short)) = name.rsplit_once('.').filter(|_| servers.is_empty()) else {
+                continue;
+            };
+            for server in manifest.servers_named(host) {
+                let containers = server.containers_named(short).into_iter();
+                named.extend(containers.map(|one| of(server, one)));
+            }
+        }
+        let all = graph.closure(named.iter().cloned().collect());
+        Some(Only { named, all })
+    }
+
+    /// Takes away the operations of a resource that the user did not ask for. Returns whether there were
+    /// some.
+    fn restrict(&self, name: &ResourceName, decision: &mut Decision) -> bool {
+        let before = decision.operations.len() + decision.closing.len();
+        if !self.all.contains(name) {
+            decision.operations.clear();
+            decision.closing.clear();
+        } else if name.is_server() && !self.named.contains(name) {
+            // A container needs its server as it is.
+            decision
+                .operations
+                .retain(|draft| draft.operation.kind() != operation::Kind::ResizeServer);
+        }
+        decision.operations.len() + decision.closing.len() < before
+    }
 }
 
 fn step(resource: ResourceName, what: &str, draft: Draft) -> Step {

@@ -41,6 +41,8 @@ struct Case {
     replace: BTreeSet<String>,
     #[serde(default)]
     adopt: BTreeSet<String>,
+    #[serde(default)]
+    only: BTreeSet<String>,
     /// As `--batch`.
     #[serde(default)]
     batch: Vec<String>,
@@ -200,6 +202,7 @@ async fn decide(case: &Case) -> String {
         prune: case.prune,
         replace: case.replace.clone(),
         adopt: case.adopt.clone(),
+        only: case.only.clone(),
         rollout: Rollout {
             batches: case
                 .batch
