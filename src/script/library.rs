@@ -11,7 +11,7 @@ use rhai::{Engine, Module, Shared};
 
 use super::{
     check::{RegisteredFunctions, check},
-    embedded::{PROVIDERS, STDLIB, TASKS, file_name, provider_file},
+    embedded::{PARTS, PROVIDERS, STDLIB, TASKS, file_name, part_file, provider_file},
     unit::{Unit, span},
 };
 use crate::{
@@ -95,6 +95,9 @@ impl Library {
             let names = STDLIB.map(|(name, _)| name);
             if names.contains(&path) {
                 return Ok(format!("{path}.rhai"));
+            }
+            if PARTS.iter().any(|(part, _)| *part == path) {
+                return Ok(part_file(path));
             }
             let message = format!("module `{path}` not found");
             let help = did_you_mean(path, names)
@@ -216,9 +219,11 @@ fn embedded(name: &str) -> Option<&'static str> {
     let providers = PROVIDERS
         .iter()
         .map(|(name, text)| (provider_file(name), *text));
+    let parts = PARTS.iter().map(|(path, text)| (part_file(path), *text));
     tasks
         .chain(modules)
         .chain(providers)
+        .chain(parts)
         .find(|(file, _)| file == name)
         .map(|(_, text)| text)
 }
