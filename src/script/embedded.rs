@@ -42,6 +42,59 @@ pub(super) const PROVIDERS: [(&str, &str); 2] = [
     ),
 ];
 
+/// The parts of these providers, one noun a file, which they import.
+pub(super) const PARTS: [(&str, &str); 11] = [
+    (
+        "std/providers/gcp/image",
+        include_str!("../../stdlib/providers/gcp/image.rhai"),
+    ),
+    (
+        "std/providers/gcp/machine",
+        include_str!("../../stdlib/providers/gcp/machine.rhai"),
+    ),
+    (
+        "std/providers/gcp/name",
+        include_str!("../../stdlib/providers/gcp/name.rhai"),
+    ),
+    (
+        "std/providers/gcp/price",
+        include_str!("../../stdlib/providers/gcp/price.rhai"),
+    ),
+    (
+        "std/providers/gcp/request",
+        include_str!("../../stdlib/providers/gcp/request.rhai"),
+    ),
+    (
+        "std/providers/gcp/volume",
+        include_str!("../../stdlib/providers/gcp/volume.rhai"),
+    ),
+    (
+        "std/providers/hetzner/image",
+        include_str!("../../stdlib/providers/hetzner/image.rhai"),
+    ),
+    (
+        "std/providers/hetzner/label",
+        include_str!("../../stdlib/providers/hetzner/label.rhai"),
+    ),
+    (
+        "std/providers/hetzner/price",
+        include_str!("../../stdlib/providers/hetzner/price.rhai"),
+    ),
+    (
+        "std/providers/hetzner/request",
+        include_str!("../../stdlib/providers/hetzner/request.rhai"),
+    ),
+    (
+        "std/providers/hetzner/volume",
+        include_str!("../../stdlib/providers/hetzner/volume.rhai"),
+    ),
+];
+
+/// Returns the name of the file of a provider's part: its path in the sources.
+pub(super) fn part_file(path: &str) -> String {
+    path.replacen("std/", "stdlib/", 1) + ".rhai"
+}
+
 /// Returns the name of a scripted provider's file: its path in the sources.
 pub(super) fn provider_file(name: &str) -> String {
     format!("stdlib/providers/{name}.rhai")
@@ -80,10 +133,10 @@ pub fn built_in(namespace: &str) -> Result<BuiltIn, Diagnostic> {
     })
 }
 
-/// The text of a module of the standard library: `std/retry`.
+/// The text of a module of the standard library, `std/retry`, or of a provider's part.
 pub fn standard_module(name: &str) -> Option<&'static str> {
-    let found = STDLIB.iter().find(|(known, _)| *known == name);
-    found.map(|(_, text)| *text)
+    let mut all = STDLIB.iter().chain(&PARTS);
+    all.find(|(known, _)| *known == name).map(|(_, text)| *text)
 }
 
 /// The error that the standard library has no module of this name.

@@ -13,7 +13,8 @@ use super::{
     check::{RegisteredFunctions, check},
     coverage::Coverage,
     embedded::{
-        PROVIDERS, STDLIB, TASKS, file_name, missing_module, provider_file, standard_module,
+        PARTS, PROVIDERS, STDLIB, TASKS, file_name, missing_module, part_file, provider_file,
+        standard_module,
     },
     unit::{Unit, span},
 };
@@ -108,6 +109,9 @@ impl Library {
         if path.starts_with("std/") {
             if standard_module(path).is_some() {
                 return Ok(format!("{path}.rhai"));
+            }
+            if PARTS.iter().any(|(part, _)| *part == path) {
+                return Ok(part_file(path));
             }
             return Err(missing_module(path));
         }
@@ -222,9 +226,11 @@ fn embedded(name: &str) -> Option<&'static str> {
     let providers = PROVIDERS
         .iter()
         .map(|(name, text)| (provider_file(name), *text));
+    let parts = PARTS.iter().map(|(path, text)| (part_file(path), *text));
     tasks
         .chain(modules)
         .chain(providers)
+        .chain(parts)
         .find(|(file, _)| file == name)
         .map(|(_, text)| text)
 }

@@ -3,6 +3,8 @@
 https://docs.cloud.google.com/compute/docs/reference/rest/v1. That it is faithful is seen by Google's own
 client for Python, which is driven against it (`gcp_client.py`).
 
+Two projects are there, `test-project` and `other-project`, which differ in what is in them.
+
 `TOKEN_LIFETIME` is the lifetime of an access token in seconds. `GET /_credentials` returns the contents of
 a service account's key file, and of gcloud's application default credentials.
 """
@@ -21,9 +23,27 @@ from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
 from cloud import Cloud, Refused, Window, later, serve
 
-PROJECT = "test-project"
+# The project, and another one of the same accounts.
+PROJECT, OTHER = "test-project", "other-project"
 ROOT = "https://www.googleapis.com/compute/v1/projects/"
 ZONES = ["europe-west1-b", "europe-west1-c", "us-central1-a"]
+# The prices of Compute Engine (https://docs.cloud.google.com/billing/v1/how-tos/catalog-api): description, regions,
+# usage, unit, and tiers: from which amount on, and the price in USD. Those of Belgium, and decoys.
+BELGIUM, ALL = ["europe-west1"], ["global"]
+SKUS = [
+    ("Commitment v1: E2 Cpu in Belgium for 1 Year", BELGIUM, "Commit1Yr", "h", [(0, "0.0151")]),
+    ("E2 Instance Core running in Americas", ["us-central1", "us-east1"], "OnDemand", "h", [(0, "0.02181159")]),
+    ("E2 Instance Core running in Belgium", BELGIUM, "OnDemand", "h", [(0, "0.024")]),
+    ("E2 Instance Ram running in Belgium", BELGIUM, "OnDemand", "GiBy.h", [(0, "0.003")]),
+    ("Spot Preemptible E2 Instance Core running in Belgium", BELGIUM, "Preemptible", "h", [(0, "0.008")]),
+    ("Spot Preemptible E2 Instance Ram running in Belgium", BELGIUM, "Preemptible", "GiBy.h", [(0, "0.001")]),
+    ("T2A Arm Instance Core running in Belgium", BELGIUM, "OnDemand", "h", [(0, "0.03")]),
+    ("T2A Arm Instance Ram running in Belgium", BELGIUM, "OnDemand", "GiBy.h", [(0, "0.004")]),
+    ("Regional Balanced PD Capacity in Belgium", BELGIUM, "OnDemand", "GiBy.mo", [(0, "0.2")]),
+    ("Balanced PD Capacity in Belgium", BELGIUM, "OnDemand", "GiBy.mo", [(0, "0.1")]),
+    ("External IP Charge on a Standard VM", ALL, "OnDemand", "h", [(0, "0"), (744, "0.005")]),
+    ("External IP Charge on a Spot Preemptible VM", ALL, "OnDemand", "h", [(0, "0"), (744, "0.0025")]),
+]
 # Processors, memory in MB, architecture.
 TYPES = {
     "c4-standard-2": (2, 7168, "X86_64"),
@@ -150,9 +170,42 @@ def check_labels(labels):
             raise error(400, "invalid", f"Invalid value for field 'labels': label {key}={value}")
 
 
+def sku(number, description, regions, usage, unit, tiers):
+    def money(text):
+        units, _, fraction = text.partition(".")
+        return {"currencyCode": "USD", "units": units, "nanos": int(fraction.ljust(9, "0")[:9] or 0)}
+
+    rates = [{"startUsageAmount": start, "unitPrice": money(price)} for start, price in tiers]
+    return {
+        "name": f"services/6F81-5844-456A/skus/0000-0000-{number:04}",
+        "skuId": f"0000-0000-{number:04}",
+        "description": description,
+        "category": {
+            "serviceDisplayName": "Compute Engine",
+            "resourceFamily": "Compute",
+            "resourceGroup": "RAM" if "Ram" in description else "CPU",
+            "usageType": usage,
+        },
+        "serviceRegions": regions,
+        "pricingInfo": [
+            {
+                "summary": "",
+                "pricingExpression": {"usageUnit": unit, "displayQuantity": 1, "tieredRates": rates},
+                "currencyConversionRate": 1,
+                "effectiveTime": "2026-11-01T00:00:00Z",
+            }
+        ],
+        "serviceProviderName": "Google",
+    }
+
+
 class Google(Cloud):
     def __init__(self):
         super().__init__()
+        # The types of boot disks, by the number of the instance.
+        self.boot_types = {}
+        # Static external addresses, by region and name.
+        self.addresses = {}
         self.instances = {}
         # The images of the project that were made of disks, and what is on these.
         self.saved, self.contents = {}, {}
@@ -169,7 +222,7 @@ class Google(Cloud):
             firewall("default-allow-icmp", [{"IPProtocol": "icmp"}], ["0.0.0.0/0"]),
         ]
         self.settings_changed({"requests": 1500, **{k: v for k, v in self.settings.items() if v}})
-        self.tokens = {}
+        self.tokens, self.scopes = {}, {}
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         pem = self.key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -208,6 +261,13 @@ class Google(Cloud):
             ("POST", zone + "/instances/([a-z0-9-]+)/([a-zA-Z]+)", self.act),
             ("GET", zone + "/operations/([a-z0-9-]+)", self.get_operation),
             ("GET", at + "/regions/([a-z0-9-]+)", self.get_region),
+            # https://docs.cloud.google.com/compute/docs/reference/rest/v1/addresses
+            ("GET", at + "/regions/([a-z0-9-]+)/addresses", self.list_addresses),
+            ("POST", at + "/regions/([a-z0-9-]+)/addresses", self.insert_address),
+            ("GET", at + "/regions/([a-z0-9-]+)/addresses/([a-z0-9-]+)", self.get_address),
+            ("DELETE", at + "/regions/([a-z0-9-]+)/addresses/([a-z0-9-]+)", self.release_address),
+            ("GET", at + "/regions/([a-z0-9-]+)/operations/([a-z0-9-]+)", self.region_operation),
+            ("GET", "/v1/services/6F81-5844-456A/skus", self.list_skus),
             ("POST", "/v3/projects/[a-z0-9-]+:testIamPermissions", self.test_permissions),
             ("GET", at + "/zones", lambda p, query, body: self.listing(self.zones(), query)),
             ("GET", zone, self.get_zone),
@@ -272,6 +332,10 @@ class Google(Cloud):
             name, status = body
             self.named(name)["status"] = status
             return 200, {}
+        if path == "/_address":
+            # As if somebody had reserved it in Google's console.
+            region, name, more = body
+            return 200, self.add_address(region, name, **more)
         if path == "/_exhausted":
             self.exhausted = body
             return 200, {}
@@ -305,6 +369,116 @@ class Google(Cloud):
         found = [p for p in body["permissions"] if held is None or p in held]
         return 200, {"permissions": found} if found else {}
 
+    # --- prices
+
+    def list_skus(self, query, body):
+        """A page of at most five, to see that all are read. The parameter `fields` leaves fields out, which is
+        not done here (https://docs.cloud.google.com/apis/docs/system-parameters)."""
+        if self.settings.get("billing") is False:
+            message = f"Cloud Billing API has not been used in project {PROJECT} before or it is disabled."
+            refused = error(403, "forbidden", message)
+            refused.body["error"]["status"] = "PERMISSION_DENIED"
+            raise refused
+        start = int(query.get("pageToken") or 0)
+        count = min(int(query.get("pageSize", 5000)), 5)
+        found = [sku(number, *parts) for number, parts in enumerate(SKUS)]
+        following = str(start + count) if start + count < len(found) else ""
+        return 200, {"skus": found[start : start + count], "nextPageToken": following}
+
+    # --- static external addresses
+
+    def add_address(self, region, name, **more):
+        number = self.number()
+        address = {
+            "kind": "compute#address",
+            "id": str(number * 10**15 + 3),
+            "creationTimestamp": now(),
+            "name": name,
+            # Of the addresses that the tests map to a machine, beside those of instances.
+            "address": f"192.0.2.{251 + len(self.addresses) % 4}",
+            "status": "RESERVED",
+            "region": ROOT + f"{PROJECT}/regions/{region}",
+            "selfLink": ROOT + f"{PROJECT}/regions/{region}/addresses/{name}",
+            "networkTier": "PREMIUM",
+            "addressType": "EXTERNAL",
+            "ipVersion": "IPV4",
+            **more,
+        }
+        self.addresses[region, name] = address
+        return address
+
+    def check_region(self, region):
+        if region not in {zone.rsplit("-", 1)[0] for zone in ZONES}:
+            raise error(400, "invalid", f"Invalid value for field 'region': '{region}'. Unknown region.")
+
+    def list_addresses(self, project, region, query, body):
+        self.check_region(region)
+        return self.listing([found for (where, _), found in self.addresses.items() if where == region], query)
+
+    def get_address(self, project, region, name, query, body):
+        self.check_region(region)
+        if (region, name) not in self.addresses:
+            raise missing(f"projects/{PROJECT}/regions/{region}/addresses/{name}")
+        return 200, self.addresses[region, name]
+
+    def insert_address(self, project, region, query, body):
+        self.check_region(region)
+        name, path = body.get("name", ""), f"projects/{PROJECT}/regions/{region}/addresses/{body.get('name')}"
+        if not re.fullmatch(NAME, name):
+            raise error(400, "invalid", f"Invalid value for field 'resource.name': '{name}'.")
+        if (region, name) in self.addresses:
+            raise error(409, "alreadyExists", f"The resource '{path}' already exists")
+        return self.begin_regional("insert", self.add_address(region, name), lambda: None)
+
+    def release_address(self, project, region, name, query, body):
+        _, address = self.get_address(project, region, name, {}, None)
+        if address["status"] == "IN_USE":
+            path = address["selfLink"].removeprefix(ROOT)
+            by = address["users"][0].removeprefix(ROOT)
+            message = f"The address resource 'projects/{path}' is already being used by 'projects/{by}'"
+            raise error(400, "resourceInUseByAnotherResource", message)
+        return self.begin_regional("delete", address, lambda: self.addresses.pop((region, name)) and None)
+
+    def begin_regional(self, kind, address, work):
+        status, answer = self.begin_global(kind, address, work)
+        region = address["region"]
+        for operation in (answer, self.operations[answer["name"]]):
+            operation["region"] = region
+            operation["selfLink"] = f"{region}/operations/{answer['name']}"
+        return status, answer
+
+    def region_operation(self, project, region, name, query, body):
+        operation = self.operations.get(name)
+        if operation is None or not operation.get("region", "").endswith("/" + region):
+            raise missing(f"projects/{PROJECT}/regions/{region}/operations/{name}")
+        return 200, operation
+
+    def address_of(self, zone, wanted):
+        """The static address that an order names. It must be free, and of the region and tier
+        (https://docs.cloud.google.com/compute/docs/reference/rest/v1/instances/insert, `natIP`)."""
+        for (region, _), address in self.addresses.items():
+            if address["address"] == wanted["natIP"] and region == zone.rsplit("-", 1)[0]:
+                if address["status"] == "IN_USE":
+                    raise error(400, "invalidUsage", f"External IP address: {wanted['natIP']} is already in-use.")
+                if wanted.get("networkTier", "PREMIUM") != address["networkTier"]:
+                    raise error(400, "invalid", "The specified network tier does not match that of the address.")
+                return address
+        cause = "The specified external IP address was not found in the region of the instance."
+        raise error(400, "invalid", f"Invalid value for field 'resource.networkInterfaces[0].accessConfigs[0].natIP': '{wanted['natIP']}'. {cause}")
+
+    def free_addresses(self, instance):
+        """An instance that is deleted leaves its static address."""
+        for address in self.addresses.values():
+            if instance["selfLink"] in address.get("users", []):
+                address["status"] = "RESERVED"
+                del address["users"]
+
+    def static_address(self, instance):
+        for address in self.addresses.values():
+            if instance["selfLink"] in address.get("users", []):
+                return address["address"]
+        return None
+
     def named(self, name):
         [found] = [i for i in self.instances.values() if i["labels"].get("hitc-name") == label(name)]
         return found
@@ -328,13 +502,31 @@ class Google(Cloud):
             token = (headers.get("Authorization") or "").removeprefix("Bearer ")
             if not self.is_valid(token):
                 return self.unauthorized()
-            project = re.match("/compute/v1/projects/([a-z0-9-]+)", parts.path)
+            if parts.path.startswith("/v1/services/") and "/auth/cloud-" not in self.scopes.get(token, ""):
+                refused = error(403, "ACCESS_TOKEN_SCOPE_INSUFFICIENT", "Request had insufficient authentication scopes.")
+                return refused.status, refused.body
+            project = re.match("/(?:compute/v1|v3)/projects/([a-z0-9-]+)", parts.path)
+            if project and project[1] == OTHER:
+                return self.in_other_project(method, path, text)
             if project and project[1] != PROJECT and "/global/images" not in parts.path:
                 message = f"Required 'compute.instances.list' permission for 'projects/{project[1]}'"
                 refused = error(403, "forbidden", message)
                 return refused.status, refused.body
             return self.answer(method, parts.path, query, json.loads(text) if text else None, self.token)
         return 400, {}
+
+    def in_other_project(self, method, path, text):
+        """Another project of the same accounts is another such cloud, whose links name it."""
+        with self.lock:
+            if self.other is None:
+                self.other = type(self)()
+                self.other.numbers = 500000
+                self.other.settings, self.other.clock = self.settings, self.clock
+        parts = urlsplit(path.replace(OTHER, PROJECT))
+        query = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        body = json.loads(text.decode().replace(OTHER, PROJECT)) if text else None
+        status, answer, headers = self.other.answer(method, parts.path, query, body, self.other.token)
+        return status, json.loads(json.dumps(answer).replace(PROJECT, OTHER)), headers
 
     # --- tokens: https://developers.google.com/identity/protocols/oauth2/service-account
 
@@ -358,6 +550,8 @@ class Google(Cloud):
             return 400, {"error": "unsupported_grant_type", "error_description": "Invalid grant_type"}
         token = f"ya29.test-token-{self.number()}"
         self.tokens[token] = time.time() + self.lifetime
+        # Those that the user granted include all of the platform.
+        self.scopes[token] = claims["scope"] if "assertion" in form else "/auth/cloud-platform"
         return 200, {"access_token": token, "expires_in": self.lifetime, "token_type": "Bearer"}
 
     def verified(self, token):
@@ -594,7 +788,8 @@ class Google(Cloud):
 
     def list_all_disks(self, project, query, body):
         with self.lock:
-            found = self.listed(self.selected(query, self.disks), "disk")
+            disks = {**self.disks, **{("boot", disk["id"]): disk for disk in self.boot_disks()}}
+            found = self.listed(self.selected(query, disks), "disk")
         return self.by_zone(found, "disks", query)
 
     def list_all(self, project, query, body):
@@ -646,6 +841,7 @@ class Google(Cloud):
         def run():
             failed = None
             try:
+                self.clock.wait(self.settings.get(kind, 0))
                 failed = work()
             finally:
                 self.busy(instance, False)
@@ -720,7 +916,25 @@ class Google(Cloud):
         self.mark(instance)
         with self.lock:
             self.instances[number] = instance
+            self.boot_types[number] = disk.get("diskType", "pd-standard").split("/")[-1]
         return instance
+
+    def boot_disks(self):
+        """The boot disks of instances are disks as others."""
+        for number, instance in self.instances.items():
+            zone, name = instance["zone"], instance["disks"][0]["source"].split("/")[-1]
+            yield {
+                "kind": "compute#disk",
+                "id": str(number * 10**15 + 8),
+                "name": name,
+                "zone": zone,
+                "selfLink": f"{zone}/disks/{name}",
+                "type": f"{zone}/diskTypes/{self.boot_types[number]}",
+                "sizeGb": instance["disks"][0]["diskSizeGb"],
+                "status": "READY",
+                "labels": {},
+                "users": [instance["selfLink"]],
+            }
 
     def mark(self, instance):
         """A new fingerprint of the labels."""
@@ -730,7 +944,8 @@ class Google(Cloud):
     def halt(self, instance):
         instance["status"] = "TERMINATED"
         # An address that is not reserved goes.
-        instance["networkInterfaces"][0]["accessConfigs"][0].pop("natIP", None)
+        if not self.static_address(instance):
+            instance["networkInterfaces"][0]["accessConfigs"][0].pop("natIP", None)
 
     def address(self, number):
         """The address of a machine that was started again."""
@@ -751,14 +966,19 @@ class Google(Cloud):
             if request in self.requests:
                 return 200, self.operations[self.requests[request]]
             kind, disk = self.check_order(zone, body)
+            access = (body["networkInterfaces"][0].get("accessConfigs") or [{}])[0]
+            static = self.address_of(zone, access) if access.get("natIP") else None
             instance = self.make(zone, body, kind, "PROVISIONING", disk)
             image = disk["sourceImage"].split("/")[-1]
             card, wanted = instance["networkInterfaces"][0], body["networkInterfaces"][0]
             card["network"] = wanted.get("network") or card["network"]
-            if not wanted.get("accessConfigs"):
+            if not access:
                 del card["accessConfigs"]
             else:
                 del card["accessConfigs"][0]["natIP"]
+            if static:
+                static.update(status="IN_USE", users=[instance["selfLink"]])
+                card["accessConfigs"][0]["natIP"] = static["address"]
         number = self.number_of(instance)
         items = {item["key"]: item["value"] for item in instance["metadata"].get("items", [])}
         # This project demands OS Login of all that do not decline it, which then ignore the keys:
@@ -770,6 +990,7 @@ class Google(Cloud):
                 time.sleep(0.3)
                 with self.lock:
                     self.instances.pop(number, None)
+                    self.free_addresses(instance)
                 text = f"The zone 'projects/{PROJECT}/zones/{zone}' does not have enough resources available to fulfill the request."
                 return "ZONE_RESOURCE_POOL_EXHAUSTED", text
             instance["status"] = "STAGING"
@@ -778,7 +999,7 @@ class Google(Cloud):
             self.machines.load(number, self.contents.get(image))
             for user in users if self.machines.prefix else ():
                 self.machines.docker("exec", self.machines.name(number), "sh", "-ec", MAKE_USER, "sh", user)
-            if "accessConfigs" in card:
+            if "accessConfigs" in card and not static:
                 card["accessConfigs"][0]["natIP"] = ip
             instance["status"] = "RUNNING"
 
@@ -947,6 +1168,7 @@ class Google(Cloud):
             self.machines.remove(number)
             with self.lock:
                 self.instances.pop(number, None)
+                self.free_addresses(instance)
                 for disk in self.disks.values():
                     if instance["selfLink"] in disk.get("users", []):
                         del disk["users"]
@@ -987,8 +1209,8 @@ class Google(Cloud):
         if command == "setMachineType":
             needs("TERMINATED")
             kind = body["machineType"].split("/")[-1]
-            instance["machineType"] = ROOT + f"{PROJECT}/zones/{zone}/machineTypes/{kind}"
-            return self.begin("setMachineType", instance, lambda: None)
+            changed = ROOT + f"{PROJECT}/zones/{zone}/machineTypes/{kind}"
+            return self.begin("setMachineType", instance, lambda: instance.update(machineType=changed))
         if command == "reset":
             needs("RUNNING")
             return self.begin("reset", instance, lambda: self.machines.restart(number))
@@ -1008,7 +1230,7 @@ class Google(Cloud):
 
             def start():
                 self.machines.start(number)
-                card["accessConfigs"][0]["natIP"] = self.address(number)
+                card["accessConfigs"][0]["natIP"] = self.static_address(instance) or self.address(number)
                 instance["status"] = "RUNNING"
 
             instance["status"] = "STAGING"

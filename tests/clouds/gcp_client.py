@@ -13,7 +13,7 @@ from google.oauth2 import credentials as user_credentials
 from google.oauth2 import service_account
 
 url = sys.argv[1]
-PROJECT, ZONE = "test-project", "europe-west1-c"
+PROJECT, REGION, ZONE = "test-project", "europe-west1", "europe-west1-c"
 with urllib.request.urlopen(url + "/_credentials") as answer:
     known = json.load(answer)
 scopes = ["https://www.googleapis.com/auth/compute"]
@@ -66,6 +66,7 @@ operations = compute_v1.ZoneOperationsClient(**signed)
 
 
 everywhere = compute_v1.GlobalOperationsClient(**signed)
+regional = compute_v1.RegionOperationsClient(**signed)
 
 
 def done(operation):
@@ -73,6 +74,8 @@ def done(operation):
     while True:
         if operation.zone:
             now = operations.get(project=PROJECT, zone=ZONE, operation=operation.name)
+        elif operation.region:
+            now = regional.get(project=PROJECT, region=REGION, operation=operation.name)
         else:
             now = everywhere.get(project=PROJECT, operation=operation.name)
         if now.status == compute_v1.Operation.Status.DONE:
@@ -203,6 +206,43 @@ done(client.detach_disk(**which, device_name="data"))
 done(disks.delete(**data))
 refused(NotFound, "was not found", lambda: disks.get(**data))
 
+# Static addresses.
+addresses = compute_v1.AddressesClient(**signed)
+front = dict(project=PROJECT, region=REGION, address="front")
+reserve = lambda name: addresses.insert(
+    project=PROJECT, region=REGION, address_resource=compute_v1.Address(name=name)
+)
+refused(NotFound, "was not found", lambda: addresses.get(**front))
+refused(BadRequest, "resource.name", lambda: reserve("Front"))
+done(reserve("front"))
+refused(Conflict, "already exists", lambda: reserve("front"))
+reserved = addresses.get(**front)
+assert (reserved.status, reserved.address_type, reserved.ip_version) == ("RESERVED", "EXTERNAL", "IPV4")
+assert [a.name for a in addresses.list(project=PROJECT, region=REGION)] == ["front"]
+
+
+def with_address(name, ip):
+    resource = instance(name)
+    resource.network_interfaces[0].access_configs[0].nat_i_p = ip
+    request = compute_v1.InsertInstanceRequest(project=PROJECT, zone=ZONE, instance_resource=resource)
+    return client.insert(request)
+
+
+refused(BadRequest, "natIP", lambda: with_address("fixed", "198.51.100.7"))
+done(with_address("fixed", reserved.address))
+fixed = dict(project=PROJECT, zone=ZONE, instance="fixed")
+assert client.get(**fixed).network_interfaces[0].access_configs[0].nat_i_p == reserved.address
+used = addresses.get(**front)
+assert used.status == "IN_USE" and used.users[0].endswith(f"/zones/{ZONE}/instances/fixed")
+refused(BadRequest, "already in-use", lambda: with_address("second", reserved.address))
+refused(BadRequest, "already being used", lambda: addresses.delete(**front))
+# It stays while the instance is stopped.
+done(client.stop(**fixed))
+assert client.get(**fixed).network_interfaces[0].access_configs[0].nat_i_p == reserved.address
+done(client.delete(**fixed))
+assert addresses.get(**front).status == "RESERVED"
+done(addresses.delete(**front))
+
 # Lists of many pages, of one zone and of all.
 for n in range(30):
     insert(f"n-{n}", {"many": "1"})
@@ -216,7 +256,9 @@ done(client.delete(**which))
 refused(NotFound, "was not found", lambda: client.get(**which))
 done(insert("kept", deletion_protection=True))
 refused(PreconditionFailed, "protected against deletion", lambda: client.delete(project=PROJECT, zone=ZONE, instance="kept"))
-refused(Forbidden, "permission", lambda: list(client.list(project="other-project", zone=ZONE)))
+refused(Forbidden, "permission", lambda: list(client.list(project="foreign-project", zone=ZONE)))
+# Another project of the account has nothing of this one.
+assert list(client.list(project="other-project", zone=ZONE)) == []
 # The client gets another token if the one that it has is refused. One who has no other is told.
 urllib.request.urlopen(url + "/_revoke")
 assert client.get(project=PROJECT, zone=ZONE, instance="two").name == "two"

@@ -1,5 +1,5 @@
-//! Two prefixes in two accounts, or regions: nothing of another is listed or terminated, whatever was
-//! listed a moment ago.
+//! Two prefixes in two accounts, regions or projects: nothing of another is listed, resized or terminated,
+//! whatever was listed a moment ago.
 
 use serde_json::{Value as Json, json};
 
@@ -34,18 +34,32 @@ impl Project<'_> {
 
     /// The ids of the servers.
     fn ids(&mut self, place: Place) -> Vec<String> {
+        self.listed(place, "id")
+    }
+
+    /// A field of the servers, of any owner.
+    fn listed(&mut self, place: Place, field: &str) -> Vec<String> {
         let provider = self.provider.to_owned();
-        let run = self.at(place).run(&["run", "nodes", "--json"]).ok();
+        let words = ["run", "nodes", "--json", "--any-owner"];
+        let run = self.at(place).run(&words).ok();
         let nodes: Json = serde_json::from_str(&run.stdout).unwrap();
         let nodes = nodes.as_array().unwrap().iter();
         nodes
             .filter(|node| node["provider"] == provider.as_str())
-            .map(|node| node["id"].as_str().unwrap().to_owned())
+            .map(|node| node[field].as_str().unwrap().to_owned())
             .collect()
+    }
+
+    /// Lists the servers of `last`, or forgets all lists.
+    fn remember(&mut self, last: Option<Place>, place: Place) {
+        match last {
+            Some(last) => drop(self.ids(last)),
+            None => drop(self.at(place).run(&["run", "uncache"]).ok()),
+        }
     }
 }
 
-fn are_apart(provider: &str, variable: &str, accounts: [&str; 2]) {
+fn are_apart(provider: &str, variable: &str, accounts: [&str; 2], size: &str) {
     let (cloud, live) = Cloud::reachable(provider);
     if provider != "ec2" {
         // The limits of a minute are those of six seconds; lists and deletions take as long as ever.
@@ -78,9 +92,21 @@ fn are_apart(provider: &str, variable: &str, accounts: [&str; 2]) {
             assert_eq!(project.ids(*second), std::slice::from_ref(id));
         }
     }
+    let resize = ["-y", "run", "-R", "web", "resize", &format!("size={size}")];
     for (n, place) in places.iter().enumerate() {
-        // The list of another place is the last one that was remembered.
-        project.ids(places[(n + 1) % places.len()]);
+        // What was remembered last is the list of another place, or nothing.
+        let other = places[(n + 1) % places.len()];
+        project.remember((n % 2 == 0).then_some(other), *place);
+        project.at(*place).run(&resize).ok();
+        for (m, place) in places.iter().enumerate() {
+            let sizes = project.listed(*place, "size");
+            assert_eq!(sizes == [size], m <= n, "{n} {m}: {sizes:?}");
+            assert_eq!(sizes.len(), 1);
+        }
+    }
+    for (n, place) in places.iter().enumerate() {
+        let other = places[(n + 1) % places.len()];
+        project.remember((n % 2 == 0).then_some(other), *place);
         project
             .at(*place)
             .run(&["-y", "run", "-R", "web", "terminate"])
@@ -94,15 +120,23 @@ fn are_apart(provider: &str, variable: &str, accounts: [&str; 2]) {
 #[test]
 fn at_digitalocean() {
     let tokens = ["test-token", "other-token"];
-    are_apart("digitalocean", "DIGITALOCEAN_TOKEN", tokens);
+    are_apart("digitalocean", "DIGITALOCEAN_TOKEN", tokens, "s-1vcpu-2gb");
 }
 
 #[test]
 fn at_hetzner() {
-    are_apart("hetzner", "HCLOUD_TOKEN", ["test-token", "other-token"]);
+    let tokens = ["test-token", "other-token"];
+    are_apart("hetzner", "HCLOUD_TOKEN", tokens, "cx33");
 }
 
 #[test]
 fn at_ec2() {
-    are_apart("ec2", "AWS_REGION", ["us-east-1", "eu-west-1"]);
+    are_apart("ec2", "AWS_REGION", ["us-east-1", "eu-west-1"], "t3.small");
+}
+
+/// The credentials are those of both projects.
+#[test]
+fn at_google() {
+    let projects = ["test-project", "other-project"];
+    are_apart("gcp", "GOOGLE_CLOUD_PROJECT", projects, "e2-medium");
 }

@@ -125,6 +125,11 @@ fn orders_ask_for_the_key_once() {
     // An hour later.
     place.cloud.set(&json!({"speed": 3600}));
     assert_eq!(place.cloud.violations(), json!([]));
+    let place = hetzner();
+    place.create(&["count=20"]).ok();
+    assert_eq!(place.count("POST /v1/servers"), 20);
+    assert_eq!(place.count("POST /v1/ssh_keys"), 1);
+    assert_eq!(place.count("GET /v1/ssh_keys"), 1);
 }
 
 /// Deletion takes a while, in which the server and the list look as before (4).
@@ -268,7 +273,11 @@ fn an_empty_bucket() {
     let place = hetzner();
     place.cloud.set(&json!({"requests": 0, "speed": 2}));
     let run = place.create(&["count=8"]).ok();
-    assert!(run.stderr.contains("Hetzner: rate limit reached"), "{run}");
+    let note = "Hetzner: rate limit reached; waiting ";
+    assert!(
+        run.stderr.contains(note) && run.stderr.contains(" s, and up to 15 minutes in all"),
+        "{run}"
+    );
     place.cloud.set(&json!({"requests": 3600}));
     assert_eq!(place.nodes().len(), 8);
 }

@@ -53,7 +53,7 @@ fn instances(cloud: &Cloud) -> Vec<Json> {
 fn the_whole_way() {
     let (cloud, live) = Cloud::gcp(Live::new(), true);
     let asked = live.run(&["run", "create", "provider=gcp", "name=web", "count=2"]);
-    let question = "2 servers at gcp: the cost is not known. Create web, web-1?";
+    let question = "35.58 USD a month";
     assert!(
         asked.status == 2 && asked.stderr.contains(question),
         "{asked}"
@@ -296,7 +296,7 @@ fn credentials_of_gcloud() {
     let labels = json!({"hitc": "1", "hitc-project": live.project_id()});
     cloud.post("/_servers", &json!([[live.container("x"), labels]]));
     assert_eq!(listed(&live, &["nodes"]).ok().rows().len(), 1);
-    let live = live.env("GOOGLE_CLOUD_PROJECT", "other-project");
+    let live = live.env("GOOGLE_CLOUD_PROJECT", "foreign-project");
     let run_ = run(&live, &["nodes"]);
     assert!(
         run_.stderr
@@ -508,4 +508,113 @@ fn rules_that_a_firewall_lacks() {
     let warning = "warning: server `web`: firewall `default` at gcp does not admit 443/tcp from *: add the \
                    rule there\n";
     assert!(applied.stderr.contains(warning), "{applied}");
+}
+
+/// It outlives the server, and stays while it is stopped.
+#[test]
+fn a_stable_address() {
+    let (cloud, live) = Cloud::reachable_gcp();
+    let address = cloud.post("/_address", &json!(["europe-west1", "front", {}]))["address"].clone();
+    let inner = json!(["europe-west1", "inner", {"addressType": "INTERNAL"}]);
+    cloud.post("/_address", &inner);
+    for (options, error) in [
+        (vec!["address=fornt"], "address `fornt` not found"),
+        (
+            vec!["address=front", "region=us-central1-a"],
+            "address `front` not found",
+        ),
+        (
+            vec!["address=inner"],
+            "address `inner` is not an external IPv4 address",
+        ),
+        (
+            vec!["address=front", "count=2"],
+            "`address` cannot be used with `count: 2`",
+        ),
+    ] {
+        let run = create(&live, &[&["name=web"], &options[..]].concat());
+        assert!(run.status == 2 && run.stderr.contains(error), "{run}");
+    }
+    assert_eq!(orders(&cloud), 0);
+    for _ in 0..2 {
+        create(&live, &["name=web", "address=front"]).ok();
+        assert_eq!(json!(live.ip("web")), address);
+        let used = create(&live, &["name=x", "address=front"]);
+        let error = format!(
+            "address `front` is in use by `{}`",
+            live.container("web").to_lowercase()
+        );
+        assert!(used.status == 2 && used.stderr.contains(&error), "{used}");
+        run(&live, &["run", "-H", "web", "resize", "size=e2-medium"]).ok();
+        assert_eq!(json!(live.ip("web")), address);
+        run(&live, &["run", "-H", "web", "terminate"]).ok();
+    }
+    assert_eq!(orders(&cloud), 2);
+}
+
+/// From the catalog, which has no machine types.
+#[test]
+fn prices() {
+    let (cloud, live) = Cloud::reachable_gcp();
+    let quote = |options: &[&str]| {
+        let words = ["-n", "run", "create", "provider=gcp", "name=x"];
+        live.run(&[&words[..], options].concat()).ok().stderr
+    };
+    for (options, cost) in [
+        // Half a core, 2 GiB, a disk of 10 GiB and an address.
+        (vec![], "17.79 USD a month"),
+        (vec!["spot=true"], "7.21 USD a month"),
+        (vec!["disk=30"], "19.79 USD a month"),
+    ] {
+        let said = quote(&options);
+        assert!(said.contains(cost), "{options:?}: {said}");
+    }
+    // The catalog lacks the SKUs of this series, and of its disks.
+    let said = quote(&["size=c4-standard-2"]);
+    assert!(said.contains("3.65 USD a month"), "{said}");
+    assert!(said.contains("server") && said.contains("disk"), "{said}");
+
+    let list = live
+        .run(&["run", "pricing", "provider=gcp", "--month"])
+        .ok();
+    let rows = list.rows();
+    let sizes: Vec<&str> = rows.iter().map(|row| row[0].as_str()).collect();
+    assert_eq!(
+        sizes,
+        ["e2-micro", "e2-small", "e2-medium", "t2a-standard-1"]
+    );
+    assert!(
+        list.stderr
+            .contains("gcp: USD a month, including IPv4 address"),
+        "{list}"
+    );
+
+    create(&live, &["name=web"]).ok();
+    let costs = live.run(&["run", "costs"]).ok();
+    let line = costs
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("gcp"))
+        .unwrap();
+    assert!(
+        line.contains("17.79")
+            && line.contains("IPv4 address 3.65, disk of 10 GiB 1.00, server 13.14"),
+        "{costs}"
+    );
+    cloud.post("/_stop", &json!(live.container("web")));
+    let costs = live.run(&["run", "costs"]).ok();
+    let line = costs
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("gcp"))
+        .unwrap();
+    assert!(line.contains(" 1.00 "), "{costs}");
+
+    cloud.set(&json!({"billing": false}));
+    let said = quote(&[]);
+    assert!(
+        said.contains("gcp: the costs are not known: Google Cloud Billing: GET /v1/services/")
+            && said.contains("has not been used in project"),
+        "{said}"
+    );
 }

@@ -156,6 +156,7 @@ impl Cloud {
         let live = live
             .env("GOOGLE_APPLICATION_CREDENTIALS", file.to_str().unwrap())
             .env("CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", &endpoint)
+            .env("CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDBILLING", &cloud.url)
             .env(
                 "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER",
                 &cloud.url,

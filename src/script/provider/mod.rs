@@ -1,80 +1,46 @@
 //! Scripted providers: scripts with functions that list, create and terminate servers.
 
+mod firewall;
+mod map;
+mod price;
+mod saved_image;
+mod script;
+mod server;
+mod volume;
+
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
 };
 
 use async_trait::async_trait;
-use rhai::{Array, Dynamic, Engine, Map};
+use rhai::{Array, Dynamic, Map};
 
-use super::{
-    embedded::{PROVIDERS, provider_file},
-    engine,
-    invoke::call,
-    library::Library,
+use self::{
+    map::{noted, text},
+    price::{cost, finding},
+    script::Script,
 };
+use super::embedded::{PROVIDERS, provider_file};
 use crate::{
-    api::{Api, Frame, to_json},
     core::{
-        diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
+        diagnostic::{Diagnostic, Failure, Kind},
         event::Activity,
         owner::Owner,
-        value::{Entry, Invalid, Value},
+        value::{Invalid, Value},
     },
-    fleet::alone,
     inventory::Inventory,
-    project::{PROVIDERS_FOLDER, ProjectId},
+    project::PROVIDERS_FOLDER,
     provider::{
-        Address, CloudFirewall, Cost, Create, CreateImage, CreateVolume, Error, Finding,
-        ImageState, Node, NodeState, Price, PricePart, Prices, Provider, SavedImage, ServerChange,
-        Verdict, Volume, choose_image, differences, is_image_name, is_user, look_again,
-        look_again_at_image, refuse_other_server, refuse_protected, tag,
+        CloudFirewall, Cost, Create, CreateImage, CreateVolume, Error, Finding, Node, Prices,
+        Provider, SavedImage, ServerChange, Verdict, Volume, differences, look_again,
+        refuse_other_server, refuse_protected, tag,
     },
     ssh::{KeyPair, Login},
 };
 
-/// The name under which the engine knows the script.
-const MODULE: &str = "hitc_provider";
-
-/// The functions of a provider that change nothing. The commands that they run, such as a cloud's own
-/// client, run in a dry run too.
-const READING: [&str; 16] = [
-    "missing",
-    "account",
-    "options",
-    "list",
-    "look_up",
-    "quote",
-    "costs",
-    "check",
-    "check_resize",
-    "firewalls",
-    "prices",
-    "user",
-    "images",
-    "console",
-    "volumes",
-    "look_up_volume",
-];
-
 /// A scripted provider.
 struct Scripted(Arc<Script>);
-
-/// The script, which is loaded on first use.
-struct Script {
-    name: String,
-    /// The name of the file in errors.
-    file: String,
-    inventory: Arc<Inventory>,
-    inner: Mutex<Option<Result<Arc<Inner>, Failure>>>,
-}
-
-struct Inner {
-    engine: Engine,
-    library: Arc<Library>,
-    functions: Vec<String>,
-}
 
 /// Returns the scripted providers: the project's own, then those that ship with the program. They
 /// share the context and the connections of `inventory`, which has the other providers.
@@ -107,110 +73,6 @@ pub fn scripted(inventory: &Arc<Inventory>) -> Vec<Arc<dyn Provider>> {
         })))
     };
     found.into_iter().map(provider).collect()
-}
-
-impl Script {
-    /// Loads the script, once.
-    fn inner(&self) -> Result<Arc<Inner>, Failure> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.get_or_insert_with(|| self.load()).clone()
-    }
-
-    fn load(&self) -> Result<Arc<Inner>, Failure> {
-        let context = &self.inventory.context;
-        let api = Arc::new(Api::default());
-        let library = Arc::new(Library::new(context.project.root.clone()));
-        let mut engine = engine::new(&api, &library, &context.events, &context.cancel);
-        let module = library.module(&engine, &self.file)?;
-        let unit = library.unit(&engine, &self.file)?;
-        let functions = unit
-            .ast
-            .iter_functions()
-            .map(|f| f.name.to_owned())
-            .collect();
-        engine.register_static_module(MODULE, module);
-        api.start(self.inventory.clone());
-        Ok(Arc::new(Inner {
-            engine,
-            library,
-            functions,
-        }))
-    }
-
-    /// Calls a function of the script, on a thread for scripts.
-    fn call_here(&self, function: &str, arguments: Vec<Dynamic>) -> Result<Dynamic, Failure> {
-        let called = alone(|| {
-            let inner = self.inner()?;
-            if !inner.functions.iter().any(|known| known == function) {
-                let text = format!(
-                    "provider `{}`: `{}` has no `{function}`",
-                    self.name, self.file
-                );
-                return Err(Diagnostic::new(Kind::Usage, text).into());
-            }
-            let is_readonly = READING.contains(&function);
-            let frame = Frame::new(&self.inventory.context.mode, is_readonly);
-            let function = format!("{MODULE}::{function}");
-            call(&inner.engine, &inner.library, &frame, &function, arguments)
-        });
-        called.unwrap_or_else(|error| Err(Diagnostic::new(Kind::Failed, error.to_string()).into()))
-    }
-
-    /// Merges the options of the user with the defaults of the script.
-    fn options(&self, options: &Value) -> Result<Map, Invalid> {
-        let refuse = |text: String| Invalid::new(options, text);
-        let known = self
-            .call_here("options", Vec::new())
-            .map_err(|failure| refuse(self.placed(&failure)))?;
-        let mut merged = known
-            .try_cast::<Map>()
-            .ok_or_else(|| refuse(format!("`{}`: `options` must return a map", self.file)))?;
-        for Entry {
-            key,
-            key_span,
-            value,
-        } in options.to_map(&self.name)?
-        {
-            let Some(default) = merged.get(key.as_str()).cloned() else {
-                let message = format!("provider `{}`: unknown option `{key}`", self.name);
-                let near = did_you_mean(&key, merged.keys().map(rhai::Identifier::as_str));
-                return Err(Invalid::at(key_span, message).help(near));
-            };
-            // Each is of the kind that its default is of.
-            let value = if default.is_bool() {
-                value.to_bool(&key)?.into()
-            } else if default.is_int() {
-                value.to_integer(&key, i64::MIN..i64::MAX)?.into()
-            } else if default.is_array() {
-                let items = value.to_list(&key)?;
-                let texts = items
-                    .iter()
-                    .map(|item| item.to_text(&key).map(Dynamic::from));
-                texts.collect::<Result<Array, _>>()?.into()
-            } else {
-                let text = value.to_text(&key)?;
-                if key == "user" && !is_user(&text) {
-                    return Err(Invalid::new(&value, format!("invalid user `{text}`")));
-                }
-                text.into()
-            };
-            merged.insert(key.into(), value);
-        }
-        Ok(merged)
-    }
-
-    /// Describes a failure with its file and line.
-    fn placed(&self, failure: &Failure) -> String {
-        match failure.0.first().and_then(|first| first.excerpts.first()) {
-            Some(place) => format!("{}:{}: {failure}", place.source.name, place.line()),
-            None => format!("{}: {failure}", self.file),
-        }
-    }
-
-    fn has(&self, function: &str) -> bool {
-        self.inner()
-            .is_ok_and(|inner| inner.functions.iter().any(|known| known == function))
-    }
 }
 
 impl Scripted {
@@ -249,137 +111,6 @@ impl Scripted {
         format!("{}{name}", self.0.inventory.context.settings.name_prefix)
     }
 
-    /// Converts a server that the script returned; none if it does not belong to this prefix.
-    fn node(&self, described: Dynamic) -> Result<Option<Node>, Error> {
-        let map = described.try_cast::<Map>().ok_or_else(|| Error::Failed {
-            provider: self.0.name.clone(),
-            what: format!("reading a server from `{}`", self.0.file),
-            cause: "it is not a map".to_owned(),
-        })?;
-        let full = text(&map, "name");
-        let noted = |key: &str| noted(&map, key);
-        let own = &self.0.inventory.context.settings.name_prefix;
-        let Some(name) = tag::name_of(&full, own, noted("prefix").as_deref()) else {
-            return Ok(None);
-        };
-        let settled = text(&map, "settled");
-        let state = match (text(&map, "state").as_str(), settled.as_str()) {
-            ("running", "failed") => NodeState::Failed,
-            ("running", "creating") => NodeState::Unfinished,
-            ("running", _) => NodeState::Running,
-            ("stopping", _) => NodeState::Stopping,
-            ("suspended", _) => NodeState::Suspended,
-            ("stopped", _) => NodeState::Stopped,
-            _ => NodeState::Creating,
-        };
-        let node = Node {
-            provider: self.0.name.clone(),
-            name: name.to_owned(),
-            id: text(&map, "id"),
-            size: text(&map, "size"),
-            image: noted("said").unwrap_or_else(|| text(&map, "image")),
-            region: text(&map, "region"),
-            ip: Address::parse_ip(&text(&map, "ip")),
-            internal_ip: Address::parse_ip(&text(&map, "internal_ip")),
-            state,
-            created: text(&map, "created").parse().ok(),
-            owner: tag::ownership(noted("project"), noted("manifest")),
-            user: Some(text(&map, "user")).filter(|user| !user.is_empty()),
-            is_protected: map.get("protect").is_some_and(|p| p.as_bool() == Ok(true)),
-            container: None,
-        };
-        Ok(Some(node.of_cloud()))
-    }
-
-    fn describe(&self, node: &Node) -> Dynamic {
-        let mut map = Map::new();
-        for (key, value) in [
-            ("id", node.id.clone()),
-            ("name", self.full(&node.name)),
-            ("size", node.size.clone()),
-            ("region", node.region.clone()),
-            ("ip", node.ip_text()),
-            ("user", node.user.clone().unwrap_or_default()),
-        ] {
-            map.insert(key.into(), value.into());
-        }
-        map.into()
-    }
-
-    /// Converts a volume that the script returned; none if it does not belong to this prefix.
-    fn volume(&self, described: Dynamic) -> Result<Option<Volume>, Error> {
-        let failed = |cause: &str| Error::Failed {
-            provider: self.0.name.clone(),
-            what: format!("reading a volume from `{}`", self.0.file),
-            cause: cause.to_owned(),
-        };
-        let map = described
-            .try_cast::<Map>()
-            .ok_or_else(|| failed("it is not a map"))?;
-        let own = &self.0.inventory.context.settings.name_prefix;
-        let prefix = noted(&map, "prefix").unwrap_or_default();
-        let full = text(&map, "name");
-        let Some(name) = tag::name_of(&full, own, Some(&prefix)) else {
-            return Ok(None);
-        };
-        let size = text(&map, "size").parse();
-        let volume = Volume {
-            provider: self.0.name.clone(),
-            id: text(&map, "id"),
-            name: name.to_owned(),
-            size: size.map_err(|_| failed("its size is not a number"))?,
-            region: text(&map, "region"),
-            server: Some(text(&map, "server")).filter(|id| !id.is_empty()),
-            owner: tag::ownership(noted(&map, "project"), None),
-            devices: texts(&map, "devices"),
-        };
-        Ok(Some(volume.of_cloud()))
-    }
-
-    fn describe_volume(&self, volume: &Volume) -> Dynamic {
-        let mut map = Map::new();
-        for (key, value) in [
-            ("id", volume.id.clone().into()),
-            ("name", self.full(&volume.name).into()),
-            ("size", i64::from(volume.size).into()),
-            ("region", volume.region.clone().into()),
-            ("server", volume.server.clone().unwrap_or_default().into()),
-        ] {
-            map.insert(key.into(), value);
-        }
-        map.into()
-    }
-
-    /// Calls a function of the script that returns a volume of ours.
-    async fn call_for_volume(
-        &self,
-        function: &'static str,
-        arguments: Vec<Dynamic>,
-    ) -> Result<Volume, Error> {
-        let volume = self.volume(self.call_volumes(function, arguments).await?)?;
-        volume.ok_or_else(|| Error::Failed {
-            provider: self.0.name.clone(),
-            what: function.to_owned(),
-            cause: "the volume has another name or prefix than requested".to_owned(),
-        })
-    }
-
-    /// Calls a function of the script about volumes, which it may not have.
-    async fn call_volumes(
-        &self,
-        function: &'static str,
-        arguments: Vec<Dynamic>,
-    ) -> Result<Dynamic, Error> {
-        if self.0.has(function) {
-            return self.call(function, arguments).await;
-        }
-        Err(Error::Unsupported {
-            provider: self.0.name.clone(),
-            what: "manage volumes",
-            help: format!("`{}` has no function `{function}`", self.0.file),
-        })
-    }
-
     /// The tags that mark a server as this owner's, encoded for labels.
     fn tags(&self, owner: &Owner) -> Map {
         let mut tags = Map::new();
@@ -390,66 +121,6 @@ impl Scripted {
             note("manifest", manifest);
         }
         tags
-    }
-
-    /// Converts an image that the script returned; none if it does not belong to this prefix.
-    fn saved_image(&self, described: &Map) -> Option<SavedImage> {
-        let full = text(described, "name");
-        let noted = |key: &str| noted(described, key);
-        let own = &self.0.inventory.context.settings.name_prefix;
-        let name = tag::name_of(&full, own, noted("prefix").as_deref())?;
-        let size = described.get("size").cloned();
-        #[expect(clippy::cast_precision_loss, reason = "no image has 2^53 GiB")]
-        let size = size.and_then(|size| {
-            let whole = size.as_int().map(|size| size as f64);
-            size.as_float().or(whole).ok()
-        });
-        let image = SavedImage {
-            provider: self.0.name.clone(),
-            name: name.to_owned(),
-            id: text(described, "id"),
-            server: noted("server").unwrap_or_default(),
-            size: size.filter(|size| *size > 0.0),
-            region: text(described, "region"),
-            created: text(described, "created").parse().ok(),
-            state: match text(described, "state").as_str() {
-                "usable" => ImageState::Usable,
-                "creating" => ImageState::Creating,
-                _ => ImageState::Failed,
-            },
-            owner: tag::ownership(noted("project"), None),
-        };
-        Some(image.of_cloud())
-    }
-
-    /// The images of our prefix, as hitc and as the script describes them.
-    async fn saved_images(&self) -> Result<Vec<(SavedImage, Map)>, Error> {
-        let listed = self.call("images", Vec::new()).await?;
-        let listed = listed.try_cast::<Array>().unwrap_or_default();
-        let maps = listed.into_iter().filter_map(Dynamic::try_cast::<Map>);
-        let known = maps.filter_map(|map| Some((self.saved_image(&map)?, map)));
-        Ok(known.collect())
-    }
-
-    /// Adds the image to the options of an order, as `saved`, if they name one that hitc made. Fails if it is
-    /// not usable yet.
-    async fn with_saved_image(&self, mut options: Map) -> Result<Map, Error> {
-        let name = text(&options, "image");
-        if !is_image_name(&name) || !self.0.has("images") {
-            return Ok(options);
-        }
-        let project = self.0.inventory.context.project.id();
-        let project = project.map_err(|error| Error::Script(Box::new(error)))?;
-        let project = project.as_ref().map(ProjectId::as_str);
-        let known = self.saved_images().await?;
-        let images = known.iter().map(|(image, _)| image);
-        if let Some(chosen) = choose_image(images, &name, project)? {
-            chosen.require_usable()?;
-            let map = known.iter().find(|(image, _)| image.id == chosen.id);
-            let map = map.map(|(_, map)| map.clone()).unwrap_or_default();
-            options.insert("saved".into(), map.into());
-        }
-        Ok(options)
     }
 
     /// The error of a script without a function.
@@ -501,18 +172,7 @@ impl Provider for Scripted {
     }
 
     async fn costs(&self, nodes: &[Node]) -> Result<Vec<Cost>, Error> {
-        if !self.0.has("costs") {
-            return Ok(vec![Cost::Unknown; nodes.len()]);
-        }
-        let described: Array = nodes.iter().map(|node| self.describe(node)).collect();
-        let found = self.call("costs", vec![described.into()]).await?;
-        let found = found.try_cast::<Map>().unwrap_or_default();
-        let of = |node: &Node| {
-            let found = found.get(node.id.as_str()).cloned();
-            let found = found.and_then(Dynamic::try_cast::<Map>);
-            found.map_or(Cost::Unknown, |found| cost(&found))
-        };
-        Ok(nodes.iter().map(of).collect())
+        self.present_costs(nodes).await
     }
 
     async fn check_account(&self) -> Result<Vec<Finding>, Error> {
@@ -527,32 +187,7 @@ impl Provider for Scripted {
     }
 
     async fn prices(&self, options: &Value) -> Result<Prices, Error> {
-        self.ready().await?;
-        if !self.0.has("prices") {
-            return Err(Error::Unsupported {
-                provider: self.0.name.clone(),
-                what: "list prices",
-                help: format!("`{}` has no function `prices`", self.0.file),
-            });
-        }
-        let options = self.0.options(options)?;
-        let list = self.call("prices", vec![options.into()]).await?;
-        let list = list.try_cast::<Map>().unwrap_or_default();
-        let columns = texts(&list, "columns");
-        let (mut rows, mut months) = (Vec::new(), Vec::new());
-        for row in array(&list, "rows") {
-            let row = row.try_cast::<Map>().unwrap_or_default();
-            let cell = |key: &str| row.get(key).map(to_json).unwrap_or_default();
-            rows.push(columns.iter().map(|column| cell(column)).collect());
-            months.push(cell("month"));
-        }
-        Ok(Prices {
-            currency: text(&list, "currency"),
-            includes: texts(&list, "includes"),
-            columns,
-            rows,
-            months,
-        })
+        self.price_list(options).await
     }
 
     async fn cache_key(&self) -> Option<String> {
@@ -703,28 +338,11 @@ impl Provider for Scripted {
     }
 
     async fn firewalls(&self, _: &[Node]) -> Result<HashMap<String, CloudFirewall>, Error> {
-        let mut found: HashMap<String, CloudFirewall> = HashMap::new();
-        if !self.has_firewalls() {
-            return Ok(found);
-        }
-        let all = self.call("firewalls", Vec::new()).await?;
-        for map in all.try_cast::<Array>().unwrap_or_default() {
-            let map = map.try_cast::<Map>().unwrap_or_default();
-            let firewall = firewall(&map);
-            for server in array(&map, "servers") {
-                found.entry(server.to_string()).or_default().join(&firewall);
-            }
-        }
-        Ok(found)
+        self.list_firewalls().await
     }
 
     async fn images(&self) -> Result<Vec<SavedImage>, Error> {
-        self.ready().await?;
-        if !self.0.has("images") {
-            return Err(self.lacks("make images of servers", "images"));
-        }
-        let images = self.saved_images().await?;
-        Ok(images.into_iter().map(|(image, _)| image).collect())
+        self.list_images().await
     }
 
     async fn create_image(
@@ -732,40 +350,11 @@ impl Provider for Scripted {
         create: &CreateImage,
         activity: &Activity,
     ) -> Result<SavedImage, Error> {
-        if !self.0.has("create_image") {
-            return Err(self.lacks("make images of servers", "create_image"));
-        }
-        if let Some(unfinished) = &create.unfinished {
-            return Ok(unfinished.clone());
-        }
-        let node = look_again(self, &create.node).await?;
-        let mut tags = self.tags(&create.owner);
-        tags.insert("server".into(), tag::encode(&node.name).into());
-        let mut order = Map::new();
-        order.insert("name".into(), self.full(&create.name).into());
-        order.insert("node".into(), self.describe(&node));
-        order.insert("tags".into(), tags.into());
-        activity.update("ordering");
-        let made = self.call("create_image", vec![order.into()]).await?;
-        let made = made.try_cast::<Map>().unwrap_or_default();
-        self.saved_image(&made).ok_or_else(|| Error::Failed {
-            provider: self.0.name.clone(),
-            what: format!("making image `{}`", create.name),
-            cause: "the provider made a different image than requested".to_owned(),
-        })
+        self.order_image(create, activity).await
     }
 
     async fn delete_image(&self, image: &SavedImage) -> Result<(), Error> {
-        if !self.0.has("delete_image") {
-            return Err(self.lacks("delete images", "delete_image"));
-        }
-        if look_again_at_image(self, image).await?.is_none() {
-            return Ok(());
-        }
-        let mut map = Map::new();
-        map.insert("id".into(), image.id.clone().into());
-        map.insert("name".into(), self.full(&image.name).into());
-        self.call("delete_image", vec![map.into()]).await.map(drop)
+        self.remove_image(image).await
     }
 
     async fn console(&self, node: &Node) -> Result<String, Error> {
@@ -777,63 +366,31 @@ impl Provider for Scripted {
     }
 
     async fn volumes(&self) -> Result<Vec<Volume>, Error> {
-        if self.0.has("volumes") {
-            self.ready().await?;
-        }
-        let listed = self.call_volumes("volumes", Vec::new()).await?;
-        let listed = listed.try_cast::<Array>().unwrap_or_default();
-        let mut volumes = Vec::new();
-        for described in listed {
-            volumes.extend(self.volume(described)?);
-        }
-        Ok(volumes)
+        self.list_volumes().await
     }
 
     async fn find_volume(&self, volume: &Volume) -> Result<Option<Volume>, Error> {
-        if !self.0.has("look_up_volume") {
-            let volumes = self.volumes().await?;
-            return Ok(volumes.into_iter().find(|found| found.id == volume.id));
-        }
-        let id = volume.id.clone().into();
-        let found = self.call("look_up_volume", vec![id]).await?;
-        if found.is_unit() {
-            return Ok(None);
-        }
-        self.volume(found)
+        self.volume_again(volume).await
     }
 
     async fn create_volume(&self, create: &CreateVolume) -> Result<Volume, Error> {
-        let mut order = Map::new();
-        order.insert("name".into(), self.full(&create.name).into());
-        order.insert("size".into(), i64::from(create.size).into());
-        order.insert("node".into(), self.describe(&create.node));
-        order.insert("tags".into(), self.tags(&create.owner).into());
-        self.call_for_volume("create_volume", vec![order.into()])
-            .await
+        self.order_volume(create).await
     }
 
     async fn attach_volume(&self, volume: &Volume, node: &Node) -> Result<Volume, Error> {
-        let arguments = vec![self.describe_volume(volume), self.describe(node)];
-        self.call_for_volume("attach_volume", arguments).await
+        self.attach(volume, node).await
     }
 
     async fn detach_volume(&self, volume: &Volume) -> Result<(), Error> {
-        let arguments = vec![self.describe_volume(volume)];
-        self.call_volumes("detach_volume", arguments)
-            .await
-            .map(drop)
+        self.detach(volume).await
     }
 
     async fn grow_volume(&self, volume: &Volume, size: u32) -> Result<(), Error> {
-        let arguments = vec![self.describe_volume(volume), i64::from(size).into()];
-        self.call_volumes("grow_volume", arguments).await.map(drop)
+        self.grow(volume, size).await
     }
 
     async fn delete_volume(&self, volume: &Volume) -> Result<(), Error> {
-        let arguments = vec![self.describe_volume(volume)];
-        self.call_volumes("delete_volume", arguments)
-            .await
-            .map(drop)
+        self.delete(volume).await
     }
 
     async fn login(&self, node: &Node) -> Result<Login, Error> {
@@ -860,84 +417,6 @@ impl Provider for Scripted {
         activity.update("listing its servers");
         self.list().await.map(drop)
     }
-}
-
-/// Returns the value of a key as text; empty if it is missing.
-fn text(map: &Map, key: &str) -> String {
-    let found = map.get(key).filter(|value| !value.is_unit());
-    found.map_or(String::new(), ToString::to_string)
-}
-
-/// Converts a firewall that the script returned.
-fn firewall(map: &Map) -> CloudFirewall {
-    let mut firewall = CloudFirewall {
-        name: format!("firewall `{}`", text(map, "name")),
-        ..CloudFirewall::default()
-    };
-    for rule in array(map, "rules") {
-        let rule = rule.try_cast::<Map>().unwrap_or_default();
-        let from = array(&rule, "from");
-        let from: Vec<String> = from.iter().map(ToString::to_string).collect();
-        let port = |key: &str, default| text(&rule, key).parse().unwrap_or(default);
-        let (first, last) = (port("first", 1), port("last", u16::MAX));
-        let from = from.iter().map(String::as_str);
-        firewall.add(&text(&rule, "protocol"), first, last, from);
-    }
-    firewall
-}
-
-/// Converts what the script found out about the account.
-fn finding(found: Dynamic) -> Finding {
-    let map = found.try_cast::<Map>().unwrap_or_default();
-    let verdict = match text(&map, "result").as_str() {
-        "ok" => Verdict::Ok,
-        "missing" => Verdict::Missing,
-        _ => Verdict::Unknown,
-    };
-    Finding::new(&text(&map, "what"), verdict, text(&map, "detail"))
-}
-
-/// Converts a cost that the script returned: the price of an hour and a month, or of each of its parts.
-fn cost(map: &Map) -> Cost {
-    let price_of = |map: &Map| -> Option<(f64, f64)> {
-        let number = |key: &str| map.get(key)?.as_float().ok();
-        Some((number("hour")?, number("month")?))
-    };
-    let parts = array(map, "parts");
-    let parts: Option<Vec<PricePart>> = parts
-        .into_iter()
-        .map(|part| {
-            let part = part.try_cast::<Map>()?;
-            let (hour, month) = price_of(&part)?;
-            let what = text(&part, "what");
-            Some(PricePart { what, hour, month })
-        })
-        .collect();
-    let currency = text(map, "currency");
-    let tax = Some(text(map, "tax")).filter(|tax| !tax.is_empty());
-    let mut price = match (parts, price_of(map)) {
-        (Some(parts), _) if !parts.is_empty() => Price::of_parts(currency, parts, tax),
-        (Some(_), Some((hour, month))) => Price::new(currency, hour, month),
-        _ => return Cost::Unknown,
-    };
-    price.unknown = texts(map, "unknown");
-    Cost::Price(price)
-}
-
-/// Returns the items of a key; none if it is missing.
-fn array(map: &Map, key: &str) -> Array {
-    let found = map.get(key).cloned();
-    found.and_then(Dynamic::try_cast).unwrap_or_default()
-}
-
-/// Returns the texts of a key; none if it is missing.
-fn texts(map: &Map, key: &str) -> Vec<String> {
-    array(map, key).iter().map(ToString::to_string).collect()
-}
-
-/// Returns the decoded value of a tag, if it is set.
-fn noted(map: &Map, key: &str) -> Option<String> {
-    tag::decode(&text(map, key)).filter(|text| !text.is_empty())
 }
 
 /// Converts the failure of a script: its first error.
