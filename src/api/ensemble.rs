@@ -83,7 +83,7 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
             call.try_wait(ensemble::down(&invocation(call), &path, &request))
         },
     );
-    ensemble.function(
+    ensemble.query(
         "container(manifest: string, container: string) -> map",
         "Returns what a manifest says of a container (`web.shop`), as options of `docker::run`: with
          it, a task replaces the container as `up` would, and a plan finds it up to date. Contacts

@@ -47,6 +47,10 @@ impl Api {
     /// Forgets the functions that a test answers for, before the next test.
     pub fn forget_mocks(&self) {
         self.functions.clear();
+        self.once
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     /// Sets how tasks are run by name. The layer above knows the tasks.

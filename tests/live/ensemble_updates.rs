@@ -47,7 +47,7 @@ fn a_failed_batch_leaves_the_rest_untouched() {
     assert!(started.elapsed() < Duration::from_secs(30), "{failed}");
     assert_eq!(failed.status, 1, "{failed}");
     for text in [
-        "container `page` was not ready within 1 s",
+        "container `page` was not ready within 1 s: nothing accepts connections on its port 81",
         "the previous container runs again",
         "not changed: web-1.page, web-2.page; go on with `hitc ensemble.up it --batch 1`",
     ] {

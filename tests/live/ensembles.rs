@@ -364,16 +364,25 @@ fn a_failed_replacement_is_taken_back() {
 #[test]
 fn what_was_never_ready_is_not_up() {
     let live = Live::new().web_server("web");
-    let never = "      ready: {exec: \"false\", timeout: 500ms}\n";
-    live.write(
-        "it.yml",
-        &manifest(never).replace("      ready: {tcp: 80}\n", ""),
-    );
-    for _ in 0..2 {
+    for (never, cause) in [
+        ("exec: \"false\"", "`false` ended with status 1"),
+        ("exec: \"false\"", "`false` ended with status 1"),
+        ("exec: ls /nosuch", "`ls /nosuch` ended with status "),
+        ("tcp: 81", "nothing accepts connections on its port 81"),
+        (
+            "http: /x, port: 81",
+            "GET /x on its port 81: nothing accepts connections",
+        ),
+    ] {
+        let never = format!("      ready: {{{never}, timeout: 500ms}}\n");
+        live.write(
+            "it.yml",
+            &manifest(&never).replace("      ready: {tcp: 80}\n", ""),
+        );
         let failed = up(&live);
         assert_eq!(failed.status, 1, "{failed}");
-        let cause = "container `page` was not ready within 0.5 s";
-        assert!(failed.stderr.contains(cause), "{failed}");
+        let cause = format!("container `page` was not ready within 0.5 s: {cause}");
+        assert!(failed.stderr.contains(&cause), "{failed}");
     }
     live.write("it.yml", &manifest("      environment: {ANSWER: ready}\n"));
     up(&live).ok();

@@ -25,6 +25,9 @@ const SETTLE: Duration = Duration::from_millis(500);
 /// How often the state of a container is read while a check waits for an answer.
 const LOOK: Duration = Duration::from_millis(500);
 
+/// How many bytes of a command's output are kept, for its last line.
+const LAST: usize = 1000;
+
 /// The pause between two checks.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -48,53 +51,65 @@ impl Engine {
                 return self.not_ready(spec, id, cause).await;
             }
             // A check may wait for a container that ended meanwhile: a connection to it hangs.
-            let ready = tokio::select! {
+            let missing = tokio::select! {
                 biased;
-                ready = self.is_ready(id, spec, &status, started, left) => ready?,
+                missing = self.check_once(id, spec, &status, started, left) => missing?,
                 cause = self.end_of(id) => return self.not_ready(spec, id, cause?).await,
             };
-            if ready {
+            let Some(missing) = missing else {
                 return Ok(());
-            }
+            };
             if Instant::now() >= end {
-                let cause = format!("was not ready within {} s", limit.as_secs_f64());
+                let seconds = limit.as_secs_f64();
+                let cause = format!("was not ready within {seconds} s: {missing}");
                 return self.not_ready(spec, id, cause).await;
             }
             sleep(RETRY).await;
         }
     }
 
-    /// Executes the check of a spec once, within a time.
-    async fn is_ready(
+    /// Executes the check of a spec once, within a time. Returns what is missing, if it fails.
+    async fn check_once(
         &self,
         id: &str,
         spec: &Spec,
         status: &Status,
         started: Instant,
         left: Duration,
-    ) -> Result<bool, Error> {
+    ) -> Result<Option<String>, Error> {
         Ok(match (&spec.ready.probe, status.ip) {
             (Probe::Running, _) => match status.health {
-                Some(HealthStatusEnum::HEALTHY) => true,
-                Some(HealthStatusEnum::STARTING | HealthStatusEnum::UNHEALTHY) => false,
-                _ => started.elapsed() >= SETTLE,
+                Some(HealthStatusEnum::HEALTHY) => None,
+                Some(HealthStatusEnum::STARTING | HealthStatusEnum::UNHEALTHY) => {
+                    Some("its health check did not succeed yet".to_owned())
+                }
+                _ if started.elapsed() >= SETTLE => None,
+                _ => Some("it is starting".to_owned()),
             },
-            (Probe::Tcp(port), Some(ip)) => timeout(left, self.dial(ip, *port))
-                .await
-                .is_ok_and(|dialled| dialled.is_ok()),
-            (Probe::Http { path, port }, Some(ip)) => timeout(left, self.get(ip, *port, path))
-                .await
-                .unwrap_or(None)
-                .is_some_and(|status| status < 400),
-            (Probe::Tcp(_) | Probe::Http { .. }, None) => false,
-            (Probe::Exec(command), _) => {
-                let exec = timeout(left, self.exec(id, command)).await;
-                match exec.unwrap_or(Ok(false)) {
-                    // A container that has ended executes nothing: the next look says why it ended.
-                    Err(_) if self.status(id).await?.ended.is_some() => false,
-                    result => result?,
+            (Probe::Tcp(port), Some(ip)) => match timeout(left, self.dial(ip, *port)).await {
+                Ok(Ok(_)) => None,
+                Ok(Err(_)) => Some(format!("nothing accepts connections on its port {port}")),
+                Err(_) => Some(format!("no answer on its port {port}")),
+            },
+            (Probe::Http { path, port }, Some(ip)) => {
+                let answer = timeout(left, self.get(ip, *port, path)).await;
+                let answer = answer.unwrap_or_else(|_| Err("no answer".to_owned()));
+                let asked = format!("GET {path} on its port {port}");
+                match answer {
+                    Ok(status) if status < 400 => None,
+                    Ok(status) => Some(format!("{asked}: status {status}")),
+                    Err(cause) => Some(format!("{asked}: {cause}")),
                 }
             }
+            (Probe::Tcp(_) | Probe::Http { .. }, None) => {
+                Some("it has no address in a network".to_owned())
+            }
+            (Probe::Exec(command), _) => match timeout(left, self.exec(id, command)).await {
+                Err(_) => Some(format!("`{}` did not end", command.join(" "))),
+                // A container that has ended executes nothing: the next look says why it ended.
+                Ok(Err(_)) if self.status(id).await?.ended.is_some() => Some("it ended".to_owned()),
+                Ok(result) => result?,
+            },
         })
     }
 
@@ -141,24 +156,27 @@ impl Engine {
         })
     }
 
-    /// The status of the response to a GET request; none without a response.
-    async fn get(&self, address: IpAddr, port: u16, path: &str) -> Option<u16> {
-        let stream = self.dial(address, port).await.ok()?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .ok()?;
+    /// The status of the response to a GET request, or why there is none.
+    async fn get(&self, address: IpAddr, port: u16, path: &str) -> Result<u16, String> {
+        let stream = self.dial(address, port).await;
+        let stream = stream.map_err(|_| "nothing accepts connections".to_owned())?;
+        let no_http = |_| "the answer is not HTTP".to_owned();
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+        let (mut sender, connection) = handshake.map_err(no_http)?;
         let request = hyper::Request::get(path)
             .header("host", SocketAddr::new(address, port).to_string())
             .body(Empty::<Bytes>::new())
-            .ok()?;
+            .map_err(|error| error.to_string())?;
         tokio::select! {
-            response = sender.send_request(request) => Some(response.ok()?.status().as_u16()),
-            _ = connection => None,
+            response = sender.send_request(request) => {
+                Ok(response.map_err(no_http)?.status().as_u16())
+            }
+            _ = connection => Err("the connection ended without an answer".to_owned()),
         }
     }
 
-    /// Whether a command in a container ends with status 0.
-    async fn exec(&self, id: &str, command: &[String]) -> Result<bool, Error> {
+    /// Runs a command in a container. Returns what it did instead of ending with status 0.
+    async fn exec(&self, id: &str, command: &[String]) -> Result<Option<String>, Error> {
         let fail = |error| self.of(id, "running a command in", &error);
         let exec = self
             .docker
@@ -178,11 +196,30 @@ impl Engine {
             .start_exec(&exec.id, None::<StartExecOptions>)
             .await
             .map_err(fail)?;
+        let mut last = Vec::new();
         if let StartExecResults::Attached { mut output, .. } = started {
-            while output.next().await.is_some() {}
+            while let Some(chunk) = output.next().await {
+                if let Ok(chunk) = chunk {
+                    last.extend_from_slice(chunk.as_ref());
+                    last.drain(..last.len().saturating_sub(LAST));
+                }
+            }
         }
         let inspected = self.docker.inspect_exec(&exec.id).await.map_err(fail)?;
-        Ok(inspected.exit_code == Some(0))
+        if inspected.exit_code == Some(0) {
+            return Ok(None);
+        }
+        let command = command.join(" ");
+        let status = match inspected.exit_code {
+            Some(code) => format!("`{command}` ended with status {code}"),
+            None => format!("`{command}` did not end"),
+        };
+        let text = String::from_utf8_lossy(&last);
+        let line = text.lines().rfind(|line| !line.trim().is_empty());
+        Ok(Some(match line {
+            Some(line) => format!("{status}: {}", line.trim()),
+            None => status,
+        }))
     }
 }
 

@@ -97,8 +97,7 @@ pub fn is_manifest(text: &str) -> bool {
             ..
         }) => {
             let has = |key: &&str| entries.iter().any(|entry| entry.key == **key);
-            !FOREIGN_KEYS.iter().any(|key| has(key))
-                && entries.iter().any(|entry| is_server(&entry.value))
+            !FOREIGN_KEYS.iter().any(has) && entries.iter().any(|entry| is_server(&entry.value))
         }
         Ok(_) => false,
         // The file is incomplete.
