@@ -80,6 +80,30 @@ fn a_task_gets_the_confirmed_hosts_as_they_are() {
     assert_eq!(run.stdout, "[\"192.0.2.2\"]\n", "{run}");
 }
 
+/// Its functions are also found in the parts that it imports from its folder.
+#[test]
+fn a_provider_of_several_files() {
+    let project = Project::new()
+        .file(
+            "providers/shelf.rhai",
+            "import \"shelf/server\" as server;\n\
+             import \"std/providers/hetzner/label\" as label;\n\
+             fn options() { #{} }\nfn missing() { label::noted(#{}, \"x\") }\n",
+        )
+        .file(
+            "providers/shelf/server.rhai",
+            "fn list() { [one()] }\n\
+             private fn one() { #{ id: \"1\", name: \"NONE-a\", state: \"running\", ip: \"192.0.2.1\" } }\n\
+             private fn prices(options) { #{} }\n",
+        );
+    let nodes = project.run(&["nodes", "--any-owner"]).ok();
+    assert!(nodes.stdout.contains("192.0.2.1"), "{nodes}");
+    // What is private there is not the provider's.
+    let prices = project.run(&["run", "pricing", "provider=shelf"]);
+    let error = "`providers/shelf.rhai` has no function `prices`";
+    assert!(prices.stderr.contains(error), "{prices}");
+}
+
 #[test]
 fn a_question_on_a_terminal() {
     let project = Project::new().file(

@@ -625,3 +625,23 @@ fn unmanaged_servers_have_no_images() {
         );
     }
 }
+
+/// Names of images are not unique at Hetzner.
+#[test]
+fn two_of_one_name_at_the_same_time() {
+    let place = Place::hetzner();
+    place
+        .run(&["run", "create", "provider=hetzner", "name=web"])
+        .ok();
+    place.cloud.set(&json!({"create_image": 3}));
+    let save = || place.run(&["run", "-H", "web", "image.create", "base"]);
+    let runs = std::thread::scope(|scope| {
+        let runs = [scope.spawn(save), scope.spawn(save)];
+        runs.map(|run| run.join().unwrap())
+    });
+    for run in runs {
+        run.ok();
+    }
+    let images = place.cloud.get("/_images");
+    assert_eq!(images.as_array().unwrap().len(), 1, "{images}");
+}
