@@ -107,11 +107,11 @@ impl Library {
     /// Resolves the path of an import in the script `from` to a script's name.
     pub fn locate(&self, from: Option<&str>, path: &str) -> Result<String, Diagnostic> {
         if path.starts_with("std/") {
-            if standard_module(path).is_some() {
-                return Ok(format!("{path}.rhai"));
-            }
             if PARTS.iter().any(|(part, _)| *part == path) {
                 return Ok(part_file(path));
+            }
+            if standard_module(path).is_some() {
+                return Ok(format!("{path}.rhai"));
             }
             return Err(missing_module(path));
         }
