@@ -1,7 +1,7 @@
 //! Two prefixes in two accounts, regions or projects: nothing of another is listed, resized or terminated,
 //! whatever was listed a moment ago.
 
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use crate::support::{cloud::Cloud, live::Live};
 
@@ -40,11 +40,10 @@ impl Project<'_> {
     /// A field of the servers, of any owner.
     fn listed(&mut self, place: Place, field: &str) -> Vec<String> {
         let provider = self.provider.to_owned();
-        let words = ["run", "nodes", "--json", "--any-owner"];
-        let run = self.at(place).run(&words).ok();
-        let nodes: Json = serde_json::from_str(&run.stdout).unwrap();
-        let nodes = nodes.as_array().unwrap().iter();
+        let words = ["nodes", "-o", "json", "--any-owner"];
+        let nodes = self.at(place).run(&words).ok().json_rows();
         nodes
+            .iter()
             .filter(|node| node["provider"] == provider.as_str())
             .map(|node| node[field].as_str().unwrap().to_owned())
             .collect()

@@ -57,8 +57,7 @@ impl Place {
 
     /// The servers at the cloud, as `nodes` has them.
     fn nodes(&self) -> Vec<Json> {
-        let json = self.live.run(&["run", "nodes", "--json"]).ok().stdout;
-        let mut nodes: Vec<Json> = serde_json::from_str(&json).unwrap();
+        let mut nodes = self.live.run(&["nodes", "-o", "json"]).ok().json_rows();
         nodes.retain(|node| node["provider"] == self.name);
         nodes
     }

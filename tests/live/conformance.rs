@@ -35,8 +35,7 @@ impl Place {
 
     /// Name, size and state of its servers.
     fn nodes(&self) -> Vec<(String, String, String)> {
-        let json = self.live.run(&["run", "nodes", "--json"]).ok().stdout;
-        let nodes: Vec<Json> = serde_json::from_str(&json).unwrap();
+        let nodes = self.live.run(&["nodes", "-o", "json"]).ok().json_rows();
         let own = |node: &&Json| node["provider"] == self.name && node["name"] != "behind";
         let text = |node: &Json, key: &str| node[key].as_str().unwrap().to_owned();
         nodes

@@ -560,8 +560,8 @@ fn rules_on(live: &Live, server: &str) -> BTreeSet<String> {
 /// Takes everything down, and checks that nothing is left.
 fn down(live: &Live) {
     live.run(&["run", "--yes", "ensemble.down", "it"]).ok();
-    let left = live.run(&["run", "nodes", "--json"]).ok().stdout;
-    assert_eq!(left.trim(), "[]");
+    let left = live.run(&["nodes", "-o", "json"]).ok();
+    assert!(left.json_rows().is_empty(), "{left}");
 }
 
 /// An edit of the rules of `TALK`, what the plan says about it, and what it removes from and adds to the

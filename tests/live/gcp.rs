@@ -202,8 +202,6 @@ fn what_cannot_be_is_said() {
         );
     }
     assert_eq!(orders(&cloud), 0);
-    let prices = run(&live, &["run", "pricing", "provider=gcp"]);
-    assert_eq!(prices.status, 2, "{prices}");
 }
 
 #[test]

@@ -54,11 +54,8 @@ fn what_is_ours_and_what_it_costs() {
     // They carry no project, as those of versions without project ids.
     let rows = live.run(&["nodes", "--any-owner"]).ok().rows();
     assert_eq!(rows.len(), 121);
-    let json = live
-        .run(&["run", "nodes", "--json", "--any-owner"])
-        .ok()
-        .stdout;
-    let all: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let all = live.run(&["nodes", "-o", "json", "--any-owner"]);
+    let all = all.ok().json_rows();
     assert_eq!(all[0]["manifest"], "a/b");
     assert_eq!(
         (&all[0]["name"], &all[0]["region"]),

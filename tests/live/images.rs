@@ -87,8 +87,11 @@ impl Place {
 
     /// Name, server and state of its images.
     fn images(&self) -> Vec<(String, String, String)> {
-        let json = self.live.run(&["run", "image.list", "--json"]).ok().stdout;
-        let images: Vec<Json> = serde_json::from_str(&json).unwrap();
+        let images = self
+            .live
+            .run(&["image.list", "-o", "json"])
+            .ok()
+            .json_rows();
         let text = |image: &Json, key: &str| image[key].as_str().unwrap().to_owned();
         images
             .iter()
@@ -174,8 +177,7 @@ impl Place {
         if self.name != "ec2" {
             assert_eq!(self.run(&read).ok().stdout, "kept\n");
         }
-        let json = self.live.run(&["run", "nodes", "--json"]).ok().stdout;
-        let nodes: Vec<Json> = serde_json::from_str(&json).unwrap();
+        let nodes = self.live.run(&["nodes", "-o", "json"]).ok().json_rows();
         let copy = nodes.iter().find(|node| node["name"] == "copy").unwrap();
         assert_eq!(copy["image"], "base");
         let none = self.create(&["name=other", "image=bsae"]);

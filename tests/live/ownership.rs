@@ -7,8 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use serde_json::Value as Json;
-
 use crate::support::{
     Run,
     cloud::Cloud,
@@ -49,12 +47,11 @@ impl Pair {
 
     /// The names of the servers of a project.
     fn nodes(&mut self, project: &str) -> Vec<String> {
-        self.listed(project, &["run", "nodes", "--json"])
+        self.listed(project, &["nodes", "-o", "json"])
     }
 
     fn listed(&mut self, project: &str, words: &[&str]) -> Vec<String> {
-        let json = self.run(project, words).ok().stdout;
-        let nodes: Vec<Json> = serde_json::from_str(&json).unwrap();
+        let nodes = self.run(project, words).ok().json_rows();
         let of_provider = nodes
             .iter()
             .filter(|node| node["provider"] == self.provider && node["name"] != "behind");
@@ -79,7 +76,7 @@ impl Pair {
         self.run("b", &["-n", "run", "create", &provider, "name=other"])
             .ok();
         assert!(!self.folder("b").join("hitc.id").exists());
-        let all = self.listed("b", &["run", "nodes", "--json", "--any-owner"]);
+        let all = self.listed("b", &["nodes", "-o", "json", "--any-owner"]);
         assert_eq!(all, ["task", "web"]);
 
         // Nothing that it does touches them.
@@ -111,7 +108,7 @@ impl Pair {
         let [flag, staging] = &staging;
         let create = ["run", flag, staging, "create", &provider, "name=web"];
         self.run("a", &create).ok();
-        let all = self.listed("a", &["run", "nodes", "--json", "--any-owner"]);
+        let all = self.listed("a", &["nodes", "-o", "json", "--any-owner"]);
         assert_eq!(all, ["task", "web"]);
         self.run("a", &["run", flag, staging, "--all", "terminate"])
             .ok();
@@ -128,7 +125,7 @@ impl Pair {
         assert_eq!(self.nodes("b"), ["web"]);
         self.run("b", &["run", "--all", "terminate"]).ok();
         self.run("a", &["run", "--all", "terminate"]).ok();
-        let all = self.listed("a", &["run", "nodes", "--json", "--any-owner"]);
+        let all = self.listed("a", &["nodes", "-o", "json", "--any-owner"]);
         assert!(all.is_empty());
     }
 }

@@ -78,7 +78,12 @@ fn uploads_and_downloads_a_file() {
 
     let missing = run(&["download", "/nothing", "x"]);
     assert_eq!(missing.status, 1, "{missing}");
-    assert!(missing.stderr.contains("No such file"), "{missing}");
+    assert!(
+        missing
+            .stderr
+            .contains("not found, or its folder cannot be read"),
+        "{missing}"
+    );
     let missing = run(&["upload", "nothing", "/srv/x"]);
     assert_eq!(missing.status, 2, "{missing}");
     assert!(missing.stderr.contains("nothing` not found"), "{missing}");

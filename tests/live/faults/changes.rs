@@ -361,13 +361,11 @@ impl Place {
     fn server(&self) -> Option<Server> {
         let end = Instant::now() + Duration::from_secs(30);
         loop {
-            let listed = self
-                .live
-                .run(&["run", "nodes", "--json", "--any-owner"])
-                .ok();
-            let listed: Json = serde_json::from_str(&listed.stdout).unwrap();
-            let listed = listed.as_array().unwrap().iter();
+            let listed = self.live.run(&["nodes", "-o", "json", "--any-owner"]);
             let mut listed: Vec<Server> = listed
+                .ok()
+                .json_rows()
+                .iter()
                 .filter(|node| node["provider"] == self.provider)
                 .map(|node| {
                     let text = |key: &str| node[key].as_str().unwrap().to_owned();
