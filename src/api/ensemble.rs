@@ -19,7 +19,7 @@ use crate::{
         owner::{Owner, Ownership},
         value::{Data, Fields, Invalid, Value},
     },
-    ensemble::{self, Invocation, Manifest, Request},
+    ensemble::{self, Invocation, Manifest, Request, Status},
     provider::MockServers,
 };
 
@@ -84,6 +84,20 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         },
     );
     ensemble.query(
+        "status(manifest: string) -> array",
+        "Returns the state of everything that a manifest describes, as maps with `resource` (`web`,
+         `web (firewall)`, `web.shop`), `state`, `ip`, `image` and `plan`: what `up` would do, in one
+         word. What does not answer is unknown, and an error ends the run then.",
+        |call: &Call, manifest: ImmutableString| {
+            let path = path(call, &manifest)?;
+            let (rows, failure) = call.try_wait(ensemble::status(&invocation(call), &path))?;
+            for error in failure.into_iter().flat_map(|failure| failure.0) {
+                call.context.fail_at_end(error);
+            }
+            Ok(rows.into_iter().map(describe).collect::<Array>())
+        },
+    );
+    ensemble.query(
         "container(manifest: string, container: string) -> map",
         "Returns what a manifest says of a container (`web.shop`), as options of `docker::run`: with
          it, a task replaces the container as `up` would, and a plan finds it up to date. Contacts
@@ -95,6 +109,22 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
         },
     );
     ensemble
+}
+
+/// Describes a resource for scripts.
+fn describe(status: Status) -> Dynamic {
+    let fields = [
+        ("resource", status.resource),
+        ("state", status.state),
+        ("ip", status.ip),
+        ("image", status.image),
+        ("plan", status.plan),
+    ];
+    let fields = fields.into_iter();
+    let map: Map = fields
+        .map(|(key, value)| (key.into(), value.into()))
+        .collect();
+    map.into()
 }
 
 /// The options of a container, as scripts see them.

@@ -204,6 +204,20 @@ impl<'a> Converging<'a> {
         })
     }
 
+    /// Observes everything, and makes the plan if that is possible. Asks for no prices.
+    pub async fn inspect(&self) -> Result<(Observed, Result<Plan, Failure>), Failure> {
+        let _activity = self.world.events().start(&self.manifest.name, "observing");
+        let observed = observe(self.world, self.manifest, &self.owner).await?;
+        let made = make(
+            &self.wanted,
+            &self.graph,
+            &observed,
+            &self.owner,
+            self.request,
+        );
+        Ok((observed, made.map(|made| made.plan)))
+    }
+
     /// Observes everything and makes the plan.
     pub async fn look(&self) -> Result<Look, Failure> {
         let activity = self.world.events().start(&self.manifest.name, "observing");

@@ -17,6 +17,7 @@ mod plan;
 mod quote;
 mod request;
 mod resource;
+mod status;
 #[cfg(test)]
 mod tests;
 mod world;
@@ -33,4 +34,5 @@ pub use observe::{EngineState, Observed, observe};
 pub use operation::Execution;
 pub use plan::Plan;
 pub use request::Request;
+pub use status::{Status, status};
 pub use world::World;

@@ -142,3 +142,59 @@ fn the_only_manifest_needs_no_name() {
     assert!(two.stderr.ends_with(error), "{two}");
     live.run(&["ensemble.down", "production", "-y"]).ok();
 }
+
+/// The state of each resource, and what a plan would do with it.
+#[test]
+fn the_status_of_a_manifest() {
+    let live = Live::new().web_server("web");
+    let page = "web:\n  provider: local\n  containers:\n    page: {build: web, ports: [80], ready: {tcp: 80}}\n";
+    live.write("it.yml", page);
+    let status = |live: &Live| -> Vec<String> {
+        let run = live.run(&["ensemble.status", "it", "-o", "json"]);
+        let text = |row: &serde_json::Value, key: &str| row[key].as_str().unwrap().to_owned();
+        let rows = run.json_rows();
+        rows.iter()
+            .map(|row| {
+                ["resource", "state", "plan"]
+                    .map(|key| text(row, key))
+                    .join(" | ")
+            })
+            .collect()
+    };
+    assert_eq!(
+        status(&live),
+        ["web | missing | create", "web.page | missing | create"]
+    );
+    live.run(&["-y", "ensemble.up", "it"]).ok();
+    assert_eq!(status(&live), ["web | running | ", "web.page | running | "]);
+    let shown = live.run(&["ensemble.status"]).ok().stdout;
+    assert!(
+        shown.starts_with("resource  state    ip") && shown.contains("web.page  running  172."),
+        "{shown}"
+    );
+    let exec = |line: &str| live.run(&["exec", "-H", "web", "--", line]).ok();
+    exec("docker stop page");
+    assert_eq!(
+        status(&live),
+        ["web | running | ", "web.page | stopped | start"]
+    );
+    live.write("it.yml", &page.replace("[80]", "[80], environment: {A: b}"));
+    assert_eq!(
+        status(&live),
+        ["web | running | ", "web.page | stopped | replace"]
+    );
+    live.write("it.yml", "web:\n  provider: local\n");
+    assert_eq!(
+        status(&live),
+        ["web | running | ", "web.page | not in the manifest | "]
+    );
+    live.write("it.yml", page);
+    exec("pkill -KILL -x dockerd");
+    let run = live.run(&["ensemble.status", "it"]);
+    assert!(
+        run.status == 1
+            && run.stdout.contains("web.page  unknown: ")
+            && run.stderr.contains("error: "),
+        "{run}"
+    );
+}

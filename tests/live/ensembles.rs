@@ -128,8 +128,8 @@ fn the_seeds_longer_example() {
         "\
 it: observing
 it: observing
-- graphite  not in the manifest: removed
-- wordpress  not in the manifest: removed
+- graphite  removed
+- wordpress  removed
 2 servers to remove
 error: no terminal to answer: Take down `it`: 2 servers to remove, with all data? \
 Type its name:
@@ -436,9 +436,8 @@ fn down_ends_what_was_made_for_the_manifest_and_nothing_else() {
 
     let down = live.run(&["run", "--yes", "ensemble.down", "it"]).ok();
     assert!(
-        down.stderr.contains(
-            "- mine.page  not in the manifest: removed\n- old  not in the manifest: removed\n"
-        ),
+        down.stderr
+            .contains("- mine.page  removed\n- old  removed\n"),
         "{down}"
     );
     let nodes = live.run(&["nodes"]).ok().rows();

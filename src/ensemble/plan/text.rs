@@ -118,6 +118,13 @@ impl Action {
 }
 
 impl Plan {
+    /// What is done with each resource, in one word.
+    pub fn actions(&self) -> HashMap<&ResourceName, &'static str> {
+        let steps = self.by_resource().into_iter();
+        let action = |(name, steps): (_, Vec<&Step>)| Some((name, Action::of(&steps)?.word()));
+        steps.filter_map(action).collect()
+    }
+
     /// The operations by resource.
     fn by_resource(&self) -> HashMap<&ResourceName, Vec<&Step>> {
         let mut steps: HashMap<&ResourceName, Vec<&Step>> = HashMap::new();
@@ -189,7 +196,12 @@ impl Plan {
             }
         }
         for resource in rest {
-            let text = format!("{resource}  not in the manifest: removed");
+            // A plan that takes everything down is made of an empty manifest.
+            let text = if self.servers.is_empty() {
+                format!("{resource}  removed")
+            } else {
+                format!("{resource}  not in the manifest: removed")
+            };
             lines.push(line(Mark::Remove, 0, text));
         }
         if !self.left_alone.is_empty() {
