@@ -31,7 +31,7 @@ pub struct Settings {
     pub ec2_regions: Vec<String>,
     /// The number of hosts on which a task runs in parallel.
     pub forks: usize,
-    /// The same, if the user named a number on the command line.
+    /// The same, if the user named a number, on the command line or in HITC_FORKS. The hitcfile's does not count.
     pub named_forks: Option<usize>,
     /// The batches of hosts, and the failures after which no further host is started.
     pub rollout: Rollout,

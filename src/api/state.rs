@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    thread::{self, ThreadId},
 };
 
 use rhai::{Dynamic, Map, Position};
@@ -30,10 +31,23 @@ pub struct Api {
     inventory: OnceLock<Arc<Inventory>>,
     runner: OnceLock<Runner>,
     config: Mutex<Vec<(Value, Position)>>,
-    /// The values of `provider::once`, by key. The lock of a value is held while it is made.
-    once: Mutex<HashMap<String, Arc<Mutex<Option<Dynamic>>>>>,
+    /// The values of `provider::once`, by key.
+    once: Mutex<HashMap<String, Arc<Once>>>,
     /// The functions that a test answers for.
     pub(super) functions: Functions,
+}
+
+/// A value of `provider::once`.
+#[derive(Default)]
+struct Once {
+    /// The lock is held while it is made.
+    value: Mutex<Option<Dynamic>>,
+    /// The thread that makes it.
+    maker: Mutex<Option<ThreadId>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Api {
@@ -88,23 +102,31 @@ impl Api {
     }
 
     /// Returns the value of this key, which the first caller makes. Callers at the same time wait for it. An
-    /// error is not kept.
+    /// error is not kept. None if the caller is making this value.
     pub(super) fn once<E>(
         &self,
         key: &str,
         make: impl FnOnce() -> Result<Dynamic, E>,
-    ) -> Result<Dynamic, E> {
+    ) -> Option<Result<Dynamic, E>> {
         let cell = {
             let mut all = self.once.lock().unwrap_or_else(PoisonError::into_inner);
             all.entry(key.to_owned()).or_default().clone()
         };
-        let mut value = cell.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(value) = &*value {
-            return Ok(value.clone());
+        let own = Some(thread::current().id());
+        if *lock(&cell.maker) == own {
+            return None;
         }
-        let made = make()?;
-        *value = Some(made.clone());
-        Ok(made)
+        let mut value = lock(&cell.value);
+        if let Some(value) = &*value {
+            return Some(Ok(value.clone()));
+        }
+        *lock(&cell.maker) = own;
+        let made = make();
+        *lock(&cell.maker) = None;
+        if let Ok(made) = &made {
+            *value = Some(made.clone());
+        }
+        Some(made)
     }
 
     /// Adds what a call of `config(…)` sets.

@@ -67,8 +67,12 @@ fn add_hosts(test: &mut Namespace) {
             let add = |host: Dynamic| -> Answer<Dynamic> {
                 let host = match host.try_cast_result::<Map>() {
                     Ok(mut options) => {
-                        let name = options.remove("name").unwrap_or_default();
-                        add_host(call, &name.to_string(), &options)?
+                        let name = options.remove("name").unwrap_or_default().to_string();
+                        if name.is_empty() {
+                            let text = "test::hosts: missing `name`";
+                            return Err(call.fail(Diagnostic::new(Kind::Usage, text)));
+                        }
+                        add_host(call, &name, &options)?
                     }
                     Err(name) => {
                         let names = texts(call, &[name])?;

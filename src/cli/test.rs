@@ -1,11 +1,6 @@
 //! The subcommand `hitc test`: runs the tests of the project's scripts. Nothing is contacted.
 
-use std::{
-    collections::BTreeSet,
-    env, fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, env, fs, sync::Arc};
 
 use clap::Args;
 use serde_json::json;
@@ -19,6 +14,7 @@ use crate::{
         environment,
         event::{Event, Events},
     },
+    fleet::Selection,
     mock::Mock,
     project::Project,
     script::{Scripts, Task, call_alone},
@@ -67,6 +63,7 @@ impl Test {
         }
         let settings = Settings {
             yes: false,
+            selection: Selection::default(),
             ..flags.settings(start.scripts.config(&start.api)?)
         };
         let mock = Arc::new(Mock::new(start.project.root.clone()));
@@ -146,9 +143,10 @@ fn within(project: &Project, name: &str) -> Option<String> {
     let folder = env::current_dir().unwrap_or_default();
     let root = fs::canonicalize(&project.root).ok()?;
     let paths = [folder, root.clone()].map(|folder| fs::canonicalize(folder.join(name)));
-    let path: PathBuf = paths.into_iter().find_map(Result::ok)?;
-    let path: &Path = path.strip_prefix(&root).ok()?;
-    Some(path.to_string_lossy().into_owned())
+    paths.into_iter().flatten().find_map(|path| {
+        let path = path.strip_prefix(&root).ok()?;
+        Some(path.to_string_lossy().into_owned())
+    })
 }
 
 /// The names of the tasks that are loaded.

@@ -50,11 +50,23 @@ impl Table {
         for cell in cells {
             *cell = replace(std::mem::take(cell));
         }
-        for value in self.data.iter_mut().flat_map(Map::values_mut) {
-            replace_texts(value, &replace);
+        for row in &mut self.data {
+            *row = replace_in_map(std::mem::take(row), &replace);
         }
         self
     }
+}
+
+/// Replaces each key and each text in an object.
+fn replace_in_map(
+    entries: Map<String, Value>,
+    replace: &impl Fn(String) -> String,
+) -> Map<String, Value> {
+    let entries = entries.into_iter().map(|(key, mut value)| {
+        replace_texts(&mut value, replace);
+        (replace(key), value)
+    });
+    entries.collect()
 }
 
 /// Replaces each text in a value.
@@ -64,9 +76,7 @@ fn replace_texts(value: &mut Value, replace: &impl Fn(String) -> String) {
         Value::Array(items) => items
             .iter_mut()
             .for_each(|item| replace_texts(item, replace)),
-        Value::Object(entries) => entries
-            .values_mut()
-            .for_each(|item| replace_texts(item, replace)),
+        Value::Object(entries) => *entries = replace_in_map(std::mem::take(entries), replace),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

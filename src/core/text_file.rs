@@ -31,8 +31,8 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-/// Reads a text file of at most `limit` bytes, without a byte order mark, which some editors write. Text that is not UTF-8 is an error of the kind
-/// `InvalidData`.
+/// Reads a text file of at most `limit` bytes, without a byte order mark, which some editors write.
+/// Text that is not UTF-8 is an error of the kind `InvalidData`.
 pub fn read_text(path: &Path, limit: u64) -> io::Result<String> {
     let mut text = String::new();
     let mut file = open(path)?.take(limit.saturating_add(1));

@@ -34,7 +34,7 @@ pub struct Run {
 
 impl Run {
     /// Decodes the options of `docker.run`: those of a container, `name`, `replace`, `adopt`,
-    /// `manifest` and `attach`.
+    /// `manifest`, `masked` and `attach`.
     /// Without a name, the container is named after its image. Relative paths start at `folder`.
     /// `internal_ip` is the server's internal address.
     ///
@@ -61,6 +61,11 @@ impl Run {
         let attach = flag(take("attach"), "attach")?;
         let manifest = take("manifest").map(|entry| manifest(&entry.value));
         let manifest = manifest.transpose()?;
+        // The fields whose values are not shown, besides those of env files and secrets.
+        let masked = take("masked").map(|entry| entry.value.to_list("masked"));
+        let masked = masked.transpose()?.unwrap_or_default();
+        let masked = masked.iter().map(|field| field.to_text("masked"));
+        let masked = masked.collect::<Result<Vec<String>, Invalid>>()?;
         let name = take("name").map(|entry| entry.value.to_text("name"));
         if let Some(ports) = entries.iter_mut().find(|entry| entry.key == "ports") {
             let address = internal_ip.map(|ip| ip.to_string()).unwrap_or_default();
@@ -93,6 +98,7 @@ impl Run {
         }
         let inputs = Inputs::load(folder, [&value]);
         let mut spec = Spec::decode(&name, &value, &inputs, &format!("container `{name}`"))?;
+        spec.masked.extend(masked);
         if attach {
             refuse_restarts(&value)?;
             spec.options.set_restart(Restart::No);

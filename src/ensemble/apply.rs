@@ -32,14 +32,15 @@ enum Ended {
 }
 
 /// Executes a plan. A failure stops only what depends on the step that failed, and after Ctrl-C no
-/// further steps begin; after as many failures as the user named, neither. Returns a line for each
+/// further steps begin. None begins after more failures than --max-fail allows. Returns a line for each
 /// resource, in the plan's order.
 pub async fn apply<'a>(plan: &'a Plan, execution: &'a Execution<'a>) -> Vec<RecapLine> {
     let steps = &plan.steps;
     let mut queue = Queue::new(steps);
     let request = execution.request;
     // The replicas of a batch are counted by the batch.
-    let limit = if request.rollout.fail_fast || !request.has_batches() {
+    let is_batch = |step: &Step| step.operation.kind() == operation::Kind::Batch;
+    let limit = if request.rollout.fail_fast || !steps.iter().any(is_batch) {
         let resources: HashSet<_> = steps
             .iter()
             .filter_map(|step| step.resource.as_ref())

@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// The options of the container `name` (`web.shop`) of the manifest at `path`, with its variables
-/// resolved: those of a container, and `name`, `manifest` and `replace`. A container that `docker::run`
+/// resolved: those of a container, and `name`, `manifest`, `masked` and `replace`. A container that `docker::run`
 /// makes of them is equal to the manifest's. Servers are contacted only if variables need them.
 ///
 /// # Errors
@@ -74,6 +74,10 @@ pub async fn container(
             }
             _ => entries.push((entry.key, entry.value)),
         }
+    }
+    if !spec.masked.is_empty() {
+        let fields = spec.masked.iter().map(|field| text(field)).collect();
+        entries.push(("masked".to_owned(), Value::new(Data::List(fields))));
     }
     let masked: Vec<&String> = spec.masked_environment().map(|(name, _)| name).collect();
     let variables = spec.options.environment().iter().map(|(name, value)| {

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Error, Progress, TransferCounts,
-    pattern::shell_pattern,
+    pattern::Pattern,
     private_file::{PrivateFile, unpack},
     tree::{self, Links},
 };
@@ -47,14 +47,14 @@ impl Download<'_> {
         if let Some(files) = self.machine.raw_files().await? {
             return self.raw(files).await;
         }
-        match shell_pattern(self.from) {
+        match Pattern::parse(self.from) {
             Some(pattern) => self.all_of(&pattern).await,
             None => self.one().await,
         }
     }
 
-    /// Downloads all files and folders that match a pattern, a word of `sh`, into a folder.
-    async fn all_of(self, pattern: &str) -> Result<TransferCounts, Error> {
+    /// Downloads all files and folders that match a pattern into a folder.
+    async fn all_of(self, pattern: &Pattern) -> Result<TransferCounts, Error> {
         let Download { machine, from, .. } = self;
         let wrong = |cause: &str| Error::Pattern {
             host: machine.name().to_owned(),
@@ -67,7 +67,8 @@ impl Download<'_> {
             sudo: self.sudo,
             ..Command::new(format!(
                 "if [ -e {path} ]; then printf '%s\\0' {path}; exit; fi
-                 for path in {pattern}; do [ ! -e \"$path\" ] || printf '%s\\0' \"$path\"; done"
+                 for path in {}; do [ ! -e \"$path\" ] || printf '%s\\0' \"$path\"; done",
+                pattern.word
             ))
         };
         let output = machine.run(&query).await?;
@@ -83,6 +84,9 @@ impl Download<'_> {
         }
         if paths == [from.trim_end_matches('/')] {
             return self.one().await;
+        }
+        if !paths.iter().all(|path| pattern.matches(path)) {
+            return Err(wrong("the server answered with a path that does not match"));
         }
         if self.remove {
             return Err(wrong("`delete` needs the path of one folder"));

@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     Download, Error, TransferCounts, Upload,
+    pattern::Pattern,
     private_file::{PrivateFile, unpack},
     tree,
 };
@@ -99,6 +100,11 @@ impl Download<'_> {
     pub(super) async fn raw(self, files: &dyn RawFiles) -> Result<TransferCounts, Error> {
         let host = self.machine.name();
         match files.read(self.from, self.sudo).await? {
+            RawContent::Missing if Pattern::parse(self.from).is_some() => Err(Error::Pattern {
+                host: host.to_owned(),
+                from: self.from.to_owned(),
+                cause: "a pattern needs a shell, which the container does not have".to_owned(),
+            }),
             RawContent::Missing => Err(failed(host, self.from, "no such file or folder")),
             RawContent::File { mut content, mode } => {
                 let to = self.place();

@@ -115,6 +115,9 @@ impl Upload<'_> {
             ..Command::new(format!("sha256sum <{} 2>/dev/null || true", quote(to)))
         };
         let output = self.machine.run(&query).await?;
+        if output.stdout.is_empty() {
+            return Ok(false);
+        }
         let digest =
             tree::digest(self.from, None).map_err(|error| Error::local(self.from, error))?;
         Ok(output.text().starts_with(&digest))

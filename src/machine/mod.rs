@@ -16,7 +16,6 @@ pub use error::{Cause, Error};
 pub use interface::{Machine, OnOutput};
 pub use local::Local;
 pub use lock::Lock;
-
 #[cfg(test)]
 pub use mock_machine::MockMachine;
 pub use raw_files::{LocalContent, LocalFile, RawContent, RawFiles};

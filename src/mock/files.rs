@@ -149,9 +149,14 @@ impl Files {
         path.starts_with(&self.root)
     }
 
-    /// Reads what is really at a path of the project. Nothing is at other paths.
+    /// Reads what is really at a path of the project. Nothing is at other paths, and links that lead out of
+    /// the project lead nowhere.
     fn really<T>(&self, path: &Path, read: impl Fn(&Path) -> io::Result<T>) -> io::Result<T> {
-        if self.is_own(&normal(path)) {
+        let leads_out = |real: PathBuf| {
+            let root = self.root.canonicalize();
+            root.is_ok_and(|root| !real.starts_with(root))
+        };
+        if self.is_own(&normal(path)) && !path.canonicalize().is_ok_and(leads_out) {
             read(path)
         } else {
             Err(Errno::NOENT.into())

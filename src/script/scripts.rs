@@ -213,8 +213,16 @@ impl Scripts {
         if let Some(task) = self.lookup(&wanted) {
             return Ok(task);
         }
-        let names: Vec<String> = self.entries.iter().map(|e| e.task.full_name()).collect();
+        let tasks = self.entries.iter().map(|entry| &entry.task);
+        let names: Vec<String> = tasks.clone().map(|task| task.full_name()).collect();
+        // `logs` is `docker.logs`.
+        let inner: Vec<String> = tasks
+            .filter(|task| task.name == wanted && !task.hidden)
+            .map(|task| format!("`{}`", task.full_name()))
+            .collect();
+        let inner = (!inner.is_empty()).then(|| format!("did you mean {}?", inner.join(" or ")));
         let help = did_you_mean(&wanted, names.iter().map(String::as_str))
+            .or(inner)
             .unwrap_or_else(|| "run `hitc tasks` for a list of the tasks".to_owned());
         Err(
             Diagnostic::new(Kind::NotFound, format!("task `{name}` not found"))

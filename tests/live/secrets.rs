@@ -88,6 +88,8 @@ fn argument(name: &str, kind: &str) -> (&'static str, Option<&'static str>) {
         (_, "string" | "any" | "value" | "Secret") => ("\"x\"", Some("canary")),
         (_, "int") => ("1", None),
         (_, "number") => ("0", None),
+        (_, "float") => ("0.0", None),
+        (_, "Table") => ("ui::table([], [])", None),
         (_, "bool") => ("true", None),
         (_, "closure") => ("|x| 1", None),
         other => panic!("no argument for {other:?}"),

@@ -140,9 +140,11 @@ fn secrets(call: &Call, given: Dynamic) -> Result<Secrets, Diagnostic> {
 
 fn build(call: &Call, path: &str, platform: Option<&str>, secrets: Secrets) -> Answer<String> {
     let folder = call.context.project.root.join(Path::new(path));
-    if call.mock().is_some() && !folder.exists() {
-        // The test may have made it.
+    if call.mock().is_some() {
         require(call, path, &folder)?;
+    }
+    if call.mock().is_some() && !folder.exists() {
+        // The test made it.
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let name = format!("hitc/{name}:test");
         call.would(|| format!("build image {name}"));

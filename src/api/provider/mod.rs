@@ -171,8 +171,13 @@ fn for_scripts(provider: &mut Namespace) {
 }
 
 fn once(call: &Call, key: &str, action: &FnPtr) -> Answer<Dynamic> {
-    call.api
-        .once(key, || action.call_within_context(call.script, ()))
+    let made = call
+        .api
+        .once(key, || action.call_within_context(call.script, ()));
+    made.unwrap_or_else(|| {
+        let text = format!("provider::once: the action for `{key}` asks for its own result");
+        Err(call.fail(Diagnostic::new(Kind::Usage, text)))
+    })
 }
 
 fn images_and_console(provider: &mut Namespace) {

@@ -74,9 +74,10 @@ fn upload(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answ
             Ok(Some(preview)) => return Ok(announce(call, name, &preview)),
             Ok(None) => {}
             // A server that is unreachable now may exist when the task runs for real.
-            Err(_) => call
+            Err(error) if matches!(error.kind, Kind::Unreachable | Kind::NotFound) => call
                 .context
                 .assume(format!("the current content of {to} on {name}")),
+            Err(error) => return Err(call.fail(error)),
         }
     }
     let what = || format!("upload {} to {to} on {name}", shown(call, &path, &from));

@@ -1,6 +1,8 @@
 //! Waits until a container is ready.
 
 use std::{
+    convert::Infallible,
+    future::pending,
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -13,7 +15,10 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, sleep, timeout},
+};
 
 use super::ready::Probe;
 use crate::docker::{Container, Engine, Error, Spec, State};
@@ -37,6 +42,7 @@ impl Engine {
         let limit = spec.ready.timeout;
         let end = Instant::now() + limit;
         let started = Instant::now();
+        let mut last = None;
         loop {
             let status = self.status(id).await?;
             if let Some(cause) = status.ended.clone() {
@@ -59,11 +65,15 @@ impl Engine {
             let Some(missing) = missing else {
                 return Ok(());
             };
-            if Instant::now() >= end {
+            let is_over = Instant::now() >= end;
+            // A check that the end of the time cut says less than the one before.
+            let missing = last.take().filter(|_| is_over).unwrap_or(missing);
+            if is_over {
                 let seconds = limit.as_secs_f64();
                 let cause = format!("was not ready within {seconds} s: {missing}");
                 return self.not_ready(spec, id, cause).await;
             }
+            last = Some(missing);
             sleep(RETRY).await;
         }
     }
@@ -160,19 +170,8 @@ impl Engine {
     async fn get(&self, address: IpAddr, port: u16, path: &str) -> Result<u16, String> {
         let stream = self.dial(address, port).await;
         let stream = stream.map_err(|_| "nothing accepts connections".to_owned())?;
-        let no_http = |_| "the answer is not HTTP".to_owned();
-        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-        let (mut sender, connection) = handshake.map_err(no_http)?;
-        let request = hyper::Request::get(path)
-            .header("host", SocketAddr::new(address, port).to_string())
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| error.to_string())?;
-        tokio::select! {
-            response = sender.send_request(request) => {
-                Ok(response.map_err(no_http)?.status().as_u16())
-            }
-            _ = connection => Err("the connection ended without an answer".to_owned()),
-        }
+        let host = SocketAddr::new(address, port).to_string();
+        request_status(stream, &host, path).await
     }
 
     /// Runs a command in a container. Returns what it did instead of ending with status 0.
@@ -223,10 +222,85 @@ impl Engine {
     }
 }
 
+/// Sends a GET request over a stream. Returns the status of the response, or why there is none.
+async fn request_status(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    host: &str,
+    path: &str,
+) -> Result<u16, String> {
+    let no_http = |error: hyper::Error| {
+        if error.is_parse() {
+            "the answer is not HTTP".to_owned()
+        } else {
+            "the connection ended without an answer".to_owned()
+        }
+    };
+    let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+    let (mut sender, connection) = handshake.map_err(no_http)?;
+    let request = hyper::Request::get(path)
+        .header("host", host)
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| error.to_string())?;
+    // A server may close the connection with its answer. Then the request ends with the answer, and
+    // without one it fails.
+    let driving = async {
+        let _ = connection.await;
+        pending::<Infallible>().await
+    };
+    tokio::select! {
+        response = sender.send_request(request) => {
+            Ok(response.map_err(no_http)?.status().as_u16())
+        }
+        never = driving => match never {},
+    }
+}
+
 /// The state of a container that is waited for.
 struct Status {
     /// Why it does not run, if it does not.
     ended: Option<String>,
     health: Option<HealthStatusEnum>,
     ip: Option<IpAddr>,
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    /// The status that a server's answer gives. The server closes the connection with it.
+    async fn status_of(answer: &'static str) -> Result<u16, String> {
+        let (here, mut there) = duplex(4096);
+        let server = async move {
+            let mut request = [0; 1000];
+            let _ = there.read(&mut request).await.unwrap();
+            there.write_all(answer.as_bytes()).await.unwrap();
+        };
+        tokio::join!(server, request_status(here, "x", "/")).1
+    }
+
+    #[tokio::test]
+    async fn an_answer_may_end_the_connection() {
+        let length = "Content-Length: 2\r\n\r\nok";
+        for (answer, status) in [
+            (format!("HTTP/1.0 200 OK\r\n{length}"), Ok(200)),
+            (
+                format!("HTTP/1.1 503 No\r\nConnection: close\r\n{length}"),
+                Ok(503),
+            ),
+            (format!("HTTP/1.1 200 OK\r\n{length}"), Ok(200)),
+            ("HTTP/1.0 200 OK\r\n\r\nok".to_owned(), Ok(200)),
+            (
+                String::new(),
+                Err("the connection ended without an answer".to_owned()),
+            ),
+            (
+                "SSH-2.0-x\r\n".to_owned(),
+                Err("the answer is not HTTP".to_owned()),
+            ),
+        ] {
+            assert_eq!(status_of(answer.clone().leak()).await, status, "{answer}");
+        }
+    }
 }

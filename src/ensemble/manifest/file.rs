@@ -11,7 +11,7 @@ use crate::{
     core::{
         diagnostic::{Diagnostic, Kind, Source, did_you_mean, plain, plural},
         text_file::read_text as read_text_file,
-        value::{Data, Value},
+        value::{Data, Entry, Value},
     },
     project::{Project, check_trusted},
 };
@@ -83,12 +83,21 @@ pub fn find_only(project: &Project) -> Result<PathBuf, Diagnostic> {
 /// Whether a YAML file is a manifest, and not the file of another program.
 pub fn is_manifest(text: &str) -> bool {
     let source = Source::new("", text);
-    // A key may be misspelled.
+    // A key may be misspelled, if its value is of the right kind.
+    let is_text = |value: &Value| matches!(value.data, Data::Text(_));
+    let is_map = |value: &Value| matches!(value.data, Data::Map(_));
     let is_server = |value: &Value| match &value.data {
         Data::Map(entries) => entries.iter().any(|entry| {
-            SERVER_KEYS.contains(&entry.key.as_str())
-                || did_you_mean(&entry.key, SERVER_KEYS).is_some()
+            let (key, value) = (&entry.key, &entry.value);
+            SERVER_KEYS.contains(&key.as_str())
+                || is_text(value) && did_you_mean(key, ["provider", "template"]).is_some()
+                || is_map(value) && did_you_mean(key, ["containers", "firewall"]).is_some()
         }),
+        _ => false,
+    };
+    // A server may have such a name.
+    let has_provider = |value: &Value| match &value.data {
+        Data::Map(entries) => entries.iter().any(|entry| entry.key == "provider"),
         _ => false,
     };
     match yaml::parse(&source) {
@@ -96,8 +105,10 @@ pub fn is_manifest(text: &str) -> bool {
             data: Data::Map(entries),
             ..
         }) => {
-            let has = |key: &&str| entries.iter().any(|entry| entry.key == **key);
-            !FOREIGN_KEYS.iter().any(has) && entries.iter().any(|entry| is_server(&entry.value))
+            let is_foreign = |entry: &Entry| {
+                FOREIGN_KEYS.contains(&entry.key.as_str()) && !has_provider(&entry.value)
+            };
+            !entries.iter().any(is_foreign) && entries.iter().any(|entry| is_server(&entry.value))
         }
         Ok(_) => false,
         // The file is incomplete.

@@ -83,6 +83,11 @@ fn ports(container: &Container, known: &dyn Fn(&Variable) -> Option<Value>) -> V
         .body
         .field("ports")
         .map(|tree| tree.resolve_known(known));
+    // The server's own address is not known yet: any one that others can reach stands for it (RFC 5737).
+    let ports = ports.map(|mut ports| {
+        Port::replace_internal(&mut ports, "192.0.2.1");
+        ports
+    });
     let items = ports
         .and_then(|ports| ports.to_list("").ok())
         .unwrap_or_default();

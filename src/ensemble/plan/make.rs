@@ -53,13 +53,14 @@ pub fn make(
             request,
             facts: &facts,
             decisions: &decisions,
+            is_kept: only.as_ref().is_some_and(|only| only.keeps(name)),
         };
         match decide(name, &view) {
             Ok(mut decision) => {
-                if only
+                let is_restricted = only
                     .as_ref()
-                    .is_some_and(|only| only.restrict(name, &mut decision))
-                {
+                    .is_some_and(|only| only.restrict(name, &mut decision));
+                if is_restricted || view.is_kept && differs(observed, name) {
                     left_out.push(name.clone());
                 }
                 match &decision.known {
@@ -155,6 +156,12 @@ impl Only {
         Some(Only { named, all })
     }
 
+    /// Whether this is a server that the user did not name, but something that it needs is on it: it stays as
+    /// it is.
+    fn keeps(&self, name: &ResourceName) -> bool {
+        name.is_server() && !self.named.contains(name)
+    }
+
     /// Takes away the operations of a resource that the user did not ask for. Returns whether there were
     /// some.
     fn restrict(&self, name: &ResourceName, decision: &mut Decision) -> bool {
@@ -162,14 +169,23 @@ impl Only {
         if !self.all.contains(name) {
             decision.operations.clear();
             decision.closing.clear();
-        } else if name.is_server() && !self.named.contains(name) {
-            // A container needs its server as it is.
-            decision
-                .operations
-                .retain(|draft| draft.operation.kind() != operation::Kind::ResizeServer);
+        } else if !self.named.contains(name) {
+            // Others may still use the ports that a needed firewall would close.
+            if !decision.closing.is_empty() {
+                decision.closing.clear();
+                for draft in &mut decision.operations {
+                    draft.changes.retain(|change| change.new.is_some());
+                }
+            }
         }
         decision.operations.len() + decision.closing.len() < before
     }
+}
+
+/// Whether a server has other options than those of the manifest, as far as they are known.
+fn differs(observed: &Observed, name: &ResourceName) -> bool {
+    let differences = observed.differences.get(name.server());
+    differences.is_some_and(|changes| changes.as_ref().is_ok_and(|changes| !changes.is_empty()))
 }
 
 fn step(resource: ResourceName, what: &str, draft: Draft) -> Step {

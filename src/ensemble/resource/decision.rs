@@ -26,6 +26,9 @@ pub struct View<'a> {
     pub facts: &'a Facts,
     /// The decisions about the resources that it needs.
     pub decisions: &'a HashMap<ResourceName, Decision>,
+    /// Whether a server stays as it is, with other options than those of the manifest: the user named only
+    /// what needs it.
+    pub is_kept: bool,
 }
 
 /// The decision about a resource.

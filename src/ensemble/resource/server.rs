@@ -99,6 +99,7 @@ fn existing(
         });
     }
     let changes = match view.observed.differences.get(name) {
+        _ if view.is_kept => &[],
         Some(Ok(changes)) => changes.as_slice(),
         Some(Err(invalid)) => return Err(invalid.clone().into()),
         None => &[],
@@ -140,7 +141,7 @@ fn existing(
     if let EngineState::Unknown(error) = engine {
         return Err(error.clone());
     }
-    if !unknown.is_empty() {
+    if !unknown.is_empty() && !view.is_kept {
         let operation = Operation::Deferred {
             options: (&server.options).into(),
             on: unknown.iter().map(ToString::to_string).collect(),
@@ -184,7 +185,7 @@ fn not_owned(name: &str, state: &ServerState) -> Diagnostic {
     let owner = &state.node.owner;
     let message = format!("server `{name}` ({}) {owner}", state.node.id);
     Diagnostic::new(Kind::Usage, message).help(format!(
-        "rename one of the two servers, or take it over with adopt={name}"
+        "rename one of the two servers, or take it over with adopt={name}; in a copy of that project, use its hitc.id"
     ))
 }
 

@@ -102,7 +102,11 @@ pub(super) async fn find(
             system.name,
             partition.name()
         );
-        let help = "use the id of an AMI, or `ubuntu VERSION`";
+        let help = if system.name == "ubuntu" || partition == Partition::Other {
+            "use the id of an AMI"
+        } else {
+            "use the id of an AMI, or `ubuntu VERSION`"
+        };
         return Err(Error::invalid(text, Some(help.to_owned())));
     };
     let spelling = match architecture {
