@@ -74,9 +74,9 @@ struct Queue<'a> {
     dependents: Vec<Vec<usize>>,
     /// How many steps each one waits for.
     waiting: Vec<usize>,
-    /// The steps that wait for nothing any more and have not begun.
+    /// The steps whose dependencies are done, and that have not started.
     ready: Vec<usize>,
-    /// What became of each step: skipped unless it was executed.
+    /// The result of each step: skipped unless it was executed.
     ended: Vec<Ended>,
     /// The steps that will not be executed, because one before them was not.
     lost: HashSet<usize>,

@@ -24,8 +24,8 @@ impl Providers {
         self.0.extend(further);
     }
 
-    /// Keeps the providers of these names, and `unmanaged`, which asks nobody. `ec2` includes its further
-    /// regions. Keeps all of them if there are no names. Fails if a name is unknown.
+    /// Keeps the providers of these names, and `unmanaged`, which reads a file of the project. `ec2`
+    /// includes its further regions. Keeps all of them if there are no names. Fails if a name is unknown.
     pub fn keep(&mut self, names: &[String]) -> Result<(), Error> {
         if names.is_empty() {
             return Ok(());

@@ -125,7 +125,7 @@ fn of_ready(
         Probe::Tcp(port) | Probe::Http { port, .. } => port,
         Probe::Running | Probe::Exec(_) => return None,
     };
-    // One that is not known yet may be the right one.
+    // A port whose value is unknown while checking may be the one that `ready` asks.
     container.body.field("ports")?.resolve(known).ok()?;
     let ports = ports(container, known);
     let mut tcp = ports

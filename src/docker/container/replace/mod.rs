@@ -233,7 +233,7 @@ impl Replacement<'_> {
             Some(new) if new.state == State::Created => self.engine.remove(new_id).await?,
             Some(new) => {
                 self.claim().discard(steps, steps.failed.as_ref()).await?;
-                // It never served: nobody waits for it to finish its work.
+                // It never became ready, so it has no requests to finish.
                 if new.state.holds_processes() {
                     self.engine.stop_at_once(new_id).await?;
                 }
