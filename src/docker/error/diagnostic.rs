@@ -64,9 +64,7 @@ impl Error {
             Error::Helper { .. } => {
                 "install it, or remove it from `credHelpers` or `credsStore` in your Docker configuration".to_owned()
             }
-            Error::NameTaken { name, .. } => {
-                format!("replace it with `replace=true`, or remove it with `docker.kill {name}`")
-            }
+            Error::NameTaken { name, .. } => name_taken(name),
             Error::NotOwned { .. } => {
                 "take it over with `adopt=true`, or rename or remove it on the server".to_owned()
             }
@@ -120,6 +118,18 @@ fn how_to_give(id: &str) -> String {
     )
 }
 
+/// What to do about a name that a container has.
+fn name_taken(name: &str) -> String {
+    match name.rsplit_once('.') {
+        // A run that replaces the container may need it again.
+        Some((_, "old" | "new")) => format!(
+            "another run may be replacing the container: wait until it is done, and try again; if there is \
+             none, remove it with `docker.kill {name}`"
+        ),
+        _ => format!("replace it with `replace=true`, or remove it with `docker.kill {name}`"),
+    }
+}
+
 impl From<Error> for machine::Error {
     fn from(error: Error) -> Self {
         match error {
@@ -154,6 +164,28 @@ impl From<Error> for Diagnostic {
                 diagnostic.note(format!("the last lines of its output:\n{log}"))
             }
             _ => diagnostic,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_that_another_run_may_need_is_not_to_be_removed() {
+        for (name, begins) in [
+            ("shop", "replace it with `replace=true`"),
+            (
+                "shop.old",
+                "another run may be replacing the container: wait",
+            ),
+            (
+                "shop.new",
+                "another run may be replacing the container: wait",
+            ),
+        ] {
+            assert!(name_taken(name).starts_with(begins), "{name}");
         }
     }
 }
