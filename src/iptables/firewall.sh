@@ -131,14 +131,18 @@ unload() {
 
 # --- taking back -------------------------------------------------------------------------------
 
-# Loads the confirmed rules, or none.
+# Loads the confirmed rules, or none. If this is interrupted, the new rules cannot be confirmed any
+# more, and the next `load` takes them back.
 take_back() {
-    rm -f "$RUN/armed"
+    local status=0
+    echo "taken back" >"$RUN/armed"
     if [ -e "$CONFIRMED/backend" ]; then
-        load_rules "$CONFIRMED"
+        load_rules "$CONFIRMED" || status=1
     else
         unload
     fi
+    rm -f "$RUN/armed"
+    return $status
 }
 
 # wait_and_revert TOKEN: what `arm` starts.

@@ -320,7 +320,7 @@ class DigitalOcean(Cloud):
 
     def list_images(self, query, body):
         with self.lock:
-            own = self.listed(self.snapshots.values())
+            own = self.listed(self.snapshots.values(), "snapshot")
         images = own if query.get("private") == "true" else [image(slug) for slug in IMAGES] + own
         if "tag_name" in query:
             images = [image for image in images if query["tag_name"] in image["tags"]]
@@ -346,7 +346,7 @@ class DigitalOcean(Cloud):
         with self.lock:
             snapshot = self.find_snapshot(number)
             del self.snapshots[int(number)]
-            self.ends(snapshot)
+            self.ends(snapshot, "snapshot")
         return 204, None
 
     def take_snapshot(self, droplet, name):

@@ -356,7 +356,7 @@ class Hetzner(Cloud):
     def list_images(self, query, body):
         selector = query.get("label_selector")
         with self.lock:
-            all = ALL_IMAGES + self.listed(self.snapshots.values())
+            all = ALL_IMAGES + self.listed(self.snapshots.values(), "image")
         found = [
             image
             for image in all
@@ -379,7 +379,7 @@ class Hetzner(Cloud):
             if image["type"] == "system":
                 raise error(403, "forbidden", "system images cannot be deleted")
             del self.snapshots[image["id"]]
-            self.ends(image)
+            self.ends(image, "image")
         return 204, None
 
     def create_image(self, server, body):
