@@ -425,8 +425,8 @@ impl<'a> Fields<'a> {
         Some(self.entries.remove(at).value)
     }
 
-    /// The value of a key that is not one of the known keys, which errors list and suggest.
-    pub fn unknown(&self, key: &str) -> Option<&Value> {
+    /// The value of a key, without taking it: errors do not list and suggest the key.
+    pub fn peek(&self, key: &str) -> Option<&Value> {
         let entry = self.entries.iter().find(|entry| entry.key == key)?;
         Some(&entry.value)
     }

@@ -262,7 +262,7 @@ impl Engine {
 
     /// How many requests are made at once. Channels to a socket are not limited; each session, as
     /// `docker system dial-stdio` needs one, counts against sshd's `MaxSessions`.
-    pub(super) fn at_once(&self) -> usize {
+    pub(super) fn max_concurrent_requests(&self) -> usize {
         match self.route {
             Route::Command => SESSIONS,
             Route::Socket => SOCKETS,
@@ -270,7 +270,7 @@ impl Engine {
     }
 
     /// How many responses that last may be open at the same time.
-    pub(super) fn streams_at_once(&self) -> usize {
+    pub(super) fn max_concurrent_streams(&self) -> usize {
         match self.route {
             Route::Command => SESSION_STREAMS,
             Route::Socket => SOCKET_STREAMS,
@@ -279,7 +279,7 @@ impl Engine {
 
     /// Fails if so many responses cannot be open at the same time.
     pub(super) fn check_streams(&self, count: usize) -> Result<(), Error> {
-        let limit = self.streams_at_once();
+        let limit = self.max_concurrent_streams();
         if count <= limit {
             return Ok(());
         }

@@ -151,7 +151,7 @@ impl Engine {
                     _ => Ok(None),
                 }
             })
-            .buffer_unordered(self.streams_at_once())
+            .buffer_unordered(self.max_concurrent_streams())
             .try_filter_map(|stats| ready(Ok(stats)))
             .try_collect()
             .await?;

@@ -119,7 +119,7 @@ impl<'a> Queue<'a> {
                     if self.waiting[dependent] > 0 || self.lost.contains(&dependent) {
                         continue;
                     }
-                    if is_batch && !self.ends_well(dependent) {
+                    if is_batch && !self.may_continue_after(dependent) {
                         self.lost.insert(dependent);
                         settled.push((dependent, false));
                     } else {
@@ -133,7 +133,7 @@ impl<'a> Queue<'a> {
     }
 
     /// Whether the next batch may begin after the one that a step ends. Counts its failures.
-    fn ends_well(&mut self, at: usize) -> bool {
+    fn may_continue_after(&mut self, at: usize) -> bool {
         let Operation::Batch {
             replicas, may_fail, ..
         } = &self.steps[at].operation

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use super::{
     EngineState, Execution, Graph, Manifest, Observed, Plan, Request, World, apply, load, observe,
     operation::{Operation, ServerId},
-    plan::{Made, at_once, make},
+    plan::{Made, make, replaced_without_batches},
     quote::quote,
     resource::ResourceName,
     warnings,
@@ -362,7 +362,7 @@ impl<'a> Converging<'a> {
         if self.request.has_batches() {
             return;
         }
-        for (name, count) in at_once(&self.wanted, &plan.steps) {
+        for (name, count) in replaced_without_batches(&self.wanted, &plan.steps) {
             self.world.events().note(format!(
                 "all {count} replicas of `{name}` are replaced at once; with --batch 1, one after the other"
             ));

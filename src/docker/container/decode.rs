@@ -22,7 +22,7 @@ impl Spec {
         let mut fields = Fields::new(value, what)?;
         for key in UNSUPPORTED {
             // Not `take`, which would suggest the key for a misspelled one.
-            if let Some(value) = fields.unknown(key) {
+            if let Some(value) = fields.peek(key) {
                 return Err(Invalid::new(
                     value,
                     format!("{what}: this version of hitc does not support `{key}`"),

@@ -34,7 +34,7 @@ impl Engine {
         let listed = self.list(true).await?;
         let mut containers: Vec<Container> = stream::iter(listed)
             .map(|listed| async move { self.inspect(&listed.id).await })
-            .buffer_unordered(self.at_once())
+            .buffer_unordered(self.max_concurrent_requests())
             .try_filter_map(|container| ready(Ok(container)))
             .try_collect()
             .await?;

@@ -87,7 +87,7 @@ impl Engine {
         let images: HashSet<String> = self.images().await?.into_values().collect();
         let shared: Vec<usize> = stream::iter(images)
             .map(|id| async move { self.image(&id).await })
-            .buffer_unordered(self.at_once())
+            .buffer_unordered(self.max_concurrent_requests())
             .try_filter_map(|theirs| {
                 ready(Ok(theirs.map(|theirs| {
                     let pairs = theirs.layers.iter().zip(layers);

@@ -91,7 +91,7 @@ impl Replicas {
 }
 
 /// The first name and the number of replicas that are all replaced at the same time.
-pub fn at_once(manifest: &Manifest, steps: &[Step]) -> Vec<(ResourceName, usize)> {
+pub fn replaced_without_batches(manifest: &Manifest, steps: &[Step]) -> Vec<(ResourceName, usize)> {
     let replaced: HashSet<&ResourceName> = steps
         .iter()
         .filter(|step| step.operation.kind() == Kind::ReplaceContainer)

@@ -8,7 +8,7 @@ mod text;
 
 use serde::{Deserialize, Serialize};
 
-pub use batches::at_once;
+pub use batches::replaced_without_batches;
 pub use make::{Made, make};
 
 use super::{
