@@ -345,6 +345,56 @@ error: `${web.containers.app.ports[1]}`: index 1 is out of range: container `app
     );
 }
 
+/// Each error once, in the words of the manifest, with an excerpt that fits the terminal.
+#[test]
+fn values_of_another_kind() {
+    let errors = |option: &str| {
+        let run = plan(&format!(
+            "web:\n  provider: local\n  containers:\n    app:\n      image: x\n      {option}\n"
+        ));
+        assert_eq!(run.status, 2, "{run}");
+        run.stderr
+    };
+    for (option, message, marked, help) in [
+        (
+            "command: null",
+            "command must be text, not nothing",
+            "null",
+            "",
+        ),
+        (
+            "command: sh -c \"a",
+            "command: unclosed quote",
+            "sh -c \"a",
+            "",
+        ),
+        (
+            "command: &a [*a]",
+            "alias refers to the value that contains it",
+            "*",
+            "",
+        ),
+        (
+            "cpus: .inf",
+            "cpus: invalid number of processors `.inf`",
+            ".inf",
+            "  |\n  = help: write 2 or 0.5\n",
+        ),
+    ] {
+        let before = option.find(marked).unwrap();
+        let (column, space) = (7 + before, " ".repeat(before));
+        let carets = "^".repeat(marked.len());
+        let expected = format!(
+            "error: {message}\n --> it.yml:6:{column}\n  |\n6 |       {option}\n  |       {space}{carets}\n{help}"
+        );
+        assert_eq!(errors(option), expected);
+    }
+    let long = errors(&format!("cpus: {}", "9".repeat(5_000_000)));
+    assert!(long.len() < 5000, "{} bytes", long.len());
+    let message = "error: cpus: invalid number of processors `99999";
+    assert!(long.starts_with(message), "{long}");
+}
+
 /// The names that the task `create` refuses, too.
 #[test]
 fn invalid_names() {

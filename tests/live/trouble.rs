@@ -56,6 +56,45 @@ fn a_stopped_server() {
 }
 
 #[test]
+fn a_paused_container() {
+    let live = Live::new().web_server("web");
+    live.write(
+        "it.yml",
+        "web:\n  provider: local\n  containers:\n    page: {build: web, ports: [80], \
+         stop_timeout: 1s, environment: {ANSWER: back}}\n",
+    );
+    live.run(&["run", "--yes", "ensemble.up", "it"]).ok();
+    docker(&["exec", &live.container("web"), "docker", "pause", "page"]);
+    let up = live.run(&["run", "--yes", "ensemble.up", "it"]).ok();
+    let plan = "  web  stays (server, local)\n  ~ page  start (container, hitc/web:";
+    assert!(up.stderr.contains(plan), "{up}");
+    assert_eq!(live.get("web", 80), "back");
+}
+
+/// It does not answer any more, and its process exists for another two seconds.
+#[test]
+fn an_engine_that_is_terminating() {
+    let live = Live::new().web_server("web");
+    live.write(
+        "it.yml",
+        "web:\n  provider: local\n  containers:\n    page: {build: web, ports: [80], restart: always, \
+         environment: {ANSWER: back}}\n",
+    );
+    live.run(&["run", "--yes", "ensemble.up", "it"]).ok();
+    let server = live.container("web");
+    let inside = |line: &str| docker(&["exec", &server, "sh", "-c", line]);
+    let before = inside("pgrep -x dockerd");
+    inside(
+        "pkill -STOP -x dockerd; pkill -TERM -x dockerd; \
+         (sleep 2; pkill -CONT -x dockerd) >/dev/null 2>&1 &",
+    );
+    live.run(&["run", "-H", "web", "docker.setup"]).ok();
+    assert_ne!(inside("pgrep -x dockerd"), before);
+    live.run(&["run", "--yes", "ensemble.up", "it"]).ok();
+    assert_eq!(live.get("web", 80), "back");
+}
+
+#[test]
 fn an_image_that_does_not_exist() {
     let live = Live::new();
     live.run(&["run", "create", "name=web"]).ok();
