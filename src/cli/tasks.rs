@@ -37,7 +37,7 @@ impl Tasks {
         let pattern = self.pattern.unwrap_or_default();
         let mut tasks: Vec<Arc<Task>> = start
             .scripts
-            .all()?
+            .list()?
             .into_iter()
             .filter(|task| !task.hidden && task.full_name().contains(&pattern))
             .collect();

@@ -108,7 +108,12 @@ pub fn audit_text(text: &str) -> Vec<Diagnostic> {
     match Unit::compile(&engine, source) {
         Err(error) => vec![error],
         Ok(unit) => {
-            let mut findings = check(&unit, &HashMap::new(), || library.known(&engine));
+            let mut findings = check(
+                &unit,
+                &HashMap::new(),
+                || library.counts(&engine),
+                || library.known(&engine),
+            );
             findings.extend(discover_tasks(&unit.ast, &unit.source, None, TaskFilter::All).1);
             findings
         }

@@ -94,7 +94,7 @@ impl<'a> Console<'a> {
         let (engine, scope) = (self.engine, &mut self.scope);
         let value: Dynamic = alone(|| engine.eval_ast_with_scope(scope, &whole))
             .map_err(|error| Diagnostic::new(Kind::Failed, format!("internal error: {error}")))?
-            .map_err(|error| explain(self.library, None, &error))?;
+            .map_err(|error| explain(self.engine, self.library, None, &error))?;
         Ok(match to_table(&value) {
             Some(table) => Some(table.to_string()),
             None if value.is_unit() => None,

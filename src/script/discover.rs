@@ -36,8 +36,18 @@ pub(super) fn discover_tasks(
     namespace: Option<&str>,
     filter: TaskFilter,
 ) -> (Vec<Task>, Vec<Diagnostic>) {
-    let (mut tasks, mut errors) = (Vec::<Task>::new(), Vec::new());
     let functions = Function::all_of(ast, source);
+    read_tasks(&functions, source, namespace, filter)
+}
+
+/// Returns the tasks among the functions of a script, and the errors of their doc comments.
+pub(super) fn read_tasks(
+    functions: &[Function<'_>],
+    source: &Arc<Source>,
+    namespace: Option<&str>,
+    filter: TaskFilter,
+) -> (Vec<Task>, Vec<Diagnostic>) {
+    let (mut tasks, mut errors) = (Vec::<Task>::new(), Vec::new());
     for function in functions.iter().filter(|function| filter.accepts(function)) {
         let reader = TaskReader {
             function,

@@ -1,7 +1,7 @@
 //! Turns errors of the script engine into diagnostics: message, place in the user's script, call
 //! stack.
 
-use rhai::{EvalAltResult, Position};
+use rhai::{Engine, EvalAltResult, Position};
 
 use super::{library::Library, limits, unit::span};
 use crate::{
@@ -22,7 +22,12 @@ struct Frame {
 
 /// Turns an error of the engine into diagnostics. `file` is the script whose top level was running,
 /// if there is one.
-pub(super) fn explain(library: &Library, file: Option<&str>, error: &EvalAltResult) -> Failure {
+pub(super) fn explain(
+    engine: &Engine,
+    library: &Library,
+    file: Option<&str>,
+    error: &EvalAltResult,
+) -> Failure {
     let (innermost, frames) = unwind(file.unwrap_or_default(), error);
     if let EvalAltResult::ErrorRuntime(value, _) = innermost
         && let Some(thrown) = thrown_by(value)
@@ -30,7 +35,7 @@ pub(super) fn explain(library: &Library, file: Option<&str>, error: &EvalAltResu
         // Each closure has a call stack of its own, which begins at the call of the closure.
         let file = frames.first().map(|frame| frame.file.clone());
         let failures = thrown.iter().flat_map(|thrown| {
-            let failure = explain(library, file.as_deref(), &thrown.error);
+            let failure = explain(engine, library, file.as_deref(), &thrown.error);
             let of_host = |error: Diagnostic| match &thrown.host {
                 Some(host) => error.of_host(host),
                 None => error,
@@ -54,7 +59,7 @@ pub(super) fn explain(library: &Library, file: Option<&str>, error: &EvalAltResu
                 None => return Diagnostic::new(Kind::Interrupted, "interrupted").into(),
             }
         }
-        other => describe(library, other).into(),
+        other => describe(engine, library, other).into(),
     };
     for diagnostic in &mut failure.0 {
         locate(library, diagnostic, &frames);
@@ -124,7 +129,7 @@ fn locate(library: &Library, diagnostic: &mut Diagnostic, frames: &[Frame]) {
 }
 
 /// Describes an error without its place.
-fn describe(library: &Library, error: &EvalAltResult) -> Diagnostic {
+fn describe(engine: &Engine, library: &Library, error: &EvalAltResult) -> Diagnostic {
     let diagnostic = |message: String| Diagnostic::new(Kind::Failed, message);
     if let Some(diagnostic) = limits::explain(error) {
         return diagnostic;
@@ -133,14 +138,11 @@ fn describe(library: &Library, error: &EvalAltResult) -> Diagnostic {
         EvalAltResult::ErrorFunctionNotFound(signature, _) => {
             let (name, types) = signature.split_once(" (").unwrap_or((signature, ""));
             let types = types.trim_end_matches(')');
-            let known = library.known_already();
-            let forms = known
-                .map(|known| known.signatures(name))
-                .unwrap_or_default();
+            let known = library.known(engine);
+            let forms = known.signatures(name);
             if forms.is_empty() {
-                let names = known.map(|known| known.names("").collect::<Vec<_>>());
                 return diagnostic(format!("function `{name}` not found"))
-                    .help(did_you_mean(name, names.unwrap_or_default()));
+                    .help(did_you_mean(name, known.names("")));
             }
             let is_secret = types.split(", ").any(|name| name == "Secret");
             let help = if is_secret {

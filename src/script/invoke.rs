@@ -29,5 +29,5 @@ pub(super) fn call(
     let options = CallFnOptions::new().eval_ast(false).with_tag(frame.clone());
     engine
         .call_fn_with_options(options, &mut Scope::new(), &ast, ENTRY, arguments)
-        .map_err(|error| explain(library, None, &error))
+        .map_err(|error| explain(engine, library, None, &error))
 }

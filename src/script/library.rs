@@ -10,7 +10,7 @@ use std::{
 use rhai::{Engine, Module, Shared};
 
 use super::{
-    check::{RegisteredFunctions, check},
+    check::{RegisteredCounts, RegisteredFunctions, check},
     coverage::Coverage,
     embedded::{
         PARTS, PROVIDERS, STDLIB, TASKS, file_name, missing_module, part_file, provider_file,
@@ -33,6 +33,7 @@ pub(super) struct Library {
     /// The evaluated scripts; see `module.rs`.
     modules: Mutex<HashMap<String, Shared<Module>>>,
     failed: Mutex<HashMap<String, Failure>>,
+    counts: OnceLock<Arc<RegisteredCounts>>,
     known: OnceLock<Arc<RegisteredFunctions>>,
     /// Which functions are called, in a test.
     pub coverage: Option<Coverage>,
@@ -46,6 +47,7 @@ impl Library {
             units: Mutex::default(),
             modules: Mutex::default(),
             failed: Mutex::default(),
+            counts: OnceLock::new(),
             known: OnceLock::new(),
             coverage: None,
         }
@@ -96,7 +98,12 @@ impl Library {
                 Err(failure) => errors.extend(failure.0),
             }
         }
-        errors.extend(check(&unit, &imports, || self.known(engine)));
+        errors.extend(check(
+            &unit,
+            &imports,
+            || self.counts(engine),
+            || self.known(engine),
+        ));
         if errors.is_empty() {
             Ok(unit)
         } else {
@@ -159,17 +166,20 @@ impl Library {
         embedded(name).is_some()
     }
 
+    /// Returns the names and the numbers of parameters of the functions that are registered with the engine.
+    pub fn counts(&self, engine: &Engine) -> Arc<RegisteredCounts> {
+        let counts = self
+            .counts
+            .get_or_init(|| RegisteredCounts::of(engine).into());
+        counts.clone()
+    }
+
     /// Returns the functions that are registered with the engine.
     pub fn known(&self, engine: &Engine) -> Arc<RegisteredFunctions> {
         let known = self
             .known
-            .get_or_init(|| Arc::new(RegisteredFunctions::of(engine)));
+            .get_or_init(|| RegisteredFunctions::of(engine).into());
         known.clone()
-    }
-
-    /// Returns the functions that are registered with the engine, if they were collected before.
-    pub fn known_already(&self) -> Option<&Arc<RegisteredFunctions>> {
-        self.known.get()
     }
 
     fn read(&self, name: &str) -> Result<String, Diagnostic> {

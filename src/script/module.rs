@@ -29,7 +29,7 @@ impl Library {
         let noting = is_noted.then(|| instrument(engine, &unit));
         let ast = noting.as_ref().unwrap_or(&unit.ast);
         let module = Module::eval_ast_as_new(Scope::new(), ast, engine)
-            .map_err(|error| explain(self, Some(name), &error))?;
+            .map_err(|error| explain(engine, self, Some(name), &error))?;
         let module: Shared<Module> = module.into();
         self.modules().insert(name.to_owned(), module.clone());
         Ok(module)

@@ -6,9 +6,10 @@ use rhai::{Dynamic, Engine};
 
 use super::{
     Config,
-    discover::{TaskFilter, discover_tasks},
+    discover::{TaskFilter, discover_tasks, read_tasks},
     embedded::{ALIASES, STDLIB, TASKS, TOP, ejected, file_name},
     engine,
+    function::Function,
     invoke::call,
     library::Library,
     reference::{Namespace, explain as explain_function, native, scripted},
@@ -18,7 +19,7 @@ use crate::{
     api::{self, Api, Frame},
     core::{
         cancel::Cancel,
-        diagnostic::{Diagnostic, Failure, Kind, did_you_mean},
+        diagnostic::{Diagnostic, Failure, Kind, Source, did_you_mean},
         event::Events,
     },
     project::Project,
@@ -241,6 +242,29 @@ impl Scripts {
             .iter()
             .map(|entry| entry.task.clone())
             .collect())
+    }
+
+    /// Returns the same tasks as [`Scripts::all`], to be listed and not run: built-in scripts that are not
+    /// loaded yet are not compiled.
+    pub fn list(&mut self) -> Result<Vec<Arc<Task>>, Failure> {
+        let mut listed = Vec::new();
+        for (namespace, text) in TASKS {
+            if self.built_in.contains(&namespace) {
+                continue;
+            }
+            if self.library.has(&ejected(namespace)) {
+                self.load_built_in(namespace)?;
+                continue;
+            }
+            let source = Source::new(file_name(namespace), text);
+            let shown = (namespace != TOP).then_some(namespace);
+            let functions = Function::scan(&source);
+            listed.extend(read_tasks(&functions, &source, shown, TaskFilter::All).0);
+        }
+        let own = self.entries.iter().map(|entry| entry.task.clone());
+        let built_in = listed.into_iter().map(Arc::new);
+        let is_free = |task: &Arc<Task>| self.lookup(&task.full_name()).is_none();
+        Ok(own.chain(built_in.filter(is_free)).collect())
     }
 
     /// Returns the tests in these files, each with the namespace that its tests get: their functions

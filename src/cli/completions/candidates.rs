@@ -460,7 +460,7 @@ impl Completer {
     fn tasks(&self) -> Vec<Candidate> {
         let start = Start::new(self.hitcfile.as_deref(), &Events::silent());
         let tasks: Vec<Arc<Task>> = start
-            .and_then(|mut start| start.scripts.all())
+            .and_then(|mut start| start.scripts.list())
             .unwrap_or_default();
         let shown = tasks.iter().filter(|task| !task.hidden);
         shown
