@@ -80,8 +80,8 @@ class Clock:
     def wait(self, seconds):
         """Waits. The speed may change meanwhile."""
         end = self.now() + seconds
-        while self.now() < end:
-            time.sleep(min(0.05, self.real(end - self.now()) + 0.001))
+        while (left := end - self.now()) > 0:
+            time.sleep(min(0.05, self.real(left) + 0.001))
 
 
 class Window:

@@ -1,13 +1,13 @@
 //! Faults while servers are replaced, resized and terminated.
 
 use std::{
-    thread,
+    fs, thread,
     time::{Duration, Instant},
 };
 
 use serde_json::{Value as Json, json};
 
-use super::{Answers, Request, Row, fault, said};
+use super::{ALWAYS, Answers, Request, Row, fault, said};
 use crate::support::{Run, cloud::Cloud, live::Live};
 
 /// A task that changes a server.
@@ -102,6 +102,7 @@ fn requests(provider: &str) -> Requests {
 #[derive(Clone, PartialEq)]
 struct Server {
     id: String,
+    ip: String,
     size: String,
     state: String,
 }
@@ -155,7 +156,8 @@ impl Place {
         let broken = json!({"status": 500, "body": "<html>Internal error</html>"});
         let mut rows = vec![
             self.row("too many requests, twice", &at(2, &self.answers.busy)),
-            self.row("status 500, always", &at(99, &broken)),
+            self.row("status 500, three times", &at(3, &broken)),
+            self.row("status 500, always", &at(ALWAYS, &broken)),
             self.row(
                 "an invalid response after the cloud received the request",
                 &at(1, &json!({"kind": "garbage", "after": true})),
@@ -168,7 +170,7 @@ impl Place {
                 "no response for 30 s, once",
                 &at(1, &json!({"kind": "hang"})),
             ),
-            self.row("expired credentials", &at(99, &self.answers.expired)),
+            self.row("expired credentials", &at(ALWAYS, &self.answers.expired)),
             self.killed_row(
                 "hitc is killed before the cloud receives the request",
                 &at(1, &json!({"kind": "hang"})),
@@ -179,11 +181,7 @@ impl Place {
             ),
         ];
         // An order whose response was lost is looked for: at DigitalOcean, for a minute each time.
-        if self.task != Task::Replace {
-            // Here all servers are one machine, whose lock the old and the new server of a replacement share.
-            rows.push(self.gone_row());
-            rows.insert(1, self.row("status 500, three times", &at(3, &broken)));
-        }
+        rows.push(self.gone_row());
         match self.task {
             // EC2 has no locks.
             Task::Terminate if self.provider == "ec2" => {}
@@ -211,7 +209,7 @@ impl Place {
     fn of_actions(&self) -> Vec<Row> {
         let (start, skip) = self.requests.start;
         let full = &self.answers.no_capacity;
-        let mut not_started = fault(start, 99, full);
+        let mut not_started = fault(start, ALWAYS, full);
         not_started["skip"] = skip.into();
         let mut rows = vec![self.row(
             "the cloud does not start the server again",
@@ -248,18 +246,26 @@ impl Place {
         self.outcome(what, &json!([]))
     }
 
-    /// The server is gone right after it was listed.
+    /// The server is gone right after it was listed, and nothing answers at its address.
     fn gone_row(&self) -> Row {
         self.prepare();
         let before = self.server();
         // Else the cached list is used.
         self.live.run(&["run", "uncache"]).ok();
         let gone = json!([fault(self.requests.list, 1, &json!({"kind": "shift"}))]);
-        self.outcome_of(
+        // All servers are one machine: without this, it would answer for the server that is gone.
+        let path = self.live.home().join(".ssh/config");
+        let config = fs::read_to_string(&path).unwrap();
+        let address = &before.as_ref().unwrap().ip;
+        let closed = format!("Host {address}\n HostName 127.0.0.1\n Port 1\n{config}");
+        fs::write(&path, closed).unwrap();
+        let row = self.outcome_of(
             "the cloud terminates the server meanwhile",
             &gone,
             before.as_ref(),
-        )
+        );
+        fs::write(&path, config).unwrap();
+        row
     }
 
     fn row(&self, what: &'static str, faults: &Json) -> Row {
@@ -371,6 +377,7 @@ impl Place {
                     let text = |key: &str| node[key].as_str().unwrap().to_owned();
                     Server {
                         id: text("id"),
+                        ip: text("ip"),
                         size: text("size"),
                         state: text("state"),
                     }

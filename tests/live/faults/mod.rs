@@ -141,6 +141,9 @@ fn gcp() -> Answers {
     }
 }
 
+/// More requests than any task makes until it gives up.
+const ALWAYS: usize = 9999;
+
 /// A fault that happens to the next `times` requests of this kind.
 fn fault((method, path): (&str, &str), times: usize, what: &Json) -> Json {
     let mut fault = what.clone();
