@@ -5,7 +5,15 @@ use crate::support::Project;
 #[test]
 fn a_new_project_passes_its_check() {
     let project = Project::new();
-    project.run(&["init"]).ok();
+    let made = project.run(&["init"]).ok();
+    assert!(
+        made.stderr
+            .contains("wrote `unmanaged_servers.txt`\nwrote `.gitignore`\n"),
+        "{made}"
+    );
+    let ignored = std::fs::read_to_string(project.root().join(".gitignore")).unwrap();
+    let ignored = ignored.lines().filter(|line| !line.starts_with('#'));
+    assert_eq!(ignored.collect::<Vec<_>>(), [".env", "*.part"]);
     project
         .run(&["check"])
         .is(0, "", "1 script, 1 manifest: no errors found\n");
@@ -15,6 +23,15 @@ fn a_new_project_passes_its_check() {
         2,
         "error: `hitcfile.rhai` already exists\nhelp: run `hitc check` to check it\n",
     );
+}
+
+#[test]
+fn files_of_the_user_are_kept() {
+    let project = Project::new().file(".gitignore", "/mine\n");
+    let made = project.run(&["init"]).ok();
+    assert!(made.stderr.contains("kept `.gitignore`\n"), "{made}");
+    let kept = std::fs::read_to_string(project.root().join(".gitignore")).unwrap();
+    assert_eq!(kept, "/mine\n");
 }
 
 /// All errors are found: in imported and other scripts, in comments and in manifests.
