@@ -154,9 +154,10 @@ impl Scripts {
         let all = self.reference()?;
         let names = all.iter().flat_map(|namespace| {
             let functions = namespace.functions.iter();
-            functions.map(|function| namespace.full_name(function))
+            functions
+                .flat_map(|function| [Some(namespace.full_name(function)), function.method_name()])
         });
-        let names: Vec<String> = names.collect();
+        let names: Vec<String> = names.flatten().collect();
         Ok(did_you_mean(name, names.iter().map(String::as_str)))
     }
 

@@ -104,6 +104,15 @@ fn help_on_functions() {
             .contains("host.wait_for_port(port: int, seconds: int)\n"),
         "{both}"
     );
+    // As a method is written in scripts.
+    let ping = project.run(&["help", "ssh::ping"]).ok().stdout;
+    project.run(&["help", "host.ping"]).is(0, &ping, "");
+    let method = project.run(&["help", "hosts.rolling"]).ok().stdout;
+    assert!(method.contains("hosts.rolling(count: int, action: closure) -> array\n"));
+    project.run(&["help", "host.pign"]).fails(
+        3,
+        "error: method `host.pign` not found\nhelp: did you mean `host.ping`?\n",
+    );
     let retry = project.run(&["help", "retry::times"]).ok();
     assert!(
         retry.stdout.contains("import \"std/retry\" as retry;\n"),
