@@ -285,8 +285,9 @@ impl Scripts {
             .find(|entry| std::ptr::eq(&raw const *entry.task, task))
             .or_else(|| self.entries.iter().find(has_name))
             .ok_or_else(|| Diagnostic::new(Kind::NotFound, "task not loaded"))?;
+        let (engine, library) = (&self.engine, &self.library);
         let function = format!("{}::{}", entry.module, task.name);
-        call(&self.engine, &self.library, frame, &function, arguments)
+        call(engine, library, frame, &function, Some(task), arguments)
     }
 
     /// Returns the settings that the hitcfile makes with `config`.
