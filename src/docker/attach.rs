@@ -43,7 +43,7 @@ impl Run {
     ) -> Result<Attached, Error> {
         let name = &self.spec.name;
         let old = self.replaced(engine, owner).await?;
-        engine.provide_image(&self.spec, progress).await?;
+        engine.provide_image(&self.spec, owner, progress).await?;
         progress(format!("running {name}"));
         let labels = labels::of(owner, name);
         // The old one is removed when it is certain that the new one can be created.

@@ -95,6 +95,7 @@ async fn hostile_values_arrive_as_they_are() {
         name: image.clone(),
         platform: None,
         secrets: hitc::docker::Secrets::default(),
+        project: None,
     };
     engine.build(&build, &|_| ()).await.unwrap();
     let name = live.container("values");

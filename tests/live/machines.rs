@@ -451,6 +451,7 @@ pub(super) async fn busybox(live: &Live, here: &Engine, engine: &Engine) {
         name,
         platform: None,
         secrets: docker::Secrets::default(),
+        project: None,
     };
     here.build(&build, &|_| ()).await.unwrap();
     here.push(&build.name, engine, &|_| ()).await.unwrap();
