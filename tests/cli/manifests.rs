@@ -504,7 +504,8 @@ db:
 ",
     );
     let warning = "warning: it.yml: container `web.app` uses `${db.containers.db.ip}`, which only `db` can \
-                   reach: publish a port of `db.db` and write `${db.internal_ip}`\n";
+                   reach: publish a port of `db.db` and write `${db.internal_ip}`, or to only wait for it \
+                   `depends_on: [db.db]`\n";
     let checked = project.run(&["check"]).ok();
     assert_eq!(
         checked.stderr,

@@ -240,7 +240,8 @@ fn of_containers(manifest: &Manifest, server: &Server, container: &Container) ->
         }
         let text = format!(
             "container `{}.{}` uses `${{{target}.containers.{name}.ip}}`, which only `{target}` can reach: \
-             publish a port of `{target}.{name}` and write `${{{target}.internal_ip}}`",
+             publish a port of `{target}.{name}` and write `${{{target}.internal_ip}}`, or to only wait for it \
+             `depends_on: [{target}.{name}]`",
             server.name, container.name
         );
         if !found.contains(&text) {
