@@ -54,8 +54,8 @@ pub struct Settings {
     pub docker_config: Option<PathBuf>,
     /// The timeout of a command.
     pub timeout: Option<Duration>,
-    /// How long to wait for a server that another run is changing.
-    pub wait_lock: Duration,
+    /// How long to wait for a server that another run is changing, if the user says it.
+    pub wait_lock: Option<Duration>,
     /// Whether every question is answered with yes.
     pub yes: bool,
     /// The servers to run on.

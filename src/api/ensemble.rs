@@ -249,7 +249,7 @@ fn request(call: &Call, options: &Map) -> Answer<Request> {
             only,
             rollout: call.context.settings.rollout.clone(),
             forks: call.context.settings.named_forks,
-            wait_lock: call.context.settings.wait_lock,
+            wait_lock: call.context.settings.wait_lock.unwrap_or_default(),
         })
     };
     call.check(decode().map_err(Diagnostic::from))

@@ -1,6 +1,6 @@
 //! `iptables::`: the firewall and the packet filter of servers.
 
-use std::{net::IpAddr, sync::Arc};
+use std::{future::Future, net::IpAddr, sync::Arc};
 
 use rhai::{Array, Dynamic, ImmutableString, Map};
 
@@ -123,6 +123,19 @@ async fn machine(call: &Call<'_>, node: &Node) -> Result<Server, Diagnostic> {
     Ok(Server(call.inventory.connect(node).await?))
 }
 
+/// Changes the firewall of a server while no other run changes the server, and no other call in this run
+/// its firewall.
+async fn locked<T>(
+    call: &Call<'_>,
+    node: &Node,
+    change: impl Future<Output = Result<T, Diagnostic>>,
+) -> Result<T, Diagnostic> {
+    let _turn = call.inventory.firewall_turn(node).await;
+    let purpose = "its firewall is being changed";
+    let lock = call.inventory.lock_for_task(node, purpose).await?;
+    lock.hold_for_call(&node.name, change).await
+}
+
 async fn check(call: &Call<'_>, host: &Host) -> Result<Vec<iptables::Probe>, Diagnostic> {
     let machine = machine(call, &host.0).await?;
     let (installed, listeners, connection) = tokio::try_join!(
@@ -188,13 +201,13 @@ fn add_changes(iptables: &mut Namespace) {
             let name = host.0.name.clone();
             let removed = call.change(
                 || format!("remove the firewall of {name}"),
-                async {
+                locked(call, &host.0, async {
                     let machine = machine(call, &host.0).await?;
                     let owner = project_owner(call)?;
                     let removed = iptables::remove(&machine, &owner, adopt).await?;
                     keep_open(&call.inventory, &host.0).await?;
-                    Ok::<_, Diagnostic>(removed)
-                },
+                    Ok(removed)
+                }),
             )?;
             Ok(removed.unwrap_or(false))
         },
@@ -264,9 +277,13 @@ fn change(
             project: context.project.ensure_id(&context.events)?.to_string(),
             manifest: None,
         };
-        let reconnect = || call.inventory.reconnect(node);
-        let changes = iptables::change(&machine, &owner, adopt, edit, reconnect).await?;
-        keep_open(&call.inventory, node).await?;
+        let changes = locked(call, node, async {
+            let reconnect = || call.inventory.reconnect(node);
+            let changes = iptables::change(&machine, &owner, adopt, edit, reconnect).await?;
+            keep_open(&call.inventory, node).await?;
+            Ok(changes)
+        })
+        .await?;
         activity.done(match changes.len() {
             0 => "firewall: no change".to_owned(),
             _ => "firewall changed".to_owned(),

@@ -19,6 +19,7 @@ The functions of the hitcfile are called by their names; variables are kept.
 
   help ssh         the functions of a namespace
   help ssh::run    a function
+  help host.run    a method
   Tab              completes names
   Ctrl-D           ends the console
 
@@ -32,7 +33,7 @@ fn help_topic(line: &str) -> Option<&str> {
     let name = rest.trim();
     let is_name = name
         .chars()
-        .all(|c| c.is_alphanumeric() || "_:/".contains(c));
+        .all(|c| c.is_alphanumeric() || "_:/.".contains(c));
     (is_word && is_name).then_some(name)
 }
 
@@ -60,7 +61,7 @@ pub(super) fn main(
                 "" => Some(HELP.to_owned()),
                 name => console.help(name),
             };
-            let unknown = || format!("no function or namespace `{name}`\n");
+            let unknown = || format!("no function, method or namespace `{name}`\n");
             events.emit(Event::Data(help.unwrap_or_else(unknown)));
             continue;
         }

@@ -101,7 +101,8 @@ pub(super) struct Flags {
     /// Timeout for each command on a server
     #[arg(short = 't', long, global = true, value_name = "SECONDS", env = "HITC_TIMEOUT", value_parser = positive::<u64>, help_heading = RUNNING)]
     timeout: Option<u64>,
-    /// Wait this long (30s, 10m) for a server that another run is changing, instead of failing
+    /// How long to wait (30s, 10m) for a server that another run is changing. By default, ensemble.up and
+    /// ensemble.down do not wait; docker.run and other tasks wait for a minute
     #[arg(long, global = true, value_name = "DURATION", env = "HITC_WAIT_LOCK", value_parser = wait, help_heading = RUNNING)]
     wait_lock: Option<Duration>,
     /// Show what would be done without doing it
@@ -287,7 +288,7 @@ impl Flags {
             identity: self.identity.clone().or(config.identity),
             port: self.port.or(config.port),
             timeout: timeout.map(Duration::from_secs),
-            wait_lock: self.wait_lock.unwrap_or_default(),
+            wait_lock: self.wait_lock,
             yes: self.yes,
             selection: self.selection(),
             // A flag is relative to the current folder.

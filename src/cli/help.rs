@@ -16,7 +16,8 @@ use crate::{
 
 #[derive(Args)]
 pub(super) struct Help {
-    /// A task, a subcommand, or a script function such as ssh::run; without it, shows the help of hitc
+    /// A task, a subcommand, or a script function or method such as ssh::run or host.run; without it, shows
+    /// the help of hitc
     task: Option<String>,
 }
 
@@ -69,6 +70,14 @@ fn explain(name: &str, hitcfile: Option<&Path>, events: &Events) -> Result<Strin
             Ok(text)
         }
         Err(failure) => {
+            let is_method = ["host.", "hosts.", "api."]
+                .iter()
+                .any(|object| name.starts_with(object));
+            if is_method && scripts.explain(name)?.is_none() {
+                let message = format!("method `{name}` not found");
+                let help = scripts.near_function(name)?;
+                return Err(Diagnostic::new(Kind::NotFound, message).help(help).into());
+            }
             let is_in = |task: &Arc<Task>| !task.hidden && task.namespace.as_deref() == Some(name);
             let tasks: Vec<Arc<Task>> = scripts.all()?.into_iter().filter(is_in).collect();
             match (tasks.as_slice(), scripts.explain(name)?) {

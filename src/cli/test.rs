@@ -1,6 +1,6 @@
 //! The subcommand `hitc test`: runs the tests of the project's scripts. Nothing is contacted.
 
-use std::{collections::BTreeSet, env, fs, sync::Arc};
+use std::{collections::BTreeSet, env, fs, path::Path, sync::Arc};
 
 use clap::Args;
 use serde_json::json;
@@ -114,7 +114,7 @@ impl Test {
         let all = project.files(&["rhai"]).unwrap_or_default();
         let mut files = Vec::new();
         if self.files.is_empty() {
-            files.extend(all.iter().filter(|file| file.starts_with(FOLDER)).cloned());
+            files.extend(test_files(project).unwrap_or_default());
         }
         for name in &self.files {
             let file = within(project, name);
@@ -128,13 +128,30 @@ impl Test {
             }
             files.extend(file.filter(|file| !files.contains(file)));
         }
-        let namespaced = files.into_iter().map(|file| {
-            let name = file.strip_prefix(FOLDER).unwrap_or(&file);
-            let name = name.strip_suffix(".rhai").unwrap_or(name).to_owned();
-            (file, name)
-        });
-        Ok(namespaced.collect())
+        Ok(files.into_iter().map(namespaced).collect())
     }
+}
+
+/// The files with the tests of a project: those in [`FOLDER`].
+pub(super) fn test_files(project: &Project) -> Result<Vec<String>, Diagnostic> {
+    let mut files = project.files(&["rhai"])?;
+    files.retain(|file| file.starts_with(FOLDER));
+    Ok(files)
+}
+
+/// The names of all tests of the project of a hitcfile, else of the current folder.
+pub(super) fn test_names(hitcfile: Option<&Path>) -> Result<Vec<String>, Failure> {
+    let mut start = Start::new(hitcfile, &Events::silent())?;
+    let files = test_files(&start.project)?.into_iter().map(namespaced);
+    let tests = start.scripts.tests(&files.collect::<Vec<_>>())?;
+    Ok(tests.iter().map(|test| test.full_name()).collect())
+}
+
+/// A file with tests, and the namespace that they get.
+fn namespaced(file: String) -> (String, String) {
+    let name = file.strip_prefix(FOLDER).unwrap_or(&file);
+    let name = name.strip_suffix(".rhai").unwrap_or(name).to_owned();
+    (file, name)
 }
 
 /// The path of a file within the project, if it is there: relative to the current folder, else to the

@@ -1,5 +1,7 @@
 //! Containers whose output is shown until they end.
 
+use std::pin::Pin;
+
 use bollard::{
     container::{AttachContainerResults, LogOutput},
     errors::Error as BollardError,
@@ -14,25 +16,34 @@ use crate::{
     ssh::{Terminations, UnterminatedCommand},
 };
 
+/// The output of a container, in pieces.
+type AttachedOutput =
+    Pin<Box<dyn futures_util::Stream<Item = Result<LogOutput, BollardError>> + Send>>;
+
+/// A running container whose output is shown until it ends. Dropping it kills the container.
+pub struct Attached {
+    name: String,
+    guard: Guard,
+    output: AttachedOutput,
+}
+
 impl Run {
-    /// Creates and starts the container, passes its output to `on_output`, and waits until it ends.
-    /// A container that is replaced is removed once the new one was created. Dropping the future kills the container, which
-    /// `terminations` records.
+    /// Creates and starts the container and attaches to its output.
+    /// A container that is replaced is removed once the new one was created. If the container is killed
+    /// because the result, or the future, is dropped, `terminations` records it.
     ///
     /// # Errors
-    /// [`Error::NameTaken`] and [`Error::NotOwned`] as [`Run::execute`]; [`Error::Ended`] if the
-    /// container ends with a status other than 0.
-    pub async fn attached(
+    /// [`Error::NameTaken`] and [`Error::NotOwned`] as [`Run::execute`].
+    pub async fn attach(
         &self,
         engine: &Engine,
         owner: &Owner,
-        on_output: impl FnMut(Stream, &[u8]),
         progress: Progress<'_>,
         terminations: &Terminations,
-    ) -> Result<(), Error> {
+    ) -> Result<Attached, Error> {
         let name = &self.spec.name;
         let old = self.replaced(engine, owner).await?;
-        engine.provide_image(&self.spec, progress).await?;
+        engine.provide_image(&self.spec, owner, progress).await?;
         progress(format!("running {name}"));
         let labels = labels::of(owner, name);
         // The old one is removed when it is certain that the new one can be created.
@@ -45,42 +56,29 @@ impl Run {
         } else {
             engine.create(name, &self.spec, &labels, &[]).await?
         };
-        let mut guard = Guard {
+        let guard = Guard {
             container: Some((engine.clone(), id.clone())),
             terminations: terminations.clone(),
         };
-        let status = engine.run_to_end(&id, on_output).await?;
-        guard.container = None;
-        if status == 0 {
-            return Ok(());
-        }
-        Err(Error::Ended {
-            host: engine.host().to_owned(),
+        Ok(Attached {
             name: name.clone(),
-            status,
+            guard,
+            output: engine.start_attached(&id).await?,
         })
     }
 }
 
-impl Engine {
-    /// Starts a created container and waits until it ends. Returns its exit status.
-    async fn run_to_end(
-        &self,
-        id: &str,
-        mut on_output: impl FnMut(Stream, &[u8]),
-    ) -> Result<i64, Error> {
-        let fail = |error: BollardError| self.of(id, "running", &error);
-        // Before the start, so that no output is missed.
-        let options = AttachContainerOptionsBuilder::new()
-            .stream(true)
-            .stdout(true)
-            .stderr(true)
-            .build();
-        let attached = self.docker.attach_container(id, Some(options)).await;
-        let AttachContainerResults { mut output, input } = attached.map_err(fail)?;
-        drop(input);
-        self.start(id).await?;
-        while let Some(chunk) = output.next().await {
+impl Attached {
+    /// Passes the output to `on_output`, and waits until the container ends.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] if its status is not 0.
+    pub async fn wait(mut self, mut on_output: impl FnMut(Stream, &[u8])) -> Result<(), Error> {
+        let Some((engine, id)) = self.guard.container.clone() else {
+            return Ok(());
+        };
+        let fail = |error: BollardError| engine.of(&id, "running", &error);
+        while let Some(chunk) = self.output.next().await {
             match chunk.map_err(fail)? {
                 LogOutput::StdErr { message } => on_output(Stream::Stderr, &message),
                 LogOutput::StdOut { message } | LogOutput::Console { message } => {
@@ -89,12 +87,44 @@ impl Engine {
                 LogOutput::StdIn { .. } => {}
             }
         }
+        let status = engine.exit_status(&id).await?;
+        self.guard.container = None;
+        if status == 0 {
+            return Ok(());
+        }
+        Err(Error::Ended {
+            host: engine.host().to_owned(),
+            name: self.name,
+            status,
+        })
+    }
+}
+
+impl Engine {
+    /// Attaches to a created container and starts it.
+    async fn start_attached(&self, id: &str) -> Result<AttachedOutput, Error> {
+        // Before the start, so that no output is missed.
+        let options = AttachContainerOptionsBuilder::new()
+            .stream(true)
+            .stdout(true)
+            .stderr(true)
+            .build();
+        let attached = self.docker.attach_container(id, Some(options)).await;
+        let attached = attached.map_err(|error| self.of(id, "running", &error));
+        let AttachContainerResults { output, input } = attached?;
+        drop(input);
+        self.start(id).await?;
+        Ok(output)
+    }
+
+    /// Waits until a container has ended.
+    async fn exit_status(&self, id: &str) -> Result<i64, Error> {
         let options = None::<WaitContainerOptions>;
         let mut ended = Box::pin(self.docker.wait_container(id, options));
         match ended.next().await {
             Some(Ok(ended)) => Ok(ended.status_code),
             Some(Err(BollardError::DockerContainerWaitError { code, .. })) => Ok(code),
-            Some(Err(error)) => Err(fail(error)),
+            Some(Err(error)) => Err(self.of(id, "running", &error)),
             None => Err(Error::Api {
                 host: self.host.clone(),
                 what: format!("running container `{}`", self.name_of(id)),

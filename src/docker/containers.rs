@@ -11,6 +11,7 @@ use async_trait::async_trait;
 use serde::Serialize;
 
 use super::{Container, Error, Progress, Spec, Volume};
+use crate::core::owner::Owner;
 
 /// A snapshot of the containers and images of an engine.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -39,8 +40,13 @@ pub trait Containers: Send + Sync {
     async fn find(&self, name: &str) -> Result<Option<Container>, Error>;
 
     /// Makes the image of a container available: pulls it, or builds it on the local machine and
-    /// sends it.
-    async fn provide_image(&self, spec: &Spec, progress: Progress<'_>) -> Result<(), Error>;
+    /// sends it. An image that is built is labelled with the project of `owner`.
+    async fn provide_image(
+        &self,
+        spec: &Spec,
+        owner: &Owner,
+        progress: Progress<'_>,
+    ) -> Result<(), Error>;
 
     /// Creates a container without starting it, and returns its full id. `labels` and `volumes`
     /// are added to the spec's own. An existing container of that name is an error.

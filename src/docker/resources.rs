@@ -21,6 +21,9 @@ use crate::core::owner::{Owner, Ownership};
 /// The networks that each engine has.
 const BUILT_IN: [&str; 3] = ["bridge", "host", "none"];
 
+/// How the names of built images begin (`Context::image_name`).
+const BUILT_NAME: &str = "hitc/";
+
 /// A network.
 #[derive(Clone, Debug)]
 pub struct Network {
@@ -182,8 +185,13 @@ impl Engine {
             bytes: sizes.get(&volume.name).copied(),
             name: volume.name,
         }));
-        let images = images.into_iter().filter(|image| {
-            is_shown(&owner(image.labels.clone())) && !used.images.contains(&image.id)
+        let images = images.into_iter().filter_map(|image| {
+            let shown = if is_shown(&owner(image.labels.clone())) {
+                image
+            } else {
+                built_by(&project.project, image)?
+            };
+            (!used.images.contains(&shown.id)).then_some(shown)
         });
         unused.extend(images.flat_map(unused_image));
         Ok(unused)
@@ -243,6 +251,17 @@ impl Engine {
             _ => Ok(()),
         }
     }
+}
+
+/// An image that this project built, with the names that hitc gives to what it builds. None for another
+/// image: one that is made from a built image inherits its labels, not its name.
+fn built_by(project: &str, mut image: ImageSummary) -> Option<ImageSummary> {
+    let built = image
+        .labels
+        .get(labels::BUILT)
+        .filter(|_| !project.is_empty());
+    image.repo_tags.retain(|name| name.starts_with(BUILT_NAME));
+    (built? == project && !image.repo_tags.is_empty()).then_some(image)
 }
 
 /// An image, by each of its names: it is removed with the last of them.

@@ -124,7 +124,7 @@ impl Run {
         progress: Progress<'_>,
     ) -> Result<Container, Error> {
         let old = self.replaced(engine, owner).await?;
-        engine.provide_image(&self.spec, progress).await?;
+        engine.provide_image(&self.spec, owner, progress).await?;
         progress(format!("starting {}", self.spec.name));
         let adopted = old.as_ref().filter(|_| self.adopt);
         let replacement = Replacement {

@@ -117,7 +117,8 @@ pub async fn down(
     path: &Path,
     request: &Request,
 ) -> Result<(), Failure> {
-    let (manifest, owner) = invocation.load(path, false)?;
+    // What is taken down need not be mended.
+    let (manifest, owner) = invocation.load_quietly(path, false)?;
     let request = Request {
         prune: true,
         ..request.clone()

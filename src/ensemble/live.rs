@@ -1,6 +1,6 @@
 //! `World` for real servers.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -9,6 +9,7 @@ use crate::{
     core::{cancel::Cancel, diagnostic::Diagnostic},
     docker::Containers,
     inventory::{Inventory, Providers},
+    machine::Lock,
     provider::Node,
     provision,
 };
@@ -21,6 +22,10 @@ impl World for Inventory {
 
     fn cancel(&self) -> &Cancel {
         &self.context.cancel
+    }
+
+    async fn lock(&self, node: &Node, purpose: &str, wait: Duration) -> Result<Lock, Diagnostic> {
+        Inventory::lock(self, node, purpose, wait).await
     }
 
     async fn engine(&self, node: &Node) -> Result<Option<Arc<dyn Containers>>, Diagnostic> {

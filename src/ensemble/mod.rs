@@ -27,7 +27,7 @@ pub use container_options::container;
 pub use converge::{Invocation, down, plan, up};
 pub use graph::Graph;
 pub use manifest::{
-    Container, LARGEST, Manifest, find, find_only, is_manifest, load, parse_yaml, read,
+    Container, LARGEST, Manifest, find, find_only, is_manifest, load, names, parse_yaml, read,
     read_variables, warnings,
 };
 pub use observe::{EngineState, Observed, observe};

@@ -26,10 +26,7 @@ pub trait World: Access {
     fn cancel(&self) -> &Cancel;
 
     /// Takes the lock of a server; waits at most `wait` for another run to release it.
-    async fn lock(&self, node: &Node, purpose: &str, wait: Duration) -> Result<Lock, Diagnostic> {
-        let machine = self.machine(node).await?;
-        Lock::take(machine.as_ref(), purpose, wait).await
-    }
+    async fn lock(&self, node: &Node, purpose: &str, wait: Duration) -> Result<Lock, Diagnostic>;
 
     /// The Docker Engine of a server: none if Docker is not installed there. An engine that could
     /// not be asked is an error with its cause.

@@ -103,6 +103,7 @@ impl Download<'_> {
             let added = Download { from, to, ..self }.one().await?;
             counts.transferred += added.transferred;
             counts.unchanged += added.unchanged;
+            counts.bytes += added.bytes;
         }
         Ok(counts)
     }
@@ -204,6 +205,7 @@ impl Download<'_> {
         part.finish(mode).map_err(fail)?;
         Ok(TransferCounts {
             transferred: 1,
+            bytes: size,
             ..TransferCounts::default()
         })
     }
@@ -232,6 +234,7 @@ impl Download<'_> {
             transferred: changed.len(),
             unchanged: remote.len() - changed.len(),
             removed: 0,
+            bytes: 0,
         };
         if !changed.is_empty() {
             let mut archive = tempfile::tempfile().map_err(|error| Error::local(to, error))?;
@@ -252,6 +255,7 @@ impl Download<'_> {
                 ))
             };
             fetch(machine, &command, &what, &archive, &progress, to).await?;
+            tally.bytes = progress.done.load(Ordering::Relaxed);
             archive
                 .seek(SeekFrom::Start(0))
                 .map_err(|error| Error::local(to, error))?;

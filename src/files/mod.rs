@@ -29,4 +29,6 @@ pub struct TransferCounts {
     pub unchanged: usize,
     /// Files that were removed at the destination.
     pub removed: usize,
+    /// The size of what was transferred. Files of a folder are transferred as an archive.
+    pub bytes: u64,
 }

@@ -71,11 +71,12 @@ impl Upload<'_> {
             );
             return Err(failed(machine.name(), to, &cause));
         }
-        let mut changed = Vec::new();
+        let (mut changed, mut bytes) = (Vec::new(), 0);
         for (path, digest) in &local {
             if remote.get(path) != Some(digest) {
                 let from = from.join(path);
                 let found = fs::metadata(&from).map_err(|error| Error::local(&from, error))?;
+                bytes += found.len();
                 changed.push(LocalFile {
                     path: path.clone(),
                     mode: found.permissions().mode() & 0o777,
@@ -91,6 +92,7 @@ impl Upload<'_> {
             transferred,
             unchanged: local.len() - transferred,
             removed: 0,
+            bytes,
         })
     }
 }
@@ -109,12 +111,12 @@ impl Download<'_> {
             RawContent::File { mut content, mode } => {
                 let to = self.place();
                 let received = PrivateFile::create(&to).and_then(|file| {
-                    io::copy(&mut content, &mut file.file())?;
-                    file.finish(mode)
+                    let bytes = io::copy(&mut content, &mut file.file())?;
+                    file.finish(mode).map(|()| bytes)
                 });
-                received.map_err(|error| Error::local(&to, error))?;
                 Ok(TransferCounts {
                     transferred: 1,
+                    bytes: received.map_err(|error| Error::local(&to, error))?,
                     ..TransferCounts::default()
                 })
             }
@@ -146,6 +148,7 @@ impl Download<'_> {
             transferred: changed.len(),
             unchanged: remote.len() - changed.len(),
             removed: 0,
+            bytes: archive.metadata().map_err(fail)?.len(),
         };
         archive.seek(SeekFrom::Start(0)).map_err(fail)?;
         unpack(archive, to, &changed).map_err(fail)?;

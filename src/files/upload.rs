@@ -196,6 +196,7 @@ impl Upload<'_> {
         }
         Ok(TransferCounts {
             transferred: 1,
+            bytes: metadata.len(),
             ..TransferCounts::default()
         })
     }
@@ -273,10 +274,11 @@ impl Upload<'_> {
         } = self.compare().await?;
         let changed: Vec<&Path> = changed.iter().map(PathBuf::as_path).collect();
         let extra: Vec<&Path> = extra.iter().map(PathBuf::as_path).collect();
-        let counts = TransferCounts {
+        let mut counts = TransferCounts {
             transferred: changed.len(),
             unchanged,
             removed: extra.len(),
+            bytes: 0,
         };
         if changed.is_empty() && extra.is_empty() && !remote.is_empty() {
             return Ok(counts);
@@ -294,6 +296,7 @@ impl Upload<'_> {
             .as_file()
             .metadata()
             .map_or(0, |metadata| metadata.len());
+        counts.bytes = size;
         let progress = Progress::new(events, host, format!("uploading {to}"), Some(size));
         let command = Command {
             sudo: write_options.sudo,

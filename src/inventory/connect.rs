@@ -9,7 +9,11 @@ use std::{
 use async_trait::async_trait;
 use tokio::time::{Instant, sleep};
 
-use super::NodePoll;
+use super::{
+    NodePoll,
+    key::{Key, key},
+    locks::Locks,
+};
 use crate::{
     context::Context,
     core::{
@@ -28,13 +32,6 @@ const READY_TIMEOUT: Duration = Duration::from_mins(5);
 /// How long a new server may refuse our key. Many images install it after SSH has started.
 const KEY_TIMEOUT: Duration = Duration::from_secs(90);
 const KEY_RETRY: Duration = Duration::from_secs(1);
-
-/// Identifies a server: its provider and the provider's id. Two providers may give the same id.
-type Key = (String, String);
-
-fn key(node: &Node) -> Key {
-    (node.provider.clone(), node.id.clone())
-}
 
 /// Access to servers: their machines and listings. The real one is [`super::Inventory`]; the tests of
 /// the ensemble simulate it.
@@ -73,6 +70,8 @@ pub struct Connections {
     engines: Mutex<HashMap<Key, Engine>>,
     /// By server and name.
     containers: Mutex<HashMap<(Key, String), Inside>>,
+    /// The locks of servers that the run holds.
+    pub(super) locks: Locks,
     /// The registries that images come from.
     pub registries: Arc<Registries>,
 }
@@ -93,6 +92,7 @@ impl Connections {
             targets: Mutex::default(),
             engines: Mutex::default(),
             containers: Mutex::default(),
+            locks: Locks::default(),
             context,
         }
     }
@@ -282,6 +282,7 @@ impl Connections {
         // `~/.ssh/config` may have another address for it.
         let address = target.map_or_else(|| node.ip_text(), |target| target.address);
         self.pool.forget(&address);
+        self.locks.forget(node);
         lock(&self.engines).remove(&key(node));
         lock(&self.containers).retain(|(server, _), _| *server != key(node));
     }

@@ -4,12 +4,14 @@
 mod cache;
 mod connect;
 mod containers;
+mod key;
+mod locks;
 mod poll;
 mod providers;
 mod resolve;
 mod selection;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 pub use cache::NodeCache;
@@ -19,6 +21,7 @@ pub use poll::NodePoll;
 pub use providers::Providers;
 pub use resolve::Resolved;
 use selection::nothing_selected;
+use tokio::sync::OwnedMutexGuard;
 
 use crate::{
     context::{Context, Settings},
@@ -29,13 +32,17 @@ use crate::{
     },
     docker::{self, Engine, EngineStatus, Inside, Listed, Registries},
     fleet::Selection,
-    machine::{Machine, Server},
+    machine::{Lock, Machine, Server},
     project::{Project, ProjectId, UNMANAGED_FILE},
     provider::{
         self, DigitalOcean, Ec2, Local, MockServers, Node, OnServer, Provider, Unmanaged, Volume,
     },
     ssh::{Command, Connection, OpenSsh, Target, Terminations},
 };
+
+/// How long a change by a task waits for another run that changes the same server, unless the user says
+/// otherwise.
+const WAIT_IN_TASK: Duration = Duration::from_mins(1);
 
 /// The servers of a run.
 pub struct Inventory {
@@ -291,6 +298,40 @@ impl Inventory {
             output.elapsed.as_secs_f64()
         ));
         Ok(output)
+    }
+
+    /// Takes the lock of a server, unless this run holds it. `purpose` tells other runs what it is held
+    /// for. Waits at most `wait` for another run to release it, which is noted.
+    ///
+    /// # Errors
+    /// Names the run that holds it, and its purpose.
+    pub async fn lock(
+        &self,
+        node: &Node,
+        purpose: &str,
+        wait: Duration,
+    ) -> Result<Lock, Diagnostic> {
+        let machine = self.machine(node).await?;
+        let locks = &self.connections.locks;
+        let take = |wait| {
+            Lock::take(machine.as_ref(), purpose, wait, |holder| {
+                let note = format!("host `{}`: waiting, because {holder}", node.name);
+                self.context.events.note(note);
+            })
+        };
+        locks.share(node, wait, take).await
+    }
+
+    /// Takes the lock of a server for one change by a task, as [`Inventory::lock`] does. Waits as long as
+    /// `--wait-lock` says, without it for a short time.
+    pub async fn lock_for_task(&self, node: &Node, purpose: &str) -> Result<Lock, Diagnostic> {
+        let wait = self.context.settings.wait_lock.unwrap_or(WAIT_IN_TASK);
+        self.lock(node, purpose, wait).await
+    }
+
+    /// Waits for those in this run that change the firewall of a server.
+    pub async fn firewall_turn(&self, node: &Node) -> OwnedMutexGuard<()> {
+        self.connections.locks.firewall(node).await
     }
 
     /// The Docker Engine of a server, or why it does not answer.

@@ -1,6 +1,6 @@
 //! Changes the firewall of a server in place: for tasks.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc};
 
 use super::{Firewall, Installed, apply, clear, observe};
 use crate::{
@@ -9,14 +9,12 @@ use crate::{
         diagnostic::{Diagnostic, Kind},
         owner::{Owner, Ownership},
     },
-    machine::{Lock, Machine},
+    machine::Machine,
 };
 
-/// How long to wait for another run that changes the server.
-const WAIT_LOCK: Duration = Duration::from_secs(15);
-
 /// Changes the firewall of a server as `edit` says, which gets the one that the server has. Returns the
-/// changed rules. Unless `adopt` is set, the firewall must be of the project of `owner`.
+/// changed rules. Unless `adopt` is set, the firewall must be of the project of `owner`. The caller holds
+/// the lock of the server.
 ///
 /// # Errors
 /// Those of [`apply`], and of `edit`.
@@ -30,8 +28,6 @@ pub async fn change<F>(
 where
     F: Future<Output = Result<Arc<dyn Machine>, Diagnostic>>,
 {
-    let purpose = "its firewall is being changed";
-    let _lock = Lock::take(machine, purpose, WAIT_LOCK).await?;
     let installed = observe(machine).await?;
     refuse_foreign(machine.name(), installed.as_ref(), owner, adopt)?;
     let wanted = edit(installed.as_ref())?;
@@ -52,10 +48,8 @@ where
 
 /// Removes the firewall of a server. Returns whether there was one. Unless `adopt` is set, it must be of
 /// the project of `owner`; if it is set, whatever is left of a firewall is removed, also if it cannot be
-/// read.
+/// read. The caller holds the lock of the server.
 pub async fn remove(machine: &dyn Machine, owner: &Owner, adopt: bool) -> Result<bool, Diagnostic> {
-    let purpose = "its firewall is being removed";
-    let _lock = Lock::take(machine, purpose, WAIT_LOCK).await?;
     if adopt {
         clear(machine).await?;
         return Ok(true);

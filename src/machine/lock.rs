@@ -5,7 +5,12 @@
 //! when we close the stream, when the connection ends, or [`SERVER_LIMIT`] after the last heartbeat
 //! that reached the machine. We give up first, after [`OWN_LIMIT`] without an answer.
 
-use std::{any::Any, time::Duration};
+use std::{
+    any::Any,
+    future::Future,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, ReadHalf, WriteHalf, split},
@@ -29,12 +34,33 @@ const OWN_LIMIT: Duration = Duration::from_secs(30);
 const SERVER_LIMIT: Duration = Duration::from_mins(1);
 /// The time between two attempts while another run holds the lock.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long a lock is kept after a call of a task.
+const KEPT_AFTER_CALL: Duration = Duration::from_secs(1);
 
-/// A held lock. Dropping it releases the lock.
+/// A held lock. Dropping it and its clones releases the lock.
+#[derive(Clone)]
 pub struct Lock {
     lost: watch::Receiver<bool>,
     /// Ends the heartbeats, or whatever else holds the lock.
-    _guard: Box<dyn Any + Send + Sync>,
+    guard: Arc<dyn Any + Send + Sync>,
+}
+
+/// A lock that others hold in the same run. It does not keep the lock.
+pub struct WeakLock {
+    lost: watch::Receiver<bool>,
+    guard: Weak<dyn Any + Send + Sync>,
+}
+
+impl WeakLock {
+    /// The lock, if it is still held.
+    pub fn upgrade(&self) -> Option<Lock> {
+        let guard = self.guard.upgrade()?;
+        let lock = Lock {
+            lost: self.lost.clone(),
+            guard,
+        };
+        (!lock.is_lost()).then_some(lock)
+    }
 }
 
 /// What the machine answered.
@@ -46,21 +72,24 @@ enum Attempt {
 
 impl Lock {
     /// Takes the lock of a machine. `purpose` tells others what it is held for. While another run
-    /// holds it, tries again for as long as `wait`, then fails and names the holder.
+    /// holds it, tries again for as long as `wait`, then fails and names the holder. `on_wait` gets the
+    /// holder once, before the first wait.
     pub async fn take(
         machine: &dyn Machine,
         purpose: &str,
         wait: Duration,
+        on_wait: impl Fn(&str),
     ) -> Result<Self, Diagnostic> {
         let host = machine.name();
         let end = Instant::now() + wait;
+        let mut is_waiting = false;
         loop {
             let holder = match attempt(machine, purpose).await? {
                 Attempt::Held(lock) => return Ok(lock),
                 Attempt::Busy(holder) => holder,
             };
+            let holder = holder.unwrap_or_else(|| "another run is changing it".to_owned());
             if Instant::now() + RETRY > end {
-                let holder = holder.unwrap_or_else(|| "another run is changing it".to_owned());
                 let help = "wait until it is done, or add --wait-lock 10m to wait for it";
                 return Err(
                     Diagnostic::new(Kind::Failed, format!("host `{host}`: {holder}"))
@@ -68,7 +97,66 @@ impl Lock {
                         .on(host),
                 );
             }
+            if !is_waiting {
+                on_wait(&holder);
+                is_waiting = true;
+            }
             sleep(RETRY).await;
+        }
+    }
+
+    /// Runs `work`, which needs the lock. Stops it if the lock is lost: another run may then change the
+    /// server.
+    ///
+    /// # Errors
+    /// Those of `work`, and [`Lock::error_lost`].
+    pub async fn hold_during<T>(
+        &self,
+        server: &str,
+        work: impl Future<Output = Result<T, Diagnostic>>,
+    ) -> Result<T, Diagnostic> {
+        let mut lost = self.lost.clone();
+        tokio::select! {
+            biased;
+            // The sender ends together with the lock.
+            _ = lost.wait_for(|lost| *lost) => Err(Self::error_lost(server)),
+            result = work => result,
+        }
+    }
+
+    /// Runs `work` as [`Lock::hold_during`] does, and releases the lock a second later: a task often
+    /// changes a server several times in a row, and each time would need another round trip.
+    pub async fn hold_for_call<T>(
+        self,
+        server: &str,
+        work: impl Future<Output = Result<T, Diagnostic>>,
+    ) -> Result<T, Diagnostic> {
+        let result = self.hold_during(server, work).await;
+        tokio::spawn(async move {
+            sleep(KEPT_AFTER_CALL).await;
+            drop(self);
+        });
+        result
+    }
+
+    /// Whether the lock was lost.
+    pub fn is_lost(&self) -> bool {
+        *self.lost.borrow() || self.lost.has_changed().is_err()
+    }
+
+    /// The error of a server whose lock was lost.
+    pub fn error_lost(server: &str) -> Diagnostic {
+        let message = format!("host `{server}`: the lock was lost; nothing more is changed there");
+        Diagnostic::new(Kind::Unreachable, message)
+            .help("check the connection to the server and run the command again".to_owned())
+            .on(server)
+    }
+
+    /// The lock as something that does not keep it.
+    pub fn downgrade(&self) -> WeakLock {
+        WeakLock {
+            lost: self.lost.clone(),
+            guard: Arc::downgrade(&self.guard),
         }
     }
 
@@ -78,13 +166,8 @@ impl Lock {
     pub fn held_by(guard: impl Any + Send + Sync, lost: watch::Receiver<bool>) -> Self {
         Lock {
             lost,
-            _guard: Box::new(guard),
+            guard: Arc::new(guard),
         }
-    }
-
-    /// What tells when the lock is lost.
-    pub fn watch(&self) -> watch::Receiver<bool> {
-        self.lost.clone()
     }
 }
 
@@ -121,7 +204,7 @@ async fn attempt(machine: &dyn Machine, purpose: &str) -> Result<Attempt, Diagno
             });
             Ok(Attempt::Held(Lock {
                 lost,
-                _guard: Box::new(Abort(beats)),
+                guard: Arc::new(Abort(beats)),
             }))
         }
         Some(("busy", holder)) => Ok(Attempt::Busy(
@@ -164,16 +247,20 @@ async fn keep(mut read: BufReader<ReadHalf<Stream>>, mut write: WriteHalf<Stream
 /// When heartbeats end while the connection seems to stand, the process ends the connection before
 /// the kernel releases the lock: requests that the network delivers later must find no server. On
 /// the local machine, an sshd above this process serves the user's own login, and is left alone.
+///
+/// A process of this same run is probably about to end: those who need the lock at the same time share
+/// it.
 fn script(purpose: &str) -> String {
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let user = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
     let user = user.map(|user| format!("{user}@")).unwrap_or_default();
-    let holder = format!(
-        "{purpose} by {user}{} (process {})",
+    let who = format!(
+        "by {user}{} (process {})",
         machine.trim(),
         std::process::id()
     )
     .replace(char::is_control, " ");
+    let holder = format!("{purpose} {who}").replace(char::is_control, " ");
     let limit = SERVER_LIMIT.as_secs();
     let own_name = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
     let own = quote(&format!("{} {}", std::process::id(), own_name.trim()));
@@ -211,6 +298,7 @@ for try in 1 2 3 4 5; do
     case $(sed -n 's/^NSpid:[[:space:]]*//p' $process/status 2>/dev/null) in '' | *[!0-9]*) continue ;; esac
     holder=$(tr '\0' '\n' <$file | sed -n '$p')
     [ -n "$holder" ] || continue
+    case $try$holder in [12]*{who}) sleep 0.05; continue 2 ;; esac
     echo busy "$holder"
     exit
   done
@@ -218,6 +306,7 @@ for try in 1 2 3 4 5; do
 done
 echo 'busy '"#,
         hold = quote(&hold),
+        who = quote(&who),
         holder = quote(&holder),
     )
 }

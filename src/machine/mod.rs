@@ -15,7 +15,7 @@ mod write;
 pub use error::{Cause, Error};
 pub use interface::{Machine, OnOutput};
 pub use local::Local;
-pub use lock::Lock;
+pub use lock::{Lock, WeakLock};
 #[cfg(test)]
 pub use mock_machine::MockMachine;
 pub use raw_files::{LocalContent, LocalFile, RawContent, RawFiles};

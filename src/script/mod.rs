@@ -18,6 +18,7 @@ mod limits;
 mod module;
 mod param;
 mod provider;
+mod recursion;
 mod reference;
 mod run;
 mod scripts;

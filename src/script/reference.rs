@@ -29,6 +29,14 @@ pub struct Function {
     pub is_method: bool,
 }
 
+impl Function {
+    /// Returns the name of a method with its object: `host.run`. None for a function that is no method.
+    pub fn method_name(&self) -> Option<String> {
+        let text = self.is_method.then(|| method(self))?;
+        text.split_once('(').map(|(name, _)| name.to_owned())
+    }
+}
+
 impl Namespace {
     /// Returns the name of a function with its namespace.
     pub fn full_name(&self, function: &Function) -> String {
@@ -102,8 +110,8 @@ fn prose<'a>(comments: impl Iterator<Item = &'a str>) -> String {
     lines.collect::<Vec<_>>().join("\n").trim().to_owned()
 }
 
-/// Returns the help text of a function with all its signatures, or of a namespace. None if the name is
-/// unknown.
+/// Returns the help text of a function (`ssh::run`) or method (`host.run`) with all its signatures, or of
+/// a namespace. None if the name is unknown.
 pub(super) fn explain(namespaces: &[Namespace], name: &str) -> Option<String> {
     let name = name.strip_suffix("::").unwrap_or(name);
     let has_name =
@@ -114,7 +122,9 @@ pub(super) fn explain(namespaces: &[Namespace], name: &str) -> Option<String> {
     let mut text = String::new();
     for namespace in namespaces {
         for function in &namespace.functions {
-            if namespace.full_name(function) == name {
+            if namespace.full_name(function) == name
+                || function.method_name().as_deref() == Some(name)
+            {
                 if !text.is_empty() {
                     text.push('\n');
                 }

@@ -155,9 +155,10 @@ impl Scripts {
         let all = self.reference()?;
         let names = all.iter().flat_map(|namespace| {
             let functions = namespace.functions.iter();
-            functions.map(|function| namespace.full_name(function))
+            functions
+                .flat_map(|function| [Some(namespace.full_name(function)), function.method_name()])
         });
-        let names: Vec<String> = names.collect();
+        let names: Vec<String> = names.flatten().collect();
         Ok(did_you_mean(name, names.iter().map(String::as_str)))
     }
 
@@ -308,8 +309,9 @@ impl Scripts {
             .find(|entry| std::ptr::eq(&raw const *entry.task, task))
             .or_else(|| self.entries.iter().find(has_name))
             .ok_or_else(|| Diagnostic::new(Kind::NotFound, "task not loaded"))?;
+        let (engine, library) = (&self.engine, &self.library);
         let function = format!("{}::{}", entry.module, task.name);
-        call(&self.engine, &self.library, frame, &function, arguments)
+        call(engine, library, frame, &function, Some(task), arguments)
     }
 
     /// Returns the settings that the hitcfile makes with `config`.

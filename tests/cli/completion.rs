@@ -113,6 +113,63 @@ fn what_subcommands_take() {
 }
 
 #[test]
+fn tests_and_their_names() {
+    let mut project = project()
+        .file("tests/shop.rhai", "fn sells() {}\nfn stores() {}\n")
+        .file("tests/more/cart.rhai", "fn fills() {}\n");
+    let mut is = |words: &[&str], expected: &[&str]| {
+        assert_eq!(complete(&mut project, words), expected, "{words:?}");
+    };
+    is(&["test", ""], &["tests/more/cart.rhai", "tests/shop.rhai"]);
+    is(&["test", "tests/s"], &["tests/shop.rhai"]);
+    is(&["test", "tests/shop.rhai", "t"], &["tests/more/cart.rhai"]);
+    is(&["test", "-k", "shop"], &["shop.sells", "shop.stores"]);
+    is(
+        &["test", "tests/shop.rhai", "-k", "shop.st"],
+        &["shop.stores"],
+    );
+    is(
+        &["test", "-k", "shop.sells", "tests/s"],
+        &["tests/shop.rhai"],
+    );
+    is(&["test", "--q"], &["--quiet"]);
+    assert!(complete(&mut project, &["test", "-"]).contains(&"-k".to_owned()));
+    // What is offered is accepted.
+    project.set("COMPLETE", "");
+    let run = project.run(&["test", "tests/shop.rhai", "-k", "shop.stores"]);
+    assert_eq!(run.status, 0, "{run}");
+}
+
+/// The names in the manifest that is given before.
+#[test]
+fn names_in_manifests() {
+    let mut project = project().file(
+        "shop.yml",
+        "web:\n  template: web\n  containers:\n    shop: {image: shop}\n\
+         db: {provider: local, count: 2, containers: {redis: {image: redis, count: 2}}}\n\
+         templates:\n  web: {provider: local, containers: {template: small, cart: {image: cart}}}\n  \
+         small: {cpus: 1}\n",
+    );
+    let mut is = |words: &[&str], expected: &[&str]| {
+        assert_eq!(complete(&mut project, words), expected, "{words:?}");
+    };
+    let web = ["only=web", "only=web.cart", "only=web.shop"];
+    is(&["ensemble.up", "shop", "only=w"], &web);
+    is(&["ensemble.up", "manifest=shop", "only=w"], &web);
+    is(&["ensemble.plan", "--manifest", "shop.yml", "only=w"], &web);
+    is(
+        &["ensemble.up", "shop", "only=web.shop,d"],
+        &["only=web.shop,db", "only=web.shop,db.redis"],
+    );
+    is(&["ensemble.up", "shop", "--only", "db."], &["db.redis"]);
+    is(&["ensemble.up", "shop", "replace=w"], &["replace=web"]);
+    is(&["ensemble.up", "shop", "adopt=a"], &["adopt=all"]);
+    is(&["ensemble.up", "staging/shop", "only=w"], &["only=web"]);
+    // Without a manifest, of the only one: here are two.
+    is(&["ensemble.up", "only=w"], &[]);
+}
+
+#[test]
 fn manifests() {
     let mut project = project();
     let offered = complete(&mut project, &["ensemble.up", "s"]);

@@ -30,13 +30,17 @@ fn values_are_shown_as_text() {
 
 #[test]
 fn help_in_the_console() {
-    let run = project().run_with_input(&["console"], "help\nhelp ssh::ping\nhelp nothing\n");
+    let run = project().run_with_input(
+        &["console"],
+        "help\nhelp ssh::ping\nhelp host.ping\nhelp nothing\n",
+    );
     assert_eq!(run.status, 0, "{run}");
     assert!(run.stdout.starts_with("Expressions of Rhai"), "{run}");
     let function = project().run(&["help", "ssh::ping"]).ok().stdout;
-    assert!(run.stdout.contains(&function), "{run}");
+    assert_eq!(run.stdout.matches(&function).count(), 2, "{run}");
     assert!(
-        run.stdout.ends_with("no function or namespace `nothing`\n"),
+        run.stdout
+            .ends_with("no function, method or namespace `nothing`\n"),
         "{run}"
     );
 }

@@ -75,6 +75,26 @@ fn the_nesting_of_a_script_is_limited() {
     }
 }
 
+/// The error names the call that leads back to a function that is running.
+#[test]
+fn a_function_that_calls_itself() {
+    let deep = |text: &str| Project::new().file("hitcfile.rhai", text).run(&["a"]);
+    deep("/// A.\nfn a() { b(1) }\nprivate fn b(n) {\n    b(n + 1) + 1\n}\n").fails(
+        1,
+        "error: calls are nested more than 64 deep\n \
+         --> hitcfile.rhai:4:5\n  |\n4 |     b(n + 1) + 1\n  |     ^\n  |\n  \
+         = help: check for a function that calls itself without end\n",
+    );
+    let through = deep(
+        "/// A.\nfn a() { b() }\nprivate fn b() { c() }\n\
+         private fn c() { let f = |x| b(); f.call(1) }\n",
+    );
+    assert!(
+        through.stderr.contains(" --> hitcfile.rhai:4:30\n"),
+        "{through}"
+    );
+}
+
 /// Loading a script has a limit of its own: the shell loads it for each completion.
 #[test]
 fn a_loop_at_the_top_level() {

@@ -535,6 +535,34 @@ warning: it.yml: container `web.app` uses `${db.ip}`, and the firewall of `db` a
     assert!(checked.stderr.starts_with(expected), "{checked}");
 }
 
+#[test]
+fn addresses_of_containers_elsewhere() {
+    let project = Project::new().file(
+        "it.yml",
+        "\
+web:
+  provider: local
+  containers:
+    app: {image: \"app:1\", environment: {DB: \"${db.containers.db.ip}\", N: \"${db.containers.db.name}\"}}
+    near: {image: \"app:1\", environment: {APP: \"${web.containers.app.ip} ${host.containers.app.ip}\"}}
+    spans: {image: \"app:1\", environment: {WIDE: \"${db.containers.wide.ip}\"}}
+db:
+  provider: local
+  containers:
+    db: {image: mine}
+    wide: {image: mine, networks: [overlay]}
+",
+    );
+    let warning = "warning: it.yml: container `web.app` uses `${db.containers.db.ip}`, which only `db` can \
+                   reach: publish a port of `db.db` and write `${db.internal_ip}`, or to only wait for it \
+                   `depends_on: [db.db]`\n";
+    let checked = project.run(&["check"]).ok();
+    assert_eq!(
+        checked.stderr,
+        format!("{warning}0 scripts, 1 manifest: no errors found\n")
+    );
+}
+
 /// Docker writes the public port first. A port that `ready` asks tells which one is meant.
 #[test]
 fn ports_in_dockers_order() {

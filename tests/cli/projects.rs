@@ -5,7 +5,15 @@ use crate::support::Project;
 #[test]
 fn a_new_project_passes_its_check() {
     let project = Project::new();
-    project.run(&["init"]).ok();
+    let made = project.run(&["init"]).ok();
+    assert!(
+        made.stderr
+            .contains("wrote `unmanaged_servers.txt`\nwrote `.gitignore`\n"),
+        "{made}"
+    );
+    let ignored = std::fs::read_to_string(project.root().join(".gitignore")).unwrap();
+    let ignored = ignored.lines().filter(|line| !line.starts_with('#'));
+    assert_eq!(ignored.collect::<Vec<_>>(), [".env", "*.part"]);
     project
         .run(&["check"])
         .is(0, "", "1 script, 1 manifest: no errors found\n");
@@ -15,6 +23,15 @@ fn a_new_project_passes_its_check() {
         2,
         "error: `hitcfile.rhai` already exists\nhelp: run `hitc check` to check it\n",
     );
+}
+
+#[test]
+fn files_of_the_user_are_kept() {
+    let project = Project::new().file(".gitignore", "/mine\n");
+    let made = project.run(&["init"]).ok();
+    assert!(made.stderr.contains("kept `.gitignore`\n"), "{made}");
+    let kept = std::fs::read_to_string(project.root().join(".gitignore")).unwrap();
+    assert_eq!(kept, "/mine\n");
 }
 
 /// All errors are found: in imported and other scripts, in comments and in manifests.
@@ -86,6 +103,15 @@ fn help_on_functions() {
         both.stdout
             .contains("host.wait_for_port(port: int, seconds: int)\n"),
         "{both}"
+    );
+    // As a method is written in scripts.
+    let ping = project.run(&["help", "ssh::ping"]).ok().stdout;
+    project.run(&["help", "host.ping"]).is(0, &ping, "");
+    let method = project.run(&["help", "hosts.rolling"]).ok().stdout;
+    assert!(method.contains("hosts.rolling(count: int, action: closure) -> array\n"));
+    project.run(&["help", "host.pign"]).fails(
+        3,
+        "error: method `host.pign` not found\nhelp: did you mean `host.ping`?\n",
     );
     let retry = project.run(&["help", "retry::times"]).ok();
     assert!(

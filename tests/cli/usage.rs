@@ -302,6 +302,10 @@ fn an_unknown_task() {
     project.run(&["nodse"]).fails(3, expected);
     project.run(&["help", "nodse"]).fails(3, expected);
     project.run(&["source", "nodse"]).fails(3, expected);
+    let project = project.file("hitcfile.rhai", "/// Ship it.\nfn deploy() {}\n");
+    let expected = "error: task `deplyo` not found\nhelp: did you mean `deploy`?\n";
+    project.run(&["run", "deplyo"]).fails(3, expected);
+    project.run(&["deplyo"]).fails(3, expected);
 }
 
 #[test]

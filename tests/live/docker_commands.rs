@@ -46,6 +46,58 @@ fn states(live: &Live) -> String {
     states.join(", ")
 }
 
+/// Images that hitc built for this project are removed when nothing uses them, and no others. Their label
+/// makes no container one of the project.
+#[test]
+fn built_images_are_pruned() {
+    let (live, image) = servers(1);
+    live.write(
+        "hitcfile.rhai",
+        "/// Up.\n/// @param folder  what\n\
+         fn up(host, folder) { docker::run(host, #{ build: folder, name: folder }); }\n",
+    );
+    for (folder, text) in [("used", "one"), ("idle", "two"), ("kit", "three")] {
+        // With an id of this test, so that no other one has built it.
+        let id = live.project_id();
+        let run = if folder == "kit" {
+            "RUN --mount=type=cache,target=/c true\n"
+        } else {
+            ""
+        };
+        let file = format!("FROM {image}\n{run}LABEL text=\"{text} {id}\"\n");
+        live.write(&format!("{folder}/Dockerfile"), &file);
+        live.run(&["run", "-R", "web", "up", folder]).ok();
+    }
+    let images = || {
+        let listed = exec(&live, "docker images --format '{{.Repository}}' | sort -u");
+        listed.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    live.run(&["run", "-R", "web", "docker.kill", "idle"]).ok();
+    live.run(&["run", "-R", "web", "docker.kill", "kit"]).ok();
+    assert_eq!(
+        images(),
+        ["hitc/commands", "hitc/idle", "hitc/kit", "hitc/used"]
+    );
+    // A container and an image of others that inherit the label, and an image of another project.
+    exec(
+        &live,
+        "set -e; docker run --name theirs $(docker images -q hitc/idle) true; docker commit theirs other; \
+         docker rm theirs; docker run --name theirs $(docker images -q hitc/used) true; \
+         echo FROM hitc/commands:1 | docker build -q --label hitc.built.project=other -t hitc/other - ",
+    );
+    let refused = live.run(&["run", "-R", "web", "docker.kill", "theirs"]);
+    assert!(
+        refused.stderr.contains("was not created by hitc"),
+        "{refused}"
+    );
+    live.run(&["run", "--yes", "--all", "docker.prune"]).ok();
+    assert_eq!(
+        images(),
+        ["hitc/commands", "hitc/other", "hitc/used", "other"]
+    );
+    assert_eq!(states(&live), "theirs exited, used running");
+}
+
 #[test]
 fn containers_are_listed_stopped_started_and_killed() {
     let (live, image) = servers(1);

@@ -76,9 +76,9 @@ async fn output(engine: &Engine, live: &Live, options: Vec<(&'static str, Value)
         assert_eq!(stream, Stream::Stdout, "{}", String::from_utf8_lossy(bytes));
         written.lock().unwrap().extend_from_slice(bytes);
     };
-    run.attached(engine, &owner, on_output, &|_| (), &Terminations::default())
-        .await
-        .unwrap();
+    let terminations = Terminations::default();
+    let attached = run.attach(engine, &owner, &|_| (), &terminations).await;
+    attached.unwrap().wait(on_output).await.unwrap();
     written.into_inner().unwrap()
 }
 
@@ -95,6 +95,7 @@ async fn hostile_values_arrive_as_they_are() {
         name: image.clone(),
         platform: None,
         secrets: hitc::docker::Secrets::default(),
+        project: None,
     };
     engine.build(&build, &|_| ()).await.unwrap();
     let name = live.container("values");

@@ -291,6 +291,140 @@ one:
     assert_eq!(plan.stdout, "no changes\n");
 }
 
+const TASKS: &str = r#"
+/// Run two containers at the same time, change them, and bring the manifest up.
+///
+/// @param image  the image
+fn all(host, image) {
+    let names = [host, host].each(|host| {
+        let name = host.run("mktemp -u cXXXXXX");
+        name.trim();
+        docker::run(host, #{ image: image, name: name });
+        name
+    });
+    for name in names {
+        docker::stop(host, name, #{});
+        docker::start(host, name, #{});
+    }
+    iptables::apply(host, #{ "80": "*" }, #{});
+    ensemble::up("it", #{});
+    for name in names {
+        docker::kill(host, name);
+    }
+    iptables::clear(host, #{});
+}
+"#;
+
+/// Tasks and `ensemble.up` do not change a server at the same time. A task waits for as long as it is
+/// told, and names the run that it waits for.
+#[test]
+fn tasks_wait_for_a_run_that_changes_their_server() {
+    let slow = MANIFEST.replace(
+        "ready: {tcp: 80}",
+        "ready: {exec: \"test -e /go\", timeout: 60s}",
+    );
+    let live = Live::new().web_server("web").file("it.yml", &slow);
+    let up = Up::until(&live, "one.first: waiting until it is ready");
+    let busy = format!(
+        "`it` is being changed by {} (process {})",
+        host(),
+        up.child.id()
+    );
+    let at_once = ["run", "-H", "one", "--wait-lock", "0s"];
+    for task in [
+        &["docker.run", "hitc/debian:13", "name=other"][..],
+        &["docker.kill", "first.new"],
+        &["docker.stop", "first.new"],
+        &["docker.restart", "first.new"],
+        &["iptables.open", "80", "*"],
+    ] {
+        let error = format!(
+            "error: host `one`: {busy}\n\
+             help: wait until it is done, or add --wait-lock 10m to wait for it\n"
+        );
+        let refused = live.run(&[&at_once[..], task].concat());
+        assert!(refused.stderr.contains(&error), "{refused}");
+        assert_eq!(refused.status, 1, "{refused}");
+    }
+    // Reading needs no lock.
+    live.run(&["-H", "one", "docker.ps"]).ok();
+    // Without a flag, for a minute.
+    let mut waiting = live.spawn(&["run", "-H", "one", "docker.kill", "first", "adopt=true"]);
+    let mut waiting = Up {
+        stderr: BufReader::new(waiting.stderr.take().unwrap()),
+        child: waiting,
+    };
+    waiting.read_to(&format!("host `one`: waiting, because {busy}"));
+    live.run(&["exec", "-H", "one", "--", "docker exec first.new touch /go"])
+        .ok();
+    live.run(&[
+        "exec",
+        "-H",
+        "two",
+        "--",
+        "until docker exec second.new touch /go; do sleep 0.1; done",
+    ])
+    .ok();
+    assert_eq!(up.end().0, Some(0));
+    let (status, rest) = waiting.end();
+    assert_eq!(status, Some(0), "{rest}");
+}
+
+/// A run does not wait for itself, neither one call after the other nor at the same time. A container
+/// whose output is shown does not hold the lock.
+#[test]
+fn a_run_does_not_wait_for_its_own_lock() {
+    let manifest = "one:\n  provider: local\n  containers:\n    first: {build: web}\n";
+    let live = Live::new()
+        .web_server("web")
+        .file("it.yml", manifest)
+        .file("hitcfile.rhai", TASKS);
+    live.run(&["run", "--yes", "ensemble.up", "it"]).ok();
+    let image = super::docker_commands::image(&live);
+    live.run(&["run", "-H", "one", "docker.push", image]).ok();
+    let started = Instant::now();
+    let task = [
+        "run",
+        "--yes",
+        "--wait-lock",
+        "0s",
+        "-H",
+        "one",
+        "all",
+        image,
+    ];
+    live.run(&task).ok();
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(20), "{took:?}");
+    let mut attached = live.spawn(&[
+        "run",
+        "-H",
+        "one",
+        "docker.run",
+        image,
+        "name=shown",
+        "attach=true",
+        "command=echo shown; sleep 60",
+    ]);
+    let mut lines = BufReader::new(attached.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("shown") {
+        line.clear();
+        assert_ne!(lines.read_line(&mut line).unwrap(), 0);
+    }
+    live.run(&[
+        "run",
+        "--wait-lock",
+        "5s",
+        "-H",
+        "one",
+        "docker.kill",
+        "shown",
+    ])
+    .ok();
+    attached.wait().unwrap();
+}
+
 fn host() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .unwrap()

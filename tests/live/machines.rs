@@ -238,7 +238,7 @@ async fn files(machine: &dyn Machine) {
 /// The lock: taken, busy, released.
 async fn locks(machine: &dyn Machine) {
     let take = async |purpose: &str, seconds| {
-        Lock::take(machine, purpose, Duration::from_secs(seconds)).await
+        Lock::take(machine, purpose, Duration::from_secs(seconds), |_| ()).await
     };
     let lock = take("the first test", 20).await.unwrap();
     let started = Instant::now();
@@ -246,7 +246,7 @@ async fn locks(machine: &dyn Machine) {
     assert!(started.elapsed() < Duration::from_secs(5));
     let expected = format!("host `{}`: the first test by ", machine.name());
     assert!(busy.message.starts_with(&expected), "{busy}");
-    assert!(!*lock.watch().borrow());
+    assert!(!lock.is_lost());
     drop(lock);
     drop(take("the third test", 10).await.unwrap());
 }
@@ -267,8 +267,8 @@ async fn locks_beside_containers() {
     let expected = "host `this machine`: the first test by ";
     let mut wrong = Vec::new();
     for _ in 0..100 {
-        let lock = Lock::take(&machine, "the first test", Duration::from_secs(20)).await;
-        let busy = Lock::take(&machine, "the second test", Duration::ZERO).await;
+        let lock = Lock::take(&machine, "the first test", Duration::from_secs(20), |_| ()).await;
+        let busy = Lock::take(&machine, "the second test", Duration::ZERO, |_| ()).await;
         let busy = busy.err().unwrap().message;
         wrong.extend((!busy.starts_with(expected)).then_some(busy));
         drop(lock.unwrap());
@@ -416,7 +416,9 @@ async fn a_server_and_containers() {
     limited("files", files(&Limited(&shop))).await;
     limited("refused", refused(&Limited(&shop))).await;
     assert_eq!(echo(&shop, &"80".parse().unwrap()).await, "hello\n");
-    let error = Lock::take(&shop, "a test", Duration::ZERO).await.err();
+    let error = Lock::take(&shop, "a test", Duration::ZERO, |_| ())
+        .await
+        .err();
     assert_eq!(
         error.unwrap().message,
         "host `web/shop`: the lock could not be taken: flock is not installed"
@@ -449,6 +451,7 @@ pub(super) async fn busybox(live: &Live, here: &Engine, engine: &Engine) {
         name,
         platform: None,
         secrets: docker::Secrets::default(),
+        project: None,
     };
     here.build(&build, &|_| ()).await.unwrap();
     here.push(&build.name, engine, &|_| ()).await.unwrap();

@@ -89,6 +89,44 @@ fn uploads_and_downloads_a_file() {
     assert!(missing.stderr.contains("nothing` not found"), "{missing}");
 }
 
+/// `-v` tells of transfers, as of commands.
+#[test]
+fn details_of_transfers() {
+    let live = Live::new()
+        .file("note", "hello\n")
+        .file("all/a", "1")
+        .file("all/b", "2");
+    live.run(&["run", "create", "name=web"]).ok();
+    let details = |words: &[&str]| {
+        let words = [&["run", "-v", "-H", "web"], words].concat();
+        let shown = live.run(&words).ok().stderr;
+        let lines = shown.lines().filter(|line| line.contains("load "));
+        let without_time = lines.map(|line| line.split(" after ").next().unwrap().to_owned());
+        without_time.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        details(&["upload", "note", "/srv/note"]),
+        ["web: upload note to /srv/note: 1 file of 6 B"]
+    );
+    assert_eq!(
+        details(&["upload", "note", "/srv/note"]),
+        ["web: upload note to /srv/note: nothing, 1 unchanged"]
+    );
+    let folder = details(&["upload", "all", "/srv/all"]);
+    assert!(
+        folder[0].starts_with("web: upload all to /srv/all: 2 files of "),
+        "{folder:?}"
+    );
+    assert_eq!(
+        details(&["download", "/srv/note", "copy"]),
+        ["web: download /srv/note to copy: 1 file of 6 B"]
+    );
+    let quiet = live
+        .run(&["run", "-H", "web", "download", "/srv/note", "again"])
+        .ok();
+    assert!(!quiet.stderr.contains("6 B"), "{quiet}");
+}
+
 /// A killed upload leaves no incomplete file, and the next one continues it.
 #[test]
 fn a_killed_upload_is_continued() {

@@ -2,7 +2,7 @@
 
 use rhai::{Array, Dynamic, ImmutableString, Map};
 
-use super::{change_container, ensure_engine};
+use super::{change_container, engine::locked, ensure_engine};
 use crate::{
     api::{
         Host,
@@ -139,7 +139,6 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
                 .context
                 .events
                 .start(&host.0.name, format!("starting {name}"));
-            let engine = ensure_engine(&call.inventory, &host.0, &activity).await?;
             let progress = |text| activity.update(text);
             let (project, events) = (&call.context.project, &call.context.events);
             let owner = match &run.manifest {
@@ -149,17 +148,28 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
                 },
                 None => project.ensure_owner(events)?,
             };
+            let node = &host.0;
             if run.attach {
-                let mut lines = Lines::new(&call.context.events, Some(&host.0.name));
+                let mut lines = Lines::new(&call.context.events, Some(&node.name));
                 let on_output = |stream, bytes: &[u8]| lines.push(stream, bytes);
-                let terminations = call.inventory.terminations();
-                run.attached(&engine, &owner, on_output, &progress, terminations)
-                    .await?;
+                // The lock ends when the container runs: it may run for hours.
+                let attached = locked(call, node, async {
+                    let engine = ensure_engine(&call.inventory, node, &activity).await?;
+                    let terminations = call.inventory.terminations();
+                    let attached = run.attach(&engine, &owner, &progress, terminations);
+                    Ok(attached.await?)
+                });
+                attached.await?.wait(on_output).await?;
                 activity.done(format!("{name} ended"));
                 return Ok::<_, Diagnostic>(None);
             }
-            let container = run.execute(&engine, &owner, &progress).await?;
-            keep_open(&call.inventory, &host.0).await?;
+            let container = locked(call, node, async {
+                let engine = ensure_engine(&call.inventory, node, &activity).await?;
+                let container = run.execute(&engine, &owner, &progress).await?;
+                keep_open(&call.inventory, node).await?;
+                Ok(container)
+            })
+            .await?;
             activity.done(format!("{name} runs"));
             Ok(Some(container))
         },

@@ -27,6 +27,29 @@ pub(in crate::api) async fn ensure_engine(
     Ok(engine.with_registries(inventory.registries()))
 }
 
+/// Runs `change`, which changes containers of a server, while no other run changes the server.
+pub(super) fn locked<'a, T: 'a>(
+    call: &'a Call<'_>,
+    node: &'a Node,
+    change: impl Future<Output = Result<T, Diagnostic>> + 'a,
+) -> impl Future<Output = Result<T, Diagnostic>> + 'a {
+    let purpose = "its containers are being changed";
+    // The futures are large.
+    let change = Box::pin(change);
+    Box::pin(async move {
+        let inventory = &call.inventory;
+        // The engine is connected to at the same time, so that the first change on a server takes no
+        // longer.
+        let (status, lock) = tokio::join!(
+            inventory.engine_status(node),
+            inventory.lock_for_task(node, purpose)
+        );
+        // It says more about a server that cannot be reached.
+        status?;
+        lock?.hold_for_call(&node.name, change).await
+    })
+}
+
 /// Changes something about the container `name` of a server. `verbs` are the change as it is
 /// planned, in progress and done: "kill", "killing", "killed".
 pub(in crate::api) fn change_container<R: Future<Output = Result<(), docker::Error>>>(
@@ -41,9 +64,13 @@ pub(in crate::api) fn change_container<R: Future<Output = Result<(), docker::Err
     let what = || format!("{verb} container {name} on {server}");
     let changed = call.change(what, async {
         let activity = call.context.events.start(server, format!("{doing} {name}"));
-        let engine = call.inventory.engine(&host.0).await?;
-        change(engine, project_owner(call)?).await?;
-        keep_open(&call.inventory, &host.0).await?;
+        locked(call, &host.0, async {
+            let engine = call.inventory.engine(&host.0).await?;
+            change(engine, project_owner(call)?).await?;
+            keep_open(&call.inventory, &host.0).await?;
+            Ok(())
+        })
+        .await?;
         activity.done(format!("{name} {done}"));
         Ok::<_, Diagnostic>(())
     });

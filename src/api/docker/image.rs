@@ -170,8 +170,10 @@ fn build(call: &Call, path: &str, platform: Option<&str>, secrets: Secrets) -> A
         let here = here.with_registries(call.inventory.registries());
         let own = here.platform().await?;
         let platform = platform.as_ref().unwrap_or(&own);
+        let owner = call.context.project.ensure_owner(&call.context.events)?;
         let build = Build {
             secrets,
+            project: Some(owner.project),
             ..Build::on(folder.clone(), &name, platform, &own)
         };
         here.build(&build, &progress).await?;

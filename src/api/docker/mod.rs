@@ -23,7 +23,13 @@ pub(super) use engine::{change_container, ensure_engine, project_owner};
 use super::{Api, namespace::Namespace};
 
 pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
-    let mut docker = Namespace::new(api, "docker", "Containers on servers.");
+    let mut docker = Namespace::new(
+        api,
+        "docker",
+        "Containers on servers. A function that changes containers locks the server for the time of the
+         call. It waits for another run that changes the server: for as long as `--wait-lock` says, without
+         it for a minute.",
+    );
     setup::register(&mut docker);
     container::register(&mut docker);
     bind::register(&mut docker);

@@ -2,7 +2,7 @@
 
 use rhai::{Array, Dynamic, Map};
 
-use super::project_owner;
+use super::{engine::locked, project_owner};
 use crate::{
     api::{
         Host,
@@ -142,11 +142,14 @@ fn prune(call: &Call, host: &Host, unused: &[Dynamic]) -> Answer<()> {
     let server = &host.0.name;
     for one in &unused {
         let what = || format!("remove {} {} on {server}", one.kind, one.name);
-        call.change(what, async {
-            let engine = call.inventory.engine(&host.0).await?;
-            engine.remove_unused(one).await?;
-            Ok::<_, Diagnostic>(())
-        })?;
+        call.change(
+            what,
+            locked(call, &host.0, async {
+                let engine = call.inventory.engine(&host.0).await?;
+                engine.remove_unused(one).await?;
+                Ok(())
+            }),
+        )?;
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use rhai::Map;
 
+use super::engine::locked;
 use crate::{
     api::{
         Host,
@@ -42,8 +43,11 @@ fn set_up(call: &Call, host: &Host, options: &SetupOptions) -> Answer<String> {
         let done = if is_ready {
             Setup::Ready
         } else {
-            let machine = call.inventory.machine(&host.0).await?;
-            docker::set_up(machine.as_ref(), options).await?
+            locked(call, &host.0, async {
+                let machine = call.inventory.machine(&host.0).await?;
+                Ok(docker::set_up(machine.as_ref(), options).await?)
+            })
+            .await?
         };
         let done = match done {
             Setup::Ready => "ready",

@@ -1,6 +1,9 @@
 //! `ssh::upload` and `ssh::download`: file transfers.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use rhai::{Dynamic, ImmutableString, Map};
 
@@ -13,7 +16,10 @@ use crate::{
         local_file::require,
         namespace::Namespace,
     },
-    core::diagnostic::{Diagnostic, Kind},
+    core::{
+        diagnostic::{Diagnostic, Kind, plural},
+        units::human_bytes,
+    },
     files::{Download, TransferCounts, Upload, UploadPreview},
     machine::Machine,
 };
@@ -84,7 +90,16 @@ fn upload(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> Answ
     let counts = call.change(what, async {
         let machine = call.inventory.machine(&host.0).await?;
         let upload = upload_to(call, machine.as_ref(), &from, to, &options);
-        upload.run().await.map_err(Diagnostic::from)
+        let started = Instant::now();
+        let counts = upload.run().await?;
+        tell(
+            call,
+            name,
+            &format!("upload {path} to {to}"),
+            counts,
+            started,
+        );
+        Ok::<_, Diagnostic>(counts)
     })?;
     Ok(counts_map(counts))
 }
@@ -101,6 +116,7 @@ fn announce(call: &Call, host: &str, preview: &UploadPreview) -> Map {
         transferred: preview.transferred.len(),
         unchanged: preview.unchanged,
         removed: preview.removed.len(),
+        bytes: 0,
     }))
 }
 
@@ -149,9 +165,34 @@ fn download(call: &Call, host: &Host, from: &str, to: &str, options: &Map) -> An
             sudo,
             remove: options.delete,
         };
-        download.run().await.map_err(Diagnostic::from)
+        let started = Instant::now();
+        let counts = download.run().await?;
+        let what = format!("download {from} to {path}");
+        tell(call, &host.0.name, &what, counts, started);
+        Ok::<_, Diagnostic>(counts)
     })?;
     Ok(counts_map(counts))
+}
+
+/// Shows a transfer if the user asked for details, as commands are shown.
+fn tell(call: &Call, host: &str, what: &str, counts: TransferCounts, started: Instant) {
+    let TransferCounts {
+        transferred,
+        unchanged,
+        removed,
+        bytes,
+    } = counts;
+    let mut parts = vec![match transferred {
+        0 => "nothing".to_owned(),
+        _ => format!("{} of {}", plural(transferred, "file"), human_bytes(bytes)),
+    }];
+    parts.extend((unchanged > 0).then(|| format!("{unchanged} unchanged")));
+    parts.extend((removed > 0).then(|| format!("{removed} removed")));
+    let seconds = started.elapsed().as_secs_f64();
+    call.context.events.detail(format!(
+        "{host}: {what}: {} after {seconds:.3} s",
+        parts.join(", ")
+    ));
 }
 
 /// A local path as it is shown. That of a test does not depend on where the project is.

@@ -11,9 +11,11 @@ use clap::{Arg, Command};
 use super::super::{
     global_flags::{GlobalFlags, SEPARATOR, is_ambiguous, is_of_project, takes_value},
     start::{Start, find_project},
+    test::{test_files, test_names},
 };
 use crate::{
     core::event::Events,
+    ensemble,
     project::{PROVIDERS_FOLDER, Project},
     provider::role,
     script::{Param, Task, Type, built_in_namespaces, function_namespaces},
@@ -33,6 +35,11 @@ const PATHS: [&str; 9] = [
     "dir",
     "directory",
 ];
+
+/// The parameter that is a manifest.
+const MANIFEST: &str = "manifest";
+/// The parameters of the tasks of ensembles that are names in the manifest.
+const OF_MANIFEST: [&str; 3] = ["only", "replace", "adopt"];
 
 /// A word that can stand at the cursor.
 #[derive(Debug)]
@@ -222,6 +229,7 @@ impl Completer {
         words: &[String],
         current: &str,
     ) -> Vec<Candidate> {
+        let all = words;
         let mut words = words;
         let mut positions = 0;
         while let Some(word) = words.first() {
@@ -242,13 +250,24 @@ impl Completer {
             let own = subcommand.get_arguments().filter(|arg| !arg.is_hide_set());
             let own = own.filter_map(|arg| {
                 let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
-                Some(candidate(&format!("--{}", arg.get_long()?), &help))
+                let flag = match (arg.get_long(), arg.get_short()) {
+                    (Some(long), _) => format!("--{long}"),
+                    (None, Some(short)) => format!("-{short}"),
+                    (None, None) => return None,
+                };
+                Some(candidate(&flag, &help))
             });
             let own: Vec<Candidate> = own.collect();
             return own
                 .into_iter()
                 .chain(self.flags(current, |_| true))
                 .collect();
+        }
+        if subcommand.get_name() == "test" {
+            return match all.last().map(String::as_str) {
+                Some("-k") => self.tests(),
+                _ => self.test_files(all),
+            };
         }
         if positions > 0 {
             return Vec::new();
@@ -313,6 +332,7 @@ impl Completer {
     fn of_task(&self, task: &Task, words: &[String], current: &str) -> Vec<Candidate> {
         let mut words = words;
         let mut given: Vec<String> = Vec::new();
+        let mut manifest = String::new();
         let mut positions = 0;
         while let Some(word) = words.first() {
             let len = if word == "--" {
@@ -322,7 +342,11 @@ impl Completer {
                 let flag = word.trim_start_matches('-');
                 let name = flag.split('=').next().unwrap_or(flag).replace('-', "_");
                 if len > words.len() {
-                    return self.values_of(task, &name, "", current);
+                    return self.values_of(task, &name, "", current, &manifest);
+                }
+                if name == MANIFEST {
+                    let value = word.split_once('=').map(|(_, value)| value);
+                    value.unwrap_or(&words[len - 1]).clone_into(&mut manifest);
                 }
                 given.push(name);
                 len
@@ -333,11 +357,18 @@ impl Completer {
                 found.len
             } else {
                 match word.split_once('=') {
-                    Some((name, _)) if is_parameter(task, name) => {
+                    Some((name, value)) if is_parameter(task, name) => {
+                        if name == MANIFEST {
+                            value.clone_into(&mut manifest);
+                        }
                         given.push(name.replace('-', "_"));
                     }
                     _ => {
-                        given.extend(task.params.get(positions).map(|param| param.name.clone()));
+                        let param = task.params.get(positions);
+                        if param.is_some_and(|param| param.name == MANIFEST) {
+                            word.clone_into(&mut manifest);
+                        }
+                        given.extend(param.map(|param| param.name.clone()));
                         positions += 1;
                     }
                 }
@@ -351,7 +382,7 @@ impl Completer {
                 && task.flag_len(current).is_some()
             {
                 let name = flag.trim_start_matches('-').replace('-', "_");
-                return self.values_of(task, &name, &format!("{flag}="), value);
+                return self.values_of(task, &name, &format!("{flag}="), value, &manifest);
             }
             let own = parameters(task).filter(|(name, _, _)| !is_given(name));
             let own =
@@ -373,14 +404,15 @@ impl Completer {
         if let Some((name, value)) = current.split_once('=')
             && is_parameter(task, name)
         {
-            return self.values_of(task, &name.replace('-', "_"), &format!("{name}="), value);
+            let prefix = format!("{name}=");
+            return self.values_of(task, &name.replace('-', "_"), &prefix, value, &manifest);
         }
         let next = task
             .params
             .get(positions)
             .filter(|param| !is_given(&param.name));
         let mut candidates = next.map_or_else(Vec::new, |param| {
-            self.values_of(task, &param.name, "", current)
+            self.values_of(task, &param.name, "", current, &manifest)
         });
         for (name, kind, doc) in parameters(task).filter(|(name, _, _)| !is_given(name)) {
             match kind {
@@ -394,8 +426,16 @@ impl Completer {
         candidates
     }
 
-    /// The values of a parameter. `prefix` stands before them in the same word.
-    fn values_of(&self, task: &Task, name: &str, prefix: &str, current: &str) -> Vec<Candidate> {
+    /// The values of a parameter. `prefix` stands before them in the same word; `manifest` is the one that
+    /// is given before, if any.
+    fn values_of(
+        &self,
+        task: &Task,
+        name: &str,
+        prefix: &str,
+        current: &str,
+        manifest: &str,
+    ) -> Vec<Candidate> {
         let param = task.params.iter().find(|param| param.name == name);
         if param.is_some_and(|param| param.kind == Type::Bool) {
             let values = ["true", "false"].iter();
@@ -408,8 +448,10 @@ impl Completer {
         let is_container =
             name == "container" || namespace == Some("docker") && ["name", "names"].contains(&name);
         let ends = |word: &str| name == word || name.ends_with(&format!("_{word}"));
-        if name == "manifest" {
+        if name == MANIFEST {
             self.manifests(prefix, current)
+        } else if namespace == Some("ensemble") && OF_MANIFEST.contains(&name) {
+            in_list(prefix, current, self.names_in_manifest(manifest, name))
         } else if is_container {
             let project = self.project();
             let servers = project.iter().flat_map(Project::seen_servers);
@@ -440,6 +482,43 @@ impl Completer {
             _ => here,
         }
     }
+
+    /// The servers of a manifest, and its containers as `SERVER.CONTAINER`, that the parameter `of` takes.
+    /// Without a name, of the only manifest of the project.
+    fn names_in_manifest(&self, manifest: &str, of: &str) -> Vec<String> {
+        let Some(project) = self.project() else {
+            return Vec::new();
+        };
+        let file = match manifest {
+            "" => ensemble::find_only(&project),
+            name => ensemble::find(Path::new(name))
+                .or_else(|_| ensemble::find(&project.root.join(name))),
+        };
+        let text = file.ok().and_then(|file| fs::read_to_string(file).ok());
+        let mut names = ensemble::names(&text.unwrap_or_default());
+        match of {
+            "replace" => names.retain(|name| !name.contains('.')),
+            "adopt" => names.push("all".to_owned()),
+            _ => {}
+        }
+        names
+    }
+
+    /// The files with the project's tests, except those that are named already.
+    fn test_files(&self, given: &[String]) -> Vec<Candidate> {
+        let project = self.project();
+        let files = project.and_then(|project| test_files(&project).ok());
+        let files = files.into_iter().flatten();
+        let new = files.filter(|file| !given.contains(file));
+        new.map(|file| candidate(&file, "")).collect()
+    }
+
+    /// The names of the project's tests.
+    fn tests(&self) -> Vec<Candidate> {
+        let tests = test_names(self.hitcfile.as_deref()).unwrap_or_default();
+        tests.iter().map(|name| candidate(name, "")).collect()
+    }
+
     fn providers(&self, prefix: &str) -> Vec<Candidate> {
         let mut names: Vec<String> = PROVIDERS.iter().map(|name| (*name).to_owned()).collect();
         if let Some(project) = self.project() {

@@ -12,13 +12,15 @@ use crate::{
 };
 
 /// The files of a new project, and their content.
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     (HITCFILE, include_str!("hitcfile.rhai")),
     ("servers.yml", include_str!("servers.yml")),
     (
         "unmanaged_servers.txt",
         include_str!("unmanaged_servers.txt"),
     ),
+    // Everything else is committed, also hitc.id.
+    (".gitignore", include_str!("gitignore")),
 ];
 
 /// Runs the subcommand.

@@ -19,6 +19,10 @@ pub const KEYS: &str = "hitc.keys";
 /// The names of the options whose values are not shown.
 pub const MASKED: &str = "hitc.masked";
 
+/// The id of the project that built an image. Containers of the image inherit it, so it is another label
+/// than that of their own project.
+pub const BUILT: &str = "hitc.built.project";
+
 /// The labels of a container of this owner, whose final name is `name`.
 pub fn of(owner: &Owner, name: &str) -> BTreeMap<String, String> {
     let mut labels = BTreeMap::from([

@@ -26,9 +26,12 @@ use super::{
     body, labels,
     lookup::{full, is_name},
 };
-use crate::docker::{
-    Container, Containers, Engine, Error, Progress, Snapshot, Spec, Volume,
-    api_error::{cause, is_missing},
+use crate::{
+    core::owner::Owner,
+    docker::{
+        Container, Containers, Engine, Error, Progress, Snapshot, Spec, Volume,
+        api_error::{cause, is_missing},
+    },
 };
 
 /// How many lines of a container's log go into an error.
@@ -82,8 +85,13 @@ impl Containers for Engine {
         }
     }
 
-    async fn provide_image(&self, spec: &Spec, progress: Progress<'_>) -> Result<(), Error> {
-        self.provide(spec, progress).await
+    async fn provide_image(
+        &self,
+        spec: &Spec,
+        owner: &Owner,
+        progress: Progress<'_>,
+    ) -> Result<(), Error> {
+        self.provide(spec, owner, progress).await
     }
 
     async fn create(

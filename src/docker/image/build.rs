@@ -1,7 +1,7 @@
 //! Builds images on the local machine.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fs,
     io::{self, Seek, SeekFrom},
     path::PathBuf,
@@ -19,6 +19,7 @@ use super::{
 use crate::docker::{
     Engine, Error,
     api_error::{cause, is_broken},
+    labels,
 };
 
 /// The size of a chunk of the build context that is sent, in bytes.
@@ -41,6 +42,8 @@ pub struct Build {
     pub platform: Option<Platform>,
     /// Its secrets.
     pub secrets: Secrets,
+    /// The id of the project that builds it, which becomes a label.
+    pub project: Option<String>,
 }
 
 impl Build {
@@ -52,6 +55,7 @@ impl Build {
                 name: name.to_owned(),
                 platform: None,
                 secrets: Secrets::default(),
+                project: None,
             };
         }
         Build {
@@ -59,7 +63,16 @@ impl Build {
             name: format!("{name}{}", platform.suffix()),
             platform: Some(platform.clone()),
             secrets: Secrets::default(),
+            project: None,
         }
+    }
+
+    /// The labels of the image.
+    fn labels(&self) -> HashMap<String, String> {
+        let project = self.project.iter();
+        project
+            .map(|id| (labels::BUILT.to_owned(), id.clone()))
+            .collect()
     }
 
     /// The operation, for messages.
@@ -123,7 +136,8 @@ impl Engine {
                 News::Output(line) => log.push(line),
             };
             let (platform, secrets) = (build.platform.as_ref(), &build.secrets);
-            let built = self.build_with_buildkit(&build.name, platform, secrets, archive, tell);
+            let (name, labels) = (&build.name, build.labels());
+            let built = self.build_with_buildkit(name, platform, secrets, &labels, archive, tell);
             built.await.map_err(|failure| match failure {
                 Failure::Refused(cause) => fail(cause, &log),
                 Failure::Broken(cause) => self.broken(build.doing(), cause),
@@ -134,6 +148,7 @@ impl Engine {
         let platform = build.platform.as_ref().map(Platform::to_string);
         let mut options = BuildImageOptionsBuilder::new()
             .t(&build.name)
+            .labels(&build.labels())
             .rm(true)
             .forcerm(true);
         if let Some(platform) = &platform {

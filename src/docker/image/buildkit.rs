@@ -6,7 +6,11 @@
 //! bollard's own support brings gRPC along, which doubles the time to build bollard, and without it
 //! bollard cannot read the answer. So this is a request of our own.
 
-use std::{collections::HashSet, io, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use data_encoding::BASE64;
@@ -15,6 +19,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::{Method, Request, body::Frame, client::conn::http1, header};
 use hyper_util::rt::TokioIo;
 use serde::Deserialize;
+use serde_json::json;
 
 use super::{Platform, Secrets, protobuf::fields, session::Session};
 use crate::{
@@ -124,6 +129,7 @@ impl Engine {
         name: &str,
         platform: Option<&Platform>,
         secrets: &Secrets,
+        labels: &HashMap<String, String>,
         archive: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         mut tell: impl FnMut(News),
     ) -> Result<(), Failure> {
@@ -158,6 +164,7 @@ impl Engine {
         // Ends together with the sender.
         let connection = tokio::spawn(connection);
         let mut path = format!("/v{version}/build?version=2&rm=1&t={name}");
+        path.push_str(&format!("&labels={}", encoded(&json!(labels).to_string())));
         if let Some(platform) = platform {
             path.push_str(&format!("&platform={platform}"));
         }
@@ -273,6 +280,15 @@ fn socket() -> Option<String> {
         Ok(host) if !host.is_empty() => host.strip_prefix("unix://").map(str::to_owned),
         _ => Some(SOCKET.to_owned()),
     }
+}
+
+/// A value in the query of a URL.
+fn encoded(value: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    value.bytes().map(encode).collect()
 }
 
 #[cfg(test)]

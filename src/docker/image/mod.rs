@@ -24,6 +24,7 @@ use bollard::{
 use self::reference::{exact, is_short_id, names, split_tag};
 pub use self::{build::Build, context::Context, platform::Platform, session::Secrets};
 use super::{Engine, Error, Image, Pull, Spec, api_error::is_missing};
+use crate::core::owner::Owner;
 
 /// A callback for progress messages.
 pub type Progress<'a> = &'a (dyn Fn(String) + Send + Sync);
@@ -134,8 +135,13 @@ impl Engine {
     }
 
     /// Makes the image of a container available: pulls it, or builds it on the local machine and
-    /// sends it.
-    pub(super) async fn provide(&self, spec: &Spec, progress: Progress<'_>) -> Result<(), Error> {
+    /// sends it. An image that is built is labelled with the project of `owner`.
+    pub(super) async fn provide(
+        &self,
+        spec: &Spec,
+        owner: &Owner,
+        progress: Progress<'_>,
+    ) -> Result<(), Error> {
         let image = spec.image.name();
         let _one = self.images.lock().await;
         if let Some(found) = self.image(image).await? {
@@ -148,7 +154,10 @@ impl Engine {
             (Image::Built { folder, name }, _) => {
                 let here = Engine::here().await?.with_registries(&self.registries);
                 let (own, wanted) = tokio::try_join!(here.platform(), self.platform())?;
-                let build = Build::on(folder.clone(), name, &wanted, &own);
+                let build = Build {
+                    project: Some(owner.project.clone()),
+                    ..Build::on(folder.clone(), name, &wanted, &own)
+                };
                 here.build(&build, progress).await?;
                 here.push(&build.name, self, progress).await?;
                 if build.name == *name {

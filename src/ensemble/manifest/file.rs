@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{template::list, yaml};
+use super::{
+    template::{TEMPLATE, list},
+    yaml,
+};
 use crate::{
     core::{
         diagnostic::{Diagnostic, Kind, Source, did_you_mean, plain, plural},
@@ -20,6 +23,9 @@ use crate::{
 const EXTENSIONS: [&str; 2] = ["yml", "yaml"];
 /// The largest file that is read, in bytes. Larger ones are not manifests.
 pub const LARGEST: u64 = 256 << 20;
+
+/// The key of the templates, which is not a server.
+pub const TEMPLATES: &str = "templates";
 
 /// Keys of servers by which a file is taken for a manifest.
 const SERVER_KEYS: [&str; 4] = ["provider", "containers", "firewall", "template"];
@@ -78,6 +84,48 @@ pub fn find_only(project: &Project) -> Result<PathBuf, Diagnostic> {
             Err(Diagnostic::new(Kind::Usage, message).help(format!("name one: {}", list(&names))))
         }
     }
+}
+
+/// The servers in the text of a manifest, and its containers as `SERVER.CONTAINER`, as they are written: a
+/// manifest with errors has names, too. For completion.
+pub fn names(text: &str) -> Vec<String> {
+    let source = Source::new("", text);
+    let Ok(document) = yaml::parse(&source) else {
+        return Vec::new();
+    };
+    let entries = |value: Option<&Value>| match value.map(|value| &value.data) {
+        Some(Data::Map(entries)) => entries.clone(),
+        _ => Vec::new(),
+    };
+    let field = |value: &Value, key: &str| {
+        let found = entries(Some(value)).into_iter();
+        found
+            .into_iter()
+            .find(|entry| entry.key == key)
+            .map(|entry| entry.value)
+    };
+    let templates = field(&document, TEMPLATES);
+    let mut names = Vec::new();
+    for server in entries(Some(&document)) {
+        if server.key == TEMPLATES {
+            continue;
+        }
+        let template = field(&server.value, TEMPLATE).and_then(|name| match name.data {
+            Data::Text(name) => field(templates.as_ref()?, &name),
+            _ => None,
+        });
+        let own = field(&server.value, "containers");
+        let inherited = template.and_then(|template| field(&template, "containers"));
+        for container in [own, inherited]
+            .iter()
+            .flat_map(|map| entries(map.as_ref()))
+            .filter(|container| container.key != TEMPLATE)
+        {
+            names.push(format!("{}.{}", server.key, container.key));
+        }
+        names.push(server.key);
+    }
+    names
 }
 
 /// Whether a YAML file is a manifest, and not the file of another program.

@@ -21,7 +21,7 @@ use crate::{
         Graph,
         manifest::{
             Container, Manifest, Server, check, depends,
-            file::{find, identity, read_text},
+            file::{TEMPLATES, find, identity, read_text},
             name::{CONTAINER_RULE, is_address, is_container_name, is_reserved},
             template::{TEMPLATE, Templates, literal, merge},
             tree::Tree,
@@ -33,8 +33,6 @@ use crate::{
     provider::{MOST, NAME_RULE, is_name, numbered, refuse_shared_address},
 };
 
-/// The key of the templates, which is not a server.
-const TEMPLATES: &str = "templates";
 /// The provider of servers that are known by their address.
 const UNMANAGED: &str = "unmanaged";
 

@@ -14,7 +14,7 @@ mod yaml;
 
 pub use depends::Dependency;
 pub use facts::Facts;
-pub use file::{LARGEST, find, find_only, is_manifest};
+pub use file::{LARGEST, find, find_only, is_manifest, names};
 pub use load::{load, read};
 pub use tree::Tree;
 pub use variable::{Awaited, Variable, read_variables};

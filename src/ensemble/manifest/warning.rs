@@ -38,7 +38,7 @@ struct Rule {
 
 /// Returns a warning for each published port that the firewall closes, each rule that leads to no
 /// container, each database that is open to everyone, each public address of a server that admits
-/// internal ones, and each `ready` that asks a port which the container publishes under another number.
+/// internal ones, each address of a container on another server, and each `ready` that asks a port which the container publishes under another number.
 pub fn warnings(manifest: &Manifest) -> Vec<String> {
     let facts = Facts::of(manifest);
     let mut found = Vec::new();
@@ -54,6 +54,7 @@ pub fn warnings(manifest: &Manifest) -> Vec<String> {
         }
         for container in &server.containers {
             found.extend(of_addresses(manifest, server, container));
+            found.extend(of_containers(manifest, server, container));
             found.extend(of_ready(server, container, &known));
         }
     }
@@ -221,6 +222,33 @@ fn database(
         .scalar()?;
     let name = image.rsplit('/').next()?.split([':', '@']).next()?;
     DATABASES.into_iter().find(|database| *database == name)
+}
+
+/// A container that refers to the address of a container on another server, which only that server can
+/// reach. The networks that a container names may reach further: hitc does not know those that exist.
+fn of_containers(manifest: &Manifest, server: &Server, container: &Container) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for one in container.body.uses() {
+        let Variable::Container(ServerRef::Named(target), name, field, _) = one.variable else {
+            continue;
+        };
+        let is_inside = manifest
+            .container(target, name)
+            .is_some_and(|other| other.body.field("networks").is_none());
+        if field != "ip" || *target == server.name || !is_inside {
+            continue;
+        }
+        let text = format!(
+            "container `{}.{}` uses `${{{target}.containers.{name}.ip}}`, which only `{target}` can reach: \
+             publish a port of `{target}.{name}` and write `${{{target}.internal_ip}}`, or to only wait for it \
+             `depends_on: [{target}.{name}]`",
+            server.name, container.name
+        );
+        if !found.contains(&text) {
+            found.push(text);
+        }
+    }
+    found
 }
 
 /// A container that refers to the public address of a server whose firewall admits internal addresses.

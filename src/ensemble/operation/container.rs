@@ -58,7 +58,7 @@ impl Execution<'_> {
         let container = match operation {
             Operation::CreateContainer { options } => {
                 let spec = spec(options)?;
-                engine.provide_image(&spec, &progress).await?;
+                engine.provide_image(&spec, self.owner, &progress).await?;
                 activity.update("creating");
                 self.replacement(engine, &spec).create(&progress).await?
             }
@@ -80,7 +80,7 @@ impl Execution<'_> {
             }
             Operation::ReplaceContainer { id, options, adopt } => {
                 let spec = spec(options)?;
-                engine.provide_image(&spec, &progress).await?;
+                engine.provide_image(&spec, self.owner, &progress).await?;
                 activity.update("replacing");
                 let replacement = Replacement {
                     adopt: adopt.then_some(id.as_str()),
@@ -91,7 +91,7 @@ impl Execution<'_> {
             Operation::ProvideImage { options } => {
                 let facts = |variable: &Variable| self.facts().value(&node.name, variable);
                 let spec = decode_image(self.manifest, name, options, &facts)?;
-                engine.provide_image(&spec, &progress).await?;
+                engine.provide_image(&spec, self.owner, &progress).await?;
                 return Ok(operation.done());
             }
             Operation::StopContainer { id } => {

@@ -7,8 +7,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::watch;
-
 use super::{Options, ServerId};
 use crate::{
     core::{
@@ -157,7 +155,7 @@ impl<'a> Execution<'a> {
 
     /// Takes the lock of a server unless it is held. The lock is held until the execution ends.
     pub(super) async fn lock(&self, node: &Node) -> Result<(), Diagnostic> {
-        if self.watch(node).is_some() {
+        if self.held(node).is_some() {
             return Ok(());
         }
         let purpose = self.manifest.lock_purpose();
@@ -179,18 +177,16 @@ impl<'a> Execution<'a> {
         locks.remove(&ServerId::of(node));
     }
 
-    fn watch(&self, node: &Node) -> Option<watch::Receiver<bool>> {
+    fn held(&self, node: &Node) -> Option<Lock> {
         let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
-        locks.get(&ServerId::of(node)).map(Lock::watch)
+        locks.get(&ServerId::of(node)).cloned()
     }
 
     /// Fails if the lock of a server was lost: another run may be changing it. A server that was
     /// never locked is stopped or does not answer.
     pub(super) fn refuse_lost_lock(&self, node: &Node) -> Result<(), Diagnostic> {
-        match self.watch(node) {
-            Some(lost) if *lost.borrow() || lost.has_changed().is_err() => {
-                Err(lock_lost(&node.name))
-            }
+        match self.held(node) {
+            Some(lock) if lock.is_lost() => Err(Lock::error_lost(&node.name)),
             _ => Ok(()),
         }
     }
@@ -201,14 +197,9 @@ impl<'a> Execution<'a> {
         node: &Node,
         work: impl Future<Output = Result<T, Diagnostic>>,
     ) -> Result<T, Diagnostic> {
-        let Some(mut lost) = self.watch(node) else {
-            return Err(lock_lost(&node.name));
-        };
-        tokio::select! {
-            biased;
-            // The sender ends together with the lock.
-            _ = lost.wait_for(|lost| *lost) => Err(lock_lost(&node.name)),
-            result = work => result,
+        match self.held(node) {
+            Some(lock) => lock.hold_during(&node.name, work).await,
+            None => Err(Lock::error_lost(&node.name)),
         }
     }
 
@@ -239,11 +230,4 @@ impl ServerId {
 pub fn gone(name: &str) -> Diagnostic {
     Diagnostic::new(Kind::Failed, format!("`{name}` no longer exists"))
         .help("it was removed after the plan was made; run the command again".to_owned())
-}
-
-fn lock_lost(server: &str) -> Diagnostic {
-    let message = format!("host `{server}`: the lock was lost; nothing more is changed there");
-    Diagnostic::new(Kind::Unreachable, message)
-        .help("check the connection to the server and run the command again".to_owned())
-        .on(server)
 }

@@ -14,7 +14,7 @@ use super::{
     world::{Simulated, State},
 };
 use crate::{
-    core::{event::Events, value::Value},
+    core::{event::Events, owner::Owner, value::Value},
     docker::{self, Container, Containers, Image, Inputs, Pull, Spec},
     ensemble::{Request, World, tests::world::Consenting},
     provider::{Local, Provider},
@@ -229,9 +229,13 @@ async fn record(
         ],
     );
     let missing = on.spec("missing-hitc-compared:1", &[]);
+    let owner = Owner {
+        project: "compared".to_owned(),
+        manifest: None,
+    };
     on.create("none", "x", &missing, None).await;
     for (name, spec) in [("data", &one), ("broken", &on.spec(BROKEN_IMAGE, &[]))] {
-        let provided = engine.provide_image(spec, &|_| ()).await;
+        let provided = engine.provide_image(spec, &owner, &|_| ()).await;
         on.note(&format!("provide {name}"), provided);
     }
     on.create("a", "web", &one, None).await;

@@ -144,6 +144,7 @@ impl Image {
                 name: name.clone(),
                 platform: None,
                 secrets: Secrets::default(),
+                project: None,
             };
             engine.build(&build, progress).await?;
         }
@@ -189,6 +190,7 @@ impl Image {
             name: self.base.to_owned(),
             platform: None,
             secrets: Secrets::default(),
+            project: None,
         };
         Ok(engine.build(&build, progress).await?)
     }

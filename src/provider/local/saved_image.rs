@@ -154,6 +154,7 @@ impl Local {
             name: format!("{REPOSITORY}:{id}"),
             platform: None,
             secrets: Secrets::default(),
+            project: None,
         };
         Ok(engine.build(&build, progress).await?)
     }

@@ -120,7 +120,7 @@ impl Script {
             };
             let is_readonly = READING.contains(&function);
             let frame = Frame::new(&self.inventory.context.mode, is_readonly);
-            call(&inner.engine, &inner.library, &frame, path, arguments)
+            call(&inner.engine, &inner.library, &frame, path, None, arguments)
         });
         called.unwrap_or_else(|error| Err(Diagnostic::new(Kind::Failed, error.to_string()).into()))
     }

@@ -145,7 +145,7 @@ impl Containers for Memory {
         })
     }
 
-    async fn provide_image(&self, _: &Spec, _: Progress<'_>) -> Result<(), Error> {
+    async fn provide_image(&self, _: &Spec, _: &Owner, _: Progress<'_>) -> Result<(), Error> {
         Ok(())
     }
 

@@ -9,9 +9,12 @@ use std::{
 use async_trait::async_trait;
 
 use super::{Engine, Refusal, Shared, State, change};
-use crate::docker::{
-    self, Container, Containers, Port, Progress, Pull, Snapshot, Spec, State as Condition, Volume,
-    as_made,
+use crate::{
+    core::owner::Owner,
+    docker::{
+        self, Container, Containers, Port, Progress, Pull, Snapshot, Spec, State as Condition,
+        Volume, as_made,
+    },
 };
 
 /// The engine of one simulated server.
@@ -141,7 +144,12 @@ impl Containers for SimulatedEngine {
         self.look(|engine| engine.containers.iter().find(|c| c.name == name).cloned())
     }
 
-    async fn provide_image(&self, spec: &Spec, _: Progress<'_>) -> Result<(), docker::Error> {
+    async fn provide_image(
+        &self,
+        spec: &Spec,
+        _: &Owner,
+        _: Progress<'_>,
+    ) -> Result<(), docker::Error> {
         let image = spec.image.name().to_owned();
         let published = self
             .shared
