@@ -353,7 +353,12 @@ fn shorten(message: ChannelMsg) -> ChannelMsg {
             ..
         } => {
             if let Sig::Custom(name) = &mut signal_name {
-                *name = name.chars().take(NAME).collect();
+                // Names are US-ASCII (RFC 4254, section 6.10).
+                *name = name
+                    .chars()
+                    .filter(char::is_ascii_graphic)
+                    .take(NAME)
+                    .collect();
             }
             ChannelMsg::ExitSignal {
                 signal_name,
