@@ -24,7 +24,7 @@ pub(super) struct Ended {
 }
 
 /// A project with the server `evil`, whose login user chooses the attack, and with `web-2`, which is good.
-fn project(attack: &str) -> Project {
+pub(super) fn project(attack: &str) -> Project {
     let evil = format!("{attack}@127.0.0.1:{}", hostile_hosts());
     with_servers(&format!("{evil} evil\n127.0.0.1:{} web-2\n", mock_hosts()))
 }
