@@ -477,6 +477,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn texts_that_the_server_chooses_are_short() {
+        let spool = Spool::default();
+        let long = format!("\r[web-2] ok\n\u{202e}ä{}", "A".repeat(100_000));
+        let message = ChannelMsg::ExitSignal {
+            signal_name: Sig::Custom(long.clone()),
+            core_dumped: true,
+            error_message: long.clone(),
+            lang_tag: long,
+        };
+        spool.push(message).await;
+        match poll_fn(|context| spool.poll_pop(context)).await {
+            Some(ChannelMsg::ExitSignal {
+                signal_name: Sig::Custom(name),
+                error_message,
+                lang_tag,
+                ..
+            }) => {
+                assert_eq!(name, format!("[web-2]ok{}", "A".repeat(NAME - 9)));
+                assert!(error_message.is_empty() && lang_tag.is_empty());
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
     async fn an_unused_channel_keeps_no_data() {
         let spool = Spool::unused();
         spool.push(ChannelMsg::Data { data: piece(1) }).await;
