@@ -18,7 +18,7 @@ use super::{
     api_error::{cause, is_broken},
     diagnose::{self, Reason, diagnose},
     error::HERE,
-    transport::{self, Answer, Route, SOCKET, Transport},
+    transport::{self, Answer, Exceeded, Route, SOCKET, Transport},
 };
 use crate::{
     machine::{self, Local, Machine, Stream},
@@ -66,6 +66,7 @@ pub struct Engine {
     route: Route,
     /// Sends requests without bollard; none for the engine of the local machine.
     transport: Option<Transport>,
+    exceeded: Exceeded,
 }
 
 /// The state of an engine.
@@ -133,6 +134,7 @@ impl Engine {
             platform: Arc::default(),
             route,
             transport,
+            exceeded: Exceeded::default(),
         }
     }
 
@@ -205,7 +207,9 @@ impl Engine {
                 machine::Cause::Lost | machine::Cause::Other => return Err(error.into()),
             },
         };
-        let transport: Transport = Arc::new(transport::over(machine.clone(), route, first));
+        let exceeded = Exceeded::default();
+        let transport = transport::over(machine.clone(), route, first, exceeded.clone());
+        let transport: Transport = Arc::new(transport);
         let connected = async {
             let opened = in_time(machine.name(), open(transport.as_ref(), path)).await?;
             let own = transport.clone();
@@ -220,7 +224,10 @@ impl Engine {
                 Some(_) => docker,
                 None => negotiate(docker, machine.name()).await?,
             };
-            let engine = Engine::new(docker, machine.clone(), route, Some(transport.clone()));
+            let engine = Engine {
+                exceeded,
+                ..Engine::new(docker, machine.clone(), route, Some(transport.clone()))
+            };
             Ok((engine, opened.body))
         };
         connected.await.map_err(|error| {
@@ -321,6 +328,9 @@ impl Engine {
         let (host, cause) = (self.host.clone(), cause(error));
         if !is_broken(error) {
             return Error::Api { host, what, cause };
+        }
+        if let Some(cause) = self.exceeded.take() {
+            return Error::TooLarge { host, what, cause };
         }
         // The machine names itself if it cannot connect to the engine again.
         let own = format!("host `{host}`: ");

@@ -4,6 +4,7 @@
 //! of the docker command is never parsed.
 
 mod action;
+mod answer;
 mod api_error;
 mod attach;
 mod bind;

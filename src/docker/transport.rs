@@ -8,7 +8,7 @@ use std::{
     future::Future,
     io,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -30,7 +30,9 @@ use hyper_util::{
 
 use tokio::io::{AsyncRead, ReadBuf};
 
+use super::answer::AnswerLimit;
 use crate::{
+    core::sync::lock,
     machine::{self, Machine, Stream},
     ssh::{Command, Endpoint},
 };
@@ -75,16 +77,19 @@ impl Route {
     }
 }
 
-/// Sends requests over byte streams of a machine. `first` is a stream that is open already.
+/// Sends requests over byte streams of a machine. `first` is a stream that is open already. A limit that a
+/// response exceeds is noted in `exceeded`.
 pub(super) fn over(
     machine: Arc<dyn Machine>,
     route: Route,
     first: Option<Stream>,
+    exceeded: Exceeded,
 ) -> impl Fn(BollardRequest) -> Answer + Send + Sync {
     let connector = Connector {
         machine,
         route,
         first: Arc::new(Mutex::new(first)),
+        exceeded,
     };
     let client = Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
@@ -126,6 +131,7 @@ struct Connector {
     machine: Arc<dyn Machine>,
     route: Route,
     first: Arc<Mutex<Option<Stream>>>,
+    exceeded: Exceeded,
 }
 
 impl tower_service::Service<Uri> for Connector {
@@ -142,8 +148,9 @@ impl tower_service::Service<Uri> for Connector {
             machine,
             route,
             first,
+            exceeded,
         } = self.clone();
-        let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let first = lock(&first).take();
         Box::pin(async move {
             let stream = match first {
                 Some(stream) => stream,
@@ -151,58 +158,33 @@ impl tower_service::Service<Uri> for Connector {
             };
             Ok(Channel {
                 stream: TokioIo::new(stream),
-                left: Some(MAX_ANSWER),
+                limit: AnswerLimit::default(),
+                held: Vec::new(),
+                exceeded,
             })
         })
     }
 }
 
-/// The largest answer of an engine that is kept as a whole, in bytes: it must not fill the memory.
-const MAX_ANSWER: usize = 64 * 1024 * 1024;
-
-/// Parts of the paths of requests whose answers are read bit by bit, and may be endless.
-const STREAMS: [&str; 13] = [
-    "/logs",
-    "/attach",
-    "/events",
-    "/stats",
-    "/archive",
-    "/export",
-    "/get",
-    "/build",
-    "/images/create",
-    "/push",
-    "/images/load",
-    "/session",
-    "/grpc",
-];
-
 /// Adapts a stream to the HTTP client's traits.
 struct Channel {
     stream: TokioIo<Stream>,
-    /// How much of the answer may still be read, unless it is a stream.
-    left: Option<usize>,
+    limit: AnswerLimit,
+    /// What was received and is not passed on yet.
+    held: Vec<u8>,
+    exceeded: Exceeded,
 }
 
-/// How much of the answer may be read after these bytes were written, and before it was `left`.
-fn left_after(written: &[u8], left: Option<usize>) -> Option<usize> {
-    match is_stream(written) {
-        None => left,
-        Some(true) => None,
-        Some(false) => Some(MAX_ANSWER),
+/// Which limit an engine's response exceeded, until an error tells it. bollard keeps only that the
+/// response could not be read.
+#[derive(Clone, Default)]
+pub(super) struct Exceeded(Arc<Mutex<Option<String>>>);
+
+impl Exceeded {
+    /// Takes the limit, if one was exceeded.
+    pub fn take(&self) -> Option<String> {
+        lock(&self.0).take()
     }
-}
-
-/// Whether the answer to the request with these first bytes is a stream; none if they begin no request.
-fn is_stream(written: &[u8]) -> Option<bool> {
-    let methods: [&[u8]; 5] = [b"GET ", b"POST ", b"PUT ", b"DELETE ", b"HEAD "];
-    let method = methods
-        .into_iter()
-        .find(|method| written.starts_with(method))?;
-    let rest = &written[method.len()..];
-    let end = rest.iter().position(|byte| b" ?".contains(byte))?;
-    let path = std::str::from_utf8(&rest[..end]).ok()?;
-    Some(STREAMS.iter().any(|end| path.ends_with(end)) || path.contains("/exec/"))
 }
 
 impl Connection for Channel {
@@ -217,19 +199,29 @@ impl hyper::rt::Read for Channel {
         context: &mut Context<'_>,
         mut into: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
-        let Some(left) = self.left else {
-            return Pin::new(&mut self.stream).poll_read(context, into);
-        };
         let mut part = [0; 16 * 1024];
         let size = into.remaining().min(part.len());
-        let mut buffer = ReadBuf::new(&mut part[..size]);
-        ready!(Pin::new(self.stream.inner_mut()).poll_read(context, &mut buffer))?;
-        let Some(left) = left.checked_sub(buffer.filled().len()) else {
-            let text = format!("the answer is larger than {} MiB", MAX_ANSWER / 1024 / 1024);
-            return Poll::Ready(Err(io::Error::other(text)));
+        let length = if self.held.is_empty() {
+            let mut buffer = ReadBuf::new(&mut part[..size]);
+            ready!(Pin::new(self.stream.inner_mut()).poll_read(context, &mut buffer))?;
+            buffer.filled().len()
+        } else {
+            let size = size.min(self.held.len());
+            part[..size].copy_from_slice(&self.held[..size]);
+            self.held.drain(..size);
+            size
         };
-        self.left = Some(left);
-        into.put_slice(buffer.filled());
+        let received = &part[..length];
+        let now = match self.limit.received(received) {
+            Ok(now) => now,
+            Err(error) => {
+                *lock(&self.exceeded.0) = Some(error.to_string());
+                return Poll::Ready(Err(error));
+            }
+        };
+        into.put_slice(&received[..now]);
+        // Empty, or all of it was just taken from there.
+        self.held.splice(..0, received[now..].iter().copied());
         Poll::Ready(Ok(()))
     }
 }
@@ -240,7 +232,7 @@ impl hyper::rt::Write for Channel {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.left = left_after(bytes, self.left);
+        self.limit.sent(bytes);
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -250,48 +242,5 @@ impl hyper::rt::Write for Channel {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use hyper::rt::{Read, ReadBuf as HyperBuf, Write};
-    use tokio::io::{AsyncWriteExt, duplex};
-
-    use super::*;
-
-    /// How many bytes of an endless answer to a request are read, up to three times the limit.
-    async fn read_after(request: &str) -> Result<usize, String> {
-        let (near, mut far) = duplex(64 * 1024);
-        let mut channel = Channel {
-            stream: TokioIo::new(Box::new(near) as Stream),
-            left: Some(MAX_ANSWER),
-        };
-        let write = std::future::poll_fn(|context| {
-            Pin::new(&mut channel).poll_write(context, request.as_bytes())
-        });
-        write.await.unwrap();
-        let part = vec![b'x'; 32 * 1024];
-        tokio::spawn(async move { while far.write_all(&part).await.is_ok() {} });
-        let mut read = 0;
-        let mut space = vec![0; 64 * 1024];
-        while read < 3 * MAX_ANSWER {
-            let mut buffer = HyperBuf::new(&mut space);
-            let part = std::future::poll_fn(|context| {
-                Pin::new(&mut channel).poll_read(context, buffer.unfilled())
-            });
-            part.await.map_err(|error| error.to_string())?;
-            read += buffer.filled().len();
-        }
-        Ok(read)
-    }
-
-    #[tokio::test]
-    async fn an_endless_answer_is_an_error() {
-        let error = "the answer is larger than 64 MiB";
-        let list = "GET /v1.41/containers/json?all=1 HTTP/1.1\r\n\r\n";
-        assert_eq!(read_after(list).await.unwrap_err(), error);
-        let logs = "GET /v1.41/containers/abc/logs?follow=1 HTTP/1.1\r\n\r\n";
-        assert!(read_after(logs).await.is_ok());
     }
 }

@@ -106,5 +106,6 @@ mod tests {
             Some("web")
         );
         assert_eq!(name_of(full, "HITC-", None), Some("staging-web"));
+        assert_eq!(name_of("web", "HITC-", None), None);
     }
 }

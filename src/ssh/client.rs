@@ -22,7 +22,7 @@ use super::{
     host_key::{verify, verify_certificate},
     stream::Stream,
 };
-use crate::core::diagnostic::plain;
+use crate::core::{diagnostic::plain, value::shorten};
 
 /// The version string of OpenSSH. Its first channel has the number 0, so the channel can be used
 /// before the server confirms it.
@@ -367,6 +367,21 @@ impl Handler for ClientHandler {
         Ok(())
     }
 
+    /// Has [`ClientHandler::server_channel_open_unknown`] called. Otherwise russh rejects the channel twice.
+    async fn should_accept_unknown_server_channel(&mut self, _: ChannelId, _: &str) -> bool {
+        true
+    }
+
+    async fn server_channel_open_unknown(
+        &mut self,
+        _: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), ClientError> {
+        reply.reject(ChannelOpenFailure::UnknownChannelType).await;
+        Ok(())
+    }
+
     async fn disconnected(
         &mut self,
         reason: DisconnectReason<ClientError>,
@@ -376,7 +391,8 @@ impl Handler for ClientHandler {
         self.pending = None;
         match reason {
             DisconnectReason::ReceivedDisconnect(info) => {
-                self.state.set_disconnect_reason(info.message);
+                // The server chooses its length, up to that of a packet.
+                self.state.set_disconnect_reason(shorten(&info.message));
                 Ok(())
             }
             DisconnectReason::Error(error) => {

@@ -353,7 +353,12 @@ fn shorten(message: ChannelMsg) -> ChannelMsg {
             ..
         } => {
             if let Sig::Custom(name) = &mut signal_name {
-                *name = name.chars().take(NAME).collect();
+                // Names are US-ASCII (RFC 4254, section 6.10).
+                *name = name
+                    .chars()
+                    .filter(char::is_ascii_graphic)
+                    .take(NAME)
+                    .collect();
             }
             ChannelMsg::ExitSignal {
                 signal_name,
@@ -469,6 +474,31 @@ mod tests {
         assert!(futures_util::poll!(&mut waiting).is_pending());
         assert!(poll_fn(|context| spool.poll_pop(context)).await.is_some());
         waiting.await;
+    }
+
+    #[tokio::test]
+    async fn texts_that_the_server_chooses_are_short() {
+        let spool = Spool::default();
+        let long = format!("\r[web-2] ok\n\u{202e}ä{}", "A".repeat(100_000));
+        let message = ChannelMsg::ExitSignal {
+            signal_name: Sig::Custom(long.clone()),
+            core_dumped: true,
+            error_message: long.clone(),
+            lang_tag: long,
+        };
+        spool.push(message).await;
+        match poll_fn(|context| spool.poll_pop(context)).await {
+            Some(ChannelMsg::ExitSignal {
+                signal_name: Sig::Custom(name),
+                error_message,
+                lang_tag,
+                ..
+            }) => {
+                assert_eq!(name, format!("[web-2]ok{}", "A".repeat(NAME - 9)));
+                assert!(error_message.is_empty() && lang_tag.is_empty());
+            }
+            other => panic!("{other:?}"),
+        }
     }
 
     #[tokio::test]

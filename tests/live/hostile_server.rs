@@ -14,22 +14,23 @@ use crate::support::{Project, cut_after, hostile_hosts, mock_hosts, sshd_that_ba
 const MEMORY: u64 = 100 * 1024 * 1024;
 
 /// How long hitc may take beyond `--timeout`: it ends the command on the server in 12 s.
-const GRACE: Duration = Duration::from_secs(20);
+pub(super) const GRACE: Duration = Duration::from_secs(20);
 
 /// How a run ended.
-struct Ended {
-    status: i32,
-    stdout: String,
-    stderr: String,
+pub(super) struct Ended {
+    pub status: i32,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 /// A project with the server `evil`, whose login user chooses the attack, and with `web-2`, which is good.
-fn project(attack: &str) -> Project {
+pub(super) fn project(attack: &str) -> Project {
     let evil = format!("{attack}@127.0.0.1:{}", hostile_hosts());
     with_servers(&format!("{evil} evil\n127.0.0.1:{} web-2\n", mock_hosts()))
 }
 
-fn with_servers(lines: &str) -> Project {
+/// A project with these servers, and a key.
+pub(super) fn with_servers(lines: &str) -> Project {
     let project = Project::new().file("unmanaged_servers.txt", lines);
     let ssh = project.home().join(".ssh");
     fs::create_dir_all(&ssh).unwrap();
@@ -51,7 +52,7 @@ fn peak(child: &Child) -> Option<u64> {
 }
 
 /// Runs hitc. Checks each line of its output, of which it keeps the first.
-fn run(project: &Project, arguments: &[&str], limit: Duration) -> Ended {
+pub(super) fn run(project: &Project, arguments: &[&str], limit: Duration) -> Ended {
     let started = Instant::now();
     let mut child = project.spawn(arguments);
     // Keeps all lines but those of an endless output.
@@ -103,7 +104,7 @@ fn attacked(attack: &str, style: &str) -> Ended {
 
 /// Checks that nothing controls the terminal, and that only what `web-2` said has its name.
 #[track_caller]
-fn is_clean(attack: &str, ended: &Ended) {
+pub(super) fn is_clean(attack: &str, ended: &Ended) {
     for (text, of_commands) in [(&ended.stdout, true), (&ended.stderr, false)] {
         let controls = |c: char| {
             c.is_control() && c != '\n'
@@ -128,7 +129,7 @@ fn is_clean(attack: &str, ended: &Ended) {
 
 /// What no attack may cost: the other host.
 #[track_caller]
-fn others_are_not_harmed(attack: &str, ended: &Ended) {
+pub(super) fn others_are_not_harmed(attack: &str, ended: &Ended) {
     let row = |line: &&str| line.starts_with("web-2 ") && line.contains(" ok ");
     assert_eq!(
         ended.stderr.lines().filter(row).count(),
@@ -138,8 +139,9 @@ fn others_are_not_harmed(attack: &str, ended: &Ended) {
     );
 }
 
+/// Checks that the command took too long, and that the error says so.
 #[track_caller]
-fn timed_out(attack: &str, ended: &Ended) {
+pub(super) fn timed_out(attack: &str, ended: &Ended) {
     assert!(ended.status != 0, "{attack}");
     assert!(
         ended.stderr.contains("`true`: timed out after 2 s"),
@@ -305,15 +307,16 @@ fn a_close_at_every_point() {
     }
     assert!(ends.len() > 8, "{ends:?}");
     // The last messages, one by one.
-    for less in 1..173 {
-        if less % 16 != 1 {
-            continue;
-        }
+    let mut is_lost_after_output = false;
+    for less in (1..256).step_by(16) {
         let port = cut_after(to, bytes.saturating_sub(less), false);
         let it = with_servers(&format!("root@127.0.0.1:{port} evil\n"));
         let ended = run(&it, &["exec", "-H", "evil", "-t", "5", "--", "true"], GRACE);
         assert!([0, 4].contains(&ended.status), "{less}: {}", ended.stderr);
+        is_lost_after_output |= ended.status == 4 && ended.stdout == "played\n";
     }
+    // Between the output and the exit status.
+    assert!(is_lost_after_output);
     for part in [0, 1, 2, 3] {
         let port = cut_after(to, bytes * part / 4, true);
         let it = with_servers(&format!("root@127.0.0.1:{port} evil\n"));

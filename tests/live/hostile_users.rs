@@ -58,7 +58,7 @@ const WRITES: &str = r#"
 /// W.
 fn writes(host) {
     let home = "/home/mallory";
-    for round in 0..15 {
+    for round in 0..25 {
         for owner in ["mallory", "root"] {
             let options = #{ owner: owner, mode: "600" };
             try { host.put("text", `${home}/.ssh/authorized_keys`, options) } catch {}

@@ -35,6 +35,8 @@ mod firewall_systemd;
 mod firewall_v6;
 mod gcp;
 mod hetzner;
+mod hostile_engine;
+mod hostile_packets;
 mod hostile_server;
 mod hostile_users;
 mod hostile_values;

@@ -107,6 +107,21 @@ fn a_server_of_another_prefix_is_nobodys_business() {
     assert_eq!(other.run(&["nodes"]).ok().rows().len(), 0);
     assert_eq!(other.run(&["run", "--yes", "--all", "terminate"]).status, 3);
     assert_eq!(one.run(&["nodes"]).ok().rows().len(), 1);
+    // A prefix that begins with the other one, in the same project.
+    let longer = Live::new()
+        .with_prefix(&format!("{}x-", one.container("")))
+        .file("hitc.id", &format!("{}\n", one.project_id()));
+    longer.run(&["run", "create", "name=db"]).ok();
+    let names = |live: &Live| -> Vec<String> {
+        let rows = live.run(&["nodes"]).ok().rows();
+        rows.iter().map(|row| row[1].clone()).collect()
+    };
+    assert_eq!(
+        (names(&one), names(&longer)),
+        (vec!["web".to_owned()], vec!["db".to_owned()])
+    );
+    one.run(&["run", "--yes", "--all", "terminate"]).ok();
+    assert_eq!(names(&longer), ["db"]);
 }
 
 #[test]

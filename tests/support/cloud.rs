@@ -25,7 +25,7 @@ pub struct Cloud {
 }
 
 /// The Python environment of the clouds. Installs it once.
-fn tools() -> PathBuf {
+pub(super) fn tools() -> PathBuf {
     static READY: Once = Once::new();
     let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("clouds");
     READY.call_once(|| {

@@ -18,6 +18,8 @@ use russh::{
 };
 use tokio::{net::TcpListener, time::sleep};
 
+use super::hostile_engine;
+
 /// Lines that try to pass for another host's, or to control the terminal: carriage return, escape
 /// sequences, the clipboard (OSC 52), C1 controls, reversed text, line separators.
 pub const FORGED: &str = "\r[web-2] ok\n[web-2] ok\nweb-2:\n\x1b[2J\x1b[31mred\n\
@@ -196,6 +198,23 @@ impl Handler for Hostile {
             let (this, handle) = (self.clone(), session.handle());
             let is_over = move || this.is_used(id);
             tokio::spawn(flood(handle, id, vec![b'!'; PART], None, is_over));
+        }
+        Ok(())
+    }
+
+    async fn channel_open_direct_streamlocal(
+        &mut self,
+        channel: Channel<Msg>,
+        _: &str,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), russh::Error> {
+        if let Some(attack) = self.attack.strip_prefix("engine-") {
+            reply.accept().await;
+            let attack = attack.to_owned();
+            tokio::spawn(async move {
+                hostile_engine::treat(channel.into_stream(), &attack).await;
+            });
         }
         Ok(())
     }

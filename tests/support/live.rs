@@ -44,6 +44,13 @@ impl Live {
         Live { project, prefix }
     }
 
+    /// Uses another name prefix.
+    pub fn with_prefix(mut self, prefix: &str) -> Self {
+        self.project.set("HITC_NAME_PREFIX", prefix);
+        prefix.clone_into(&mut self.prefix);
+        self
+    }
+
     /// The project's id, which its servers carry.
     pub fn project_id(&self) -> String {
         let text = std::fs::read_to_string(self.root().join("hitc.id")).unwrap();

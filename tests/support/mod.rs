@@ -4,6 +4,8 @@ pub mod canary;
 pub mod cloud;
 mod delay;
 pub mod foreign_server;
+mod hostile_engine;
+pub mod hostile_packets;
 mod hostile_sshd;
 pub mod live;
 mod mock_sshd;

@@ -134,7 +134,16 @@ mod tests {
         assert!(matches!(over, Err(Problem::Io(_))), "{over:?}");
         let linked = add(&entry("hard", Kind::Link(PathBuf::from("link/x"))));
         assert!(matches!(linked, Err(Problem::Refused(_))), "{linked:?}");
-        assert_eq!(fs::read_dir(other.path()).unwrap().count(), 0);
+        // Links to a file that exists, and to one that would be created.
+        let victim = other.path().join("victim");
+        fs::write(&victim, "victim").unwrap();
+        for (name, to) in [("one", victim.clone()), ("two", other.path().join("new"))] {
+            add(&entry(name, Kind::Symlink(to))).unwrap();
+            let over = add(&entry(name, Kind::File(4)));
+            assert!(matches!(over, Err(Problem::Io(_))), "{over:?}");
+        }
+        assert_eq!(fs::read(victim).unwrap(), b"victim");
+        assert_eq!(fs::read_dir(other.path()).unwrap().count(), 1);
     }
 
     #[test]

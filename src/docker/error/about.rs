@@ -56,6 +56,7 @@ impl Error {
             Error::NoEngine { host, .. }
             | Error::Unanswered { host, .. }
             | Error::Broken { host, .. }
+            | Error::TooLarge { host, .. }
             | Error::Api { host, .. }
             | Error::NoImage { host, .. }
             | Error::Pull { host, .. }

@@ -42,6 +42,16 @@ pub enum Error {
         /// How the connection ended.
         cause: String,
     },
+    /// The engine sends more than hitc keeps in memory.
+    #[error("host `{host}`: {what}: the Docker Engine sent too much: {cause}")]
+    TooLarge {
+        /// The server, or `this machine`.
+        host: String,
+        /// The operation.
+        what: String,
+        /// The limit that was exceeded.
+        cause: String,
+    },
     /// The engine refused, or failed to do it.
     #[error("host `{host}`: {what}: {cause}")]
     Api {

@@ -190,6 +190,11 @@ impl Engine {
             for line in lines.add(&bytes) {
                 read(&line, &mut steps, &mut tell).map_err(Failure::Refused)?;
             }
+            if lines.rest.len() > MAX_LINE {
+                let limit = MAX_LINE / 1024 / 1024;
+                let cause = format!("a message of the answer is larger than {limit} MiB");
+                return Err(Failure::Refused(cause));
+            }
         }
         connection.abort();
         let rest = std::mem::take(&mut lines.rest);
@@ -256,6 +261,9 @@ fn read(
     }
     Ok(())
 }
+
+/// The longest line of the response, in bytes: BuildKit sends what several steps wrote in one.
+const MAX_LINE: usize = 16 * 1024 * 1024;
 
 /// Splits a stream into lines.
 #[derive(Default)]

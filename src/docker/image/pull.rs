@@ -60,10 +60,9 @@ impl Engine {
                 Some(Err(error)) => {
                     // The connection to the server or its engine may be the cause.
                     let what = format!("pulling image `{image}`");
-                    if let lost @ (Error::Machine(_) | Error::Broken { .. }) =
-                        self.error(what, &error)
-                    {
-                        return Err(lost);
+                    match self.error(what, &error) {
+                        Error::Api { .. } => {}
+                        lost => return Err(lost),
                     }
                     return Err(if is_unknown(&error) {
                         Error::NoImage {
