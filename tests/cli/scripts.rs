@@ -361,7 +361,15 @@ error: no
 fn endless_recursion_is_an_error() {
     run("/// A.\nfn a() { a() }\n", &["run", "a"]).fails(
         1,
-        "error: calls are nested more than 64 deep\nhelp: check for a function that calls itself without end\n",
+        "\
+error: calls are nested more than 64 deep
+ --> hitcfile.rhai:2:10
+  |
+2 | fn a() { a() }
+  |          ^
+  |
+  = help: check for a function that calls itself without end
+",
     );
 }
 
