@@ -123,16 +123,17 @@ async fn machine(call: &Call<'_>, node: &Node) -> Result<Server, Diagnostic> {
     Ok(Server(call.inventory.connect(node).await?))
 }
 
-/// Changes the firewall of a server while no other run changes the server, and no other call in this run
-/// its firewall.
+/// Changes the firewall of a server while no other run changes the server, and no other call and no
+/// manifest in this run its firewall.
 async fn locked<T>(
     call: &Call<'_>,
     node: &Node,
     change: impl Future<Output = Result<T, Diagnostic>>,
 ) -> Result<T, Diagnostic> {
-    let _turn = call.inventory.firewall_turn(node).await;
     let purpose = "its firewall is being changed";
-    let lock = call.inventory.lock_for_task(node, purpose).await?;
+    let wait = call.inventory.wait_in_task();
+    let _turn = call.inventory.turn(node, wait).await?;
+    let lock = call.inventory.lock(node, purpose, wait).await?;
     lock.hold_for_call(&node.name, change).await
 }
 

@@ -102,7 +102,7 @@ pub(super) struct Flags {
     #[arg(short = 't', long, global = true, value_name = "SECONDS", env = "HITC_TIMEOUT", value_parser = positive::<u64>, help_heading = RUNNING)]
     timeout: Option<u64>,
     /// How long to wait (30s, 10m) for a server that another run is changing. By default, ensemble.up and
-    /// ensemble.down do not wait; docker.run and other tasks wait for a minute
+    /// ensemble.down do not wait; tasks that change containers or firewalls wait for a minute
     #[arg(long, global = true, value_name = "DURATION", env = "HITC_WAIT_LOCK", value_parser = wait, help_heading = RUNNING)]
     wait_lock: Option<Duration>,
     /// Show what would be done without doing it

@@ -70,16 +70,23 @@ fn explain(name: &str, hitcfile: Option<&Path>, events: &Events) -> Result<Strin
             Ok(text)
         }
         Err(failure) => {
-            let is_method = ["host.", "hosts.", "api."]
-                .iter()
-                .any(|object| name.starts_with(object));
+            let all = scripts.list()?;
+            let has = |space: &str| {
+                all.iter()
+                    .any(|task| task.namespace.as_deref() == Some(space))
+            };
+            let object = name.split_once('.').map(|(object, _)| object);
+            let is_method = object.is_some_and(|object| {
+                // A namespace of the project may have the name.
+                ["host", "hosts", "api"].contains(&object) && !has(object)
+            });
             if is_method && scripts.explain(name)?.is_none() {
                 let message = format!("method `{name}` not found");
                 let help = scripts.near_function(name)?;
                 return Err(Diagnostic::new(Kind::NotFound, message).help(help).into());
             }
             let is_in = |task: &Arc<Task>| !task.hidden && task.namespace.as_deref() == Some(name);
-            let tasks: Vec<Arc<Task>> = scripts.all()?.into_iter().filter(is_in).collect();
+            let tasks: Vec<Arc<Task>> = all.into_iter().filter(is_in).collect();
             match (tasks.as_slice(), scripts.explain(name)?) {
                 ([], functions) => functions.ok_or(failure),
                 (tasks, None) => Ok(list(tasks, false)),

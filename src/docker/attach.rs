@@ -28,7 +28,7 @@ pub struct Attached {
 }
 
 impl Run {
-    /// Creates and starts the container and attaches to its output.
+    /// Creates and starts the container, whose image was provided, and attaches to its output.
     /// A container that is replaced is removed once the new one was created. If the container is killed
     /// because the result, or the future, is dropped, `terminations` records it.
     ///
@@ -43,7 +43,6 @@ impl Run {
     ) -> Result<Attached, Error> {
         let name = &self.spec.name;
         let old = self.replaced(engine, owner).await?;
-        engine.provide_image(&self.spec, owner, progress).await?;
         progress(format!("running {name}"));
         let labels = labels::of(owner, name);
         // The old one is removed when it is certain that the new one can be created.

@@ -262,6 +262,11 @@ impl Engine {
         Ok(opened.body)
     }
 
+    /// Notes that the error of a response is ignored: no later error tells its cause.
+    pub(super) fn ignore_error(&self) {
+        self.exceeded.take();
+    }
+
     /// The machine that it runs on.
     pub(super) fn machine(&self) -> &dyn Machine {
         self.machine.as_ref()

@@ -112,7 +112,21 @@ impl Run {
         })
     }
 
-    /// Provides the image, creates or replaces the container, and waits until it is ready.
+    /// Provides the image: all that may take long and changes no container.
+    ///
+    /// # Errors
+    /// Those of [`Run::execute`], before the image is provided.
+    pub async fn provide_image(
+        &self,
+        engine: &dyn Containers,
+        owner: &Owner,
+        progress: Progress<'_>,
+    ) -> Result<(), Error> {
+        self.replaced(engine, owner).await?;
+        engine.provide_image(&self.spec, owner, progress).await
+    }
+
+    /// Creates or replaces the container, whose image was provided, and waits until it is ready.
     ///
     /// # Errors
     /// [`Error::NameTaken`] if the name is in use and may not be replaced, [`Error::NotOwned`] if
@@ -124,7 +138,6 @@ impl Run {
         progress: Progress<'_>,
     ) -> Result<Container, Error> {
         let old = self.replaced(engine, owner).await?;
-        engine.provide_image(&self.spec, owner, progress).await?;
         progress(format!("starting {}", self.spec.name));
         let adopted = old.as_ref().filter(|_| self.adopt);
         let replacement = Replacement {

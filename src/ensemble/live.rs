@@ -25,7 +25,7 @@ impl World for Inventory {
     }
 
     async fn lock(&self, node: &Node, purpose: &str, wait: Duration) -> Result<Lock, Diagnostic> {
-        Inventory::lock(self, node, purpose, wait).await
+        self.lock_alone(node, purpose, wait).await
     }
 
     async fn engine(&self, node: &Node) -> Result<Option<Arc<dyn Containers>>, Diagnostic> {

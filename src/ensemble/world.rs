@@ -25,7 +25,8 @@ pub trait World: Access {
     /// Whether the user wants the run to end.
     fn cancel(&self) -> &Cancel;
 
-    /// Takes the lock of a server; waits at most `wait` for another run to release it.
+    /// Takes the lock of a server; waits at most `wait` for another run, or another manifest of this run, to
+    /// release it.
     async fn lock(&self, node: &Node, purpose: &str, wait: Duration) -> Result<Lock, Diagnostic>;
 
     /// The Docker Engine of a server: none if Docker is not installed there. An engine that could

@@ -8,11 +8,17 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::OwnedMutexGuard, time::Instant};
+use tokio::{
+    sync::OwnedMutexGuard,
+    time::{Instant, timeout},
+};
 
 use super::key::{Key, key};
 use crate::{
-    core::{diagnostic::Diagnostic, sync::lock},
+    core::{
+        diagnostic::{Diagnostic, Kind},
+        sync::lock,
+    },
     machine::{Lock, WeakLock},
     provider::Node,
 };
@@ -24,7 +30,7 @@ type Held = Arc<tokio::sync::Mutex<Option<WeakLock>>>;
 #[derive(Default)]
 pub(super) struct Locks {
     held: Mutex<HashMap<Key, Held>>,
-    firewalls: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>,
+    turns: Mutex<HashMap<Key, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Locks {
@@ -51,11 +57,21 @@ impl Locks {
         Ok(taken)
     }
 
-    /// Waits for those in this run that change the firewall of a server. Each reads the rules and
-    /// writes them again.
-    pub async fn firewall(&self, node: &Node) -> OwnedMutexGuard<()> {
-        let firewall = lock(&self.firewalls).entry(key(node)).or_default().clone();
-        firewall.lock_owned().await
+    /// Waits at most `wait` for those in this run that change a server according to what they read of it
+    /// before: manifests, and firewalls. Two of them at the same time would undo what the other does.
+    pub async fn turn(
+        &self,
+        node: &Node,
+        wait: Duration,
+    ) -> Result<OwnedMutexGuard<()>, Diagnostic> {
+        let turn = lock(&self.turns).entry(key(node)).or_default().clone();
+        timeout(wait, turn.lock_owned()).await.map_err(|_| {
+            let name = &node.name;
+            let message = format!("host `{name}`: another task of this run is changing it");
+            Diagnostic::new(Kind::Failed, message)
+                .help("run one after the other, or add --wait-lock 10m to wait for it".to_owned())
+                .on(name)
+        })
     }
 
     /// Forgets the lock of a server that was stopped: its processes have ended.
@@ -72,10 +88,7 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
-    use crate::{
-        core::diagnostic::Kind,
-        provider::{Provider, Unmanaged},
-    };
+    use crate::provider::{Provider, Unmanaged};
 
     fn node(id: &str) -> Node {
         let folder = tempfile::tempdir().unwrap();
@@ -136,6 +149,20 @@ mod tests {
         };
         let started = Instant::now();
         join_all((0..10).map(|_| take())).await;
-        assert!(started.elapsed().as_millis() < 900);
+        // One after the other, it would be three seconds.
+        assert!(started.elapsed().as_millis() < 2000);
+    }
+
+    #[tokio::test]
+    async fn a_server_is_changed_by_one_manifest_at_a_time() {
+        let (locks, node) = (Locks::default(), node("web"));
+        let first = locks.turn(&node, Duration::ZERO).await.unwrap();
+        let second = locks.turn(&node, Duration::ZERO).await;
+        assert_eq!(
+            second.err().unwrap().message,
+            "host `192.0.2.1`: another task of this run is changing it"
+        );
+        drop(first);
+        locks.turn(&node, Duration::ZERO).await.unwrap();
     }
 }

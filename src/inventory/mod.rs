@@ -311,27 +311,54 @@ impl Inventory {
         purpose: &str,
         wait: Duration,
     ) -> Result<Lock, Diagnostic> {
+        node.require_server()?;
         let machine = self.machine(node).await?;
         let locks = &self.connections.locks;
         let take = |wait| {
-            Lock::take(machine.as_ref(), purpose, wait, |holder| {
-                let note = format!("host `{}`: waiting, because {holder}", node.name);
-                self.context.events.note(note);
+            let mut is_noted = false;
+            Lock::take(machine.as_ref(), purpose, wait, move |holder| {
+                if self.context.cancel.is_stopping() {
+                    return Err(Diagnostic::new(Kind::Interrupted, "interrupted"));
+                }
+                if !is_noted {
+                    let note = format!("host `{}`: waiting, because {holder}", node.name);
+                    self.context.events.note(note);
+                }
+                is_noted = true;
+                Ok(())
             })
         };
         locks.share(node, wait, take).await
     }
 
-    /// Takes the lock of a server for one change by a task, as [`Inventory::lock`] does. Waits as long as
-    /// `--wait-lock` says, without it for a short time.
-    pub async fn lock_for_task(&self, node: &Node, purpose: &str) -> Result<Lock, Diagnostic> {
-        let wait = self.context.settings.wait_lock.unwrap_or(WAIT_IN_TASK);
-        self.lock(node, purpose, wait).await
+    /// Takes the lock of a server as [`Inventory::lock`] does, for a change that depends on what was read
+    /// of the server: no other such change is made at the same time in this run.
+    ///
+    /// # Errors
+    /// As [`Inventory::lock`]; or says that another task of this run is changing the server.
+    pub async fn lock_alone(
+        &self,
+        node: &Node,
+        purpose: &str,
+        wait: Duration,
+    ) -> Result<Lock, Diagnostic> {
+        let turn = self.turn(node, wait).await?;
+        Ok(self.lock(node, purpose, wait).await?.with(turn))
     }
 
-    /// Waits for those in this run that change the firewall of a server.
-    pub async fn firewall_turn(&self, node: &Node) -> OwnedMutexGuard<()> {
-        self.connections.locks.firewall(node).await
+    /// Waits at most `wait` for those in this run that change a server according to what they read of it
+    /// before.
+    pub async fn turn(
+        &self,
+        node: &Node,
+        wait: Duration,
+    ) -> Result<OwnedMutexGuard<()>, Diagnostic> {
+        self.connections.locks.turn(node, wait).await
+    }
+
+    /// How long a task waits for a lock: as long as `--wait-lock` says, without it for a short time.
+    pub fn wait_in_task(&self) -> Duration {
+        self.context.settings.wait_lock.unwrap_or(WAIT_IN_TASK)
     }
 
     /// The Docker Engine of a server, or why it does not answer.

@@ -150,7 +150,10 @@ wait_and_revert() {
     sleep $PATIENCE
     exec 9>"$RUN/lock"
     flock 9
-    [ "$(cat "$RUN/armed" 2>/dev/null)" = "$1" ] && take_back
+    # Also if someone else began to, and was interrupted.
+    case "$(cat "$RUN/armed" 2>/dev/null)" in
+    "$1" | "taken back") take_back ;;
+    esac
     return 0
 }
 

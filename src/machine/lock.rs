@@ -72,19 +72,19 @@ enum Attempt {
 
 impl Lock {
     /// Takes the lock of a machine. `purpose` tells others what it is held for. While another run
-    /// holds it, tries again for as long as `wait`, then fails and names the holder. `on_wait` gets the
-    /// holder once, before the first wait.
+    /// holds it, tries again for as long as `wait`, then fails and names the holder. `before_wait` gets
+    /// the holder before each attempt but the first, and may end the wait with an error.
     pub async fn take(
         machine: &dyn Machine,
         purpose: &str,
         wait: Duration,
-        on_wait: impl Fn(&str),
+        mut before_wait: impl FnMut(&str) -> Result<(), Diagnostic>,
     ) -> Result<Self, Diagnostic> {
         let host = machine.name();
         let end = Instant::now() + wait;
-        let mut is_waiting = false;
         loop {
-            let holder = match attempt(machine, purpose).await? {
+            let attempted = timeout(OWN_LIMIT, attempt(machine, purpose)).await;
+            let holder = match attempted.unwrap_or_else(|_| Err(no_answer(host)))? {
                 Attempt::Held(lock) => return Ok(lock),
                 Attempt::Busy(holder) => holder,
             };
@@ -97,10 +97,7 @@ impl Lock {
                         .on(host),
                 );
             }
-            if !is_waiting {
-                on_wait(&holder);
-                is_waiting = true;
-            }
+            before_wait(&holder)?;
             sleep(RETRY).await;
         }
     }
@@ -139,6 +136,14 @@ impl Lock {
         result
     }
 
+    /// The same lock, which keeps `guard` for as long as it is held.
+    pub fn with(self, guard: impl Any + Send + Sync) -> Self {
+        Lock {
+            lost: self.lost,
+            guard: Arc::new((self.guard, guard)),
+        }
+    }
+
     /// Whether the lock was lost.
     pub fn is_lost(&self) -> bool {
         *self.lost.borrow() || self.lost.has_changed().is_err()
@@ -169,6 +174,19 @@ impl Lock {
             guard: Arc::new(guard),
         }
     }
+}
+
+/// The error if the server does not say whether the lock is free. Its sessions may all be in use.
+fn no_answer(host: &str) -> Diagnostic {
+    let seconds = OWN_LIMIT.as_secs();
+    let message =
+        format!("host `{host}`: the lock could not be taken: no answer within {seconds} s");
+    Diagnostic::new(Kind::Failed, message)
+        .help(
+            "end other commands of this run on the server, or run fewer at the same time"
+                .to_owned(),
+        )
+        .on(host)
 }
 
 /// Aborts a task when it is dropped.

@@ -111,8 +111,8 @@ pub fn audit_text(text: &str) -> Vec<Diagnostic> {
             let mut findings = check(
                 &unit,
                 &HashMap::new(),
-                || library.counts(&engine),
-                || library.known(&engine),
+                || library.names(&engine),
+                || library.signatures(&engine),
             );
             findings.extend(discover_tasks(&unit.ast, &unit.source, None, TaskFilter::All).1);
             findings

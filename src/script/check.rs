@@ -4,12 +4,12 @@
 //! name and the number of parameters is known before, and catches most mistakes.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     ops::Range,
     sync::Arc,
 };
 
-use rhai::{ASTNode, Engine, Expr, FnAccess, FnCallExpr, Position};
+use rhai::{ASTNode, Engine, Expr, FnAccess, FnCallExpr, FuncMetadata, Position};
 
 use super::unit::{Unit, span};
 use crate::core::diagnostic::{Diagnostic, Kind, did_you_mean, plural};
@@ -28,19 +28,30 @@ const LANGUAGE: [&str; 10] = [
     "throw",
 ];
 
-/// The signatures of functions, by name and number of parameters.
-type Functions = BTreeMap<String, BTreeMap<usize, Vec<String>>>;
+/// Something about each function, by its name and number of parameters.
+type Functions<T> = BTreeMap<String, BTreeMap<usize, Vec<T>>>;
 
-/// The names and the numbers of parameters of the functions that are registered with the engine. They are
-/// collected in a fraction of the time that the signatures take.
-pub(super) struct RegisteredCounts {
-    global: HashMap<String, HashSet<usize>>,
-    namespaces: HashMap<String, HashMap<String, HashSet<usize>>>,
+/// The functions that are registered with the engine, and something about each.
+pub(super) struct Registered<T> {
+    global: Functions<T>,
+    namespaces: HashMap<String, Functions<T>>,
 }
 
-impl RegisteredCounts {
+/// Which functions there are. They are collected in a fraction of the time that the signatures take.
+pub(super) type RegisteredNames = Registered<()>;
+
+/// The functions with their signatures.
+pub(super) type RegisteredSignatures = Registered<String>;
+
+impl RegisteredNames {
     /// Collects them from the engine.
     pub fn of(engine: &Engine) -> Self {
+        Registered::collect(engine, |_| ())
+    }
+}
+
+impl<T: Clone> Registered<T> {
+    fn collect(engine: &Engine, about: impl Fn(&FuncMetadata) -> T + Copy) -> Self {
         let all = engine.collect_fn_metadata(
             None,
             |info| {
@@ -49,87 +60,53 @@ impl RegisteredCounts {
                     info.namespace,
                     function.name.clone(),
                     function.num_params,
+                    about(function),
                     function.namespace.is_global_namespace(),
                 ))
             },
             true,
         );
-        let mut counts = RegisteredCounts {
-            global: HashMap::new(),
+        let mut registered = Registered {
+            global: Functions::new(),
             namespaces: HashMap::new(),
         };
-        for (namespace, name, count, is_global) in all {
-            if namespace.is_empty() || is_global {
-                let forms = counts.global.entry(name.to_string()).or_default();
-                forms.insert(count);
-            }
-            if !namespace.is_empty() {
-                let functions = counts.namespaces.entry(namespace.to_string()).or_default();
-                functions.entry(name.into()).or_default().insert(count);
-            }
-        }
-        counts
-    }
-
-    /// Whether a function fits a call.
-    fn fit(&self, call: &Call) -> bool {
-        let functions = match call.namespace.as_str() {
-            "" => Some(&self.global),
-            namespace => self.namespaces.get(namespace),
-        };
-        functions
-            .and_then(|functions| functions.get(&call.name))
-            .is_some_and(|counts| call.accepts(|count| counts.contains(&count)))
-    }
-}
-
-/// The functions that are registered with the engine.
-#[derive(Debug, Default)]
-pub(super) struct RegisteredFunctions {
-    global: Functions,
-    namespaces: HashMap<String, Functions>,
-}
-
-impl RegisteredFunctions {
-    /// Collects them from the engine.
-    pub fn of(engine: &Engine) -> Self {
-        let all = engine.collect_fn_metadata(
-            None,
-            |info| {
-                let function = info.metadata;
-                Some((
-                    info.namespace.to_string(),
-                    function.name.to_string(),
-                    function.num_params,
-                    function.gen_signature(Into::into),
-                    function.namespace.is_global_namespace(),
-                ))
-            },
-            true,
-        );
-        let mut known = RegisteredFunctions::default();
-        for (namespace, name, count, signature, is_global) in all {
-            let add = |functions: &mut Functions| {
-                let forms = functions.entry(name.clone()).or_default();
-                forms.entry(count).or_default().push(signature.clone());
+        for (namespace, name, count, about, is_global) in all {
+            let add = |functions: &mut Functions<T>| {
+                let forms = functions.entry(name.to_string()).or_default();
+                forms.entry(count).or_default().push(about.clone());
             };
             if namespace.is_empty() || is_global {
-                add(&mut known.global);
+                add(&mut registered.global);
             }
             if !namespace.is_empty() {
-                add(known.namespaces.entry(namespace).or_default());
+                add(registered
+                    .namespaces
+                    .entry(namespace.to_string())
+                    .or_default());
             }
         }
-        known
+        registered
+    }
+
+    /// The functions of a namespace; with `""`, the global ones.
+    fn functions(&self, namespace: &str) -> Option<&Functions<T>> {
+        match namespace {
+            "" => Some(&self.global),
+            namespace => self.namespaces.get(namespace),
+        }
+    }
+}
+
+impl RegisteredSignatures {
+    /// Collects them from the engine.
+    pub fn of(engine: &Engine) -> Self {
+        Registered::collect(engine, |function| function.gen_signature(Into::into))
     }
 
     /// Returns the signatures of all functions of a name, `NAMESPACE::NAME` or `NAME`.
     pub fn signatures(&self, name: &str) -> Vec<String> {
-        let functions = match name.rsplit_once("::") {
-            Some((namespace, _)) => self.namespaces.get(namespace),
-            None => Some(&self.global),
-        };
-        let name = name.rsplit("::").next().unwrap_or(name);
+        let (namespace, name) = name.rsplit_once("::").unwrap_or(("", name));
+        let functions = self.functions(namespace);
         let forms = functions.and_then(|functions| functions.get(name));
         forms
             .into_iter()
@@ -141,11 +118,7 @@ impl RegisteredFunctions {
 
     /// Returns the names of the functions of a namespace; with `""`, of the global ones.
     pub fn names(&self, namespace: &str) -> impl Iterator<Item = &str> {
-        let functions = match namespace {
-            "" => Some(&self.global),
-            namespace => self.namespaces.get(namespace),
-        };
-        functions
+        self.functions(namespace)
             .into_iter()
             .flat_map(|functions| functions.keys().map(String::as_str))
     }
@@ -156,8 +129,8 @@ impl RegisteredFunctions {
 pub(super) fn check(
     unit: &Unit,
     imports: &HashMap<String, Arc<Unit>>,
-    counts: impl FnOnce() -> Arc<RegisteredCounts>,
-    known: impl FnOnce() -> Arc<RegisteredFunctions>,
+    names: impl FnOnce() -> Arc<RegisteredNames>,
+    signatures: impl FnOnce() -> Arc<RegisteredSignatures>,
 ) -> Vec<Diagnostic> {
     let own = signatures_of(unit, true);
     let mut calls = Vec::new();
@@ -173,13 +146,18 @@ pub(super) fn check(
     if calls.is_empty() {
         return Vec::new();
     }
-    let counts = counts();
-    let imported: HashMap<&str, Functions> = imports
+    let names = names();
+    // What is imported without an alias can be called by nobody.
+    let imported: HashMap<&str, Functions<String>> = imports
         .iter()
+        .filter(|(alias, _)| !alias.is_empty())
         .map(|(alias, unit)| (alias.as_str(), signatures_of(unit, false)))
         .collect();
     let has_errors = |name: &str| {
-        unit.imports.iter().any(|import| import.alias == name) && !imported.contains_key(name)
+        let mut imports = unit.imports.iter();
+        !name.is_empty()
+            && imports.any(|import| import.alias == name)
+            && !imported.contains_key(name)
     };
     calls.retain(|call| {
         let namespace = call.namespace.as_str();
@@ -187,21 +165,23 @@ pub(super) fn check(
         !has_errors(namespace)
             && !match imported.get(namespace) {
                 Some(functions) => call.fits(functions),
-                None => counts.fit(call),
+                None => names
+                    .functions(namespace)
+                    .is_some_and(|functions| call.fits(functions)),
             }
     });
     if calls.is_empty() {
         return Vec::new();
     }
-    let known = known();
+    let registered = signatures();
     calls.sort_by_key(|call| (call.position.line(), call.position.position()));
     calls
         .iter()
-        .map(|call| call.explain(unit, &own, &imported, &known))
+        .map(|call| call.explain(unit, &own, &imported, &registered))
         .collect()
 }
 
-fn signatures_of(unit: &Unit, with_private: bool) -> Functions {
+fn signatures_of(unit: &Unit, with_private: bool) -> Functions<String> {
     let mut functions = Functions::new();
     for function in unit.ast.iter_functions() {
         if with_private || function.access == FnAccess::Public {
@@ -247,15 +227,12 @@ impl Call {
         })
     }
 
-    fn fits(&self, functions: &Functions) -> bool {
-        let forms = functions.get(&self.name);
-        forms.is_some_and(|forms| self.accepts(|count| forms.contains_key(&count)))
-    }
-
-    /// Whether one of the functions of this name takes so many arguments.
-    fn accepts(&self, has: impl Fn(usize) -> bool) -> bool {
+    fn fits<T>(&self, functions: &Functions<T>) -> bool {
+        let Some(forms) = functions.get(&self.name) else {
+            return false;
+        };
         // A script function that is called as a method gets the object as `this`, not as an argument.
-        has(self.count) || (self.is_method && has(self.count - 1))
+        forms.contains_key(&self.count) || (self.is_method && forms.contains_key(&(self.count - 1)))
     }
 
     fn full_name(&self) -> String {
@@ -268,17 +245,17 @@ impl Call {
     fn explain(
         &self,
         unit: &Unit,
-        own: &Functions,
-        imported: &HashMap<&str, Functions>,
-        known: &RegisteredFunctions,
+        own: &Functions<String>,
+        imported: &HashMap<&str, Functions<String>>,
+        registered: &RegisteredSignatures,
     ) -> Diagnostic {
         let name = self.full_name();
-        let sources: Vec<&Functions> = match self.namespace.as_str() {
-            "" => vec![own, &known.global],
+        let sources: Vec<&Functions<String>> = match self.namespace.as_str() {
+            "" => vec![own, &registered.global],
             namespace => imported
                 .get(namespace)
                 .into_iter()
-                .chain(known.namespaces.get(namespace))
+                .chain(registered.functions(namespace))
                 .collect(),
         };
         let forms: BTreeSet<&String> = sources

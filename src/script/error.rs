@@ -138,11 +138,11 @@ fn describe(engine: &Engine, library: &Library, error: &EvalAltResult) -> Diagno
         EvalAltResult::ErrorFunctionNotFound(signature, _) => {
             let (name, types) = signature.split_once(" (").unwrap_or((signature, ""));
             let types = types.trim_end_matches(')');
-            let known = library.known(engine);
-            let forms = known.signatures(name);
+            let registered = library.signatures(engine);
+            let forms = registered.signatures(name);
             if forms.is_empty() {
                 return diagnostic(format!("function `{name}` not found"))
-                    .help(did_you_mean(name, known.names("")));
+                    .help(did_you_mean(name, registered.names("")));
             }
             let is_secret = types.split(", ").any(|name| name == "Secret");
             let help = if is_secret {

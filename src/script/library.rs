@@ -10,7 +10,7 @@ use std::{
 use rhai::{Engine, Module, Shared};
 
 use super::{
-    check::{RegisteredCounts, RegisteredFunctions, check},
+    check::{RegisteredNames, RegisteredSignatures, check},
     coverage::Coverage,
     embedded::{
         PARTS, PROVIDERS, STDLIB, TASKS, file_name, missing_module, part_file, provider_file,
@@ -33,8 +33,8 @@ pub(super) struct Library {
     /// The evaluated scripts; see `module.rs`.
     modules: Mutex<HashMap<String, Shared<Module>>>,
     failed: Mutex<HashMap<String, Failure>>,
-    counts: OnceLock<Arc<RegisteredCounts>>,
-    known: OnceLock<Arc<RegisteredFunctions>>,
+    names: OnceLock<Arc<RegisteredNames>>,
+    signatures: OnceLock<Arc<RegisteredSignatures>>,
     /// Which functions are called, in a test.
     pub coverage: Option<Coverage>,
 }
@@ -47,8 +47,8 @@ impl Library {
             units: Mutex::default(),
             modules: Mutex::default(),
             failed: Mutex::default(),
-            counts: OnceLock::new(),
-            known: OnceLock::new(),
+            names: OnceLock::new(),
+            signatures: OnceLock::new(),
             coverage: None,
         }
     }
@@ -101,8 +101,8 @@ impl Library {
         errors.extend(check(
             &unit,
             &imports,
-            || self.counts(engine),
-            || self.known(engine),
+            || self.names(engine),
+            || self.signatures(engine),
         ));
         if errors.is_empty() {
             Ok(unit)
@@ -166,20 +166,20 @@ impl Library {
         embedded(name).is_some()
     }
 
-    /// Returns the names and the numbers of parameters of the functions that are registered with the engine.
-    pub fn counts(&self, engine: &Engine) -> Arc<RegisteredCounts> {
-        let counts = self
-            .counts
-            .get_or_init(|| RegisteredCounts::of(engine).into());
-        counts.clone()
+    /// Returns which functions are registered with the engine.
+    pub fn names(&self, engine: &Engine) -> Arc<RegisteredNames> {
+        let names = self
+            .names
+            .get_or_init(|| RegisteredNames::of(engine).into());
+        names.clone()
     }
 
-    /// Returns the functions that are registered with the engine.
-    pub fn known(&self, engine: &Engine) -> Arc<RegisteredFunctions> {
-        let known = self
-            .known
-            .get_or_init(|| RegisteredFunctions::of(engine).into());
-        known.clone()
+    /// Returns the functions that are registered with the engine, with their signatures.
+    pub fn signatures(&self, engine: &Engine) -> Arc<RegisteredSignatures> {
+        let signatures = self
+            .signatures
+            .get_or_init(|| RegisteredSignatures::of(engine).into());
+        signatures.clone()
     }
 
     fn read(&self, name: &str) -> Result<String, Diagnostic> {

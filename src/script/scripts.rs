@@ -248,24 +248,33 @@ impl Scripts {
     /// Returns the same tasks as [`Scripts::all`], to be listed and not run: built-in scripts that are not
     /// loaded yet are not compiled.
     pub fn list(&mut self) -> Result<Vec<Arc<Task>>, Failure> {
-        let mut listed = Vec::new();
-        for (namespace, text) in TASKS {
-            if self.built_in.contains(&namespace) {
-                continue;
-            }
+        for (namespace, _) in TASKS {
             if self.library.has(&ejected(namespace)) {
                 self.load_built_in(namespace)?;
+            }
+        }
+        let is_built_in = |task: &Task| {
+            let files = |namespace| [file_name(namespace), ejected(namespace)];
+            let mut scripts = TASKS.iter().map(|(namespace, _)| files(namespace));
+            scripts.any(|files| files.contains(&task.source.name))
+        };
+        let loaded = self.entries.iter().map(|entry| &entry.task);
+        let (mut listed, loaded): (Vec<_>, Vec<_>) =
+            loaded.cloned().partition(|task| !is_built_in(task));
+        for (namespace, text) in TASKS {
+            let shown = (namespace != TOP).then_some(namespace);
+            if self.built_in.contains(&namespace) {
+                let own = |task: &&Arc<Task>| task.namespace.as_deref() == shown;
+                listed.extend(loaded.iter().filter(own).cloned());
                 continue;
             }
             let source = Source::new(file_name(namespace), text);
-            let shown = (namespace != TOP).then_some(namespace);
             let functions = Function::scan(&source);
-            listed.extend(read_tasks(&functions, &source, shown, TaskFilter::All).0);
+            let (tasks, _) = read_tasks(&functions, &source, shown, TaskFilter::All);
+            let is_free = |task: &Task| self.lookup(&task.full_name()).is_none();
+            listed.extend(tasks.into_iter().filter(is_free).map(Arc::new));
         }
-        let own = self.entries.iter().map(|entry| entry.task.clone());
-        let built_in = listed.into_iter().map(Arc::new);
-        let is_free = |task: &Arc<Task>| self.lookup(&task.full_name()).is_none();
-        Ok(own.chain(built_in.filter(is_free)).collect())
+        Ok(listed)
     }
 
     /// Returns the tests in these files, each with the namespace that its tests get: their functions

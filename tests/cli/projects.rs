@@ -70,10 +70,13 @@ fn check_finds_everything() {
 #[test]
 fn a_built_in_script_can_be_replaced() {
     let project = Project::new();
+    let before = project.run(&["tasks"]).ok().stdout;
     project.run(&["eject", "local"]).fails(
         0,
         "wrote `hitc/local.rhai`, which replaces the built-in tasks\n",
     );
+    // Their order is the same.
+    project.run(&["tasks"]).is(0, &before, "");
     project.write(
         "hitc/local.rhai",
         "/// Mine.\nfn setup() { print(\"mine\") }\n",
@@ -113,6 +116,15 @@ fn help_on_functions() {
         3,
         "error: method `host.pign` not found\nhelp: did you mean `host.ping`?\n",
     );
+    // A namespace of the project may have the name of an object.
+    Project::new()
+        .file("hitcfile.rhai", "import \"api\" as api;\n")
+        .file("api.rhai", "/// D.\nfn deploy() {}\n")
+        .run(&["help", "api.deplyo"])
+        .fails(
+            3,
+            "error: task `api.deplyo` not found\nhelp: did you mean `api.deploy`?\n",
+        );
     let retry = project.run(&["help", "retry::times"]).ok();
     assert!(
         retry.stdout.contains("import \"std/retry\" as retry;\n"),

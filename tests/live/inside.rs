@@ -371,7 +371,9 @@ fn containers_are_hosts() {
         &["rename", "x"],
         &["terminate"],
         &["docker.ps"],
+        &["docker.kill", "x"],
         &["iptables.rules"],
+        &["iptables.clear"],
     ] {
         let run = live.run(&[&["run", "--yes", "-H", "web/shop"], task].concat());
         assert_eq!(run.status, 2, "{run}");

@@ -46,11 +46,14 @@ impl Up {
     /// `marker`.
     fn with(live: &Live, flags: &[&str], marker: &str) -> Self {
         let words = [&["run", "--yes"], flags, &["ensemble.up", "it"]].concat();
-        let mut child = live.spawn(&words);
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let mut up = Up { child, stderr };
+        let mut up = Up::new(live.spawn(&words));
         up.read_to(marker);
         up
+    }
+
+    fn new(mut child: Child) -> Self {
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        Up { child, stderr }
     }
 
     fn read_to(&mut self, marker: &str) {
@@ -221,7 +224,7 @@ fn concurrent_runs_exclude_each_other() {
         "-H",
         "two",
         "--",
-        "until docker exec second.new touch /go; do sleep 0.1; done",
+        "timeout 60 sh -c 'until docker exec second.new touch /go; do sleep 0.1; done'",
     ])
     .ok();
     let (status, rest) = up.end();
@@ -321,7 +324,7 @@ fn all(host, image) {
 fn tasks_wait_for_a_run_that_changes_their_server() {
     let slow = MANIFEST.replace(
         "ready: {tcp: 80}",
-        "ready: {exec: \"test -e /go\", timeout: 60s}",
+        "ready: {exec: \"test -e /go\", timeout: 5m}",
     );
     let live = Live::new().web_server("web").file("it.yml", &slow);
     let up = Up::until(&live, "one.first: waiting until it is ready");
@@ -348,12 +351,17 @@ fn tasks_wait_for_a_run_that_changes_their_server() {
     }
     // Reading needs no lock.
     live.run(&["-H", "one", "docker.ps"]).ok();
+    // Ctrl-C ends the wait: nothing was begun.
+    let both = ["run", "-H", "one,two", "--wait-lock", "10m"];
+    let mut waiting = Up::new(live.spawn(&[&both[..], &["docker.restart", "first.new"]].concat()));
+    waiting.read_to(&format!("host `one`: waiting, because {busy}"));
+    waiting.signal("-INT");
+    let (status, rest) = waiting.end();
+    assert_eq!(status, Some(130), "{rest}");
+    assert!(!rest.contains("restarted"), "{rest}");
     // Without a flag, for a minute.
-    let mut waiting = live.spawn(&["run", "-H", "one", "docker.kill", "first", "adopt=true"]);
-    let mut waiting = Up {
-        stderr: BufReader::new(waiting.stderr.take().unwrap()),
-        child: waiting,
-    };
+    let kill = ["run", "-H", "one", "docker.kill", "first", "adopt=true"];
+    let mut waiting = Up::new(live.spawn(&kill));
     waiting.read_to(&format!("host `one`: waiting, because {busy}"));
     live.run(&["exec", "-H", "one", "--", "docker exec first.new touch /go"])
         .ok();
@@ -362,7 +370,7 @@ fn tasks_wait_for_a_run_that_changes_their_server() {
         "-H",
         "two",
         "--",
-        "until docker exec second.new touch /go; do sleep 0.1; done",
+        "timeout 60 sh -c 'until docker exec second.new touch /go; do sleep 0.1; done'",
     ])
     .ok();
     assert_eq!(up.end().0, Some(0));

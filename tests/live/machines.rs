@@ -238,7 +238,7 @@ async fn files(machine: &dyn Machine) {
 /// The lock: taken, busy, released.
 async fn locks(machine: &dyn Machine) {
     let take = async |purpose: &str, seconds| {
-        Lock::take(machine, purpose, Duration::from_secs(seconds), |_| ()).await
+        Lock::take(machine, purpose, Duration::from_secs(seconds), |_| Ok(())).await
     };
     let lock = take("the first test", 20).await.unwrap();
     let started = Instant::now();
@@ -267,8 +267,11 @@ async fn locks_beside_containers() {
     let expected = "host `this machine`: the first test by ";
     let mut wrong = Vec::new();
     for _ in 0..100 {
-        let lock = Lock::take(&machine, "the first test", Duration::from_secs(20), |_| ()).await;
-        let busy = Lock::take(&machine, "the second test", Duration::ZERO, |_| ()).await;
+        let lock = Lock::take(&machine, "the first test", Duration::from_secs(20), |_| {
+            Ok(())
+        })
+        .await;
+        let busy = Lock::take(&machine, "the second test", Duration::ZERO, |_| Ok(())).await;
         let busy = busy.err().unwrap().message;
         wrong.extend((!busy.starts_with(expected)).then_some(busy));
         drop(lock.unwrap());
@@ -416,7 +419,7 @@ async fn a_server_and_containers() {
     limited("files", files(&Limited(&shop))).await;
     limited("refused", refused(&Limited(&shop))).await;
     assert_eq!(echo(&shop, &"80".parse().unwrap()).await, "hello\n");
-    let error = Lock::take(&shop, "a test", Duration::ZERO, |_| ())
+    let error = Lock::take(&shop, "a test", Duration::ZERO, |_| Ok(()))
         .await
         .err();
     assert_eq!(
@@ -453,8 +456,8 @@ pub(super) async fn busybox(live: &Live, here: &Engine, engine: &Engine) {
         secrets: docker::Secrets::default(),
         project: None,
     };
-    here.build(&build, &|_| ()).await.unwrap();
-    here.push(&build.name, engine, &|_| ()).await.unwrap();
+    here.build(&build, &|_| Ok(())).await.unwrap();
+    here.push(&build.name, engine, &|_| Ok(())).await.unwrap();
     let options = [
         ("image", build.name.as_str()),
         ("name", "shop"),
@@ -470,5 +473,5 @@ pub(super) async fn busybox(live: &Live, here: &Engine, engine: &Engine) {
         span: None,
     };
     let run = Run::decode(options, &live.root(), None).unwrap();
-    run.execute(engine, &owner(), &|_| ()).await.unwrap();
+    run.execute(engine, &owner(), &|_| Ok(())).await.unwrap();
 }

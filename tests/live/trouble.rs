@@ -85,8 +85,8 @@ fn an_engine_that_is_terminating() {
     let inside = |line: &str| docker(&["exec", &server, "sh", "-c", line]);
     let before = inside("pgrep -x dockerd");
     inside(
-        "pkill -STOP -x dockerd; pkill -TERM -x dockerd; \
-         (sleep 2; pkill -CONT -x dockerd) >/dev/null 2>&1 &",
+        "pkill -STOP -x dockerd; \
+         (sleep 2; pkill -KILL -x dockerd) >/dev/null 2>&1 &",
     );
     live.run(&["run", "-H", "web", "docker.setup"]).ok();
     assert_ne!(inside("pgrep -x dockerd"), before);

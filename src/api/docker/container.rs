@@ -149,12 +149,14 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
                 None => project.ensure_owner(events)?,
             };
             let node = &host.0;
+            // Without the lock: an image may take longer than others wait.
+            let engine = ensure_engine(&call.inventory, node, &activity).await?;
+            run.provide_image(&engine, &owner, &progress).await?;
             if run.attach {
                 let mut lines = Lines::new(&call.context.events, Some(&node.name));
                 let on_output = |stream, bytes: &[u8]| lines.push(stream, bytes);
                 // The lock ends when the container runs: it may run for hours.
                 let attached = locked(call, node, async {
-                    let engine = ensure_engine(&call.inventory, node, &activity).await?;
                     let terminations = call.inventory.terminations();
                     let attached = run.attach(&engine, &owner, &progress, terminations);
                     Ok(attached.await?)
@@ -164,7 +166,6 @@ fn run(call: &Call, host: &Host, options: &Map) -> Answer<Map> {
                 return Ok::<_, Diagnostic>(None);
             }
             let container = locked(call, node, async {
-                let engine = ensure_engine(&call.inventory, node, &activity).await?;
                 let container = run.execute(&engine, &owner, &progress).await?;
                 keep_open(&call.inventory, node).await?;
                 Ok(container)

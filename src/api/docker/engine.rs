@@ -38,11 +38,12 @@ pub(super) fn locked<'a, T: 'a>(
     let change = Box::pin(change);
     Box::pin(async move {
         let inventory = &call.inventory;
+        let wait = inventory.wait_in_task();
         // The engine is connected to at the same time, so that the first change on a server takes no
         // longer.
         let (status, lock) = tokio::join!(
             inventory.engine_status(node),
-            inventory.lock_for_task(node, purpose)
+            inventory.lock(node, purpose, wait)
         );
         // It says more about a server that cannot be reached.
         status?;

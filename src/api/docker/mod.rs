@@ -26,9 +26,10 @@ pub(super) fn namespace(api: &Arc<Api>) -> Namespace {
     let mut docker = Namespace::new(
         api,
         "docker",
-        "Containers on servers. A function that changes containers locks the server for the time of the
-         call. It waits for another run that changes the server: for as long as `--wait-lock` says, without
-         it for a minute.",
+        "Containers on servers. `run`, `kill`, `stop`, `start`, `restart`, `bind`, `unbind`, `prune` and
+         `setup` lock the server for the time of the call, `run` without the time that its image takes. They
+         wait for another run that changes the server: for as long as `--wait-lock` says, without it for a
+         minute.",
     );
     setup::register(&mut docker);
     container::register(&mut docker);

@@ -14,7 +14,10 @@ use super::super::{
     test::{test_files, test_names},
 };
 use crate::{
-    core::event::Events,
+    core::{
+        event::Events,
+        text_file::{USUAL_LIMIT, read_text},
+    },
     ensemble,
     project::{PROVIDERS_FOLDER, Project},
     provider::role,
@@ -494,7 +497,9 @@ impl Completer {
             name => ensemble::find(Path::new(name))
                 .or_else(|_| ensemble::find(&project.root.join(name))),
         };
-        let text = file.ok().and_then(|file| fs::read_to_string(file).ok());
+        let text = file
+            .ok()
+            .and_then(|file| read_text(&file, USUAL_LIMIT).ok());
         let mut names = ensemble::names(&text.unwrap_or_default());
         match of {
             "replace" => names.retain(|name| !name.contains('.')),
@@ -592,7 +597,7 @@ fn manifests(folder: &Path, prefix: &str, current: &str) -> Vec<Candidate> {
             return true;
         }
         // Not the files of other programs.
-        let text = fs::read_to_string(folder.join(path)).unwrap_or_default();
+        let text = read_text(&folder.join(path), USUAL_LIMIT).unwrap_or_default();
         let keys = ["provider:", "containers:", "firewall:"];
         if let Some(name) = path.strip_suffix(".yml") {
             candidate.value = format!("{prefix}{name}");

@@ -307,7 +307,11 @@ impl Engine {
             .build();
         let mut lines = pin!(self.docker.logs(id, Some(options)));
         let mut text = String::new();
-        while let Some(Ok(line)) = lines.next().await {
+        while let Some(line) = lines.next().await {
+            let Ok(line) = line else {
+                self.ignore_error();
+                break;
+            };
             text.push_str(&line.to_string());
         }
         text.trim_end().to_owned()

@@ -198,9 +198,12 @@ impl Engine {
         let mut last = Vec::new();
         if let StartExecResults::Attached { mut output, .. } = started {
             while let Some(chunk) = output.next().await {
-                if let Ok(chunk) = chunk {
-                    last.extend_from_slice(chunk.as_ref());
-                    last.drain(..last.len().saturating_sub(LAST));
+                match chunk {
+                    Ok(chunk) => {
+                        last.extend_from_slice(chunk.as_ref());
+                        last.drain(..last.len().saturating_sub(LAST));
+                    }
+                    Err(_) => self.ignore_error(),
                 }
             }
         }
