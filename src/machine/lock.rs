@@ -137,6 +137,7 @@ impl Lock {
     }
 
     /// The same lock, which keeps `guard` for as long as it is held.
+    #[must_use]
     pub fn with(self, guard: impl Any + Send + Sync) -> Self {
         Lock {
             lost: self.lost,

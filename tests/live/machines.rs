@@ -456,8 +456,8 @@ pub(super) async fn busybox(live: &Live, here: &Engine, engine: &Engine) {
         secrets: docker::Secrets::default(),
         project: None,
     };
-    here.build(&build, &|_| Ok(())).await.unwrap();
-    here.push(&build.name, engine, &|_| Ok(())).await.unwrap();
+    here.build(&build, &|_| ()).await.unwrap();
+    here.push(&build.name, engine, &|_| ()).await.unwrap();
     let options = [
         ("image", build.name.as_str()),
         ("name", "shop"),
@@ -473,5 +473,5 @@ pub(super) async fn busybox(live: &Live, here: &Engine, engine: &Engine) {
         span: None,
     };
     let run = Run::decode(options, &live.root(), None).unwrap();
-    run.execute(engine, &owner(), &|_| Ok(())).await.unwrap();
+    run.execute(engine, &owner(), &|_| ()).await.unwrap();
 }
