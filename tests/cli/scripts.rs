@@ -376,13 +376,13 @@ error: calls are nested more than 64 deep
 #[test]
 fn an_import_without_an_alias_hides_nothing() {
     Project::new()
-        .file("setup.rhai", "print(\"set up\");\nfn print(a, b) {}\n")
+        .file("setup.rhai", "print(\"set up\");\nfn to_upper(a, b) {}\n")
         .file(
             "hitcfile.rhai",
-            "import \"setup\";\n/// A.\nfn a() { print(time::now() > 0.0) }\n",
+            "import \"setup\";\n/// A.\nfn a() { print(\"a\".to_upper()) }\n",
         )
         .run(&["run", "a"])
-        .is(0, "set up\ntrue\n", "");
+        .is(0, "set up\nA\n", "");
 }
 
 #[test]

@@ -333,9 +333,11 @@ fn tasks_wait_for_a_run_that_changes_their_server() {
         host(),
         up.child.id()
     );
+    let images = "docker images --format '{{.Repository}}:{{.Tag}}' hitc/web";
+    let image = docker(&["exec", &live.container("one"), "sh", "-c", images]);
     let at_once = ["run", "-H", "one", "--wait-lock", "0s"];
     for task in [
-        &["docker.run", "hitc/debian:13", "name=other"][..],
+        &["docker.run", image.trim(), "name=other"][..],
         &["docker.kill", "first.new"],
         &["docker.stop", "first.new"],
         &["docker.restart", "first.new"],
