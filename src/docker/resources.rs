@@ -254,7 +254,7 @@ impl Engine {
 }
 
 /// An image that this project built, with the names that hitc gives to what it builds. None for another
-/// image: one that is made from a built image inherits its labels, not its name.
+/// image: what is built from it inherits its labels, not its names.
 fn built_by(project: &str, mut image: ImageSummary) -> Option<ImageSummary> {
     let built = image
         .labels

@@ -147,7 +147,7 @@ pub(super) fn check(
         return Vec::new();
     }
     let names = names();
-    // What is imported without an alias can be called by nobody.
+    // Functions that are imported without an alias cannot be called.
     let imported: HashMap<&str, Functions<String>> = imports
         .iter()
         .filter(|(alias, _)| !alias.is_empty())

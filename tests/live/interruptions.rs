@@ -71,11 +71,30 @@ impl Up {
             .unwrap();
     }
 
+    /// What other runs say of a server that it changes.
+    fn busy(&self) -> String {
+        let (host, process) = (host(), self.child.id());
+        format!("`it` is being changed by {host} (process {process})")
+    }
+
     /// Waits until it ends. Returns the exit status, or none after a signal, and the remaining messages.
     fn end(mut self) -> (Option<i32>, String) {
         let mut rest = String::new();
         self.stderr.read_to_string(&mut rest).unwrap();
         (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+/// Makes the two containers of [`MANIFEST`] ready, one after the other, which wait for a file.
+fn make_ready(live: &Live) {
+    for (server, line) in [
+        ("one", "docker exec first.new touch /go"),
+        (
+            "two",
+            "timeout 60 sh -c 'until docker exec second.new touch /go; do sleep 0.1; done'",
+        ),
+    ] {
+        live.run(&["exec", "-H", server, "--", line]).ok();
     }
 }
 
@@ -210,23 +229,10 @@ fn concurrent_runs_exclude_each_other() {
     let up = Up::until(&live, "one.first: waiting until it is ready");
     let second = live.run(&["run", "--yes", "ensemble.up", "it"]);
     assert_eq!(second.status, 1, "{second}");
-    let busy = format!(
-        "`it` is being changed by {} (process {})",
-        host(),
-        up.child.id()
-    );
+    let busy = up.busy();
     assert!(second.stderr.contains(&busy), "{second}");
     // The first one goes on.
-    live.run(&["exec", "-H", "one", "--", "docker exec first.new touch /go"])
-        .ok();
-    live.run(&[
-        "exec",
-        "-H",
-        "two",
-        "--",
-        "timeout 60 sh -c 'until docker exec second.new touch /go; do sleep 0.1; done'",
-    ])
-    .ok();
+    make_ready(&live);
     let (status, rest) = up.end();
     assert_eq!(status, Some(0), "{rest}");
 }
@@ -328,11 +334,7 @@ fn tasks_wait_for_a_run_that_changes_their_server() {
     );
     let live = Live::new().web_server("web").file("it.yml", &slow);
     let up = Up::until(&live, "one.first: waiting until it is ready");
-    let busy = format!(
-        "`it` is being changed by {} (process {})",
-        host(),
-        up.child.id()
-    );
+    let busy = up.busy();
     let images = "docker images --format '{{.Repository}}:{{.Tag}}' hitc/web";
     let image = docker(&["exec", &live.container("one"), "sh", "-c", images]);
     let at_once = ["run", "-H", "one", "--wait-lock", "0s"];
@@ -365,16 +367,7 @@ fn tasks_wait_for_a_run_that_changes_their_server() {
     let kill = ["run", "-H", "one", "docker.kill", "first", "adopt=true"];
     let mut waiting = Up::new(live.spawn(&kill));
     waiting.read_to(&format!("host `one`: waiting, because {busy}"));
-    live.run(&["exec", "-H", "one", "--", "docker exec first.new touch /go"])
-        .ok();
-    live.run(&[
-        "exec",
-        "-H",
-        "two",
-        "--",
-        "timeout 60 sh -c 'until docker exec second.new touch /go; do sleep 0.1; done'",
-    ])
-    .ok();
+    make_ready(&live);
     assert_eq!(up.end().0, Some(0));
     let (status, rest) = waiting.end();
     assert_eq!(status, Some(0), "{rest}");

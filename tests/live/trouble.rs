@@ -33,8 +33,8 @@ fn an_unreachable_server() {
     assert_eq!(mixed.status, 1, "{mixed}");
 }
 
-#[test]
-fn a_stopped_server() {
+/// A server with a container that answers.
+fn page() -> Live {
     let live = Live::new().web_server("web");
     live.write(
         "it.yml",
@@ -42,6 +42,12 @@ fn a_stopped_server() {
          stop_timeout: 1s, environment: {ANSWER: back}}\n",
     );
     live.run(&["run", "--yes", "ensemble.up", "it"]).ok();
+    live
+}
+
+#[test]
+fn a_stopped_server() {
+    let live = page();
     docker(&["stop", "-t", "1", &live.container("web")]);
     assert_eq!(live.run(&["nodes"]).ok().rows()[0][5], "stopped");
     let run = live.run(&["exec", "-H", "web", "--", "true"]);
@@ -57,13 +63,7 @@ fn a_stopped_server() {
 
 #[test]
 fn a_paused_container() {
-    let live = Live::new().web_server("web");
-    live.write(
-        "it.yml",
-        "web:\n  provider: local\n  containers:\n    page: {build: web, ports: [80], \
-         stop_timeout: 1s, environment: {ANSWER: back}}\n",
-    );
-    live.run(&["run", "--yes", "ensemble.up", "it"]).ok();
+    let live = page();
     docker(&["exec", &live.container("web"), "docker", "pause", "page"]);
     let up = live.run(&["run", "--yes", "ensemble.up", "it"]).ok();
     let plan = "  web  stays (server, local)\n  ~ page  start (container, hitc/web:";
@@ -74,13 +74,7 @@ fn a_paused_container() {
 /// It does not answer any more, and its process exists for another two seconds.
 #[test]
 fn an_engine_that_is_terminating() {
-    let live = Live::new().web_server("web");
-    live.write(
-        "it.yml",
-        "web:\n  provider: local\n  containers:\n    page: {build: web, ports: [80], restart: always, \
-         environment: {ANSWER: back}}\n",
-    );
-    live.run(&["run", "--yes", "ensemble.up", "it"]).ok();
+    let live = page();
     let server = live.container("web");
     let inside = |line: &str| docker(&["exec", &server, "sh", "-c", line]);
     let before = inside("pgrep -x dockerd");
