@@ -58,7 +58,8 @@ fn requests(provider: &str) -> Requests {
         "digitalocean" => {
             let act = ("POST", "/v2/droplets/[0-9]+/actions");
             Requests {
-                list: ("GET", "/v2/droplets"),
+                // Droplets with GPUs are listed by another request at the same time.
+                list: ("GET", r"/v2/droplets\?tag_name=.*"),
                 deletion: ("DELETE", "/v2/droplets/[0-9]+"),
                 order: ("POST", "/v2/droplets"),
                 // The first action stops the droplet.

@@ -34,7 +34,8 @@ fn digitalocean() -> Place {
         name: "digitalocean",
         cloud,
         live,
-        list: ("GET", "/v2/droplets"),
+        // Droplets with GPUs are listed by another request at the same time.
+        list: ("GET", r"/v2/droplets\?tag_name=.*"),
         order: ("POST", "/v2/droplets"),
         until_seen: (("GET", r"/v2/droplets\?tag_name=.*"), 2),
         wrong: Some((
