@@ -155,14 +155,41 @@ fn a_killed_upload_is_continued() {
     docker(&["exec", &web, "sh", "-c", ended]);
     let part = size();
     assert!(part < 200_000_000, "{part}");
+    let inode = exec(&format!("stat -c %i /srv/{}/file", part_folder("big")));
     live.run(&upload).ok();
     assert_eq!(exec("ls -A /srv"), "big\n");
+    // An upload that begins again writes another file.
+    assert_eq!(exec("stat -c %i /srv/big"), inode);
     let sum = Command::new("md5sum")
         .arg(live.root().join("big"))
         .output()
         .unwrap();
     let sum = String::from_utf8(sum.stdout).unwrap();
     assert_eq!(exec("md5sum /srv/big")[..32], sum[..32]);
+}
+
+/// The name of a part can be predicted, so that another user may create it.
+#[test]
+fn a_part_of_another_user_is_not_continued() {
+    let live = Live::new();
+    live.run(&["run", "create", "name=web"]).ok();
+    write(&live.root().join("big"), &bytes(20_000_000));
+    let folder = part_folder("big");
+    let plant = format!(
+        "useradd -m mallory; cd /home/mallory; install -d -m 700 -o mallory {folder}; \
+         echo planted | install -o mallory /dev/stdin {folder}/file"
+    );
+    let web = live.container("web");
+    docker(&["exec", &web, "sh", "-c", &plant]);
+    let run = live.run(&["run", "-H", "web", "upload", "big", "/home/mallory/big"]);
+    let message = format!("`{folder}` was replaced by another user");
+    assert!(run.status == 1 && run.stderr.contains(&message), "{run}");
+    let look = format!("cd /home/mallory; ls big 2>&1; ls {folder}; cat {folder}/file");
+    let found = docker(&["exec", &web, "sh", "-c", &look]);
+    assert_eq!(
+        found,
+        "ls: cannot access 'big': No such file or directory\nfile\nplanted"
+    );
 }
 
 #[test]
