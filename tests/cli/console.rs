@@ -26,6 +26,9 @@ fn values_are_shown_as_text() {
     let typed = "ssh::host(\"web\")\n[ssh::host(\"web\"), \"a\"]\n#{a: 1}\n1.5\n";
     let run = project.run_with_input(&["console"], typed);
     run.is(0, "web\n[web, \"a\"]\n#{\"a\": 1}\n1.5\n", "");
+    let typed = "let s = secret::of(\"hunter22\");\ns\n[s]\n#{a: s}\n";
+    let run = project.run_with_input(&["console"], typed);
+    run.is(0, "***\n[***]\n#{\"a\": ***}\n", "");
 }
 
 #[test]

@@ -8,6 +8,7 @@ fn project() -> Project {
             "hitcfile.rhai",
             "/// D.\n/// @param tag = \"v1\"\n/// @confirm \"Deploy ${tag}?\"\n\
              fn deploy(tag) { print(`deployed ${tag}`); }\n\
+             /// M.\nfn make() { local::run(\"touch made\"); }\n\
              /// W.\nfn who(host) { print(host.name); }\n\
              /// O.\n/// @param n = 1\n/// @param output = \"\"\nfn own(n, output) { print(`${n} ${output}`); }\n\
              /// A.\n/// @param options  any=VALUE limit=N\nfn any(options) { print(options); }\n",
@@ -45,9 +46,11 @@ fn flags_follow_the_task() {
         "error: missing value for `--tag`: `-n` is a flag of hitc\n\
          help: to pass it as the value, write `--tag=-n`\n",
     );
-    project
-        .run(&["deploy", "v2", "-n"])
-        .is(0, "deployed v2\n", "");
+    project.run(&["make", "-n"]).fails(
+        0,
+        "would run `touch made` here\nnot simulated, assumed to succeed: `touch made`\n",
+    );
+    assert!(!project.root().join("made").exists());
     let run = project.run(&["nodes", "-o", "json"]).ok();
     assert!(run.stdout.starts_with("{\"event\":\"start\""), "{run}");
 }

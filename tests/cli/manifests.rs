@@ -64,6 +64,18 @@ error: container `app`: unknown option `prots`
   = help: did you mean `ports`?
 ",
     );
+    // A key of containers in manifests only.
+    let container = |text: &str| {
+        plan(&format!(
+            "web:\n  provider: local\n  containers:\n    app: {text}\n"
+        ))
+    };
+    let run = container("{image: x, dependson: [db]}");
+    assert!(run.stderr.contains("did you mean `depends_on`?"), "{run}");
+    // What this version does not support is not suggested.
+    let run = container("{image: x, filess: {}}");
+    assert!(run.stderr.contains("help: the options are "), "{run}");
+    assert!(!run.stderr.contains(", files,"), "{run}");
     plan("web:\n  provider: local\n  containers:\n    app:\n      imgae: x\n").fails(
         2,
         "\

@@ -40,6 +40,39 @@ fn script(body: &str) -> Project {
 }
 
 #[test]
+fn dates() {
+    script(
+        "print(time::format(0, \"%Y-%m-%d_%H%M%S\", \"UTC\"));
+         print(time::format(1767225600.5, \"%d.%m.%Y %H:%M\", \"Europe/Berlin\"));
+         print(time::parse(\"2026-01-01T00:00:00Z\"));",
+    )
+    .run(&["a"])
+    .is(0, "1970-01-01_000000\n01.01.2026 01:00\n1767225600.0\n", "");
+    for (call, error) in [
+        (
+            "time::format(0, \"%Y\", \"Mars/X\")",
+            "time::format: unknown time zone `Mars/X`",
+        ),
+        (
+            "time::parse(\"yesterday\")",
+            "time::parse: invalid time `yesterday`",
+        ),
+        (
+            "time::format(\"x\", \"%Y\")",
+            "time::format: invalid time `x`",
+        ),
+    ] {
+        let run = script(&format!("{call};")).run(&["a"]);
+        let error = format!("error: {error}");
+        assert_eq!(
+            (run.status, run.errors()),
+            (2, vec![error.as_str()]),
+            "{run}"
+        );
+    }
+}
+
+#[test]
 fn a_request() {
     let (url, request) =
         server("HTTP/1.1 404 Not Found\r\nX-Id: 7\r\nContent-Length: 4\r\n\r\ngone");

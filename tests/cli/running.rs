@@ -222,6 +222,18 @@ fn an_exclusion_that_matches_nothing() {
 }
 
 #[test]
+fn a_name_without_an_address_does_not_run() {
+    let run = Project::new()
+        .file("unmanaged_servers.txt", "nope.invalid gone\n10.0.0.1 web\n")
+        .run(&["nodes", "-o", "json"])
+        .ok();
+    let rows = run.json_rows();
+    let state = |row: &serde_json::Value| format!("{} {}", row["name"], row["state"]);
+    let states: Vec<String> = rows.iter().map(state).collect();
+    assert_eq!(states, ["\"gone\" \"unresolvable\"", "\"web\" \"running\""]);
+}
+
+#[test]
 fn an_unreadable_list_of_servers_is_an_error() {
     let project = Project::new().file("unmanaged_servers.txt", "10.255.0.1 web too\n");
     let run = project.run(&["exec", "--all", "--", "true"]);

@@ -138,6 +138,11 @@ fn json_has_one_spelling() {
         2,
         "error: unknown flag `--json`\nhelp: write `hitc tasks -o json`\n",
     );
+    Project::new().run(&["nodes", "json=true"]).fails(
+        2,
+        "error: nodes: unknown parameter `json`\nnote: see `hitc help nodes` for its parameters\n\
+         help: the parameters are any_owner\n",
+    );
 }
 
 /// What a program reads follows the schema, event by event.
@@ -292,6 +297,14 @@ fn help_for_a_namespace() {
               Brings up the servers and containers of a manifest: shows the plan, asks\n      \
               for confirmation, and executes it.\n";
     assert!(help.contains(up), "{help}");
+    let tasks = Project::new().run(&["help", "ensemble"]).ok().stdout;
+    let list = "\
+ensemble.up      Bring up the servers and containers of a manifest.
+ensemble.plan    Show the plan that bringing up a manifest would execute.
+ensemble.status  Show the state of the servers, firewalls and containers of a manifest.
+ensemble.down    Terminate the servers of a manifest, with all data on them.
+";
+    assert!(tasks.starts_with(list) && tasks.contains(up), "{tasks}");
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn built_images_are_pruned() {
     live.write(
         "hitcfile.rhai",
         "/// Up.\n/// @param folder  what\n\
-         fn up(host, folder) { docker::run(host, #{ build: folder, name: folder }); }\n",
+         fn up(host, folder) { docker::run(host, #{ build: folder, name: folder, replace: true }); }\n",
     );
     for (folder, text) in [("used", "one"), ("idle", "two"), ("kit", "three")] {
         // With an id of this test, so that no other one has built it.
@@ -68,6 +68,12 @@ fn built_images_are_pruned() {
         live.write(&format!("{folder}/Dockerfile"), &file);
         live.run(&["run", "-R", "web", "up", folder]).ok();
     }
+    // A newer version of what is used.
+    let file = format!("FROM {image}\nLABEL text=\"newer {}\"\n", live.project_id());
+    live.write("used/Dockerfile", &file);
+    live.run(&["run", "-R", "web", "up", "used"]).ok();
+    let versions = || exec(&live, "docker images -q hitc/used | wc -l");
+    assert_eq!(versions(), "2\n");
     let images = || {
         let listed = exec(&live, "docker images --format '{{.Repository}}' | sort -u");
         listed.lines().map(str::to_owned).collect::<Vec<_>>()
@@ -82,7 +88,7 @@ fn built_images_are_pruned() {
     exec(
         &live,
         "set -e; docker run --name theirs $(docker images -q hitc/idle) true; docker commit theirs other; \
-         docker rm theirs; docker run --name theirs $(docker images -q hitc/used) true; \
+         docker rm theirs; docker run --name theirs $(docker inspect -f '{{.Image}}' used) true; \
          echo FROM hitc/commands:1 | docker build -q --label hitc.built.project=other -t hitc/other - ",
     );
     let refused = live.run(&["run", "-R", "web", "docker.kill", "theirs"]);
@@ -95,6 +101,7 @@ fn built_images_are_pruned() {
         images(),
         ["hitc/commands", "hitc/other", "hitc/used", "other"]
     );
+    assert_eq!(versions(), "1\n");
     assert_eq!(states(&live), "theirs exited, used running");
 }
 

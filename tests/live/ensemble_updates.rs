@@ -1,6 +1,10 @@
 //! Replicas that are replaced in batches, and containers that never become ready.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+    time::{Duration, Instant},
+};
 
 use crate::support::live::Live;
 
@@ -16,6 +20,18 @@ fn answers(live: &Live) -> Vec<String> {
     ["web", "web-1", "web-2"]
         .map(|server| live.get(server, 80))
         .to_vec()
+}
+
+/// Whether the server on port 80 of this address answers a request, at the first attempt.
+fn is_answered(ip: &str) -> bool {
+    let Ok(mut stream) = TcpStream::connect((ip, 80)) else {
+        return false;
+    };
+    let second = Some(Duration::from_secs(1));
+    stream.set_read_timeout(second).unwrap();
+    let mut text = String::new();
+    let asked = stream.write_all(b"GET / HTTP/1.0\r\n\r\n");
+    asked.is_ok() && stream.read_to_string(&mut text).is_ok() && text.contains(" 200 ")
 }
 
 /// A release that never becomes ready takes one replica for a moment. The command in the summary goes on.
@@ -42,6 +58,9 @@ fn a_failed_batch_leaves_the_rest_untouched() {
         assert!(shown.stdout.contains(line), "{shown}");
     }
     assert!(!shown.stderr.contains("at once"), "{shown}");
+    let shown = live.run(&["ensemble.plan", "it", "-P", "1"]).ok();
+    let third = "batch 3 of 3, after web-1.page\n";
+    assert!(shown.stdout.contains(third), "{shown}");
     let started = Instant::now();
     let failed = live.run(&["ensemble.up", "it", "-y", "--batch", "1"]);
     assert!(started.elapsed() < Duration::from_secs(30), "{failed}");
@@ -57,7 +76,16 @@ fn a_failed_batch_leaves_the_rest_untouched() {
     let better =
         "      ready: {tcp: 80}\n      stop_timeout: 1s\n      environment: {ANSWER: better}\n";
     live.write("it.yml", &manifest(better));
-    live.run(&["ensemble.up", "it", "-y", "--serial"]).ok();
+    // At every moment, somebody answers.
+    let addresses = ["web", "web-1", "web-2"].map(|server| live.ip(server));
+    let mut up = live.spawn(&["ensemble.up", "it", "-y", "--serial"]);
+    let status = loop {
+        assert!(addresses.iter().any(|ip| is_answered(ip)));
+        if let Some(status) = up.try_wait().unwrap() {
+            break status;
+        }
+    };
+    assert!(status.success());
     assert_eq!(answers(&live), ["better"; 3]);
     assert_eq!(live.run(&["ensemble.plan"]).ok().stdout, "no changes\n");
 }
@@ -134,6 +162,15 @@ fn the_only_manifest_needs_no_name() {
         .file("compose.yml", "services: {web: {image: x}}\n");
     let plan = live.run(&["ensemble.plan"]).ok();
     assert!(plan.stdout.contains("1 server to create"), "{plan}");
+    // As data, and not as text in JSON.
+    let json = live.run(&["ensemble.plan", "-o", "json"]).ok();
+    let events = json.stdout.lines();
+    let events = events.map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let plans: Vec<_> = events.filter(|event| event["event"] == "plan").collect();
+    assert_eq!(plans.len(), 1, "{json}");
+    let operation = &plans[0]["plan"]["steps"][0]["operation"]["kind"];
+    assert_eq!(operation, "create_server", "{json}");
+    assert!(!json.stdout.contains("1 server to create"), "{json}");
     live.run(&["ensemble.up", "-y", "prune=true"]).ok();
     live.write("envs/staging.yml", "web:\n  provider: local\n");
     let two = live.run(&["ensemble.down", "-y"]);

@@ -552,7 +552,10 @@ fn an_image_is_built_once() {
         ));
     }
     live.write("it.yml", &manifest);
-    up(&live).ok();
+    let ran = up(&live).ok();
+    let is_begin = |line: &&str| line.contains("building hitc/web:") && !line.contains(": Step");
+    let begun: Vec<&str> = ran.stderr.lines().filter(is_begin).collect();
+    assert_eq!(begun.len(), 1, "{ran}");
     let mut images: Vec<String> = (0..4)
         .flat_map(|server| ["page", "other"].map(|name| (format!("s{server}"), name)))
         .map(|(server, name)| inspect(&live, &server, name, "{{.Image}}"))

@@ -102,6 +102,12 @@ impl Pair {
         assert!(self.nodes("b").is_empty());
         assert_eq!(self.nodes("a"), ["task", "web"]);
 
+        // A manifest of that name without servers ends nothing of the other project.
+        self.live.write("b/servers.yml", "{}\n");
+        let up = ["run", "ensemble.up", "servers", "prune=true"];
+        self.run("b", &up).ok();
+        assert_eq!(self.nodes("a"), ["task", "web"]);
+
         // A prefix that begins like ours is another one.
         let prefix = self.live.container("");
         let staging = ["--name-prefix", &format!("{prefix}staging-")].map(str::to_owned);

@@ -27,7 +27,7 @@ use crate::{
 /// Keys of a container whose values are files of this machine.
 const FILES: [&str; 2] = ["build", "env_file"];
 /// The keys of a server that are not options of its provider.
-const KEYS: [&str; 6] = [
+const SERVER_KEYS: [&str; 6] = [
     "template",
     "provider",
     "count",
@@ -35,6 +35,8 @@ const KEYS: [&str; 6] = [
     "firewall",
     "docker_mount",
 ];
+/// The keys of a container that are not options of `docker::run`.
+const CONTAINER_KEYS: [&str; 3] = ["template", "count", "depends_on"];
 
 /// The trees of a manifest, each with its server. Copies share a tree, which is returned once.
 fn trees(manifest: &Manifest) -> impl Iterator<Item = (&Server, &Arc<Tree>)> {
@@ -201,7 +203,8 @@ pub(super) fn values(manifest: &Manifest, providers: &Providers) -> Vec<Invalid>
             let options = server.options.resolve_known(&known);
             let checked = check_known(options, |options| provider.validate(options));
             if let Err(error) = checked {
-                errors.push(suggest_own_key(manifest, server, error));
+                let what = format!("server `{}`", server.name);
+                errors.push(suggest_own_key(manifest, &what, &SERVER_KEYS, error));
             }
         }
         if let Some(firewall) = &server.firewall {
@@ -219,7 +222,9 @@ pub(super) fn values(manifest: &Manifest, providers: &Providers) -> Vec<Invalid>
             match checked {
                 Ok(Some(spec)) => errors.extend(ports.add(container, &spec)),
                 Ok(None) => {}
-                Err(error) => errors.push(error),
+                Err(error) => {
+                    errors.push(suggest_own_key(manifest, &what, &CONTAINER_KEYS, error));
+                }
             }
         }
     }
@@ -294,15 +299,19 @@ impl<'a> PublicPorts<'a> {
     }
 }
 
-/// Suggests a key of servers for an unknown option of the provider, which may be a misspelling of
-/// it.
-fn suggest_own_key(manifest: &Manifest, server: &Server, mut error: Invalid) -> Invalid {
+/// Suggests one of the `keys` that only manifests have for an unknown option of the server or container
+/// `what`, which may be a misspelling of it. Another suggestion is kept.
+fn suggest_own_key(manifest: &Manifest, what: &str, keys: &[&str], mut error: Invalid) -> Invalid {
     let span = error.span.clone();
     let key = span.and_then(|span| manifest.source.text.get(span));
     if let Some(key) = key
-        && let Some(help) = did_you_mean(key, KEYS)
+        && !error
+            .help
+            .as_ref()
+            .is_some_and(|help| help.starts_with("did you mean"))
+        && let Some(help) = did_you_mean(key, keys.iter().copied())
     {
-        error.message = format!("server `{}`: unknown option `{key}`", server.name);
+        error.message = format!("{what}: unknown option `{key}`");
         error.help = Some(help);
     }
     error
