@@ -51,8 +51,14 @@ fn the_short_help_fits_on_a_screen() {
         assert!(long.contains(&format!("\n{heading}\n")), "{long}");
     }
     // Not again for each subcommand.
+    for command in [
+        "exec", "nodes", "run", "tasks", "help", "source", "check", "init", "test", "eject",
+    ] {
+        let text = project.run(&[command, "--help"]).ok().stdout;
+        assert!(!text.contains("--forks"), "{text}");
+        assert!(text.lines().count() <= 30, "{text}");
+    }
     let exec = project.run(&["exec", "--help"]).ok().stdout;
-    assert!(!exec.contains("--forks"), "{exec}");
     assert!(
         exec.ends_with("`hitc --help` lists the flags of all commands.\n"),
         "{exec}"
