@@ -27,8 +27,8 @@ fn is_answered(ip: &str) -> bool {
     let Ok(mut stream) = TcpStream::connect((ip, 80)) else {
         return false;
     };
-    let second = Some(Duration::from_secs(1));
-    stream.set_read_timeout(second).unwrap();
+    let limit = Some(Duration::from_secs(10));
+    stream.set_read_timeout(limit).unwrap();
     let mut text = String::new();
     let asked = stream.write_all(b"GET / HTTP/1.0\r\n\r\n");
     asked.is_ok() && stream.read_to_string(&mut text).is_ok() && text.contains(" 200 ")

@@ -14,11 +14,11 @@ const NAME: &str = "perl -MIO::Socket::IP -e '$s = IO::Socket::IP->new(LocalHost
 
 impl Scene {
     /// The address from which a container of the server is reached on a port of an address over IPv6; empty if it is
-    /// not reached.
+    /// not reached within five seconds: on a busy machine, two were too few.
     fn seen_from(&self, to: &str, port: u16) -> String {
         let line = format!(
             "perl -MIO::Socket::IP -e '$s = IO::Socket::IP->new(PeerHost => qq({to}), PeerPort => {port}, \
-             Timeout => 2) or exit; print <$s>'"
+             Timeout => 5) or exit; print <$s>'"
         );
         self.on("client", &line)
     }
