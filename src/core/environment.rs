@@ -16,6 +16,12 @@ use crate::core::{
 /// The name of the file in the project's folder.
 pub const FILE: &str = ".env";
 
+/// The most bytes of a value: Linux gives a program no longer one (`MAX_ARG_STRLEN` in execve(2)).
+const MAX_VALUE: usize = 128 * 1024;
+/// The most variables that the values of a file insert. Each is at most `MAX_VALUE` long, so that a file whose
+/// lines each repeat the one before does not use up the memory.
+const MAX_INSERTIONS: usize = 1000;
+
 static FROM_FILE: OnceLock<HashMap<String, String>> = OnceLock::new();
 
 /// The variables of a test of scripts, in the place of all others.
@@ -62,8 +68,24 @@ pub fn parse(text: &str) -> Result<HashMap<String, String>, Diagnostic> {
         Diagnostic::new(Kind::Usage, message)
             .help("write NAME=VALUE, with quotes around a value that contains spaces".to_owned())
     };
-    let lines = dotenvy::from_read_iter(text.as_bytes());
-    lines.collect::<Result<_, _>>().map_err(wrong)
+    if text.matches('$').count() > MAX_INSERTIONS {
+        let message = format!("`{FILE}` has more than {MAX_INSERTIONS} dollar signs");
+        return Err(Diagnostic::new(Kind::Usage, message)
+            .help("write values instead of `$NAME`, which inserts another variable".to_owned()));
+    }
+    let mut variables = HashMap::new();
+    for line in dotenvy::from_read_iter(text.as_bytes()) {
+        let (name, value) = line.map_err(wrong)?;
+        if value.len() > MAX_VALUE {
+            let message =
+                format!("`{FILE}`: the value of `{name}` is longer than {MAX_VALUE} bytes");
+            return Err(Diagnostic::new(Kind::Usage, message).help(
+                "put it into a file, and read that with `fs::read` or `secret::file`".to_owned(),
+            ));
+        }
+        variables.insert(name, value);
+    }
+    Ok(variables)
 }
 
 /// The number of the first line with `$(` outside of single quotes and comments. The parser drops
@@ -154,6 +176,21 @@ pub fn is_not_utf8(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Each line would be four times as long as the one before.
+    #[test]
+    fn values_cannot_grow_without_end() {
+        let message = |text: &str| parse(text).unwrap_err().message;
+        let grows = format!("A=x\n{}", "A=$A$A$A$A\n".repeat(40));
+        assert_eq!(
+            message(&grows),
+            "`.env`: the value of `A` is longer than 131072 bytes"
+        );
+        let many = format!("A=x\nB={}\n", "$A".repeat(1001));
+        assert_eq!(message(&many), "`.env` has more than 1000 dollar signs");
+        let most = format!("A=x\nB={}\n", "$A".repeat(1000));
+        assert_eq!(parse(&most).unwrap()["B"], "x".repeat(1000));
+    }
 
     #[test]
     fn no_command_is_run_or_half_removed() {
