@@ -72,6 +72,10 @@ error: container `app`: unknown option `prots`
     };
     let run = container("{image: x, dependson: [db]}");
     assert!(run.stderr.contains("did you mean `depends_on`?"), "{run}");
+    // A value of that name is no key.
+    let run = container("{image: x, restart: counts}");
+    assert!(!run.stderr.contains("unknown option"), "{run}");
+    assert!(run.stderr.contains("restart"), "{run}");
     // What this version does not support is not suggested.
     let run = container("{image: x, filess: {}}");
     assert!(run.stderr.contains("help: the options are "), "{run}");

@@ -300,15 +300,14 @@ impl<'a> PublicPorts<'a> {
 }
 
 /// Suggests one of the `keys` that only manifests have for an unknown option of the server or container
-/// `what`, which may be a misspelling of it. Another suggestion is kept.
+/// `what`, which may be a misspelling of it.
 fn suggest_own_key(manifest: &Manifest, what: &str, keys: &[&str], mut error: Invalid) -> Invalid {
+    let text = &manifest.source.text;
+    // An error about a value is another one.
+    let is_key = |rest: &str| rest.trim_start().starts_with(':');
     let span = error.span.clone();
-    let key = span.and_then(|span| manifest.source.text.get(span));
-    if let Some(key) = key
-        && !error
-            .help
-            .as_ref()
-            .is_some_and(|help| help.starts_with("did you mean"))
+    let span = span.filter(|span| text.get(span.end..).is_some_and(is_key));
+    if let Some(key) = span.and_then(|span| text.get(span))
         && let Some(help) = did_you_mean(key, keys.iter().copied())
     {
         error.message = format!("{what}: unknown option `{key}`");
